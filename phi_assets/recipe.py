@@ -1,0 +1,210 @@
+"""The recipe: every choice that defines one fine-tune, in one YAML file, checked before anything runs."""
+
+import difflib
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from phi_assets.fingerprint import fingerprint
+
+RECIPES_DIR = Path(__file__).parent / "recipes"
+
+SPLITS = ("train_sft", "test_sft", "train_gen", "test_gen")
+
+ParameterValue = bool | int | float | str
+
+
+class RecipeError(ValueError):
+    """A recipe cannot be used; the message names the file, the key, the value and what is allowed."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DatasetSection(_Section):
+    """Where the four splits come from."""
+
+    source: Literal["bundled", "hub", "local"] = "hub"
+    """`bundled`: the package's small data set; `hub`: the Hugging Face hub; `local`: a folder in the hub's layout."""
+    repo: str = "HuggingFaceH4/ultrachat_200k"
+    revision: str = "main"
+    """Branch, tag or commit of the hub repository; pin a commit for reproducible runs."""
+    path: Path | None = None
+    """Folder for `source: local`, holding `data/<split>-*.parquet`."""
+
+    @model_validator(mode="after")
+    def _local_needs_a_path(self) -> "DatasetSection":
+        if self.source == "local" and self.path is None:
+            raise ValueError("source 'local' needs `path`, a folder that holds data/<split>-*.parquet")
+        return self
+
+
+class SampleSection(_Section):
+    """Which rows of each split are used."""
+
+    mode: Literal["head", "hash"] = "head"
+    """`head`: the first rows, exactly as `datasets` rounds `split[0%:5%]`; `hash`: a uniform, nested, seeded choice."""
+    percent: Annotated[float, Field(gt=0, le=100)] = 5
+    seed: int = 42
+
+
+class ModelSection(_Section):
+    """The foundation model, in a registry."""
+
+    registry: str = "azureml"
+    name: str = "Phi-3-mini-4k-instruct"
+    version: str = "latest"
+    """A version, or `latest`: the newest by creation time, resolved and pinned when `foundation_model` materializes."""
+
+    @field_validator("version", mode="before")
+    @classmethod
+    def _as_text(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, int) else value
+
+
+class ComponentSection(_Section):
+    """The registry's pipeline component that does the fine-tuning."""
+
+    registry: str = "azureml"
+    name: str = "chat_completion_pipeline"
+    version: str = "0.0.82"
+
+
+class ComputeSection(_Section):
+    """The training cluster."""
+
+    name: Annotated[str, Field(pattern=r"^[a-zA-Z][a-zA-Z0-9-]{1,30}[a-zA-Z0-9]$")] = "phi-finetune"
+    size: str = "Standard_NC24ads_A100_v4"
+    tiers: tuple[Literal["Dedicated", "LowPriority"], ...] = ("Dedicated", "LowPriority")
+    """Priorities to try in this order when the cluster has to be created."""
+    min_nodes: Annotated[int, Field(ge=0)] = 0
+    max_nodes: Annotated[int, Field(ge=1, le=100)] = 1
+    idle_seconds: Annotated[int, Field(ge=60)] = 300
+
+
+class FinetuneSection(_Section):
+    """What the component is asked to do."""
+
+    parameters: dict[str, ParameterValue] = Field(default_factory=dict)
+    """Inputs of the component by their own names, for example `learning_rate`."""
+    defaults: Literal["model_wins", "recipe_wins"] = "model_wins"
+    """Who prevails where the model's `model_specific_defaults` and this recipe disagree; in the notebook, the model."""
+    experiment: str = "chat_completion_phi3"
+    attempts: Annotated[int, Field(ge=1, le=10)] = 3
+    """Jobs that may be submitted for one fingerprint when earlier ones failed or were cancelled."""
+    timeout_hours: Annotated[float, Field(gt=0)] = 24
+    """Time from the job's start of running to its end."""
+
+
+class ServingSection(_Section):
+    """The managed online endpoint and its deployment."""
+
+    endpoint: Annotated[str, Field(min_length=3, max_length=32, pattern=r"^[a-zA-Z](-?[a-zA-Z0-9])*$")] = (
+        "ultrachat-completion"
+    )
+    model_name: str | None = None
+    """Name to register the fine-tuned model under; `<model>-ultrachat-200k` unless given."""
+    instance_type: str = "Standard_NC24ads_A100_v4"
+    instance_count: Annotated[int, Field(ge=1, le=50)] = 1
+    request_timeout_seconds: Annotated[int, Field(ge=1, le=180)] = 90
+    liveness_initial_delay_seconds: Annotated[int, Field(ge=1)] = 600
+    max_concurrent_requests: Annotated[int, Field(ge=1)] = 1
+    lease_hours: Annotated[float, Field(gt=0)] = 24
+    """How long the endpoint may exist before it counts as forgotten; written to its tags as `expires_at`."""
+
+
+class ScoringSection(_Section):
+    """How the deployed model is tried out."""
+
+    samples: Annotated[int, Field(ge=1, le=1000)] = 4
+    seed: int = 42
+    temperature: Annotated[float, Field(ge=0, le=2)] = 0.6
+    top_p: Annotated[float, Field(gt=0, le=1)] = 0.9
+    do_sample: bool = True
+    max_new_tokens: Annotated[int, Field(ge=1, le=4096)] = 200
+
+    def parameters(self) -> dict[str, Any]:
+        """The `parameters` object of a scoring request."""
+        return self.model_dump(include={"temperature", "top_p", "do_sample", "max_new_tokens"})
+
+
+class Recipe(_Section):
+    """One fine-tune, from data set to endpoint."""
+
+    name: str
+    description: str = ""
+    dataset: DatasetSection = Field(default_factory=DatasetSection)
+    sample: SampleSection = Field(default_factory=SampleSection)
+    model: ModelSection = Field(default_factory=ModelSection)
+    component: ComponentSection = Field(default_factory=ComponentSection)
+    compute: ComputeSection = Field(default_factory=ComputeSection)
+    finetune: FinetuneSection = Field(default_factory=FinetuneSection)
+    serving: ServingSection = Field(default_factory=ServingSection)
+    scoring: ScoringSection = Field(default_factory=ScoringSection)
+
+    @property
+    def registered_model_name(self) -> str:
+        """Name of the fine-tuned model in the workspace."""
+        return self.serving.model_name or f"{self.model.name}-ultrachat-200k".replace("/", "-")
+
+    def code_version(self, *keys: str) -> str:
+        """Twelve hexadecimal digits that change exactly when one of the named keys changes.
+
+        A key is a section (`sample`) or a field of one (`serving.endpoint`).
+        """
+        content = self.model_dump(mode="json")
+        return fingerprint({key: _lookup(content, key) for key in keys})[:12]
+
+
+@cache
+def load_recipe(name_or_path: str) -> Recipe:
+    """Load a recipe by its name in `phi_assets/recipes`, or by the path of a YAML file.
+
+    Raises:
+        RecipeError: the file does not exist, is not YAML, has an unknown key, or a value that is not allowed.
+    """
+    path = Path(name_or_path)
+    if not path.suffix:
+        path = RECIPES_DIR / f"{name_or_path}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(recipe.stem for recipe in RECIPES_DIR.glob("*.yaml")))
+        raise RecipeError(f"Recipe {name_or_path!r} not found: give a YAML file's path, or one of {known}")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise RecipeError(f"{path} must hold a mapping of recipe sections, not {type(content).__name__}")
+    try:
+        return Recipe.model_validate({"name": path.stem, **content})
+    except ValidationError as error:
+        raise RecipeError(f"{path} is not a usable recipe:\n" + "\n".join(_problems(error))) from error
+
+
+def _lookup(content: dict[str, Any], key: str) -> Any:
+    for part in key.split("."):
+        content = content[part]
+    return content
+
+
+def _problems(error: ValidationError) -> list[str]:
+    lines = []
+    for problem in error.errors():
+        location = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"- {location}: unknown key{_suggestion(problem['loc'])}")
+        else:
+            lines.append(f"- {location} = {problem['input']!r}: {problem['msg']}")
+    return lines
+
+
+def _suggestion(location: tuple[int | str, ...]) -> str:
+    model: Any = Recipe
+    for part in location[:-1]:
+        model = model.model_fields[str(part)].annotation
+    close = difflib.get_close_matches(str(location[-1]), model.model_fields, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; known keys: {', '.join(model.model_fields)}"

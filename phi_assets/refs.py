@@ -1,0 +1,158 @@
+"""What assets hand to each other: small frozen values that name something, never the thing itself."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Action = Literal["created", "updated", "reused", "submitted", "attached", "resubmitted"]
+
+
+class Ref(BaseModel):
+    """Base of all refs: frozen, and refusing fields it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DatasetRef(Ref):
+    """A data set pinned to one revision, so that all its splits come from the same state of it."""
+
+    source: str
+    """`bundled`, `hub` or `local`."""
+    name: str
+    """Repository or folder."""
+    revision: str
+    """Commit of the repository; for files without one, a hash of their content."""
+
+
+class SplitRef(Ref):
+    """A raw split as Parquet shards on local disk."""
+
+    split: str
+    files: tuple[str, ...]
+    """Absolute paths of the shards, in the data set's order."""
+    rows: int
+    size_bytes: int
+    sha256: str
+    """Over the shards' contents in order: equal content, equal value, wherever it came from."""
+    source: str
+    """Human-readable origin, for example `HuggingFaceH4/ultrachat_200k@8049631c`."""
+
+
+class SampleRef(Ref):
+    """A sampled split, in both formats, on local disk."""
+
+    split: str
+    jsonl: str
+    parquet: str
+    rows: int
+    rows_total: int
+    size_bytes: int
+    """Size of the JSON Lines file."""
+    sha256: str
+    """Of the JSON Lines file."""
+
+
+class ModelRef(Ref):
+    """A pinned foundation model in a registry."""
+
+    id: str
+    """`azureml://registries/<registry>/models/<name>/versions/<version>`."""
+    name: str
+    version: str
+    content_hash: str
+    """Over tags, properties and flavors: registries edit versions in place."""
+    finetune_computes: tuple[str, ...] | None
+    """VM sizes that may fine-tune it; None where the registry says nothing."""
+    inference_computes: tuple[str, ...] | None
+    defaults: dict[str, Any] = Field(default_factory=dict)
+    """The model's own fine-tuning parameters, `model_specific_defaults`."""
+
+
+class ComputeRef(Ref):
+    """A provisioned cluster that may fine-tune the model."""
+
+    name: str
+    size: str
+    gpus: int
+    """GPUs in one node."""
+    tier: str
+    action: Action
+
+
+class DataRef(Ref):
+    """A registered data asset."""
+
+    id: str
+    name: str
+    version: str
+    action: Action
+
+
+class JobRef(Ref):
+    """A completed pipeline job whose `trained_model` output has been verified."""
+
+    name: str
+    fingerprint: str
+    display_name: str
+    studio_url: str
+    status: str
+    action: Action
+    attempt: int
+    metrics: dict[str, float] = Field(default_factory=dict)
+    """Last value of each metric, for example `train_loss`, `eval_loss`."""
+
+
+class RegisteredModelRef(Ref):
+    """A model version in the workspace."""
+
+    id: str
+    name: str
+    version: str
+    job_name: str
+    action: Action
+
+
+class EndpointRef(Ref):
+    """A managed online endpoint in state Succeeded."""
+
+    name: str
+    scoring_uri: str
+    expires_at: str
+    """ISO 8601, UTC; after it the endpoint counts as forgotten."""
+    action: Action
+
+
+class DeploymentRef(Ref):
+    """A healthy deployment."""
+
+    endpoint: str
+    name: str
+    model_id: str
+    instance_type: str
+    instance_count: int
+    action: Action
+
+
+class TrafficRef(Ref):
+    """The endpoint's live traffic, read back from the service."""
+
+    endpoint: str
+    scoring_uri: str
+    traffic: dict[str, int]
+    model_id: str
+    retired: tuple[str, ...] = ()
+    action: Action
+
+
+class ScoringRef(Ref):
+    """Scored conversations on disk."""
+
+    jsonl: str
+    """One object per conversation: prompt, answer, reference, latency_ms, deployment."""
+    parquet: str
+    rows: int
+    fingerprint: str
+    """Over model, prompts and generation parameters."""
+    model_id: str
+    deployment: str
+    action: Literal["scored", "reused"]
