@@ -1,6 +1,7 @@
 """The recipe: every choice that defines one fine-tune, in one YAML file, checked before anything runs."""
 
 import difflib
+import re
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -160,6 +161,15 @@ class Recipe(_Section):
         return fingerprint({key: _lookup(content, key) for key in keys})[:12]
 
 
+class _Loader(yaml.SafeLoader):
+    """Reads `5e-6` as the number that everybody means; YAML 1.1 asks for `5.0e-6` and takes the rest for text."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
 @cache
 def load_recipe(name_or_path: str) -> Recipe:
     """Load a recipe by its name in `phi_assets/recipes`, or by the path of a YAML file.
@@ -174,7 +184,7 @@ def load_recipe(name_or_path: str) -> Recipe:
         known = ", ".join(sorted(recipe.stem for recipe in RECIPES_DIR.glob("*.yaml")))
         raise RecipeError(f"Recipe {name_or_path!r} not found: give a YAML file's path, or one of {known}")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - it is a safe loader
     except yaml.YAMLError as error:
         raise RecipeError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(content, dict):

@@ -120,4 +120,6 @@ def _from_config_json(path: Path) -> dict[str, str]:
         config = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise SettingsError(f"{path} is not valid JSON: {error}") from error
-    return {name: str(config.get(key, "")) for name, key in _CONFIG_KEYS.items()}
+    if not isinstance(config, dict):
+        raise SettingsError(f"{path} must hold a JSON object with {', '.join(_CONFIG_KEYS.values())}")
+    return {name: str(config.get(key) or "") for name, key in _CONFIG_KEYS.items()}

@@ -1,0 +1,120 @@
+"""Local folders and the bundled data set."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from phi_assets.dataset.errors import DatasetError
+from phi_assets.dataset.source import fetch_split, latest_revision
+from phi_assets.recipe import SPLITS, DatasetSection
+from phi_assets.refs import SplitRef
+from tests.dataset.shards import SCHEMA, make_rows, write_shards
+
+
+def fetch(folder: Path, split: str = "train_sft") -> SplitRef:
+    return fetch_split(DatasetSection(source="local", path=folder), split, folder / "unused", lambda _: None)
+
+
+def test_a_local_split_is_used_where_it_lies(tmp_path: Path) -> None:
+    shards = write_shards(tmp_path, "train_sft", make_rows(70), shards=3)
+    write_shards(tmp_path, "test_sft", make_rows(5))
+    ref = fetch(tmp_path)
+    assert ref.files == tuple(str(shard) for shard in shards)
+    assert (ref.rows, ref.split) == (70, "train_sft")
+    assert ref.size_bytes == sum(shard.stat().st_size for shard in shards)
+    assert ref.sha256 == hashlib.sha256(b"".join(shard.read_bytes() for shard in shards)).hexdigest()
+    assert not (tmp_path / "unused").exists()
+
+
+def test_the_hubs_own_shard_names_are_understood(tmp_path: Path) -> None:
+    (shard,) = write_shards(tmp_path, "train_sft", make_rows(3))
+    shard.rename(shard.with_name("train_sft-00000-of-00001-a3ecf92756993583.parquet"))
+    assert fetch(tmp_path).rows == 3
+
+
+def test_the_hash_follows_the_content_only(tmp_path: Path) -> None:
+    write_shards(tmp_path / "a", "train_sft", make_rows(10))
+    write_shards(tmp_path / "b", "train_sft", make_rows(10))
+    write_shards(tmp_path / "c", "train_sft", make_rows(11))
+    hashes = [fetch(tmp_path / name).sha256 for name in "abc"]
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_the_bundled_data_set_has_all_splits(tmp_path: Path) -> None:
+    section = DatasetSection(source="bundled")
+    refs = [fetch_split(section, split, tmp_path, lambda _: None) for split in SPLITS]
+    assert [ref.split for ref in refs] == list(SPLITS)
+    assert all(ref.rows > 0 and ref.source == "bundled" for ref in refs)
+    assert latest_revision(section) == latest_revision(section)
+
+
+def test_missing_things_are_named(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"absent is not a folder"):
+        fetch(tmp_path / "absent")
+    with pytest.raises(DatasetError, match=r"holds no data/\*\.parquet.*`source: hub` or `bundled`"):
+        fetch(tmp_path)
+    with pytest.raises(DatasetError, match=r"holds no data/\*\.parquet"):
+        latest_revision(DatasetSection(source="local", path=tmp_path))
+    shards = write_shards(tmp_path, "train_sft", make_rows(9), shards=3)
+    with pytest.raises(DatasetError, match=r"no split 'test_gen'.*there are train_sft"):
+        fetch(tmp_path, "test_gen")
+    shards[1].unlink()
+    with pytest.raises(DatasetError, match=r"lacks shard\(s\) 00001 of split 'train_sft'"):
+        fetch(tmp_path)
+
+
+def test_two_copies_of_a_split_are_refused(tmp_path: Path) -> None:
+    write_shards(tmp_path, "train_sft", make_rows(9), shards=3)
+    write_shards(tmp_path, "train_sft", make_rows(9), shards=2)
+    with pytest.raises(DatasetError, match="more than one copy"):
+        fetch(tmp_path)
+
+
+def test_an_empty_split_is_refused(tmp_path: Path) -> None:
+    write_shards(tmp_path, "train_sft", [])
+    with pytest.raises(DatasetError, match="has no rows"):
+        fetch(tmp_path)
+
+
+def test_a_truncated_shard_is_refused(tmp_path: Path) -> None:
+    (shard,) = write_shards(tmp_path, "train_sft", make_rows(50))
+    os.truncate(shard, shard.stat().st_size // 2)
+    with pytest.raises(DatasetError, match=rf"{shard.name} is not a complete Parquet file"):
+        fetch(tmp_path)
+
+
+MESSAGE = pa.struct([("content", pa.string()), ("role", pa.string())])
+
+
+@pytest.mark.parametrize(
+    ("column", "found", "complaint"),
+    [
+        ("prompt", pa.int64(), r"column 'prompt' is int64, expected string"),
+        ("prompt_id", None, r"column 'prompt_id' is missing, expected string; found columns prompt, messages"),
+        ("messages", pa.string(), r"column 'messages' is string, expected list<struct<content: string, role: string>>"),
+        ("messages", pa.list_(pa.struct([("role", pa.string())])), r"column 'messages' is list<element: struct<role"),
+        ("messages", MESSAGE, r"column 'messages' is struct<content: string, role: string>, expected list"),
+    ],
+)
+def test_a_wrong_schema_names_file_column_found_and_expected(
+    tmp_path: Path, column: str, found: pa.DataType | None, complaint: str
+) -> None:
+    fields = [field if field.name != column else field.with_type(found or pa.null()) for field in SCHEMA]
+    schema = pa.schema([field for field in fields if field.name != column or found])
+    (tmp_path / "data").mkdir()
+    pq.write_table(schema.empty_table(), tmp_path / "data" / "train_sft-00000-of-00001.parquet")
+    with pytest.raises(DatasetError, match=rf"train_sft-00000-of-00001\.parquet does not .*{complaint}"):
+        fetch(tmp_path)
+
+
+def test_latest_revision_of_a_folder_changes_with_its_shards(tmp_path: Path) -> None:
+    write_shards(tmp_path, "train_sft", make_rows(5))
+    section = DatasetSection(source="local", path=tmp_path)
+    before = latest_revision(section)
+    assert latest_revision(section) == before
+    write_shards(tmp_path, "test_sft", make_rows(5))
+    assert latest_revision(section) != before
