@@ -1,0 +1,251 @@
+"""The way to a workspace: the one lazy import of the SDK, credentials, and what every request needs."""
+
+import logging
+import os
+import ssl
+import sys
+import warnings
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Protocol
+
+import httpx
+from azure.core.credentials import TokenCredential
+from azure.core.exceptions import ClientAuthenticationError, HttpResponseError, ServiceRequestError
+
+from phi_assets.azureml.errors import WorkspaceUnreachable
+from phi_assets.azureml.retry import one_line
+from phi_assets.settings import CredentialMode, Settings
+
+if TYPE_CHECKING:
+    from azure.ai.ml import MLClient
+    from azure.ai.ml.entities import Job
+    from azure.ai.ml.entities import Workspace as WorkspaceEntity
+
+EMULATOR_CLOUD_PREFIX = "PhiEmulator"
+
+_CLOUD_VARIABLE = "AZUREML_CURRENT_CLOUD"
+_EMULATOR_VARIABLES = ("REQUESTS_CA_BUNDLE", "NO_PROXY", "no_proxy", "IDENTITY_ENDPOINT", "IDENTITY_HEADER")
+
+# https://learn.microsoft.com/azure/developer/python/sdk/authentication-overview#sovereign-clouds
+_RESOURCE_MANAGERS = {
+    "AzureCloud": "https://management.azure.com",
+    "AzureChinaCloud": "https://management.chinacloudapi.cn",
+    "AzureUSGovernment": "https://management.usgovcloudapi.net",
+}
+
+
+class EmulatorConnection(Protocol):
+    """What has to be known about a running emulator; `phi_assets.emulator.process.Connection` is one."""
+
+    @property
+    def ca_bundle(self) -> Path: ...
+    @property
+    def subscription_id(self) -> str: ...
+    @property
+    def resource_group(self) -> str: ...
+    @property
+    def workspace_name(self) -> str: ...
+    @property
+    def cloud_name(self) -> str: ...
+    @property
+    def cloud_metadata(self) -> dict[str, str]: ...
+    def environment(self, existing: Mapping[str, str]) -> dict[str, str]: ...
+
+
+def sdk() -> ModuleType:
+    """The module `azure.ai.ml`, imported on first use: it takes seconds, and its import reads the environment.
+
+    A cloud name that another process registered and left in the environment makes that import fail
+    (`Unknown cloud environment`), so an emulator's name is removed first. The names of Azure's own clouds are kept.
+    """
+    if "azure.ai.ml" not in sys.modules:
+        _forget_emulator_cloud()
+        os.environ.setdefault("AZUREML_RUN_POLLING_INTERVAL_MIN", "1")
+        os.environ.setdefault("AZUREML_RUN_POLLING_INTERVAL_MAX", "30")
+        from marshmallow.warnings import Marshmallow4Warning
+
+        warnings.filterwarnings("ignore", category=Marshmallow4Warning)
+        # "This is an experimental class" on every use, and notices about its own telemetry.
+        logging.getLogger("azure.ai.ml").setLevel(logging.ERROR)
+    import azure.ai.ml
+
+    return azure.ai.ml
+
+
+class Workspace:
+    """An open workspace: clients, credential and the urls of its data planes.
+
+    Nothing is asked of the service until something is used. Not for sharing between processes.
+    """
+
+    def __init__(
+        self,
+        credential: TokenCredential,
+        subscription_id: str,
+        resource_group: str,
+        name: str,
+        *,
+        resource_manager: str,
+        ca_bundle: Path | None = None,
+        client_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.credential = credential
+        self.subscription_id = subscription_id
+        self.resource_group = resource_group
+        self.name = name
+        self.resource_manager = resource_manager.rstrip("/")
+        self._ca_bundle = ca_bundle
+        self._client_options = {"enable_telemetry": False, "show_progress": False, **(client_options or {})}
+        self._registries: dict[str, MLClient] = {}
+
+    @property
+    def path(self) -> str:
+        """The workspace's ARM id."""
+        return (
+            f"/subscriptions/{self.subscription_id}/resourceGroups/{self.resource_group}"
+            f"/providers/Microsoft.MachineLearningServices/workspaces/{self.name}"
+        )
+
+    @cached_property
+    def ml(self) -> "MLClient":
+        """SDK client of the workspace."""
+        return sdk().MLClient(
+            self.credential, self.subscription_id, self.resource_group, self.name, **self._client_options
+        )
+
+    def registry(self, name: str) -> "MLClient":
+        """SDK client of a registry, one per name.
+
+        Raises:
+            WorkspaceUnreachable: the registry does not exist or does not know this identity.
+        """
+        if name not in self._registries:
+            module = sdk()
+            try:
+                self._registries[name] = module.MLClient(self.credential, registry_name=name, **self._client_options)
+            except (HttpResponseError, ServiceRequestError) as error:
+                raise WorkspaceUnreachable(
+                    f"Registry {name!r} cannot be reached: {one_line(error)}. Check `registry` in the recipe, and that "
+                    f"this identity may read it."
+                ) from error
+        return self._registries[name]
+
+    @cached_property
+    def description(self) -> "WorkspaceEntity":
+        """The workspace as the service describes it.
+
+        Raises:
+            WorkspaceUnreachable: it does not exist, cannot be reached, or does not know this identity.
+        """
+        try:
+            found = self.ml.workspaces.get(self.name)
+        except ClientAuthenticationError as error:
+            raise WorkspaceUnreachable(
+                f"Azure did not accept the credential for workspace {self.name!r}: {one_line(error)}. Sign in (for "
+                "example `az login`) or choose another way with PHI_CREDENTIAL."
+            ) from error
+        except (HttpResponseError, ServiceRequestError) as error:
+            raise WorkspaceUnreachable(
+                f"Workspace {self.name!r} in resource group {self.resource_group!r} cannot be reached: "
+                f"{one_line(error)}. Check AZURE_SUBSCRIPTION_ID, AZURE_RESOURCE_GROUP and AZURE_ML_WORKSPACE."
+            ) from error
+        if found is None:
+            raise WorkspaceUnreachable(f"The service gives no description of workspace {self.name!r}.")
+        return found
+
+    @property
+    def location(self) -> str:
+        """Azure region of the workspace."""
+        return str(self.description.location)
+
+    @cached_property
+    def http(self) -> httpx.Client:
+        """HTTP client that trusts what the workspace's servers show; carries no credential by itself."""
+        return httpx.Client(
+            verify=self.tls_context(), timeout=httpx.Timeout(60.0, connect=15.0), follow_redirects=False
+        )
+
+    def tls_context(self) -> ssl.SSLContext:
+        """Trust for every server of this workspace: the system's, or the emulator's own CA beside it."""
+        return httpx.create_ssl_context(verify=True) if self._ca_bundle is None else _context_with(self._ca_bundle)
+
+    @cached_property
+    def bearer(self) -> Callable[[], str]:
+        """Gives a valid token for Azure Resource Manager and the workspace's data planes; renews it in time."""
+        from azure.identity import get_bearer_token_provider
+
+        return get_bearer_token_provider(self.credential, f"{self.resource_manager}/.default")
+
+    def studio_url(self, job: "Job | str") -> str:
+        """Page of a job in Azure ML Studio."""
+        if not isinstance(job, str):
+            url = job.studio_url
+            if url:
+                return str(url)
+            job = str(job.name)
+        return f"https://ml.azure.com/runs/{job}?wsid={self.path}"
+
+
+def connect_azure(settings: Settings) -> Workspace:
+    """The workspace that the settings name. No request is made yet."""
+    _forget_emulator_cloud()
+    cloud = os.environ.get(_CLOUD_VARIABLE, "AzureCloud")
+    return Workspace(
+        credential(settings.credential),
+        settings.subscription_id,
+        settings.resource_group,
+        settings.workspace_name,
+        resource_manager=_RESOURCE_MANAGERS.get(cloud, _RESOURCE_MANAGERS["AzureCloud"]),
+    )
+
+
+def connect_emulator(connection: EmulatorConnection) -> Workspace:
+    """The workspace of a running emulator.
+
+    The SDK takes trust, proxy exceptions and managed identity from the environment only, so this sets those variables
+    for the whole process. Doing it again changes nothing.
+    """
+    wanted = connection.environment(os.environ)
+    os.environ.update({name: wanted[name] for name in _EMULATOR_VARIABLES if name in wanted})
+    from azure.identity import ManagedIdentityCredential
+
+    metadata = connection.cloud_metadata
+    return Workspace(
+        ManagedIdentityCredential(),
+        connection.subscription_id,
+        connection.resource_group,
+        connection.workspace_name,
+        resource_manager=metadata["resource_manager"],
+        ca_bundle=connection.ca_bundle,
+        # The name holds the port: the SDK keeps the first registration of a name for the life of the process.
+        client_options={"cloud": connection.cloud_name, "cloud_metadata": metadata},
+    )
+
+
+def credential(mode: CredentialMode) -> TokenCredential:
+    """The credential of a mode. A browser opens for `interactive` only."""
+    from azure import identity
+
+    makers: dict[CredentialMode, Callable[[], TokenCredential]] = {
+        "default": lambda: identity.DefaultAzureCredential(exclude_interactive_browser_credential=True),
+        "cli": identity.AzureCliCredential,
+        "environment": identity.EnvironmentCredential,
+        "managed_identity": identity.ManagedIdentityCredential,
+        "workload_identity": identity.WorkloadIdentityCredential,
+        "interactive": identity.InteractiveBrowserCredential,
+    }
+    return makers[mode]()
+
+
+def _forget_emulator_cloud() -> None:
+    if os.environ.get(_CLOUD_VARIABLE, "").startswith(EMULATOR_CLOUD_PREFIX):
+        del os.environ[_CLOUD_VARIABLE]
+
+
+def _context_with(ca_bundle: Path) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.load_verify_locations(cafile=str(ca_bundle))
+    return context

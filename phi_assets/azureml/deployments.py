@@ -1,0 +1,200 @@
+"""Deployments: one per model version, named after it, healthy before it may get traffic."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from azure.core.exceptions import HttpResponseError
+
+from phi_assets.azureml.client import Workspace, sdk
+from phi_assets.azureml.errors import ComputeNotAllowed, DeploymentFailed
+from phi_assets.azureml.retry import Log, get_or_none, one_line, ride_out, silent, wait_until
+from phi_assets.azureml.status import has_succeeded, is_settled
+from phi_assets.fingerprint import fingerprint
+from phi_assets.recipe import ServingSection
+from phi_assets.refs import Action, DeploymentRef, EndpointRef, RegisteredModelRef
+
+MANAGED_TAG = "phi/managed"
+
+_NAME_LENGTH = 32
+_SETTLE_TIMEOUT_SECONDS = 90 * 60.0
+_LOG_LINES = 30
+
+# https://learn.microsoft.com/azure/machine-learning/how-to-troubleshoot-online-endpoints
+_ADVICE = {
+    "OutOfQuota": "Ask for quota of this VM family in this region, or set `serving.instance_type` to another size.",
+    "ResourceNotReady": "The container did not become healthy; its last lines are below.",
+    "ImageBuildFailure": "The model's environment could not be built; its build log is in Studio.",
+    "BadArgument": "The model could not be loaded as it is; see the container's last lines.",
+    "OperationCanceled": "Another operation had priority; run again.",
+}
+
+
+def deployment_name(model: RegisteredModelRef) -> str:
+    """`ft-<version>`, or a hash of it where the version cannot be part of a name (3 to 32 letters, digits, dashes)."""
+    name = "ft-" + re.sub(r"[^a-z0-9]+", "-", model.version.lower()).strip("-")
+    if len(name) <= _NAME_LENGTH and name == f"ft-{model.version.lower()}":
+        return name
+    return f"ft-{fingerprint(model.version)[:12]}"
+
+
+def ensure_deployment(
+    ws: Workspace,
+    endpoint: EndpointRef,
+    model: RegisteredModelRef,
+    section: ServingSection,
+    allowed: Sequence[str] | None = None,
+    log: Log = silent,
+) -> DeploymentRef:
+    """A deployment of the model version is healthy behind the endpoint; its share of the traffic is left as it is.
+
+    A broken one is replaced; settings that differ from the recipe's are updated.
+
+    Raises:
+        ComputeNotAllowed: the instance type is not among those that may serve the foundation model.
+        DeploymentFailed: it did not become healthy; the message has the reason and the container's last lines.
+    """
+    _check_instance_type(section, allowed)
+    name = deployment_name(model)
+    existing = _settled(ws, endpoint.name, name, log)
+    if existing is not None and not has_succeeded(existing.provisioning_state):
+        log(f"Deployment {name} is {existing.provisioning_state}; replacing it.")
+        ws.ml.online_deployments.begin_delete(name=name, endpoint_name=endpoint.name).wait()
+        existing = _settled(ws, endpoint.name, name, log)
+    wanted = _entity(endpoint, model, section, name)
+    action: Action = "created" if existing is None else "updated"
+    if existing is not None:
+        drift = _drift(existing, wanted)
+        if not drift:
+            log(f"Deployment {name} is healthy.")
+            return _ref(endpoint, model, section, name, "reused")
+        log(f"Deployment {name} differs from the recipe: {'; '.join(drift)}.")
+    log(f"{'Creating' if existing is None else 'Updating'} deployment {name} ({section.instance_type}).")
+    _put(ws, wanted, section, log)
+    return _ref(endpoint, model, section, name, action)
+
+
+def _check_instance_type(section: ServingSection, allowed: Sequence[str] | None) -> None:
+    if allowed is not None and section.instance_type.lower() not in {size.lower() for size in allowed}:
+        raise ComputeNotAllowed(
+            f"VM size {section.instance_type} may not serve this model. Set `serving.instance_type` to one of: "
+            f"{', '.join(allowed)}. Nothing was deployed."
+        )
+
+
+def _entity(endpoint: EndpointRef, model: RegisteredModelRef, section: ServingSection, name: str) -> Any:
+    entities = sdk().entities
+    return entities.ManagedOnlineDeployment(
+        name=name,
+        endpoint_name=endpoint.name,
+        model=model.id,
+        instance_type=section.instance_type,
+        instance_count=section.instance_count,
+        liveness_probe=entities.ProbeSettings(initial_delay=section.liveness_initial_delay_seconds),
+        request_settings=entities.OnlineRequestSettings(
+            request_timeout_ms=section.request_timeout_seconds * 1000,
+            max_concurrent_requests_per_instance=section.max_concurrent_requests,
+        ),
+        tags={MANAGED_TAG: "true", "phi/model": f"{model.name}:{model.version}", "phi/job": model.job_name},
+    )
+
+
+def _drift(existing: Any, wanted: Any) -> list[str]:
+    pairs = {
+        "model": (_tail(existing.model), _tail(wanted.model)),
+        "instance type": (str(existing.instance_type).lower(), str(wanted.instance_type).lower()),
+        "instance count": (existing.instance_count, wanted.instance_count),
+        "request timeout": (
+            _setting(existing.request_settings, "request_timeout_ms"),
+            wanted.request_settings.request_timeout_ms,
+        ),
+        "concurrent requests": (
+            _setting(existing.request_settings, "max_concurrent_requests_per_instance"),
+            wanted.request_settings.max_concurrent_requests_per_instance,
+        ),
+        "liveness delay": (
+            _setting(existing.liveness_probe, "initial_delay"),
+            wanted.liveness_probe.initial_delay,
+        ),
+    }
+    return [f"{what} {have} -> {want}" for what, (have, want) in pairs.items() if have != want]
+
+
+def _put(ws: Workspace, deployment: Any, section: ServingSection, log: Log) -> None:
+    name, endpoint = deployment.name, deployment.endpoint_name
+    try:
+        ws.ml.online_deployments.begin_create_or_update(deployment).wait()
+        written = _settled(ws, endpoint, name, log)
+        state = "gone" if written is None else written.provisioning_state
+        reason = f"state {state}"
+        cause: Exception | None = None
+    except HttpResponseError as error:
+        written, reason, cause = None, one_line(error), error
+    if written is not None and has_succeeded(written.provisioning_state):
+        log(f"Deployment {name} is healthy.")
+        return
+    advice = next((text for code, text in _ADVICE.items() if code.lower() in reason.lower()), "")
+    raise DeploymentFailed(
+        f"Deployment {name} of {deployment.model} on {section.instance_type} did not become healthy: {reason}. "
+        f"{advice} Run again to replace it.{_container_log(ws, endpoint, name)}"
+    ) from cause
+
+
+def _container_log(ws: Workspace, endpoint: str, name: str) -> str:
+    try:
+        text = ws.ml.online_deployments.get_logs(name=name, endpoint_name=endpoint, lines=_LOG_LINES)
+    except HttpResponseError as error:
+        return f"\n(The container's log cannot be read: {one_line(error)})"
+    return f"\nLast lines of the container:\n{text.strip()}" if text.strip() else ""
+
+
+def _settled(ws: Workspace, endpoint: str, name: str, log: Log) -> Any:
+    seen = [_get(ws, endpoint, name, log)]
+    if seen[0] is None or is_settled(seen[0].provisioning_state):
+        return seen[0]
+    log(f"Deployment {name} is {seen[0].provisioning_state}; waiting.")
+
+    def done() -> bool:
+        seen[0] = _get(ws, endpoint, name, log)
+        return seen[0] is None or is_settled(seen[0].provisioning_state)
+
+    wait_until(
+        done,
+        _SETTLE_TIMEOUT_SECONDS,
+        lambda: DeploymentFailed(
+            f"Deployment {name} is still {seen[0].provisioning_state} after {_SETTLE_TIMEOUT_SECONDS / 60:.0f} "
+            "minutes. Look at its logs in Studio, or delete it and run again."
+        ),
+    )
+    return seen[0]
+
+
+def _get(ws: Workspace, endpoint: str, name: str, log: Log) -> Any:
+    return ride_out(
+        lambda: get_or_none(lambda: ws.ml.online_deployments.get(name=name, endpoint_name=endpoint)),
+        f"deployment {name}",
+        log,
+    )
+
+
+def _ref(
+    endpoint: EndpointRef, model: RegisteredModelRef, section: ServingSection, name: str, action: Action
+) -> DeploymentRef:
+    return DeploymentRef(
+        endpoint=endpoint.name,
+        name=name,
+        model_id=model.id,
+        instance_type=section.instance_type,
+        instance_count=section.instance_count,
+        action=action,
+    )
+
+
+def _tail(model_id: Any) -> tuple[str, ...]:
+    """Name and version, whatever form the id has."""
+    return tuple(part.lower() for part in re.split(r"[/:]", str(getattr(model_id, "id", model_id))) if part)[-3:]
+
+
+def _setting(settings: Any, name: str) -> Any:
+    value = getattr(settings, name, None)
+    return int(value) if value is not None else None

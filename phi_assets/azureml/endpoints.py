@@ -1,0 +1,185 @@
+"""The managed online endpoint: created with a lease, kept, and deleted for good."""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from azure.core.exceptions import HttpResponseError, ResourceExistsError
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
+
+from phi_assets.azureml.client import Workspace, sdk
+from phi_assets.azureml.deployments import deployment_name, ensure_deployment
+from phi_assets.azureml.errors import EndpointFailed
+from phi_assets.azureml.retry import Log, get_or_none, one_line, ride_out, silent, wait_until
+from phi_assets.azureml.status import has_succeeded, is_settled
+from phi_assets.azureml.traffic import ensure_traffic
+from phi_assets.recipe import ServingSection
+from phi_assets.refs import Action, EndpointRef
+
+__all__ = ["delete_endpoint", "deployment_name", "ensure_deployment", "ensure_endpoint", "ensure_traffic"]
+
+EXPIRES_TAG = "expires_at"
+
+_SETTLE_TIMEOUT_SECONDS = 30 * 60.0
+_NAME_RELEASE_SECONDS = 180.0
+
+# Letters, digits and single dashes, 3 to 32 characters:
+# https://learn.microsoft.com/azure/machine-learning/how-to-manage-quotas#azure-machine-learning-online-endpoints-and-batch-endpoints
+_NAME = re.compile(r"^[a-zA-Z](-?[a-zA-Z0-9])*$")
+
+
+def ensure_endpoint(
+    ws: Workspace, section: ServingSection, tags: Mapping[str, str] | None = None, log: Log = silent
+) -> EndpointRef:
+    """The endpoint exists in state Succeeded with key authentication, the given tags and a lease.
+
+    The lease is the tag `expires_at`, after which the endpoint counts as forgotten. It is renewed when less than half
+    of it is left, so that repeated runs write nothing. Traffic is left as it is.
+
+    Raises:
+        EndpointFailed: the service refused it, or it did not settle.
+    """
+    _check_name(section.endpoint)
+    existing = _settled(ws, section.endpoint, log)
+    now = datetime.now(UTC)
+    fresh_lease = (now + timedelta(hours=section.lease_hours)).isoformat(timespec="seconds")
+    if existing is None:
+        wanted = sdk().entities.ManagedOnlineEndpoint(
+            name=section.endpoint,
+            description="Fine-tuned chat completion",
+            auth_mode="key",
+            tags={**(tags or {}), EXPIRES_TAG: fresh_lease},
+        )
+        log(f"Creating endpoint {section.endpoint}.")
+        return _put(ws, wanted, "created", log)
+    _check_existing(existing, section)
+    have = dict(existing.tags or {})
+    lease = have.get(EXPIRES_TAG)
+    wanted_tags = {**have, **(tags or {}), EXPIRES_TAG: lease if _is_fresh(lease, now, section) else fresh_lease}
+    if wanted_tags == have and has_succeeded(existing.provisioning_state):
+        log(f"Endpoint {section.endpoint} is ready; its lease ends at {lease}.")
+        return _ref(existing, "reused")
+    existing.tags = wanted_tags
+    log(f"Updating endpoint {section.endpoint}; its lease ends at {wanted_tags[EXPIRES_TAG]}.")
+    return _put(ws, existing, "updated", log)
+
+
+def delete_endpoint(ws: Workspace, name: str, log: Log = silent) -> bool:
+    """The endpoint and its deployments are gone, so nothing of them is billing. Whether there was one to delete.
+
+    Raises:
+        EndpointFailed: the service refused, or the endpoint is still there after half an hour.
+    """
+    existing = _get(ws, name, log)
+    if existing is None:
+        log(f"Endpoint {name} does not exist; nothing to delete.")
+        return False
+    log(f"Deleting endpoint {name} and its deployments.")
+    if (existing.provisioning_state or "").lower() != "deleting":
+        try:
+            ws.ml.online_endpoints.begin_delete(name=name).wait()
+        except HttpResponseError as error:
+            if _get(ws, name, log) is not None:
+                raise EndpointFailed(
+                    f"Endpoint {name} could not be deleted and is still billing: {one_line(error)}. Delete it in "
+                    "Studio."
+                ) from error
+    _wait_gone(ws, name, log)
+    log(f"Endpoint {name} is gone.")
+    return True
+
+
+def _check_name(name: str) -> None:
+    if not (3 <= len(name) <= 32 and _NAME.match(name)):
+        raise EndpointFailed(
+            f"{name!r} cannot be an endpoint's name: 3 to 32 letters, digits and single dashes, starting with a "
+            "letter. Change `serving.endpoint`."
+        )
+
+
+def _check_existing(endpoint: Any, section: ServingSection) -> None:
+    mode = str(endpoint.auth_mode or "").lower()
+    if mode != "key":
+        raise EndpointFailed(
+            f"Endpoint {section.endpoint} exists with authentication {mode!r}, not 'key', which cannot be changed. "
+            "Delete it, or give `serving.endpoint` another name."
+        )
+
+
+def _is_fresh(lease: str | None, now: datetime, section: ServingSection) -> bool:
+    try:
+        ends = datetime.fromisoformat(lease or "")
+    except ValueError:
+        return False
+    ends = ends if ends.tzinfo else ends.replace(tzinfo=UTC)
+    return ends - now > timedelta(hours=section.lease_hours) / 2
+
+
+def _settled(ws: Workspace, name: str, log: Log) -> Any:
+    """The endpoint once nobody is changing it; None if there is none, also once a deletion is through."""
+    seen = [_get(ws, name, log)]
+    if seen[0] is None or is_settled(seen[0].provisioning_state):
+        return seen[0]
+    log(f"Endpoint {name} is {seen[0].provisioning_state}; waiting.")
+
+    def done() -> bool:
+        seen[0] = _get(ws, name, log)
+        return seen[0] is None or is_settled(seen[0].provisioning_state)
+
+    wait_until(
+        done,
+        _SETTLE_TIMEOUT_SECONDS,
+        lambda: EndpointFailed(
+            f"Endpoint {name} is still {seen[0].provisioning_state} after {_SETTLE_TIMEOUT_SECONDS / 60:.0f} minutes. "
+            "Look at it in Studio, or delete it and run again."
+        ),
+    )
+    return seen[0]
+
+
+@retry(
+    # A name is released a little after its endpoint is gone.
+    retry=retry_if_exception_type(ResourceExistsError),
+    stop=stop_after_delay(_NAME_RELEASE_SECONDS),
+    wait=wait_exponential_jitter(initial=0.5, max=15),
+    reraise=True,
+)
+def _create_or_update(ws: Workspace, endpoint: Any) -> None:
+    ws.ml.online_endpoints.begin_create_or_update(endpoint).wait()
+
+
+def _put(ws: Workspace, endpoint: Any, action: Action, log: Log) -> EndpointRef:
+    try:
+        _create_or_update(ws, endpoint)
+    except HttpResponseError as error:
+        raise EndpointFailed(
+            f"Endpoint {endpoint.name} could not be {action}: {one_line(error)}. Endpoint names are unique per region; "
+            "`serving.endpoint` sets another."
+        ) from error
+    written = _settled(ws, endpoint.name, log)
+    if written is None or not has_succeeded(written.provisioning_state):
+        state = "gone" if written is None else f"in state {written.provisioning_state}"
+        raise EndpointFailed(f"Endpoint {endpoint.name} is {state} after it was {action}. Delete it and run again.")
+    return _ref(written, action)
+
+
+def _wait_gone(ws: Workspace, name: str, log: Log) -> None:
+    wait_until(
+        lambda: _get(ws, name, log) is None,
+        _SETTLE_TIMEOUT_SECONDS,
+        lambda: EndpointFailed(f"Endpoint {name} still exists although it was deleted. Delete it in Studio."),
+    )
+
+
+def _get(ws: Workspace, name: str, log: Log) -> Any:
+    return ride_out(lambda: get_or_none(lambda: ws.ml.online_endpoints.get(name)), f"endpoint {name}", log)
+
+
+def _ref(endpoint: Any, action: Action) -> EndpointRef:
+    return EndpointRef(
+        name=str(endpoint.name),
+        scoring_uri=str(endpoint.scoring_uri),
+        expires_at=str((endpoint.tags or {}).get(EXPIRES_TAG, "")),
+        action=action,
+    )

@@ -1,0 +1,98 @@
+"""What can go wrong in Azure ML, one class per thing that its reader does next."""
+
+
+class AzureMLError(Exception):
+    """Base of all errors of this package; the message names the thing, its state and what to do next."""
+
+    def __init__(self, message: str, *, studio_url: str | None = None) -> None:
+        super().__init__(f"{message}\nStudio: {studio_url}" if studio_url else message)
+        self.studio_url = studio_url
+        """Page of the thing in Azure ML Studio, where it has one."""
+
+
+class WorkspaceUnreachable(AzureMLError):
+    """The workspace or the registry cannot be reached, or does not know this identity."""
+
+
+class ModelNotFound(AzureMLError):
+    """The registry or workspace has no such model or version."""
+
+
+class ModelNotFineTunable(AzureMLError):
+    """The registry says that nothing may fine-tune this model."""
+
+
+class ComponentNotFound(AzureMLError):
+    """The registry has no such component or version."""
+
+
+class ComputeNotAllowed(AzureMLError):
+    """The VM size is not among those that may run this model, or the workspace's region does not offer it."""
+
+
+class ComputeFailed(AzureMLError):
+    """The cluster could not be provisioned, or is not what the recipe asks for."""
+
+
+class UnknownParameter(AzureMLError):
+    """The recipe gives a parameter that the component does not declare."""
+
+
+class InvalidParameter(AzureMLError):
+    """A parameter's value has the wrong type, is out of range, or is not among the allowed ones."""
+
+
+class DataUploadFailed(AzureMLError):
+    """A sample could not be uploaded and registered."""
+
+
+class SubmissionFailed(AzureMLError):
+    """The service refused the job; there is no job."""
+
+
+class JobConflict(AzureMLError):
+    """A job with our name exists, and it is not ours."""
+
+
+class JobNotFound(AzureMLError):
+    """The workspace has no such job."""
+
+
+class JobFailed(AzureMLError):
+    """The job ended as Failed; the message carries the service's error text."""
+
+
+class JobCanceled(AzureMLError):
+    """The job was cancelled while it was waited for."""
+
+
+class JobTimeout(AzureMLError):
+    """The job ran longer than the recipe allows and has been cancelled."""
+
+
+class OutputMissing(AzureMLError):
+    """The job says Completed, but its output is not in the datastore."""
+
+
+class AttemptsExhausted(AzureMLError):
+    """As many jobs as the recipe allows have ended without a result."""
+
+
+class RegistrationFailed(AzureMLError):
+    """A model version could not be registered, or the existing one comes from another job."""
+
+
+class EndpointFailed(AzureMLError):
+    """The endpoint could not be brought into state Succeeded."""
+
+
+class DeploymentFailed(AzureMLError):
+    """The deployment did not become healthy; the message has the service's reason and the container's last lines."""
+
+
+class TrafficFailed(AzureMLError):
+    """The endpoint does not show the traffic that was set."""
+
+
+class ScoringFailed(AzureMLError):
+    """The endpoint did not answer a request, or answered something that is not an answer."""

@@ -1,0 +1,107 @@
+"""The fine-tuning component of the registry, and the pipeline job that runs it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from azure.core.exceptions import ResourceNotFoundError
+
+from phi_assets.azureml.client import Workspace, sdk
+from phi_assets.azureml.errors import ComponentNotFound
+from phi_assets.azureml.models import TRAINED_MODEL_OUTPUT
+from phi_assets.azureml.parameters import (
+    GPU_INPUT,
+    ComponentInput,
+    EffectiveParameters,
+    display_name,
+    effective_parameters,
+)
+from phi_assets.azureml.retry import Log, one_line, ride_out, silent
+from phi_assets.recipe import ComponentSection
+
+if TYPE_CHECKING:
+    from azure.ai.ml.entities import PipelineJob
+
+__all__ = [
+    "EffectiveParameters",
+    "FinetuneComponent",
+    "build_pipeline",
+    "display_name",
+    "effective_parameters",
+    "get_component",
+]
+
+# The computes that the notebook sets; each is passed where the component's version declares it.
+_COMPUTE_INPUTS = ("compute_model_import", "compute_preprocess", "compute_finetune", "compute_model_evaluation")
+
+
+@dataclass(frozen=True)
+class FinetuneComponent:
+    """A pinned pipeline component of a registry."""
+
+    id: str
+    name: str
+    version: str
+    inputs: Mapping[str, ComponentInput]
+    node: Callable[..., Any]
+    """The SDK's component: called with inputs inside a pipeline function, it gives a step."""
+
+
+def get_component(ws: Workspace, section: ComponentSection, log: Log = silent) -> FinetuneComponent:
+    """The recipe's component; `version: latest` resolves to the newest by creation time.
+
+    Raises:
+        ComponentNotFound: no such component or version.
+    """
+    components = ws.registry(section.registry).components
+    which = {"label": "latest"} if section.version == "latest" else {"version": section.version}
+    try:
+        found: Any = ride_out(lambda: components.get(section.name, **which), f"component {section.name}", log)
+    except (ResourceNotFoundError, sdk().exceptions.ValidationException) as error:
+        version = "" if section.version == "latest" else f" version {section.version}"
+        raise ComponentNotFound(
+            f"Registry {section.registry!r} has no component {section.name!r}{version}: {one_line(error)}. Registries "
+            "withdraw old versions; set `component.version` to one that exists, or to `latest`."
+        ) from error
+    return FinetuneComponent(
+        id=str(found.id), name=str(found.name), version=str(found.version), inputs=dict(found.inputs), node=found
+    )
+
+
+def build_pipeline(
+    component: FinetuneComponent,
+    *,
+    model_id: str,
+    compute_name: str,
+    gpus: int,
+    train_data: str,
+    test_data: str,
+    parameters: EffectiveParameters,
+    title: str,
+) -> "PipelineJob":
+    """The pipeline job around the component, with one output, `trained_model`; not submitted, and without a name.
+
+    Steps never take over results of earlier jobs and the first failing step ends the job: what has been done already
+    is decided by the job's fingerprint, not by the service's cache.
+    """
+    module = sdk()
+    from azure.ai.ml import dsl
+
+    pipeline: Any = dsl.pipeline
+
+    @pipeline(name=title, display_name=title)
+    def fine_tune() -> dict[str, Any]:
+        chat_completion_pipeline = component.node(
+            mlflow_model_path=model_id,
+            train_file_path=module.Input(type="uri_file", path=train_data),
+            test_file_path=module.Input(type="uri_file", path=test_data),
+            **{name: compute_name for name in _COMPUTE_INPUTS if name in component.inputs},
+            **({GPU_INPUT: gpus} if GPU_INPUT in component.inputs else {}),
+            **parameters.values,
+        )
+        return {TRAINED_MODEL_OUTPUT: chat_completion_pipeline.outputs.mlflow_model_folder}
+
+    job: Any = fine_tune()
+    job.settings.force_rerun = True
+    job.settings.continue_on_step_failure = False
+    return job

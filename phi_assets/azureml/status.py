@@ -1,0 +1,62 @@
+"""States of jobs and resources as Azure ML spells them."""
+
+from enum import StrEnum
+
+
+class JobStatus(StrEnum):
+    """State of a job.
+
+    The names are those of the service's job status enum
+    (https://learn.microsoft.com/rest/api/azureml/jobs/get#jobstatus). `UNKNOWN` also stands for any text that the
+    service may add later. The SDK takes `Paused` and `NotResponding` for the end of a job; they are not: a job comes
+    back from both.
+    """
+
+    NOT_STARTED = "NotStarted"
+    STARTING = "Starting"
+    PROVISIONING = "Provisioning"
+    PREPARING = "Preparing"
+    QUEUED = "Queued"
+    RUNNING = "Running"
+    FINALIZING = "Finalizing"
+    CANCEL_REQUESTED = "CancelRequested"
+    COMPLETED = "Completed"
+    FAILED = "Failed"
+    CANCELED = "Canceled"
+    NOT_RESPONDING = "NotResponding"
+    PAUSED = "Paused"
+    UNKNOWN = "Unknown"
+
+    @classmethod
+    def _missing_(cls, value: object) -> "JobStatus":
+        wanted = str(value).replace("_", "").lower()
+        return next((status for status in cls if status.value.lower() == wanted), cls.UNKNOWN)
+
+    @property
+    def is_terminal(self) -> bool:
+        """The job has ended and will not change any more."""
+        return self in (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELED)
+
+    @property
+    def is_active(self) -> bool:
+        """The job may still come to an end, so it is waited for."""
+        return not self.is_terminal
+
+    @property
+    def has_started(self) -> bool:
+        """Compute is allocated and the clock of the recipe's timeout runs."""
+        return self in (JobStatus.RUNNING, JobStatus.FINALIZING)
+
+
+SETTLED_STATES = frozenset({"succeeded", "failed", "canceled"})
+"""Provisioning states, in lower case, in which a resource stays until somebody acts."""
+
+
+def is_settled(provisioning_state: str | None) -> bool:
+    """Whether a resource in this provisioning state stays in it until somebody acts."""
+    return (provisioning_state or "").lower() in SETTLED_STATES
+
+
+def has_succeeded(provisioning_state: str | None) -> bool:
+    """Whether a resource in this provisioning state can be used."""
+    return (provisioning_state or "").lower() == "succeeded"

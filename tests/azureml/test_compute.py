@@ -1,0 +1,92 @@
+"""The training cluster: what is refused before anything is created, and what happens to one that exists."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from phi_assets.azureml.client import Workspace
+from phi_assets.azureml.compute import check_size, ensure_compute
+from phi_assets.azureml.errors import ComputeFailed, ComputeNotAllowed
+from phi_assets.azureml.models import get_foundation_model
+from phi_assets.azureml.retry import get_or_none
+from phi_assets.emulator.process import Connection
+from phi_assets.recipe import ComputeSection, ModelSection
+from phi_assets.refs import ModelRef
+from tests.azureml import toys as toy
+from tests.emulator_requests import Requests
+
+
+@pytest.fixture
+def model(toys: Workspace) -> ModelRef:
+    return get_foundation_model(toys, toy.MODEL)
+
+
+@pytest.fixture
+def cluster(toys: Workspace) -> Iterator[ComputeSection]:
+    """A cluster that does not exist before and after the test."""
+    section = ComputeSection(name="own-cluster", size=toy.SIZE)
+    yield section
+    if get_or_none(lambda: toys.ml.compute.get(section.name)) is not None:
+        toys.ml.compute.begin_delete(section.name).wait()
+
+
+def test_created_once_then_reused_without_a_write(
+    toys: Workspace, model: ModelRef, cluster: ComputeSection, emulator: Connection
+) -> None:
+    created = ensure_compute(toys, cluster, model)
+    assert (created.action, created.gpus, created.tier) == ("created", 1, "Dedicated")
+    assert created.size.lower() == toy.SIZE.lower()
+    with Requests(emulator) as again:
+        reused = ensure_compute(toys, cluster, model)
+    assert reused == created.model_copy(update={"action": "reused"})
+    assert not again.writes
+
+
+def test_a_changed_limit_is_updated(toys: Workspace, model: ModelRef, cluster: ComputeSection) -> None:
+    ensure_compute(toys, cluster, model)
+    larger = cluster.model_copy(update={"max_nodes": 3})
+    assert ensure_compute(toys, larger, model).action == "updated"
+    assert toys.ml.compute.get(cluster.name).max_instances == 3  # type: ignore[attr-defined]
+    assert ensure_compute(toys, larger, model).action == "reused"
+
+
+def test_another_size_under_the_same_name_is_not_silently_used(
+    toys: Workspace, model: ModelRef, cluster: ComputeSection
+) -> None:
+    ensure_compute(toys, cluster, model)
+    with pytest.raises(ComputeFailed, match=r"own-cluster exists with VM size .*but the recipe asks for"):
+        ensure_compute(toys, cluster.model_copy(update={"size": toy.OTHER_SIZE}), model)
+
+
+@pytest.mark.parametrize(
+    ("size", "reason"),
+    [
+        ("Standard_ND40rs_v2", rf"may not fine-tune toy-model version 2.*{toy.SIZE}.*Nothing was created"),
+        ("Standard_Nonsense", "Nothing was created"),
+    ],
+)
+def test_a_size_that_the_model_does_not_allow_creates_nothing(
+    toys: Workspace, model: ModelRef, size: str, reason: str, emulator: Connection
+) -> None:
+    with Requests(emulator) as requests, pytest.raises(ComputeNotAllowed, match=reason):
+        ensure_compute(toys, ComputeSection(name="never-made", size=size), model)
+    assert not requests.writes
+
+
+@pytest.mark.parametrize(
+    ("size", "reason"),
+    [("Standard_Nonsense", "not offered in region"), ("Standard_DS3_v2", "has no GPU|not offered in region")],
+)
+def test_without_a_list_the_region_and_the_gpus_decide(toys: Workspace, size: str, reason: str) -> None:
+    free = get_foundation_model(toys, ModelSection(registry="toys", name="free"))
+    with pytest.raises(ComputeNotAllowed, match=reason):
+        ensure_compute(toys, ComputeSection(name="never-made", size=size), free)
+
+
+def test_without_a_list_k80_sizes_are_refused(model: ModelRef) -> None:
+    with pytest.raises(ComputeNotAllowed, match="K80"):
+        check_size("STANDARD_NC6", model.model_copy(update={"finetune_computes": None}))
+
+
+def test_the_list_is_compared_without_regard_to_case(model: ModelRef) -> None:
+    check_size(toy.SIZE.upper(), model)

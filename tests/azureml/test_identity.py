@@ -1,0 +1,135 @@
+"""What changes a job's identity and what does not, its tags, and names made from it."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from phi_assets.azureml.deployments import deployment_name
+from phi_assets.azureml.identity import JobRequest
+from phi_assets.azureml.models import model_version
+from phi_assets.azureml.parameters import EffectiveParameters
+from phi_assets.azureml.pipelines import FinetuneComponent
+from phi_assets.recipe import FinetuneSection
+from phi_assets.refs import ComputeRef, JobRef, ModelRef, RegisteredModelRef, SampleRef
+
+
+def sample(split: str, sha: str, rows: int = 10) -> SampleRef:
+    return SampleRef(split=split, jsonl="/a", parquet="/b", rows=rows, rows_total=100, size_bytes=1, sha256=sha)
+
+
+def parameters(**values: Any) -> EffectiveParameters:
+    complete = {"seed": 42, "lora_r": 8, "learning_rate": 5e-6, **values}
+    return EffectiveParameters(values=values, complete=complete, origins=dict.fromkeys(complete, "recipe"))
+
+
+BASE = JobRequest(
+    component=FinetuneComponent(
+        "azureml://registries/azureml/components/c/versions/1", "c", "1", {}, node=lambda: None
+    ),
+    model=ModelRef(
+        id="azureml://registries/azureml/models/m/versions/1",
+        name="m",
+        version="1",
+        content_hash="h",
+        finetune_computes=None,
+        inference_computes=None,
+    ),
+    compute=ComputeRef(name="cluster", size="Standard_NC24ads_A100_v4", gpus=1, tier="Dedicated", action="reused"),
+    train=sample("train_sft", "a" * 64),
+    test=sample("test_sft", "b" * 64),
+    parameters=parameters(learning_rate=5e-6),
+    finetune=FinetuneSection(),
+)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"component": replace(BASE.component, id=BASE.component.id[:-1] + "2", version="2")},
+        {"model": BASE.model.model_copy(update={"id": BASE.model.id[:-1] + "2", "version": "2"})},
+        {"model": BASE.model.model_copy(update={"content_hash": "edited in place"})},
+        {"train": sample("train_sft", "c" * 64)},
+        {"test": sample("test_sft", "c" * 64)},
+        {"parameters": parameters(learning_rate=1e-5)},
+        {"parameters": parameters(learning_rate=5e-6, seed=7)},
+        {"compute": BASE.compute.model_copy(update={"gpus": 2})},
+        {"environment": "another image"},
+    ],
+    ids=["component", "model", "model content", "train", "test", "parameter", "seed", "gpus", "environment"],
+)
+def test_what_the_result_depends_on_changes_the_fingerprint(changed: dict[str, Any]) -> None:
+    assert replace(BASE, **changed).fingerprint != BASE.fingerprint
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"compute": BASE.compute.model_copy(update={"name": "other", "tier": "LowPriority", "action": "created"})},
+        {"compute": BASE.compute.model_copy(update={"size": "Standard_NC40ads_H100_v5"})},
+        {"finetune": FinetuneSection(experiment="other", attempts=1, timeout_hours=1)},
+        {"train": BASE.train.model_copy(update={"jsonl": "/elsewhere", "parquet": "/elsewhere"})},
+        {"parameters": replace(BASE.parameters, overridden={"x": "y"}, dropped={"a": "b"})},
+    ],
+    ids=["cluster's name and tier", "size with equal gpus", "experiment and limits", "where files lie", "reports"],
+)
+def test_what_does_not_matter_leaves_the_fingerprint(changed: dict[str, Any]) -> None:
+    assert replace(BASE, **changed).fingerprint == BASE.fingerprint
+
+
+def test_a_value_that_is_the_components_default_anyway_is_the_same_job() -> None:
+    assert replace(BASE, parameters=parameters(learning_rate=5e-6, lora_r=8)).fingerprint == BASE.fingerprint
+
+
+def test_job_names_are_computable_and_valid() -> None:
+    assert BASE.job_name(2) == f"phi3-ft-{BASE.fingerprint[:12]}-r2"
+    assert BASE.job_name(2).replace("-", "").isalnum()
+
+
+def test_tags_carry_the_fingerprint_and_its_inputs_within_the_services_limits() -> None:
+    tags = BASE.tags(3)
+    assert tags["phi/fingerprint"] == BASE.fingerprint
+    assert tags["phi/train"] == "a" * 64
+    assert tags["phi/parameter/learning_rate"] == "5e-06"
+    assert tags["phi/attempt"] == "3"
+    many = replace(BASE, parameters=parameters(**{f"p{i}": "x" * 999 for i in range(80)}))
+    assert len(many.tags(1)) == 50
+    assert max(len(value) for value in many.tags(1).values()) <= 256
+    shown = sum(key.startswith("phi/parameter/p") for key in many.tags(1))
+    assert many.tags(1)["phi/parameter/..."] == f"and {80 - shown} more"
+
+
+def job(attempt: int) -> JobRef:
+    return JobRef(
+        name="j",
+        fingerprint="0123456789abcdef" * 4,
+        display_name="d",
+        studio_url="s",
+        status="Completed",
+        action="reused",
+        attempt=attempt,
+    )
+
+
+def test_model_versions_follow_from_the_job() -> None:
+    assert model_version(job(1)) == "0123456789ab-r1"
+    assert model_version(job(2)) != model_version(job(1))
+
+
+@pytest.mark.parametrize("version", ["0123456789ab-r1", "7", "1700000000", "A_b.c", "x" * 60, "--", "ABC"])
+def test_deployment_names_obey_the_services_rule(version: str) -> None:
+    import re
+
+    name = deployment_name(RegisteredModelRef(id="i", name="m", version=version, job_name="j", action="created"))
+    assert re.fullmatch(r"[a-z](-?[a-z0-9])*", name), name
+    assert 3 <= len(name) <= 32
+
+
+def test_deployment_names_tell_versions_apart() -> None:
+    versions = ["1", "2", "a.b", "a-b", "a_b", "x" * 40, "x" * 41]
+    names = {
+        deployment_name(RegisteredModelRef(id="i", name="m", version=version, job_name="j", action="created"))
+        for version in versions
+    }
+    assert len(names) == len(versions)
+    assert "ft-1" in names
