@@ -1,0 +1,93 @@
+"""`python -m phi_assets`: materialize the whole graph in this process and say what came of it."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from phi_assets.settings import PROJECT_ROOT, Settings, SettingsError, load_settings
+
+
+@click.group(invoke_without_command=True)
+@click.pass_context
+def main(context: click.Context) -> None:
+    """Fine-tune, register, deploy and score a chat model; on the local emulator unless PHI_TARGET=azure."""
+    os.environ.setdefault("DAGSTER_HOME", str(PROJECT_ROOT / ".dagster"))
+    if context.invoked_subcommand is None:
+        context.invoke(materialize)
+
+
+@main.command()
+def materialize() -> None:
+    """Materialize every asset, then print a summary."""
+    settings, result = _run("finetune_and_deploy")
+    _print_summary(settings, result)
+
+
+@main.command()
+def teardown() -> None:
+    """Delete the recipe's endpoint with its deployments."""
+    _run("teardown")
+
+
+def _run(job: str) -> tuple[Settings, Any]:
+    from phi_assets.recipe import RecipeError, load_recipe
+
+    try:
+        settings = load_settings()
+        recipe = load_recipe(settings.recipe)
+    except (SettingsError, RecipeError) as error:
+        raise click.ClickException(str(error)) from error
+
+    import dagster as dg
+
+    from phi_assets.automation.console import calm_console
+    from phi_assets.definitions import build_definitions
+
+    definitions = build_definitions(settings, recipe, loggers={"console": calm_console})
+    with dg.DagsterInstance.get() as instance:
+        result = definitions.resolve_job_def(job).execute_in_process(
+            instance=instance, raise_on_error=False, run_config={"loggers": {"console": {}}}
+        )
+    if not result.success:
+        click.echo(f"\nRun {result.run_id} of job {job} failed; the reason stands above.", err=True)
+        sys.exit(1)
+    return settings, result
+
+
+def _print_summary(settings: Settings, result: Any) -> None:
+    import rich
+    from rich.panel import Panel
+    from rich.table import Table
+
+    from phi_assets.dataset.sample import read_jsonl
+
+    job = result.asset_value("finetune_job")
+    model = result.asset_value("registered_model")
+    traffic = result.asset_value("live_traffic")
+    scores = result.asset_value("scoring_result")
+    sample = next(iter(read_jsonl(Path(scores.jsonl))))
+
+    summary = Table.grid(padding=(0, 2))
+    summary.add_column(style="bold", no_wrap=True)
+    summary.add_column(overflow="fold")
+    summary.add_row("workspace", f"{settings.workspace_name} ({settings.target})")
+    summary.add_row("job", f"{job.name} ({job.action})")
+    if "eval_loss_before" in job.metrics:
+        summary.add_row("loss", f"{job.metrics['eval_loss_before']:.3f} before, {job.metrics['eval_loss']:.3f} after")
+    summary.add_row("model", f"{model.name}:{model.version} ({model.action})")
+    summary.add_row("endpoint", f"{traffic.endpoint} {traffic.scoring_uri}")
+    summary.add_row("question", sample["prompt"])
+    summary.add_row("answer", f"[green]{sample['answer']}[/green]")
+    python = os.path.relpath(sys.executable)
+    summary.add_row(
+        "open the UI", f'DAGSTER_HOME="$PWD/.dagster" {os.path.join(os.path.dirname(python), "dagster")} dev'
+    )
+    summary.add_row("delete the endpoint", f"{python} -m phi_assets teardown")
+    rich.print(Panel(summary, title="Fine-tuned, registered, deployed, scored", expand=False))
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m phi_assets")

@@ -1,0 +1,127 @@
+"""The managed online endpoint, its deployment, its traffic, and what it answers."""
+
+from pathlib import Path
+
+import dagster as dg
+from pydantic import Field
+
+from phi_assets.assets.common import AZUREML_POOL, OWNERS, reads
+from phi_assets.azureml.answers import ensure_answers
+from phi_assets.azureml.deployments import ensure_deployment
+from phi_assets.azureml.endpoints import ensure_endpoint
+from phi_assets.azureml.traffic import ensure_traffic
+from phi_assets.dataset.held_out import held_out_conversations
+from phi_assets.fingerprint import fingerprint
+from phi_assets.metadata import deployment_metadata, endpoint_metadata, scoring_metadata, traffic_metadata
+from phi_assets.refs import DeploymentRef, EndpointRef, ModelRef, RegisteredModelRef, SampleRef, ScoringRef, TrafficRef
+from phi_assets.resources.recipe import RecipeResource
+from phi_assets.resources.workspace import AzureMLWorkspace
+
+GROUP = "serving"
+
+DEPLOYMENT_KEYS = (
+    "serving.instance_type",
+    "serving.instance_count",
+    "serving.request_timeout_seconds",
+    "serving.liveness_initial_delay_seconds",
+    "serving.max_concurrent_requests",
+)
+
+
+@dg.asset(
+    group_name=GROUP,
+    kinds={"azureml"},
+    owners=OWNERS,
+    code_version="1",
+    pool=AZUREML_POOL,
+    metadata=reads("serving.endpoint", "serving.lease_hours"),
+)
+def online_endpoint(
+    context: dg.AssetExecutionContext, workspace: AzureMLWorkspace, recipe: RecipeResource
+) -> dg.MaterializeResult[EndpointRef]:
+    """A key-authenticated managed online endpoint in state Succeeded, with the time at which its lease ends."""
+    with workspace.session() as ws:
+        ref = ensure_endpoint(ws, recipe.value.serving, {"phi/recipe": recipe.value.name}, context.log.info)
+    version = fingerprint({"name": ref.name, "auth": "key"})[:16]
+    return dg.MaterializeResult(value=ref, data_version=dg.DataVersion(version), metadata=endpoint_metadata(ref))
+
+
+@dg.asset(
+    group_name=GROUP,
+    kinds={"azureml"},
+    owners=OWNERS,
+    code_version="1",
+    pool=AZUREML_POOL,
+    metadata=reads(*DEPLOYMENT_KEYS),
+)
+def online_deployment(
+    context: dg.AssetExecutionContext,
+    online_endpoint: EndpointRef,
+    registered_model: RegisteredModelRef,
+    foundation_model: ModelRef,
+    workspace: AzureMLWorkspace,
+    recipe: RecipeResource,
+) -> dg.MaterializeResult[DeploymentRef]:
+    """A healthy deployment of the model version, named after it; it gets no traffic yet when it is new."""
+    serving = recipe.value.serving
+    with workspace.session() as ws:
+        ref = ensure_deployment(
+            ws, online_endpoint, registered_model, serving, foundation_model.inference_computes, context.log.info
+        )
+    version = fingerprint({"model": ref.model_id, "serving": recipe.value.code_version(*DEPLOYMENT_KEYS)})[:16]
+    return dg.MaterializeResult(value=ref, data_version=dg.DataVersion(version), metadata=deployment_metadata(ref))
+
+
+@dg.asset(group_name=GROUP, kinds={"azureml"}, owners=OWNERS, code_version="1", pool=AZUREML_POOL)
+def live_traffic(
+    context: dg.AssetExecutionContext,
+    online_endpoint: EndpointRef,
+    online_deployment: DeploymentRef,
+    workspace: AzureMLWorkspace,
+) -> dg.MaterializeResult[TrafficRef]:
+    """All traffic goes to the newest deployment, read back from the service; older deployments are gone."""
+    with workspace.session() as ws:
+        ref = ensure_traffic(ws, online_endpoint, online_deployment, context.log.info)
+    return dg.MaterializeResult(
+        value=ref,
+        data_version=dg.DataVersion(fingerprint({"traffic": ref.traffic, "model": ref.model_id})[:16]),
+        metadata=traffic_metadata(ref),
+    )
+
+
+class ScoringConfig(dg.Config):
+    """Launch-time choices of scoring."""
+
+    force: bool = Field(default=False, description="Ask again even where the same model answered the same prompts")
+
+
+@dg.asset(
+    group_name=GROUP,
+    ins={"test": dg.AssetIn(["sampled", "test_gen"])},
+    kinds={"azureml", "pandas"},
+    owners=OWNERS,
+    code_version="1",
+    metadata=reads("scoring", "serving.request_timeout_seconds"),
+)
+def scoring_result(
+    context: dg.AssetExecutionContext,
+    config: ScoringConfig,
+    live_traffic: TrafficRef,
+    test: SampleRef,
+    workspace: AzureMLWorkspace,
+    recipe: RecipeResource,
+) -> dg.MaterializeResult[ScoringRef]:
+    """Answers of the live model to a seeded choice of held-out prompts, with the reference answers and latencies."""
+    scoring = recipe.value.scoring
+    with workspace.session() as ws:
+        ref = ensure_answers(
+            ws,
+            live_traffic,
+            held_out_conversations(test, scoring.samples, scoring.seed),
+            scoring.parameters(),
+            timeout_seconds=recipe.value.serving.request_timeout_seconds,
+            directory=Path(workspace.home) / "data" / "scoring",
+            log=context.log.info,
+            force=config.force,
+        )
+    return dg.MaterializeResult(value=ref, data_version=dg.DataVersion(ref.fingerprint), metadata=scoring_metadata(ref))

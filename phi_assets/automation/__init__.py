@@ -1,0 +1,1 @@
+"""Jobs: what a person starts by name."""

@@ -1,0 +1,42 @@
+"""Does the endpoint serve, and does it answer?"""
+
+from pathlib import Path
+
+import dagster as dg
+
+from phi_assets.assets.serving import live_traffic, online_deployment, scoring_result
+from phi_assets.dataset.sample import read_jsonl
+from phi_assets.refs import DeploymentRef, ModelRef, ScoringRef, TrafficRef
+
+
+@dg.asset_check(asset=online_deployment, additional_ins={"model": dg.AssetIn("foundation_model")})
+def instance_type_in_allow_list(online_deployment: DeploymentRef, model: ModelRef) -> dg.AssetCheckResult:
+    """The instance type is one of those that the registry allows for serving this model."""
+    allowed = model.inference_computes
+    return dg.AssetCheckResult(
+        passed=allowed is None or online_deployment.instance_type.lower() in {size.lower() for size in allowed},
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={
+            "instance_type": online_deployment.instance_type,
+            "allowed": ", ".join(allowed) if allowed else "not restricted",
+        },
+    )
+
+
+@dg.asset_check(asset=live_traffic, blocking=True)
+def all_traffic_is_served(live_traffic: TrafficRef) -> dg.AssetCheckResult:
+    """The traffic read back from the service adds up to 100 %."""
+    return dg.AssetCheckResult(
+        passed=sum(live_traffic.traffic.values()) == 100,
+        metadata={"traffic": dg.MetadataValue.json(live_traffic.traffic)},
+    )
+
+
+@dg.asset_check(asset=scoring_result)
+def answers_are_not_empty(scoring_result: ScoringRef) -> dg.AssetCheckResult:
+    """The live model answered every prompt with some text."""
+    empty = [row["prompt"] for row in read_jsonl(Path(scoring_result.jsonl)) if not row["answer"].strip()]
+    return dg.AssetCheckResult(
+        passed=not empty,
+        metadata={"answers": scoring_result.rows, "empty": len(empty), "prompts": dg.MetadataValue.json(empty)},
+    )

@@ -1,0 +1,47 @@
+"""Fixtures of the whole suite: one emulator process and one SDK connection to it, in a temporary PHI_HOME."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from phi_assets.emulator import process
+
+if TYPE_CHECKING:
+    from phi_assets.azureml.client import Workspace
+
+TIME_SCALE = "5"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def hermetic_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """No test reads the developer's settings, and no library looks for a network."""
+    home = tmp_path_factory.mktemp("phi-home")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith(("PHI_", "AZURE_", "AZUREML_", "DAGSTER_", "ARM_CLOUD", "IDENTITY_")):
+                patch.delenv(name)
+        patch.setenv("PHI_HOME", str(home))
+        patch.setenv("PHI_EMULATOR_TIME_SCALE", TIME_SCALE)
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        patch.setenv("HF_HOME", str(home / "huggingface"))
+        patch.setenv("DAGSTER_DISABLE_TELEMETRY", "true")
+        yield home
+
+
+@pytest.fixture(scope="session")
+def emulator(hermetic_environment: Path) -> Iterator[process.Connection]:
+    """A running emulator; its state lies under the session's PHI_HOME."""
+    directory = hermetic_environment / "emulator"
+    yield process.ensure_running(directory)
+    process.stop(directory)
+
+
+@pytest.fixture(scope="session")
+def workspace(emulator: process.Connection) -> "Workspace":
+    """The real SDK, connected to the emulator."""
+    from phi_assets.azureml.client import connect_emulator
+
+    return connect_emulator(emulator)

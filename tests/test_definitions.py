@@ -1,0 +1,90 @@
+"""The code location loads fast, is complete, and every asset tells a person what it is."""
+
+import subprocess
+import sys
+
+import dagster as dg
+import pytest
+
+from phi_assets.definitions import build_definitions
+from phi_assets.recipe import load_recipe
+from phi_assets.settings import load_settings
+
+HEAVY = ("azure.ai.ml", "torch", "transformers", "datasets", "mlflow", "matplotlib", "pandas")
+
+EXPECTED_DEPENDENCIES = {
+    "ultrachat_hub": set(),
+    **{f"raw/{split}": {"ultrachat_hub"} for split in ("train_sft", "test_sft", "train_gen", "test_gen")},
+    **{f"sampled/{split}": {f"raw/{split}"} for split in ("train_sft", "test_sft", "train_gen", "test_gen")},
+    "foundation_model": set(),
+    "finetune_compute": {"foundation_model"},
+    "finetune_job": {"sampled/train_sft", "sampled/test_sft", "foundation_model", "finetune_compute"},
+    "registered_model": {"finetune_job"},
+    "online_endpoint": set(),
+    "online_deployment": {"online_endpoint", "registered_model", "foundation_model"},
+    "live_traffic": {"online_endpoint", "online_deployment"},
+    "scoring_result": {"live_traffic", "sampled/test_gen"},
+}
+
+
+@pytest.fixture(scope="module")
+def definitions() -> dg.Definitions:
+    return build_definitions(load_settings({}), load_recipe("quickstart"))
+
+
+def test_loading_the_code_location_imports_no_heavy_library() -> None:
+    script = f"import phi_assets.definitions, sys; print([m for m in {HEAVY!r} if m in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+def test_lineage(definitions: dg.Definitions) -> None:
+    found = {
+        spec.key.to_user_string(): {dep.asset_key.to_user_string() for dep in spec.deps}
+        for spec in definitions.resolve_all_asset_specs()
+    }
+    assert found == EXPECTED_DEPENDENCIES
+
+
+def test_every_asset_is_described_owned_grouped_and_versioned(definitions: dg.Definitions) -> None:
+    for spec in definitions.resolve_all_asset_specs():
+        assert spec.description, spec.key
+        assert spec.owners, spec.key
+        assert spec.group_name in {"dataset", "foundation", "training", "serving"}
+        assert spec.kinds, spec.key
+        assert len(spec.kinds) <= 3, spec.key
+        assert spec.code_version, spec.key
+
+
+def test_a_recipe_edit_changes_the_code_version_of_exactly_the_assets_it_touches(tmp_path) -> None:
+    from tests.graph import write_recipe
+
+    def versions(path) -> dict[str, str | None]:
+        specs = build_definitions(load_settings({}), load_recipe(str(path))).resolve_all_asset_specs()
+        return {spec.key.to_user_string(): spec.code_version for spec in specs}
+
+    before = versions(write_recipe(tmp_path / "before.yaml", {}))
+
+    def touched(name: str, changes: dict) -> set[str]:
+        after = versions(write_recipe(tmp_path / f"{name}.yaml", changes))
+        return {key for key in before if before[key] != after[key]}
+
+    assert touched("rate", {"parameters": {"learning_rate": 1e-3}}) == {"finetune_job"}
+    assert touched("percent", {"sample": {"percent": 20}}) == {
+        f"sampled/{split}" for split in ("train_sft", "test_sft", "train_gen", "test_gen")
+    }
+    assert touched("model", {"model": {"version": "13"}}) == {"foundation_model"}
+    assert touched("lease", {"serving": {"lease_hours": 1}}) == {"online_endpoint"}
+    assert touched("count", {"serving": {"instance_count": 2}}) == {"online_deployment"}
+    assert touched("scoring", {"scoring": {"samples": 3}}) == {"scoring_result"}
+    assert touched("experiment", {"finetune": {"experiment": "other", "timeout_hours": 3}}) == set()
+
+
+def test_the_workspace_file_loads(tmp_path) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "dagster", "definitions", "validate", "-w", "workspace.yaml"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
