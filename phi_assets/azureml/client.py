@@ -61,17 +61,19 @@ def sdk() -> ModuleType:
     A cloud name that another process registered and left in the environment makes that import fail
     (`Unknown cloud environment`), so an emulator's name is removed first. The names of Azure's own clouds are kept.
     """
-    if "azure.ai.ml" not in sys.modules:
+    is_first = "azure.ai.ml" not in sys.modules
+    if is_first:
         _forget_emulator_cloud()
         os.environ.setdefault("AZUREML_RUN_POLLING_INTERVAL_MIN", "1")
         os.environ.setdefault("AZUREML_RUN_POLLING_INTERVAL_MAX", "30")
         from marshmallow.warnings import Marshmallow4Warning
 
         warnings.filterwarnings("ignore", category=Marshmallow4Warning)
-        # "This is an experimental class" on every use, and notices about its own telemetry.
-        logging.getLogger("azure.ai.ml").setLevel(logging.ERROR)
     import azure.ai.ml
 
+    if is_first:
+        # "This is an experimental class" on every use. The import itself sets the level, so this comes after it.
+        logging.getLogger("azure.ai.ml").setLevel(logging.ERROR)
     return azure.ai.ml
 
 

@@ -6,8 +6,8 @@ from azure.core.exceptions import HttpResponseError
 
 from phi_assets.azureml.client import Workspace, sdk
 from phi_assets.azureml.errors import ComputeFailed, ComputeNotAllowed
-from phi_assets.azureml.retry import Log, get_or_none, one_line, ride_out, silent, wait_until
-from phi_assets.azureml.status import has_succeeded, is_settled
+from phi_assets.azureml.provisioning import has_succeeded, settled, state_of
+from phi_assets.azureml.retry import Log, get_or_none, one_line, ride_out, silent
 from phi_assets.recipe import ComputeSection
 from phi_assets.refs import ComputeRef, ModelRef
 
@@ -29,9 +29,7 @@ def ensure_compute(ws: Workspace, section: ComputeSection, model: ModelRef, log:
     """
     check_size(section.size, model)
     gpus = gpu_count(ws, section.size, log)
-    existing = _get(ws, section.name, log)
-    if existing is not None:
-        existing = _settled(ws, existing, log)
+    existing = _settled(ws, section.name, log)
     if existing is None:
         cluster, action = _create(ws, section, log), "created"
     else:
@@ -86,33 +84,14 @@ def _get(ws: Workspace, name: str, log: Log) -> Any:
     return ride_out(lambda: get_or_none(lambda: ws.ml.compute.get(name)), f"compute {name}", log)
 
 
-def _settled(ws: Workspace, cluster: Any, log: Log) -> Any:
-    """The cluster once it is neither being created nor deleted; None if it has gone."""
-    if is_settled(cluster.provisioning_state):
-        return cluster
-    name = cluster.name
-    log(f"Compute {name} is {cluster.provisioning_state}; waiting.")
-    seen: list[Any] = [cluster]
-
-    def done() -> bool:
-        seen[0] = _get(ws, name, log)
-        return seen[0] is None or is_settled(seen[0].provisioning_state)
-
-    wait_until(
-        done,
-        _PROVISIONING_TIMEOUT_SECONDS,
-        lambda: ComputeFailed(
-            f"Compute {name} is still {seen[0].provisioning_state} after {_PROVISIONING_TIMEOUT_SECONDS / 60:.0f} "
-            "minutes. Look at it in Studio, or delete it and run again."
-        ),
-    )
-    return seen[0]
+def _settled(ws: Workspace, name: str, log: Log) -> Any | None:
+    return settled(lambda: _get(ws, name, log), f"Compute {name}", ComputeFailed, _PROVISIONING_TIMEOUT_SECONDS, log)
 
 
 def _check_existing(cluster: Any, section: ComputeSection) -> None:
-    if not has_succeeded(cluster.provisioning_state):
+    if not has_succeeded(cluster):
         raise ComputeFailed(
-            f"Compute {cluster.name} is in state {cluster.provisioning_state}{_errors(cluster)}. Delete it, or give "
+            f"Compute {cluster.name} is in state {state_of(cluster)}{_errors(cluster)}. Delete it, or give "
             "`compute.name` another name."
         )
     size = getattr(cluster, "size", None)
@@ -180,19 +159,18 @@ def _create_tier(ws: Workspace, section: ComputeSection, tier: str, log: Log) ->
         idle_time_before_scale_down=section.idle_seconds,
     )
     ws.ml.compute.begin_create_or_update(cluster).result()
-    created = _get(ws, section.name, log)
-    created = _settled(ws, created, log) if created is not None else None
+    created = _settled(ws, section.name, log)
     if created is None:
         raise ComputeFailed(f"Compute {section.name} vanished while it was created; run again.")
-    if not has_succeeded(created.provisioning_state):
-        raise ComputeFailed(f"state {created.provisioning_state}{_errors(created)}")
+    if not has_succeeded(created):
+        raise ComputeFailed(f"state {state_of(created)}{_errors(created)}")
     return created
 
 
 def _remove_failed(ws: Workspace, name: str, log: Log) -> None:
     """Makes room for the next tier: a cluster's priority cannot be changed."""
     leftover = _get(ws, name, log)
-    if leftover is not None and (leftover.provisioning_state or "").lower() == "failed":
+    if leftover is not None and state_of(leftover).lower() == "failed":
         ws.ml.compute.begin_delete(name, action="Delete").wait()
 
 

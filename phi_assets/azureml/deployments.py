@@ -8,8 +8,8 @@ from azure.core.exceptions import HttpResponseError
 
 from phi_assets.azureml.client import Workspace, sdk
 from phi_assets.azureml.errors import ComputeNotAllowed, DeploymentFailed
-from phi_assets.azureml.retry import Log, get_or_none, one_line, ride_out, silent, wait_until
-from phi_assets.azureml.status import has_succeeded, is_settled
+from phi_assets.azureml.provisioning import has_succeeded, settled, state_of
+from phi_assets.azureml.retry import Log, get_or_none, one_line, ride_out, silent
 from phi_assets.fingerprint import fingerprint
 from phi_assets.recipe import ServingSection
 from phi_assets.refs import Action, DeploymentRef, EndpointRef, RegisteredModelRef
@@ -57,8 +57,8 @@ def ensure_deployment(
     _check_instance_type(section, allowed)
     name = deployment_name(model)
     existing = _settled(ws, endpoint.name, name, log)
-    if existing is not None and not has_succeeded(existing.provisioning_state):
-        log(f"Deployment {name} is {existing.provisioning_state}; replacing it.")
+    if existing is not None and not has_succeeded(existing):
+        log(f"Deployment {name} is {state_of(existing)}; replacing it.")
         ws.ml.online_deployments.begin_delete(name=name, endpoint_name=endpoint.name).wait()
         existing = _settled(ws, endpoint.name, name, log)
     wanted = _entity(endpoint, model, section, name)
@@ -125,12 +125,12 @@ def _put(ws: Workspace, deployment: Any, section: ServingSection, log: Log) -> N
     try:
         ws.ml.online_deployments.begin_create_or_update(deployment).wait()
         written = _settled(ws, endpoint, name, log)
-        state = "gone" if written is None else written.provisioning_state
+        state = "gone" if written is None else state_of(written)
         reason = f"state {state}"
         cause: Exception | None = None
     except HttpResponseError as error:
         written, reason, cause = None, one_line(error), error
-    if written is not None and has_succeeded(written.provisioning_state):
+    if written is not None and has_succeeded(written):
         log(f"Deployment {name} is healthy.")
         return
     advice = next((text for code, text in _ADVICE.items() if code.lower() in reason.lower()), "")
@@ -148,25 +148,10 @@ def _container_log(ws: Workspace, endpoint: str, name: str) -> str:
     return f"\nLast lines of the container:\n{text.strip()}" if text.strip() else ""
 
 
-def _settled(ws: Workspace, endpoint: str, name: str, log: Log) -> Any:
-    seen = [_get(ws, endpoint, name, log)]
-    if seen[0] is None or is_settled(seen[0].provisioning_state):
-        return seen[0]
-    log(f"Deployment {name} is {seen[0].provisioning_state}; waiting.")
-
-    def done() -> bool:
-        seen[0] = _get(ws, endpoint, name, log)
-        return seen[0] is None or is_settled(seen[0].provisioning_state)
-
-    wait_until(
-        done,
-        _SETTLE_TIMEOUT_SECONDS,
-        lambda: DeploymentFailed(
-            f"Deployment {name} is still {seen[0].provisioning_state} after {_SETTLE_TIMEOUT_SECONDS / 60:.0f} "
-            "minutes. Look at its logs in Studio, or delete it and run again."
-        ),
+def _settled(ws: Workspace, endpoint: str, name: str, log: Log) -> Any | None:
+    return settled(
+        lambda: _get(ws, endpoint, name, log), f"Deployment {name}", DeploymentFailed, _SETTLE_TIMEOUT_SECONDS, log
     )
-    return seen[0]
 
 
 def _get(ws: Workspace, endpoint: str, name: str, log: Log) -> Any:

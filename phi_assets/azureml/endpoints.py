@@ -11,8 +11,9 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_expo
 from phi_assets.azureml.client import Workspace, sdk
 from phi_assets.azureml.deployments import deployment_name, ensure_deployment
 from phi_assets.azureml.errors import EndpointFailed
+from phi_assets.azureml.provisioning import has_succeeded, settled, state_of
 from phi_assets.azureml.retry import Log, get_or_none, one_line, ride_out, silent, wait_until
-from phi_assets.azureml.status import has_succeeded, is_settled
+from phi_assets.azureml.status import service_text
 from phi_assets.azureml.traffic import ensure_traffic
 from phi_assets.recipe import ServingSection
 from phi_assets.refs import Action, EndpointRef
@@ -57,7 +58,7 @@ def ensure_endpoint(
     have = dict(existing.tags or {})
     lease = have.get(EXPIRES_TAG)
     wanted_tags = {**have, **(tags or {}), EXPIRES_TAG: lease if _is_fresh(lease, now, section) else fresh_lease}
-    if wanted_tags == have and has_succeeded(existing.provisioning_state):
+    if wanted_tags == have and has_succeeded(existing):
         log(f"Endpoint {section.endpoint} is ready; its lease ends at {lease}.")
         return _ref(existing, "reused")
     existing.tags = wanted_tags
@@ -76,7 +77,7 @@ def delete_endpoint(ws: Workspace, name: str, log: Log = silent) -> bool:
         log(f"Endpoint {name} does not exist; nothing to delete.")
         return False
     log(f"Deleting endpoint {name} and its deployments.")
-    if (existing.provisioning_state or "").lower() != "deleting":
+    if state_of(existing).lower() != "deleting":
         try:
             ws.ml.online_endpoints.begin_delete(name=name).wait()
         except HttpResponseError as error:
@@ -99,7 +100,7 @@ def _check_name(name: str) -> None:
 
 
 def _check_existing(endpoint: Any, section: ServingSection) -> None:
-    mode = str(endpoint.auth_mode or "").lower()
+    mode = service_text(endpoint.auth_mode).lower()
     if mode != "key":
         raise EndpointFailed(
             f"Endpoint {section.endpoint} exists with authentication {mode!r}, not 'key', which cannot be changed. "
@@ -116,26 +117,8 @@ def _is_fresh(lease: str | None, now: datetime, section: ServingSection) -> bool
     return ends - now > timedelta(hours=section.lease_hours) / 2
 
 
-def _settled(ws: Workspace, name: str, log: Log) -> Any:
-    """The endpoint once nobody is changing it; None if there is none, also once a deletion is through."""
-    seen = [_get(ws, name, log)]
-    if seen[0] is None or is_settled(seen[0].provisioning_state):
-        return seen[0]
-    log(f"Endpoint {name} is {seen[0].provisioning_state}; waiting.")
-
-    def done() -> bool:
-        seen[0] = _get(ws, name, log)
-        return seen[0] is None or is_settled(seen[0].provisioning_state)
-
-    wait_until(
-        done,
-        _SETTLE_TIMEOUT_SECONDS,
-        lambda: EndpointFailed(
-            f"Endpoint {name} is still {seen[0].provisioning_state} after {_SETTLE_TIMEOUT_SECONDS / 60:.0f} minutes. "
-            "Look at it in Studio, or delete it and run again."
-        ),
-    )
-    return seen[0]
+def _settled(ws: Workspace, name: str, log: Log) -> Any | None:
+    return settled(lambda: _get(ws, name, log), f"Endpoint {name}", EndpointFailed, _SETTLE_TIMEOUT_SECONDS, log)
 
 
 @retry(
@@ -158,8 +141,8 @@ def _put(ws: Workspace, endpoint: Any, action: Action, log: Log) -> EndpointRef:
             "`serving.endpoint` sets another."
         ) from error
     written = _settled(ws, endpoint.name, log)
-    if written is None or not has_succeeded(written.provisioning_state):
-        state = "gone" if written is None else f"in state {written.provisioning_state}"
+    if written is None or not has_succeeded(written):
+        state = "gone" if written is None else f"in state {state_of(written)}"
         raise EndpointFailed(f"Endpoint {endpoint.name} is {state} after it was {action}. Delete it and run again.")
     return _ref(written, action)
 

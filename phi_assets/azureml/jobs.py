@@ -25,7 +25,7 @@ from phi_assets.azureml.models import TRAINED_MODEL_OUTPUT
 from phi_assets.azureml.outputs import OutputReport, inspect_output
 from phi_assets.azureml.pipelines import build_pipeline
 from phi_assets.azureml.retry import Log, one_line, silent
-from phi_assets.azureml.status import JobStatus
+from phi_assets.azureml.status import JobStatus, service_text
 from phi_assets.azureml.waiting import cancel_job, get_job, wait_for_job
 from phi_assets.refs import Action, JobRef
 
@@ -62,7 +62,7 @@ class _Attempt:
 
     @property
     def status(self) -> JobStatus:
-        return JobStatus(str(self.job.status))
+        return JobStatus.of(self.job)
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def _decide(ws: Workspace, request: JobRequest, log: Log, force: bool) -> _Decis
         return _Decision("submitted", 1, reason=f"No job {request.job_name(1)} exists.")
     name, status = latest.job.name, latest.status
     if status.is_active:
-        return _Decision("attached", latest.number, latest.job, f"Job {name} is {latest.job.status}.")
+        return _Decision("attached", latest.number, latest.job, f"Job {name} is {service_text(latest.job.status)}.")
     reason = f"Job {name} is {status}."
     if status is JobStatus.COMPLETED:
         report = inspect_output(ws, latest.job, TRAINED_MODEL_OUTPUT, log)
@@ -209,7 +209,7 @@ def _data_name(split: str) -> str:
 
 
 def _require_success(ws: Workspace, job: Any, log: Log) -> OutputReport:
-    status, studio_url = JobStatus(str(job.status)), ws.studio_url(job)
+    status, studio_url = JobStatus.of(job), ws.studio_url(job)
     if status is JobStatus.FAILED:
         raise JobFailed(f"Job {job.name} failed: {_why_failed(ws, job.name, log)}", studio_url=studio_url)
     if status is JobStatus.CANCELED:

@@ -1,6 +1,7 @@
-"""States of jobs and resources as Azure ML spells them."""
+"""States of jobs as Azure ML spells them."""
 
-from enum import StrEnum
+from enum import Enum, StrEnum
+from typing import Any
 
 
 class JobStatus(StrEnum):
@@ -32,6 +33,11 @@ class JobStatus(StrEnum):
         wanted = str(value).replace("_", "").lower()
         return next((status for status in cls if status.value.lower() == wanted), cls.UNKNOWN)
 
+    @classmethod
+    def of(cls, job: Any) -> "JobStatus":
+        """State of a job entity of the SDK."""
+        return cls(service_text(job.status))
+
     @property
     def is_terminal(self) -> bool:
         """The job has ended and will not change any more."""
@@ -48,15 +54,6 @@ class JobStatus(StrEnum):
         return self in (JobStatus.RUNNING, JobStatus.FINALIZING)
 
 
-SETTLED_STATES = frozenset({"succeeded", "failed", "canceled"})
-"""Provisioning states, in lower case, in which a resource stays until somebody acts."""
-
-
-def is_settled(provisioning_state: str | None) -> bool:
-    """Whether a resource in this provisioning state stays in it until somebody acts."""
-    return (provisioning_state or "").lower() in SETTLED_STATES
-
-
-def has_succeeded(provisioning_state: str | None) -> bool:
-    """Whether a resource in this provisioning state can be used."""
-    return (provisioning_state or "").lower() == "succeeded"
+def service_text(value: Any) -> str:
+    """What the service wrote: the SDK gives known values as members of an enum, and new ones as text."""
+    return str(value.value if isinstance(value, Enum) else value)

@@ -7,8 +7,8 @@ from azure.core.exceptions import HttpResponseError
 from phi_assets.azureml.client import Workspace
 from phi_assets.azureml.deployments import MANAGED_TAG
 from phi_assets.azureml.errors import TrafficFailed
+from phi_assets.azureml.provisioning import is_settled
 from phi_assets.azureml.retry import Log, get_or_none, one_line, ride_out, silent, wait_until
-from phi_assets.azureml.status import is_settled
 from phi_assets.refs import Action, DeploymentRef, EndpointRef, TrafficRef
 
 _VISIBLE_TIMEOUT_SECONDS = 15 * 60.0
@@ -59,7 +59,7 @@ def _wait_visible(ws: Workspace, name: str, wanted: dict[str, int], log: Log) ->
 
     def done() -> bool:
         seen[:] = [_endpoint(ws, name, log)]
-        return _traffic(seen[0]) == wanted and is_settled(seen[0].provisioning_state)
+        return _traffic(seen[0]) == wanted and is_settled(seen[0])
 
     wait_until(
         done,

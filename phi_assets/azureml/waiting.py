@@ -13,7 +13,7 @@ from phi_assets.azureml.client import Workspace
 from phi_assets.azureml.errors import JobNotFound, JobTimeout
 from phi_assets.azureml.history import Run, RunHistory
 from phi_assets.azureml.retry import Log, poll_delays, ride_out, silent
-from phi_assets.azureml.status import JobStatus
+from phi_assets.azureml.status import JobStatus, service_text
 
 _HEARTBEAT_SECONDS = 300.0
 _CANCEL_TIMEOUT_SECONDS = 60 * 60.0
@@ -65,8 +65,8 @@ def wait_for_job(ws: Workspace, name: str, timeout: timedelta, log: Log = silent
         job = get_job(ws, name, log)
         if job is None:
             raise JobNotFound(f"Job {name} has been deleted while it was waited for. Run again to submit it anew.")
-        status = JobStatus(str(job.status))
-        _report(watch, history, name, str(job.status), log)
+        status = JobStatus.of(job)
+        _report(watch, history, name, service_text(job.status), log)
         if status.is_terminal:
             return job
         if _is_over(watch, history, name, status, timeout):
@@ -87,7 +87,7 @@ def cancel_job(ws: Workspace, name: str, log: Log = silent) -> JobStatus:
         JobTimeout: the service has not cancelled it within an hour.
     """
     job = _existing(ws, name, log)
-    status = JobStatus(str(job.status))
+    status = JobStatus.of(job)
     if status.is_terminal:
         log(f"Job {name} is already {status}; nothing to cancel.")
         return status
@@ -98,7 +98,7 @@ def cancel_job(ws: Workspace, name: str, log: Log = silent) -> JobStatus:
     delays = poll_delays()
     while True:
         job = _existing(ws, name, log)
-        status = JobStatus(str(job.status))
+        status = JobStatus.of(job)
         if status.is_terminal:
             log(f"Job {name} is {status}.")
             return status
@@ -116,7 +116,7 @@ def _request_cancel(ws: Workspace, name: str, log: Log) -> None:
         ride_out(lambda: ws.ml.jobs.begin_cancel(name), f"cancel of {name}", log)
     except HttpResponseError:
         # The service refuses to cancel a job that has just ended, which is what was wanted.
-        if not JobStatus(str(_existing(ws, name, log).status)).is_terminal:
+        if not JobStatus.of(_existing(ws, name, log)).is_terminal:
             raise
 
 
@@ -166,7 +166,8 @@ def _report_step(watch: _Watch, history: RunHistory, step: Run, say: Callable[[s
     if before is not now:
         say(f"  {step.label}: {now}" if before is None else f"  {step.label}: {before} -> {now}")
         watch.step_status[step.run_id] = now
-    if now.has_started or (before is not None and before.is_active and now.is_terminal):
+    ended_since = now.is_terminal and (before is None or before.is_active)
+    if now.has_started or ended_since:
         for line in _new_loss_lines(watch, history, step):
             say(f"  {step.label} | {line}")
 

@@ -90,7 +90,8 @@ def test_submitted_then_reused_without_a_write(toys: Workspace, tmp_path: Path, 
     assert first.name == request.job_name(1)
     assert submissions == [SubmittedJob(first.name, first.studio_url, "submitted", 1, request.fingerprint)]
     assert first.metrics["loss"] == 1.0
-    assert any("Running -> Finalizing" in line or "Finalizing -> Completed" in line for line in lines)
+    assert any(line.startswith(f"Job {first.name}:") and line.endswith("-> Completed") for line in lines)
+    assert any(line.strip().startswith("toy_step:") and line.endswith("Completed") for line in lines)
     assert any("toy_step" in line and "'loss': 3.0" in line for line in lines)
 
     with Requests(emulator) as again:

@@ -1,0 +1,79 @@
+"""Command line of the emulator."""
+
+import os
+import shlex
+from pathlib import Path
+
+import click
+
+from phi_assets.emulator import process
+from phi_assets.settings import emulator_home
+
+_directory = click.option(
+    "--directory",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=lambda: emulator_home(os.environ) / "emulator",
+    show_default="PHI_HOME/emulator",
+    help="Folder of the emulator's state.",
+)
+
+
+@click.group(help="A local Azure Machine Learning workspace for the unmodified azure-ai-ml SDK.")
+def main() -> None:
+    """Dispatches to the commands below."""
+
+
+@main.command(help="Serve in the foreground until interrupted.")
+@_directory
+@click.option("--port", type=click.IntRange(1, 65535), help="Default: the last one if it is free, else any free one.")
+@click.option(
+    "--time-scale",
+    type=click.FloatRange(min=0, min_open=True),
+    default=1.0,
+    envvar="PHI_EMULATOR_TIME_SCALE",
+    show_default=True,
+    help="Divides the artificial durations (provisioning, queueing).",
+)
+def serve(directory: Path, port: int | None, time_scale: float) -> None:
+    """Runs the server in this process."""
+    from phi_assets.emulator import server
+
+    _reporting_errors(lambda: server.serve(directory.resolve(), port, time_scale))
+
+
+@main.command(help="Stop the emulator and everything it started.")
+@_directory
+def stop(directory: Path) -> None:
+    """Says whether there was one."""
+    click.echo("stopped" if process.stop(directory.resolve()) else "not running")
+
+
+@main.command(help="Say whether the emulator runs, and where; exit code 1 if not.")
+@_directory
+def status(directory: Path) -> None:
+    """Prints address and process."""
+    connection = process.status(directory.resolve())
+    if connection is None:
+        click.echo("not running")
+        raise SystemExit(1)
+    click.echo(f"running at {connection.base_url} (pid {connection.pid}, state in {connection.directory})")
+
+
+@main.command(help='Start the emulator if need be and print variables for a shell: eval "$(... env)".')
+@_directory
+def env(directory: Path) -> None:
+    """Prints export lines and nothing else on stdout."""
+    connection = _reporting_errors(lambda: process.ensure_running(directory.resolve()))
+    for name, value in connection.environment(os.environ).items():
+        click.echo(f"export {name}={shlex.quote(value)}")
+
+
+def _reporting_errors(action):
+    try:
+        return action()
+    except process.EmulatorError as error:
+        raise click.ClickException(str(error)) from error
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m phi_assets.emulator")

@@ -1,0 +1,1 @@
+"""The programs that the command components of the emulated registry run, each in its own process."""

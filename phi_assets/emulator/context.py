@@ -1,0 +1,98 @@
+"""What every route of the emulator works with."""
+
+import threading
+import uuid
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlsplit
+
+from phi_assets.emulator.auth import Auth
+from phi_assets.emulator.blobs import BlobStore
+from phi_assets.emulator.clock import Clock
+from phi_assets.emulator.process import STORAGE_SUFFIX
+from phi_assets.emulator.state import Store
+from phi_assets.settings import EMULATOR_RESOURCE_GROUP, EMULATOR_SUBSCRIPTION, EMULATOR_WORKSPACE
+
+if TYPE_CHECKING:
+    from phi_assets.emulator.catalog import Catalog
+    from phi_assets.emulator.runner import JobRunner
+    from phi_assets.emulator.serving import DeploymentManager
+
+ACCOUNT = "phistorage"
+
+
+@dataclass
+class Emulator:
+    """The workspace and the parts that bring it to life.
+
+    `catalog`, `runner` and `deployments` are attached by the server's start-up.
+    """
+
+    directory: Path
+    base_url: str
+    store: Store
+    blobs: BlobStore
+    auth: Auth
+    clock: Clock
+    subscription_id: str = EMULATOR_SUBSCRIPTION
+    resource_group: str = EMULATOR_RESOURCE_GROUP
+    workspace_name: str = EMULATOR_WORKSPACE
+    location: str = "emulator"
+    instance_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    """Of this process; a client knows by it that it talks to the server whose state file it read."""
+    workspace_id: str = "00000000-0000-4000-8000-0000000000dd"
+    stopping: threading.Event = field(default_factory=threading.Event)
+    """Set when the server begins to stop; whoever waits should wait on it."""
+    catalog: "Catalog" = field(init=False, repr=False)
+    runner: "JobRunner" = field(init=False, repr=False)
+    deployments: "DeploymentManager" = field(init=False, repr=False)
+
+    @property
+    def workspace_path(self) -> str:
+        """ARM id of the workspace."""
+        return (
+            f"/subscriptions/{self.subscription_id}/resourceGroups/{self.resource_group}"
+            f"/providers/Microsoft.MachineLearningServices/workspaces/{self.workspace_name}"
+        )
+
+    @property
+    def location_path(self) -> str:
+        """ARM path of the region, under which long-running operations have their status documents."""
+        return (
+            f"/subscriptions/{self.subscription_id}/providers/Microsoft.MachineLearningServices"
+            f"/locations/{self.location}"
+        )
+
+    @property
+    def storage_account(self) -> str:
+        """The datastores' `accountName`.
+
+        With it the SDK builds `https://localhost:<port>/<account>.blob.<suffix>/...`, which needs no DNS entry.
+        """
+        return f"localhost:{urlsplit(self.base_url).port}/{ACCOUNT}"
+
+    def blob_url(self, container: str, name: str = "") -> str:
+        """Where the blob (or the container) answers; not signed."""
+        return f"https://{self.storage_account}.blob.{STORAGE_SUFFIX}/{container}" + (f"/{quote(name)}" if name else "")
+
+    def sas_url(self, container: str, name: str, permissions: str = "r", hours: float = 24) -> str:
+        """The blob's url with a signature that is good for `hours`; an empty `name` means the container."""
+        expiry = datetime.now(UTC) + timedelta(hours=hours)
+        return f"{self.blob_url(container, name)}?{self.auth.sign_sas(container, name, permissions, expiry)}"
+
+
+def open_emulator(directory: Path, base_url: str, time_scale: float = 1.0) -> Emulator:
+    """The emulator whose state lies in `directory` (created, mode 0700, if need be)."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    directory.chmod(0o700)
+    store = Store(directory / "state.sqlite")
+    return Emulator(
+        directory=directory,
+        base_url=base_url.rstrip("/"),
+        store=store,
+        blobs=BlobStore(directory / "blobs", store),
+        auth=Auth(directory, base_url),
+        clock=Clock(time_scale),
+    )

@@ -1,0 +1,161 @@
+"""What happens around every request: identity, refusal of odd paths, error documents, the access log."""
+
+import copy
+import logging
+import time
+import uuid
+from collections.abc import Iterable
+from urllib.parse import quote
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from phi_assets.emulator.context import Emulator
+from phi_assets.emulator.errors import ServiceError, not_found
+
+access_log = logging.getLogger("phi_assets.emulator.access")
+
+
+class RequestFrame:
+    """Gives every request an id, refuses paths that climb, and writes one line a request.
+
+    The line has the path without its query: signatures and tokens travel there and must not be written down.
+    """
+
+    def __init__(self, app: ASGIApp):
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        record = _Record(scope)
+        request_id = str(uuid.uuid4())
+        scope.setdefault("state", {})["request_id"] = request_id
+        client_id = Headers(scope=scope).get("x-ms-client-request-id")
+
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                record.status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["x-ms-request-id"] = request_id
+                if client_id:
+                    headers["x-ms-client-request-id"] = client_id
+            elif not message.get("more_body", False):
+                # Before the client has the whole answer, so that whoever then looks into the log finds the line.
+                record.write()
+            await send(message)
+
+        app = _refuse_path if _climbs(scope["path"]) else self._app
+        try:
+            await app(scope, receive, answer)
+        finally:
+            record.write()
+
+
+class _Record:
+    """The log line of one request, written once."""
+
+    def __init__(self, scope: Scope):
+        self._began = time.perf_counter()
+        self._request = f"{scope['method']} {_printable(scope['path'])}"
+        self._written = False
+        self.status = 0
+
+    def write(self) -> None:
+        if not self._written:
+            self._written = True
+            milliseconds = (time.perf_counter() - self._began) * 1000
+            access_log.info("%s %d %.0fms", self._request, self.status, milliseconds)
+
+
+def protect(routes: Iterable[Route]) -> list[Route]:
+    """The same routes, open only to bearers of a management token who name this workspace and region."""
+    protected = [copy.copy(route) for route in routes]
+    for route in protected:
+        route.app = _Protected(route.app)
+    return protected
+
+
+class _Protected:
+    def __init__(self, app: ASGIApp):
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope)
+        emulator: Emulator = request.app.state.emulator
+        emulator.auth.require_bearer(request)
+        _check_coordinates(emulator, request.path_params)
+        await self._app(scope, receive, send)
+
+
+def service_error(request: Request, error: Exception) -> Response:
+    """The service's error document for a ServiceError."""
+    assert isinstance(error, ServiceError)
+    emulator: Emulator = request.app.state.emulator
+    body = error.document(location=emulator.location, request_id=request.scope["state"].get("request_id"))
+    return JSONResponse(body, status_code=error.status, headers={"x-ms-response-type": "error", **error.headers})
+
+
+def http_error(request: Request, error: Exception) -> Response:
+    """The service's error document for what the router itself refuses."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        code, message = "MethodNotAllowed", f"{request.method} is not allowed for {request.url.path}."
+    elif error.status_code == 404:
+        code, message = "ResourceNotFound", f"No resource of the emulator has the path {request.url.path}."
+    else:
+        code, message = "BadRequest", error.detail
+    return service_error(request, ServiceError(error.status_code, code, message, headers=dict(error.headers or {})))
+
+
+def internal_error(request: Request, error: Exception) -> Response:
+    """500 for a defect of the emulator; the traceback goes to its log."""
+    message = f"The emulator failed: {type(error).__name__}. See server.log in its directory."
+    return service_error(request, ServiceError(500, "InternalServerError", message))
+
+
+def client_left(request: Request, error: Exception) -> Response:
+    """Nobody reads this answer; it keeps a client's hang-up out of the log of defects."""
+    return service_error(
+        request, ServiceError(400, "IncompleteBody", "The request ended before its body was complete.")
+    )
+
+
+EXCEPTION_HANDLERS = {
+    ServiceError: service_error,
+    HTTPException: http_error,
+    ClientDisconnect: client_left,
+    Exception: internal_error,
+}
+
+
+def _check_coordinates(emulator: Emulator, parameters: dict[str, str]) -> None:
+    expected = {
+        "subscription": ("Subscription", emulator.subscription_id),
+        "group": ("Resource group", emulator.resource_group),
+        "workspace": ("Workspace", emulator.workspace_name),
+        "location": ("Location", emulator.location),
+    }
+    for name, (title, value) in expected.items():
+        if name in parameters and parameters[name].lower() != value.lower():
+            raise not_found(title, parameters[name])
+
+
+def _climbs(path: str) -> bool:
+    segments = path.replace("\\", "/").split("/")
+    return "\\" in path or not {".", ".."}.isdisjoint(segments) or any(ord(character) < 0x20 for character in path)
+
+
+async def _refuse_path(scope: Scope, receive: Receive, send: Send) -> None:
+    error = ServiceError(400, "InvalidUri", "The path of the request must not have '.', '..' or control characters.")
+    response = JSONResponse(error.document(), 400, {"x-ms-error-code": "InvalidUri", "x-ms-response-type": "error"})
+    await response(scope, receive, send)
+
+
+def _printable(text: str) -> str:
+    return quote(text, safe="/:@!$&'()*+,;=~")

@@ -1,0 +1,182 @@
+"""Long-running operations: a PUT or DELETE answers at once, a thread does the work, a status document tells."""
+
+import logging
+import threading
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from phi_assets.emulator.context import Emulator
+from phi_assets.emulator.errors import ServiceError, not_found
+from phi_assets.emulator.routes.paths import LOC
+
+COMPUTE = "compute"
+"""The `kind` of operations on computes, which the service tracks apart from all others."""
+
+POLL_HEADERS = {"retry-after-ms": "200"}
+"""Overrides the 5 to 30 s that the SDK otherwise sleeps between two polls."""
+
+logger = logging.getLogger(__name__)
+
+_KEPT = timedelta(days=7)
+_RUNNING = {True: "InProgress", False: "Updating"}
+
+
+@dataclass(frozen=True)
+class Operation:
+    """A started operation: `status_url` is where to poll, `resource_url` what it makes, changes or removes."""
+
+    id: str
+    kind: str
+    status_url: str
+    result_url: str
+    resource_url: str
+
+
+def start(emulator: Emulator, kind: str, resource_url: str, work: Callable[[], None]) -> Operation:
+    """Runs `work` in a thread of its own and keeps a status document about it.
+
+    `kind` is the service's short code (`oe` online endpoint, `od` online deployment, ...) or `compute`;
+    `resource_url` the ARM path of the resource. A ServiceError from `work` makes the operation Failed with that
+    error, any other exception Failed with `InternalServerError`.
+    """
+    operation = _describe(emulator, kind, resource_url)
+    body = {
+        "id": operation.status_url.removeprefix(emulator.base_url).partition("?")[0],
+        "name": operation.id,
+        "kind": kind,
+        "resource": resource_url,
+        "status": _RUNNING[kind == COMPUTE],
+        "startTime": emulator.clock.now().isoformat(),
+        "percentComplete": 0.0,
+    }
+    emulator.store.put("operation", operation.id, body)
+    thread = threading.Thread(
+        target=_run, args=(emulator, operation.id, work), name=f"operation {operation.id}", daemon=True
+    )
+    thread.start()
+    return operation
+
+
+class _Interrupted(Exception):
+    """The emulator stops while an operation waits; the next start decides what became of it."""
+
+
+def pause(emulator: Emulator, seconds: float) -> None:
+    """Waits `seconds` (at time scale 1) inside the `work` of an operation, or ends it when the emulator stops.
+
+    In the latter case the operation's document stays as it is, for the recovery of the next start.
+    """
+    if emulator.clock.wait(seconds, emulator.stopping):
+        raise _Interrupted
+
+
+def accepted(operation: Operation, body: Any, status: int) -> Response:
+    """The first answer of a long-running operation, with the headers that tell the client where to poll."""
+    headers = {"Azure-AsyncOperation": operation.status_url, "x-ms-async-operation-timeout": "PT30M", **POLL_HEADERS}
+    if operation.kind != COMPUTE:
+        headers["Location"] = operation.result_url if status == 202 else operation.resource_url
+    if body is None:
+        return Response(status_code=status, headers=headers)
+    return JSONResponse(body, status_code=status, headers=headers)
+
+
+def recover(emulator: Emulator) -> None:
+    """Ends operations whose thread died with an earlier process, and forgets those that ended a week ago."""
+    for body in emulator.store.list("operation"):
+        if body["status"] in _RUNNING.values():
+            error = ServiceError(409, "OperationCanceled", "The emulator was stopped before the operation ended.")
+            _finish(emulator, body["name"], "Failed", error)
+        elif body.get("endTime", "") < (emulator.clock.now() - _KEPT).isoformat():
+            emulator.store.delete("operation", body["name"])
+
+
+def settle(emulator: Emulator, resource_url: str) -> None:
+    """Ends as Succeeded what is still running for the resource: its owner found, on recovery, that it is done."""
+    for body in emulator.store.list("operation"):
+        if body["resource"] == resource_url and body["status"] in _RUNNING.values():
+            _finish(emulator, body["name"], "Succeeded", None)
+
+
+def _describe(emulator: Emulator, kind: str, resource_url: str) -> Operation:
+    guid = str(uuid.uuid4())
+    identifier = guid if kind == COMPUTE else f"{kind}:{emulator.workspace_id}:{guid}"
+    base = emulator.base_url + emulator.location_path
+    if kind == COMPUTE:
+        status = f"{base}/computeOperationsStatus/{identifier}?api-version=2025-12-01&service=new"
+    else:
+        status = f"{base}/mfeOperationsStatus/{identifier}?api-version=2025-12-01"
+    return Operation(
+        id=identifier,
+        kind=kind,
+        status_url=status,
+        result_url=f"{base}/mfeOperationResults/{identifier}?api-version=2025-12-01",
+        resource_url=emulator.base_url + resource_url,
+    )
+
+
+def _run(emulator: Emulator, identifier: str, work: Callable[[], None]) -> None:
+    try:
+        work()
+    except _Interrupted:
+        return
+    except ServiceError as error:
+        _finish(emulator, identifier, "Failed", error)
+    except Exception as error:
+        logger.exception("operation %s failed", identifier)
+        message = f"The emulator failed: {type(error).__name__}. See server.log in its directory."
+        _finish(emulator, identifier, "Failed", ServiceError(500, "InternalServerError", message))
+    else:
+        _finish(emulator, identifier, "Succeeded", None)
+
+
+def _finish(emulator: Emulator, identifier: str, status: str, error: ServiceError | None) -> None:
+    def change(body: dict[str, Any]) -> dict[str, Any]:
+        ended: dict[str, Any] = {
+            "status": status,
+            "endTime": emulator.clock.now().isoformat(),
+            "percentComplete": 100.0,
+        }
+        if error is not None:
+            ended["error"] = error.document(location=emulator.location)["error"]
+        return body | ended
+
+    emulator.store.update("operation", identifier, change)
+
+
+def _find(request: Request) -> dict[str, Any]:
+    emulator: Emulator = request.app.state.emulator
+    identifier = request.path_params["operation"]
+    body = emulator.store.get("operation", identifier)
+    if body is None:
+        raise not_found("Operation", identifier)
+    return body
+
+
+def _status(request: Request) -> Response:
+    body = _find(request)
+    shown = {key: value for key, value in body.items() if key not in {"kind", "resource"}}
+    return JSONResponse(shown, headers=POLL_HEADERS)
+
+
+def _result(request: Request) -> Response:
+    body = _find(request)
+    if body["status"] in _RUNNING.values():
+        return JSONResponse({}, status_code=202, headers={"Location": str(request.url), **POLL_HEADERS})
+    if body["status"] == "Succeeded":
+        return Response(status_code=200)
+    error = body["error"]
+    raise ServiceError(409, error["code"], error["message"])
+
+
+routes = [
+    Route(LOC + "/mfeoperationsstatus/{operation}", _status),
+    Route(LOC + "/computeoperationsstatus/{operation}", _status),
+    Route(LOC + "/mfeoperationresults/{operation}", _result),
+]

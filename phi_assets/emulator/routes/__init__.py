@@ -1,0 +1,1 @@
+"""The HTTP routes of the emulator; every module exposes `routes`, a list of Starlette routes."""

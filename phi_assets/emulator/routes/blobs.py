@@ -1,0 +1,291 @@
+"""The blob service's REST operations, on the same listener as everything else.
+
+https://learn.microsoft.com/rest/api/storageservices/blob-service-rest-api
+"""
+
+import re
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from pathlib import Path
+from xml.etree import ElementTree
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from phi_assets.emulator import blob_listing
+from phi_assets.emulator.auth import SAS_VERSION, STORAGE_AUDIENCE
+from phi_assets.emulator.blobs import BlobProperties, BlobStore
+from phi_assets.emulator.context import Emulator
+from phi_assets.emulator.errors import ServiceError
+from phi_assets.emulator.uploads import Upload
+
+_RANGE = re.compile(r"bytes=(\d+)-(\d*)")
+_CHUNK = 1 << 18
+_LARGEST_BLOCK_LIST = 8 << 20
+_METADATA = "x-ms-meta-"
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def _answering_xml(endpoint: Endpoint) -> Endpoint:
+    """The endpoint, with errors in the blob service's own shape."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            response = await endpoint(request)
+        except ServiceError as error:
+            response = _error(request, error)
+        response.headers["x-ms-version"] = SAS_VERSION
+        return response
+
+    return answer
+
+
+def _error(request: Request, error: ServiceError) -> Response:
+    headers = {"x-ms-error-code": error.code, **error.headers}
+    if request.method == "HEAD" or error.status == 304:
+        return Response(status_code=error.status, headers=headers)
+    root = ElementTree.Element("Error")
+    ElementTree.SubElement(root, "Code").text = error.code
+    ElementTree.SubElement(root, "Message").text = error.message
+    content = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+    return Response(content, error.status, headers, media_type="application/xml")
+
+
+async def _container(request: Request) -> Response:
+    emulator: Emulator = request.app.state.emulator
+    container = request.path_params["container"]
+    query = request.query_params
+    if query.get("restype") != "container":
+        raise ServiceError(400, "InvalidQueryParameterValue", "A container is addressed with restype=container.")
+    if request.method == "PUT":
+        _authorize(request, container, "", "c")
+        raise ServiceError(403, "AuthorizationFailure", "Containers of the workspace are made by the workspace.")
+    if query.get("comp") == "list":
+        _authorize(request, container, query.get("prefix", ""), "l")
+        return await run_in_threadpool(_list, emulator.blobs, request)
+    _authorize(request, container, "", "rl")
+    modified = (await run_in_threadpool(emulator.blobs.container_path(container).stat)).st_mtime
+    headers = {
+        "ETag": f'"0x{int(modified * 1e6):X}"',
+        "Last-Modified": _http_date(datetime.fromtimestamp(modified, UTC)),
+    }
+    return Response(headers=headers)
+
+
+def _list(blobs: BlobStore, request: Request) -> Response:
+    query = request.query_params
+    most = query.get("maxresults", "")
+    page = blob_listing.page(
+        blobs.list(request.path_params["container"], query.get("prefix", "")),
+        prefix=query.get("prefix", ""),
+        delimiter=query.get("delimiter", ""),
+        marker=query.get("marker", ""),
+        most=int(most) if most.isdigit() and int(most) else blob_listing.MOST,
+    )
+    content = blob_listing.document(
+        page, request.path_params["container"], dict(query), metadata="metadata" in query.get("include", "")
+    )
+    return Response(content, media_type="application/xml")
+
+
+async def _blob(request: Request) -> Response:
+    container, name = request.path_params["container"], request.path_params["name"]
+    emulator: Emulator = request.app.state.emulator
+    if request.method in {"GET", "HEAD"}:
+        _authorize(request, container, name, "r")
+        return await run_in_threadpool(_read, emulator.blobs, request, container, name)
+    if request.method == "DELETE":
+        _authorize(request, container, name, "d")
+        await run_in_threadpool(emulator.blobs.delete, container, name)
+        return Response(status_code=202, headers={"x-ms-delete-type-permanent": "true"})
+    exists = emulator.blobs.exists(container, name)
+    _authorize(request, container, name, "w" if exists else "cw")
+    operation = _PUTS.get(request.query_params.get("comp", ""))
+    if operation is None or "x-ms-copy-source" in request.headers:
+        raise ServiceError(501, "NotImplemented", "This emulator does not have the requested blob operation.")
+    return await operation(emulator.blobs, request, container, name)
+
+
+async def _put_blob(blobs: BlobStore, request: Request, container: str, name: str) -> Response:
+    if request.headers.get("x-ms-blob-type") != "BlockBlob":
+        raise ServiceError(400, "InvalidHeaderValue", "This emulator has block blobs only (x-ms-blob-type: BlockBlob).")
+    _check_conditions(blobs, request, container, name)
+    upload = blobs.writing(
+        container,
+        name,
+        content_type=_content_type(request),
+        metadata=_metadata(request),
+        content_md5=request.headers.get("content-md5"),
+        overwrite=request.headers.get("if-none-match") != "*",
+    )
+    await _receive(request, upload)
+    return _written(blobs.properties(container, name), 201)
+
+
+async def _put_block(blobs: BlobStore, request: Request, container: str, name: str) -> Response:
+    block_id = request.query_params.get("blockid", "")
+    if not block_id:
+        raise ServiceError(400, "MissingRequiredQueryParameter", "A block needs a blockid.")
+    upload = blobs.writing_block(container, name, block_id, content_md5=request.headers.get("content-md5"))
+    await _receive(request, upload)
+    return Response(status_code=201)
+
+
+async def _put_block_list(blobs: BlobStore, request: Request, container: str, name: str) -> Response:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _LARGEST_BLOCK_LIST:
+            raise ServiceError(413, "RequestBodyTooLarge", "The block list is too long.")
+    _check_conditions(blobs, request, container, name)
+    properties = await run_in_threadpool(
+        blobs.put_block_list,
+        container,
+        name,
+        _block_ids(bytes(body)),
+        content_type=_content_type(request),
+        metadata=_metadata(request),
+        overwrite=request.headers.get("if-none-match") != "*",
+    )
+    return _written(properties, 201)
+
+
+async def _set_metadata(blobs: BlobStore, request: Request, container: str, name: str) -> Response:
+    _check_conditions(blobs, request, container, name)
+    properties = await run_in_threadpool(blobs.set_metadata, container, name, _metadata(request))
+    return _written(properties, 200)
+
+
+_PUTS = {"": _put_blob, "block": _put_block, "blocklist": _put_block_list, "metadata": _set_metadata}
+
+
+async def _receive(request: Request, upload: Upload) -> None:
+    try:
+        async for chunk in request.stream():
+            upload.write(chunk)
+    except BaseException:
+        upload.discard()
+        raise
+    await run_in_threadpool(upload.commit)
+
+
+def _read(blobs: BlobStore, request: Request, container: str, name: str) -> Response:
+    properties = blobs.properties(container, name)
+    _check_etag(request, properties)
+    headers = _property_headers(properties)
+    wanted = request.headers.get("x-ms-range") or request.headers.get("range") or ""
+    if request.method == "HEAD":
+        return Response(headers=headers | {"Content-Length": str(properties.size)})
+    start, end, status = 0, properties.size, 200
+    if match := _RANGE.fullmatch(wanted):
+        start, end, status = int(match[1]), min(int(match[2] or properties.size) + 1, properties.size), 206
+        if start >= end:
+            message = "The range specified is invalid for the current size of the resource."
+            raise ServiceError(416, "InvalidRange", message, headers={"Content-Range": f"bytes */{properties.size}"})
+        headers |= {"Content-Range": f"bytes {start}-{end - 1}/{properties.size}"}
+    headers |= {"Content-Length": str(end - start)}
+    content = _content(blobs.path(container, name), start, end - start)
+    return StreamingResponse(content, status, headers, media_type=properties.content_type)
+
+
+def _content(path: Path, start: int, length: int) -> Iterator[bytes]:
+    """Exactly `length` bytes as promised in the header, though a log may grow meanwhile."""
+    with path.open("rb") as file:
+        file.seek(start)
+        while length > 0 and (chunk := file.read(min(_CHUNK, length))):
+            length -= len(chunk)
+            yield chunk
+
+
+def _authorize(request: Request, container: str, name: str, needed: str) -> None:
+    auth = request.app.state.emulator.auth
+    if "sig" in request.query_params:
+        auth.check_sas(request, container, name, needed)
+    elif "authorization" in request.headers:
+        auth.require_bearer(request, [STORAGE_AUDIENCE, STORAGE_AUDIENCE + "/"])
+    else:
+        message = "Server failed to authenticate the request. The request has no signature and no authorization header."
+        raise ServiceError(401, "NoAuthenticationInformation", message, headers={"WWW-Authenticate": "Bearer"})
+
+
+def _check_conditions(blobs: BlobStore, request: Request, container: str, name: str) -> None:
+    if {"if-match", "if-none-match"} & set(request.headers) and blobs.exists(container, name):
+        _check_etag(request, blobs.properties(container, name))
+    elif "if-match" in request.headers:
+        raise _condition_not_met()
+
+
+def _check_etag(request: Request, properties: BlobProperties) -> None:
+    required, refused = request.headers.get("if-match"), request.headers.get("if-none-match")
+    if required not in {None, "*", properties.etag}:
+        raise _condition_not_met()
+    if refused == properties.etag or (refused == "*" and request.method != "PUT"):
+        if request.method in {"GET", "HEAD"}:
+            raise ServiceError(304, "ConditionNotMet", "The blob has not changed.")
+        raise _condition_not_met()
+
+
+def _condition_not_met() -> ServiceError:
+    message = "The condition specified using HTTP conditional header(s) is not met."
+    return ServiceError(412, "ConditionNotMet", message)
+
+
+def _block_ids(content: bytes) -> list[str]:
+    # Entities are what makes XML from outside dangerous; a block list has none.
+    if b"<!DOCTYPE" in content or b"<!ENTITY" in content:
+        raise ServiceError(400, "InvalidXmlDocument", "A block list must not have a document type.")
+    try:
+        root = ElementTree.fromstring(content)  # noqa: S314 - see above
+    except ElementTree.ParseError as error:
+        raise ServiceError(400, "InvalidXmlDocument", "XML specified is not syntactically valid.") from error
+    return [(block.text or "").strip() for block in root if block.tag in {"Latest", "Uncommitted", "Committed"}]
+
+
+def _content_type(request: Request) -> str:
+    return request.headers.get("x-ms-blob-content-type") or "application/octet-stream"
+
+
+def _metadata(request: Request) -> dict[str, str]:
+    headers = request.headers.items()
+    metadata = {name.removeprefix(_METADATA): value for name, value in headers if name.startswith(_METADATA)}
+    for name in metadata:
+        if not name.isidentifier() or not name.isascii():  # it becomes an XML tag when blobs are listed
+            raise ServiceError(400, "InvalidMetadata", f"The metadata name '{name}' is not an identifier.")
+    return metadata
+
+
+def _property_headers(properties: BlobProperties) -> dict[str, str]:
+    headers = {
+        "ETag": properties.etag,
+        "Last-Modified": _http_date(properties.modified),
+        "Content-Type": properties.content_type,
+        "Accept-Ranges": "bytes",
+        "x-ms-blob-type": "BlockBlob",
+        "x-ms-lease-state": "available",
+        "x-ms-lease-status": "unlocked",
+        "x-ms-creation-time": _http_date(properties.modified),
+    }
+    if properties.content_md5:
+        headers["Content-MD5"] = properties.content_md5
+    return headers | {_METADATA + name: value for name, value in properties.metadata.items()}
+
+
+def _written(properties: BlobProperties, status: int) -> Response:
+    headers = {"ETag": properties.etag, "Last-Modified": _http_date(properties.modified)}
+    return Response(status_code=status, headers=headers | {"x-ms-request-server-encrypted": "false"})
+
+
+def _http_date(moment: datetime) -> str:
+    return format_datetime(moment.astimezone(UTC), usegmt=True)
+
+
+_METHODS = ["GET", "HEAD", "PUT", "DELETE"]
+
+routes = [
+    Route("/{account}.blob.{suffix}/{container}", _answering_xml(_container), methods=_METHODS),
+    Route("/{account}.blob.{suffix}/{container}/{name:path}", _answering_xml(_blob), methods=_METHODS),
+]

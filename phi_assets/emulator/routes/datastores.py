@@ -1,0 +1,81 @@
+"""The workspace's two blob datastores and the signatures that open them."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from phi_assets.emulator.blobs import CONTAINER_OF_DATASTORE
+from phi_assets.emulator.bodies import with_json
+from phi_assets.emulator.context import Emulator
+from phi_assets.emulator.errors import not_found, user_error
+from phi_assets.emulator.process import STORAGE_SUFFIX
+from phi_assets.emulator.resources import PROVIDER, system_data
+from phi_assets.emulator.routes.paths import WS
+
+_CREATED = "2026-01-01T00:00:00.000000+00:00"
+_DEFAULT = "workspaceblobstore"
+_PERMISSIONS = "racwdl"
+_DEFAULT_HOURS = 24
+_MOST_HOURS = 24 * 365
+
+
+def _document(emulator: Emulator, name: str) -> dict[str, Any]:
+    return {
+        "id": f"{emulator.workspace_path}/datastores/{name}",
+        "name": name,
+        "type": f"{PROVIDER}/workspaces/datastores",
+        "properties": {
+            "description": None,
+            "tags": {},
+            "properties": {},
+            "isDefault": name == _DEFAULT,
+            "credentials": {"credentialsType": "Sas"},
+            "datastoreType": "AzureBlob",
+            "accountName": emulator.storage_account,
+            "containerName": CONTAINER_OF_DATASTORE[name],
+            "endpoint": STORAGE_SUFFIX,
+            "protocol": "https",
+            "serviceDataAccessAuthIdentity": "WorkspaceSystemAssignedIdentity",
+            "subscriptionId": emulator.subscription_id,
+            "resourceGroup": emulator.resource_group,
+        },
+        "systemData": system_data(_CREATED, _CREATED),
+    }
+
+
+def _named(request: Request) -> str:
+    name = request.path_params["name"].lower()
+    if name not in CONTAINER_OF_DATASTORE:
+        raise not_found("Datastore", request.path_params["name"], code="UserError", detail="DatastoreNotFound")
+    return name
+
+
+def _list(request: Request) -> Response:
+    only = request.query_params.get("isDefault", "").lower()
+    names = [name for name in CONTAINER_OF_DATASTORE if only in {"", str(name == _DEFAULT).lower()}]
+    return JSONResponse({"value": [_document(request.app.state.emulator, name) for name in names]})
+
+
+def _get(request: Request) -> Response:
+    return JSONResponse(_document(request.app.state.emulator, _named(request)))
+
+
+def _list_secrets(request: Request, body: Any) -> Response:
+    """A signature for the datastore's container, good for `expireAfterHours` (24 unless asked otherwise)."""
+    emulator: Emulator = request.app.state.emulator
+    hours = (body or {}).get("expireAfterHours") or _DEFAULT_HOURS
+    if not isinstance(hours, int) or not 0 < hours <= _MOST_HOURS:
+        raise user_error(f"expireAfterHours must be between 1 and {_MOST_HOURS}.", "BadArgument/ArgumentInvalid")
+    container = CONTAINER_OF_DATASTORE[_named(request)]
+    sas = emulator.auth.sign_sas(container, "", _PERMISSIONS, datetime.now(UTC) + timedelta(hours=hours))
+    return JSONResponse({"secretsType": "Sas", "sasToken": sas})
+
+
+routes = [
+    Route(WS + "/datastores", _list),
+    Route(WS + "/datastores/{name}", _get),
+    Route(WS + "/datastores/{name}/listsecrets", with_json(_list_secrets), methods=["POST"]),
+]

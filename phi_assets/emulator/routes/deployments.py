@@ -1,0 +1,116 @@
+"""Online deployments: https://learn.microsoft.com/rest/api/azureml/online-deployments."""
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from phi_assets.emulator import operations
+from phi_assets.emulator.bodies import with_json
+from phi_assets.emulator.context import Emulator
+from phi_assets.emulator.resources import properties_of
+from phi_assets.emulator.routes.paths import WS
+from phi_assets.emulator.serving import deployments
+from phi_assets.emulator.serving.documents import (
+    deployment_path,
+    deployment_resource,
+    deployments_of,
+    require_deployment,
+    require_endpoint,
+)
+from phi_assets.emulator.serving.logs import INFERENCE_SERVER
+from phi_assets.emulator.serving.rules import MAX_INSTANCES, bad_argument
+
+OPERATION_KIND = "od"
+DEFAULT_LOG_LINES = 5000
+
+
+def _names(request: Request) -> tuple[str, str]:
+    return request.path_params["endpoint"], request.path_params["deployment"]
+
+
+def list_deployments(request: Request) -> Response:
+    """The endpoint's deployments, oldest first."""
+    emulator: Emulator = request.app.state.emulator
+    require_endpoint(emulator.store, request.path_params["endpoint"])
+    found = deployments_of(emulator.store, request.path_params["endpoint"])
+    return JSONResponse({"value": [deployment_resource(emulator, document) for document in found]})
+
+
+def get_deployment(request: Request) -> Response:
+    """One deployment."""
+    emulator: Emulator = request.app.state.emulator
+    return JSONResponse(deployment_resource(emulator, require_deployment(emulator.store, *_names(request))))
+
+
+def put_deployment(request: Request, body: Any) -> Response:
+    """Begins to create the deployment, or to replace it."""
+    properties_of(body)
+    emulator: Emulator = request.app.state.emulator
+    document, created = deployments.begin_put(emulator, *_names(request), body)
+    work = emulator.deployments.create if created else emulator.deployments.update
+    operation = _start(emulator, document["endpoint"], document["name"], work)
+    return operations.accepted(operation, deployment_resource(emulator, document), 201)
+
+
+def patch_deployment(request: Request, body: Any) -> Response:
+    """Begins to change tags or the instance count."""
+    if not isinstance(body, dict):
+        raise bad_argument("The request body must be a JSON object with 'tags' or 'sku'.")
+    emulator: Emulator = request.app.state.emulator
+    document = deployments.begin_patch(emulator, *_names(request), body)
+    operation = _start(emulator, document["endpoint"], document["name"], emulator.deployments.update)
+    return operations.accepted(operation, None, 202)
+
+
+def delete_deployment(request: Request) -> Response:
+    """Begins to delete the deployment; 204 if there is none."""
+    emulator: Emulator = request.app.state.emulator
+    endpoint, name = _names(request)
+    require_endpoint(emulator.store, endpoint)
+    if not deployments.begin_delete(emulator, endpoint, name):
+        return Response(status_code=204)
+    return operations.accepted(_start(emulator, endpoint, name, emulator.deployments.delete), None, 202)
+
+
+def get_logs(request: Request, body: Any) -> Response:
+    """The end of a container's log."""
+    emulator: Emulator = request.app.state.emulator
+    wanted = body if isinstance(body, dict) else {}
+    lines = wanted.get("tail")
+    if lines is not None and (isinstance(lines, bool) or not isinstance(lines, int)):
+        raise bad_argument(f"'tail' must be a number of lines, not {lines!r}.")
+    container = wanted.get("containerType") or INFERENCE_SERVER
+    content = emulator.deployments.logs(
+        *_names(request), container=container, tail=DEFAULT_LOG_LINES if lines is None else lines
+    )
+    return JSONResponse({"content": content})
+
+
+def list_skus(request: Request) -> Response:
+    """How many instances the deployment may have."""
+    emulator: Emulator = request.app.state.emulator
+    document = require_deployment(emulator.store, *_names(request))
+    capacity = {"default": 1, "minimum": 1, "maximum": MAX_INSTANCES, "scaleType": "Manual"}
+    sku = {"name": document["sku"]["name"], "tier": None}
+    resource_type = "Microsoft.MachineLearning.Services/endpoints/deployments"
+    return JSONResponse({"value": [{"resourceType": resource_type, "sku": sku, "capacity": capacity}]})
+
+
+def _start(emulator: Emulator, endpoint: str, name: str, work: Any) -> operations.Operation:
+    path = deployment_path(emulator, endpoint, name)
+    return operations.start(emulator, OPERATION_KIND, path, lambda: work(endpoint, name))
+
+
+_DEPLOYMENTS = WS + "/onlineendpoints/{endpoint}/deployments"
+
+routes = [
+    Route(_DEPLOYMENTS, list_deployments, methods=["GET"]),
+    Route(_DEPLOYMENTS + "/{deployment}", get_deployment, methods=["GET"]),
+    Route(_DEPLOYMENTS + "/{deployment}", with_json(put_deployment), methods=["PUT"]),
+    Route(_DEPLOYMENTS + "/{deployment}", with_json(patch_deployment), methods=["PATCH"]),
+    Route(_DEPLOYMENTS + "/{deployment}", delete_deployment, methods=["DELETE"]),
+    Route(_DEPLOYMENTS + "/{deployment}/getlogs", with_json(get_logs), methods=["POST"]),
+    Route(_DEPLOYMENTS + "/{deployment}/skus", list_skus, methods=["GET"]),
+]

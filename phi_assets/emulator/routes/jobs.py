@@ -1,0 +1,192 @@
+"""Jobs on the management plane: submitted, read, listed, changed, canceled and deleted."""
+
+import re
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from phi_assets.emulator import operations
+from phi_assets.emulator.bodies import with_json
+from phi_assets.emulator.context import Emulator
+from phi_assets.emulator.errors import ServiceError, not_found, user_error
+from phi_assets.emulator.job_documents import (
+    change_metadata,
+    check_limits,
+    immutable_part,
+    job_resource,
+    with_defaults,
+)
+from phi_assets.emulator.paging import page
+from phi_assets.emulator.resources import PROVIDER, now, properties_of
+from phi_assets.emulator.routes.paths import WS
+from phi_assets.emulator.runner.graph import Graph
+from phi_assets.emulator.runner.records import TERMINAL, Records
+
+_PAGE = 50
+_NAME = re.compile(r"[a-zA-Z0-9][\w-]{0,255}")
+_SUBMISSION = threading.Lock()
+_INVALID = "BadArgument/ArgumentInvalid"
+
+
+def _put(request: Request, body: Any) -> Response:
+    emulator: Emulator = request.app.state.emulator
+    name = request.path_params["name"]
+    properties = properties_of(body)
+    if not _NAME.fullmatch(name):
+        raise user_error(
+            f"The job name '{name}' is not valid: it must start with a letter or digit and have at most 256 "
+            "letters, digits, underscores and dashes.",
+            _INVALID,
+        )
+    existing = emulator.store.get("job", name)
+    if existing is not None:
+        return _update(emulator, existing, properties)
+    _require_user_token(request, emulator)
+    check_limits(properties)
+    kept = with_defaults(name, properties)
+    graph = emulator.runner.validate(kept)
+    with _SUBMISSION:
+        existing = emulator.store.get("job", name)
+        if existing is None:
+            return JSONResponse(
+                job_resource(emulator, _create(emulator, name, properties, kept, graph)), status_code=201
+            )
+    return _update(emulator, existing, properties)
+
+
+def _create(emulator: Emulator, name: str, sent: dict[str, Any], kept: dict[str, Any], graph: Graph) -> dict[str, Any]:
+    job = {
+        "name": name,
+        "properties": kept,
+        "submitted": immutable_part(sent),
+        "status": "NotStarted",
+        "created": now(emulator),
+        "run_id": name,
+    }
+    emulator.store.create("job", name, job)
+    Records(emulator).create_root(name, kept)
+    emulator.runner.submit(name, graph)
+    return job
+
+
+def _update(emulator: Emulator, job: dict[str, Any], sent: dict[str, Any]) -> Response:
+    """Repeating a request changes nothing; another content under the same name is refused."""
+    wanted = immutable_part(sent)
+    if wanted not in (job["submitted"], immutable_part(job_resource(emulator, job)["properties"])):
+        changed = sorted(
+            key for key in wanted.keys() | job["submitted"].keys() if wanted.get(key) != job["submitted"].get(key)
+        )
+        raise user_error(
+            f"A job with this name already exists. If you are trying to create a new job, use a different name. If you "
+            f"are trying to update an existing job, the existing job's {', '.join(changed)} cannot be changed. Only "
+            f"description, tags, displayName, properties, and isArchived can be updated.",
+            "Immutable/JobPropertyImmutable",
+        )
+    changed_job = change_metadata(emulator, job["name"], sent)
+    if changed_job is None:  # deleted a moment ago
+        raise _missing(job["name"])
+    return JSONResponse(job_resource(emulator, changed_job))
+
+
+def _get(request: Request) -> Response:
+    emulator: Emulator = request.app.state.emulator
+    name = request.path_params["name"]
+    job = emulator.store.get("job", name)
+    if job is not None:
+        return JSONResponse(job_resource(emulator, job))
+    if emulator.store.get("run", name) is None:
+        raise _missing(name)
+    # A step of a pipeline: the management plane knows only that it exists, the rest is in the run history.
+    resource = {
+        "id": f"{emulator.workspace_path}/jobs/{name}",
+        "name": name,
+        "type": f"{PROVIDER}/workspaces/jobs",
+        "properties": None,
+    }
+    return JSONResponse(resource)
+
+
+def _list(request: Request) -> Response:
+    emulator: Emulator = request.app.state.emulator
+    query = request.query_params
+    jobs = [job for job in reversed(emulator.store.list("job")) if _wanted(job["properties"], query)]
+    return page(request, [job_resource(emulator, job) for job in jobs], size=_PAGE)
+
+
+def _wanted(properties: Mapping[str, Any], query: Mapping[str, str]) -> bool:
+    view = query.get("listViewType", "ActiveOnly").lower()
+    if view != "all" and bool(properties.get("isArchived")) != (view == "archivedonly"):
+        return False
+    if query.get("jobType") and query["jobType"].lower() != str(properties["jobType"]).lower():
+        return False
+    return _has(properties.get("tags"), query.get("tag")) and _has(
+        properties.get("properties"), query.get("properties")
+    )
+
+
+def _has(pairs: Mapping[str, Any] | None, wanted: str | None) -> bool:
+    """Whether `name`, `name=value` or a comma-separated list of them are all among the pairs."""
+    for part in filter(None, (wanted or "").split(",")):
+        name, with_value, value = part.partition("=")
+        if name not in (pairs or {}) or (with_value and str((pairs or {})[name]) != value):
+            return False
+    return True
+
+
+def _cancel(request: Request) -> Response:
+    emulator: Emulator = request.app.state.emulator
+    name = _require_job(request)["name"]
+    emulator.runner.cancel(name, "Canceled by user request")
+    resource = f"{emulator.workspace_path}/jobs/{name}"
+    operation = operations.start(emulator, "jc", resource, lambda: emulator.runner.wait(name))
+    headers = {"Location": operation.result_url, "x-ms-async-operation-timeout": "PT1H", **operations.POLL_HEADERS}
+    return JSONResponse(None, status_code=202, headers=headers)
+
+
+def _delete(request: Request) -> Response:
+    """Forgets a job that has ended, its runs and its metrics; what it wrote to the datastores stays."""
+    emulator: Emulator = request.app.state.emulator
+    job = _require_job(request)
+    if job["status"] not in TERMINAL:
+        raise user_error(
+            f"Job '{job['name']}' is in status {job['status']} and cannot be deleted. Cancel it first.",
+            "BadArgument/ArgumentInvalid/JobNotInTerminalStatus",
+        )
+    Records(emulator).forget(job["name"])
+    return Response(status_code=200)
+
+
+def _require_job(request: Request) -> dict[str, Any]:
+    emulator: Emulator = request.app.state.emulator
+    name = request.path_params["name"]
+    job = emulator.store.get("job", name)
+    if job is None:
+        if emulator.store.get("run", name) is not None:
+            raise user_error(f"'{name}' is a step of a pipeline job; this works on the pipeline job only.", _INVALID)
+        raise _missing(name)
+    return job
+
+
+def _require_user_token(request: Request, emulator: Emulator) -> None:
+    """Pipelines act for their user, whose token comes in a header of its own."""
+    token = request.headers.get("x-azureml-token", "")
+    if not token:
+        raise ServiceError(401, "AuthenticationFailed", "A pipeline job needs a user token in header x-azureml-token.")
+    emulator.auth.claims(token.removeprefix("Bearer ").strip(), emulator.auth.ml_audiences)
+
+
+def _missing(name: str) -> ServiceError:
+    return not_found("Job", name, code="UserError", detail="RunNotFound")
+
+
+routes = [
+    Route(WS + "/jobs", _list),
+    Route(WS + "/jobs/{name}", _get),
+    Route(WS + "/jobs/{name}", with_json(_put), methods=["PUT"]),
+    Route(WS + "/jobs/{name}", _delete, methods=["DELETE"]),
+    Route(WS + "/jobs/{name}/cancel", _cancel, methods=["POST"]),
+]

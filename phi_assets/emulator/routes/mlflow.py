@@ -1,0 +1,181 @@
+"""The part of MLflow's REST that reads runs and metrics.
+
+Reference: https://mlflow.org/docs/latest/api_reference/rest-api.html
+"""
+
+import math
+import re
+from datetime import datetime
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from phi_assets.emulator.bodies import with_json
+from phi_assets.emulator.context import Emulator
+from phi_assets.emulator.locations import long_uri
+from phi_assets.emulator.routes.paths import MLFLOW
+from phi_assets.emulator.runner.metrics import MetricPoint, latest
+from phi_assets.emulator.runner.records import Records, Run, experiment_id
+
+_STATUS = {
+    "Completed": "FINISHED",
+    "Failed": "FAILED",
+    "Canceled": "KILLED",
+    "NotStarted": "SCHEDULED",
+    "Queued": "SCHEDULED",
+}
+_CONDITION = re.compile(
+    r"""\s*(?P<field>tags?|attributes?|params?)\.(?:["`])?(?P<name>[\w.\-]+)(?:["`])?\s*(?P<operator>!=|=)\s*"""
+    r"""(?:'(?P<single>[^']*)'|"(?P<double>[^"]*)")\s*""",
+    re.IGNORECASE,
+)
+_MOST = 50_000
+_PAGE = 1000
+
+
+def _get(request: Request) -> Response:
+    emulator: Emulator = request.app.state.emulator
+    run_id = request.query_params.get("run_id") or request.query_params.get("run_uuid") or ""
+    run = emulator.store.get("run", run_id)
+    return _missing(run_id) if run is None else JSONResponse({"run": _document(emulator, run)})
+
+
+def _history(request: Request) -> Response:
+    emulator: Emulator = request.app.state.emulator
+    run_id, key = request.query_params.get("run_id", ""), request.query_params.get("metric_key", "")
+    run = emulator.store.get("run", run_id)
+    if run is None:
+        return _missing(run_id)
+    if not key:
+        return _refused("Missing value for required parameter 'metric_key'.")
+    points = [_metric(point) for point in Records(emulator).metrics(run) if point.name == key]
+    return _page("metrics", points, request.query_params, default=len(points) or 1)
+
+
+def _search(request: Request, body: Any) -> Response:
+    emulator: Emulator = request.app.state.emulator
+    wanted = body or {}
+    conditions = _conditions(str(wanted.get("filter") or ""))
+    if conditions is None:
+        return _refused(
+            f"Filter '{wanted.get('filter')}' is not understood here: tags.x, attributes.x and params.x can be "
+            "compared with = and != to quoted text and joined by 'and'."
+        )
+    experiments = [str(each) for each in wanted.get("experiment_ids") or []]
+    runs = [_document(emulator, run) for run in reversed(emulator.store.list("run"))]
+    found = [
+        run
+        for run in runs
+        if (not experiments or run["info"]["experiment_id"] in experiments)
+        and all((_value(run, field, name) == text) == equal for field, name, equal, text in conditions)
+    ]
+    return _page("runs", found, wanted, default=_PAGE)
+
+
+def _experiment(request: Request) -> Response:
+    """Experiments exist through their runs."""
+    emulator: Emulator = request.app.state.emulator
+    query = request.query_params
+    for name in dict.fromkeys(run["experiment"] for run in emulator.store.list("run")):
+        if name == query.get("experiment_name") or experiment_id(name) == query.get("experiment_id"):
+            found = {"experiment_id": experiment_id(name), "name": name, "lifecycle_stage": "active"}
+            return JSONResponse({"experiment": found})
+    return _missing(str(query.get("experiment_name") or query.get("experiment_id")), "experiment")
+
+
+def _document(emulator: Emulator, run: Run) -> dict[str, Any]:
+    tags = {
+        **{key: str(value) for key, value in run["tags"].items()},
+        "mlflow.rootRunId": run["root_run_id"],
+        "mlflow.runName": run["display_name"],
+        "mlflow.user": "emulator",
+    }
+    if run["parent_run_id"]:
+        tags["mlflow.parentRunId"] = run["parent_run_id"]
+    parameters = {key: value["value"] for key, value in run["inputs"].items() if value.get("value") is not None}
+    folder = f"azureml://datastores/workspaceartifactstore/paths/ExperimentRun/dcid.{run['run_id']}"
+    return {
+        "info": {
+            "run_id": run["run_id"],
+            "run_uuid": run["run_id"],
+            "run_name": run["display_name"],
+            "experiment_id": experiment_id(run["experiment"]),
+            "user_id": emulator.auth.object_id,
+            "status": _STATUS.get(run["status"], "RUNNING"),
+            "start_time": _milliseconds(run["started"] or run["created"]),
+            **({"end_time": _milliseconds(run["ended"])} if run["ended"] else {}),
+            "artifact_uri": long_uri(emulator, folder),
+            "lifecycle_stage": "active",
+        },
+        "data": {
+            "metrics": [_metric(point) for point in latest(Records(emulator).metrics(run))],
+            "params": [{"key": key, "value": str(value)} for key, value in parameters.items()],
+            "tags": [{"key": key, "value": value} for key, value in tags.items()],
+        },
+        "inputs": {},
+    }
+
+
+def _metric(point: MetricPoint) -> dict[str, Any]:
+    # MLflow writes what JSON has no number for as text.
+    text = {True: "NaN", False: "Infinity" if point.value > 0 else "-Infinity"}[math.isnan(point.value)]
+    value = point.value if point.is_finite else text
+    return {"key": point.name, "value": value, "timestamp": point.timestamp, "step": point.step}
+
+
+def _conditions(text: str) -> list[tuple[str, str, bool, str]] | None:
+    """`(field, name, whether equal, text)` of each condition; None if the filter is of another form."""
+    found: list[tuple[str, str, bool, str]] = []
+    for part in re.split(r"\s+and\s+", text.strip(), flags=re.IGNORECASE) if text.strip() else []:
+        match = _CONDITION.fullmatch(part)
+        if match is None:
+            return None
+        value = match["single"] if match["single"] is not None else match["double"]
+        found.append((match["field"].lower().rstrip("s"), match["name"], match["operator"] == "=", value))
+    return found
+
+
+def _value(run: dict[str, Any], field: str, name: str) -> str | None:
+    if field == "attribute":
+        value = run["info"].get(name)
+        return None if value is None else str(value)
+    pairs = run["data"]["tags" if field == "tag" else "params"]
+    return next((pair["value"] for pair in pairs if pair["key"] == name), None)
+
+
+def _page(key: str, items: list[Any], query: Any, *, default: int) -> Response:
+    try:
+        size, start = int(query.get("max_results") or default), int(query.get("page_token") or 0)
+    except ValueError:
+        return _refused("max_results and page_token must be numbers.")
+    if not 0 < size <= _MOST or start < 0:
+        return _refused(f"max_results must be between 1 and {_MOST}, not {size}.")
+    body: dict[str, Any] = {key: items[start : start + size]}
+    if start + size < len(items):
+        body["next_page_token"] = str(start + size)
+    return JSONResponse(body)
+
+
+def _milliseconds(moment: str) -> int:
+    return int(datetime.fromisoformat(moment).timestamp() * 1000)
+
+
+def _missing(name: str, what: str = "run") -> Response:
+    return JSONResponse(
+        {"error_code": "RESOURCE_DOES_NOT_EXIST", "message": f"There is no {what} '{name}'."}, status_code=404
+    )
+
+
+def _refused(message: str) -> Response:
+    return JSONResponse({"error_code": "INVALID_PARAMETER_VALUE", "message": message}, status_code=400)
+
+
+routes = [
+    Route(MLFLOW + "/runs/get", _get),
+    Route(MLFLOW + "/metrics/get-history", _history),
+    Route(MLFLOW + "/runs/search", with_json(_search), methods=["POST"]),
+    Route(MLFLOW + "/experiments/get-by-name", _experiment),
+    Route(MLFLOW + "/experiments/get", _experiment),
+]

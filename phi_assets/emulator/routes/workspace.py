@@ -1,0 +1,85 @@
+"""The workspace itself."""
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from phi_assets.emulator.context import ACCOUNT, Emulator
+from phi_assets.emulator.resources import PROVIDER, system_data
+from phi_assets.emulator.routes.paths import PROVIDER as PROVIDER_SEGMENT
+from phi_assets.emulator.routes.paths import WS
+
+_CREATED = "2026-01-01T00:00:00.000000+00:00"
+_GROUP = "/subscriptions/{subscription}/resourcegroups/{group}"
+
+
+def _document(emulator: Emulator) -> dict[str, Any]:
+    group = f"/subscriptions/{emulator.subscription_id}/resourceGroups/{emulator.resource_group}"
+    auth = emulator.auth
+    return {
+        "id": emulator.workspace_path,
+        "name": emulator.workspace_name,
+        "type": f"{PROVIDER}/workspaces",
+        "location": emulator.location,
+        "tags": {},
+        "etag": None,
+        "kind": "Default",
+        "sku": {"name": "Basic", "tier": "Basic"},
+        "identity": {"type": "SystemAssigned", "principalId": auth.object_id, "tenantId": auth.tenant_id},
+        "properties": {
+            "workspaceId": emulator.workspace_id,
+            "friendlyName": emulator.workspace_name,
+            "description": "A workspace of the phi_assets emulator on this machine.",
+            "provisioningState": "Succeeded",
+            "creationTime": _CREATED,
+            "discoveryUrl": f"{emulator.base_url}/discovery",
+            "mlFlowTrackingUri": (
+                f"azureml://{emulator.base_url.removeprefix('https://')}/mlflow/v1.0{emulator.workspace_path}"
+            ),
+            "storageAccount": f"{group}/providers/Microsoft.Storage/storageAccounts/{ACCOUNT}",
+            "keyVault": f"{group}/providers/Microsoft.KeyVault/vaults/emulator",
+            "applicationInsights": f"{group}/providers/Microsoft.Insights/components/emulator",
+            "containerRegistry": None,
+            "hbiWorkspace": False,
+            "storageHnsEnabled": False,
+            "publicNetworkAccess": "Disabled",
+            "enableDataIsolation": False,
+            "isPrivateLinkEnabled": False,
+            "privateLinkCount": 0,
+            "v1LegacyMode": False,
+            "systemDatastoresAuthMode": "accesskey",
+            "tenantId": auth.tenant_id,
+        },
+        "systemData": system_data(_CREATED, _CREATED),
+    }
+
+
+def _get(request: Request) -> Response:
+    return JSONResponse(_document(request.app.state.emulator))
+
+
+def _list(request: Request) -> Response:
+    return JSONResponse({"value": [_document(request.app.state.emulator)]})
+
+
+def _resource_group(request: Request) -> Response:
+    emulator: Emulator = request.app.state.emulator
+    return JSONResponse(
+        {
+            "id": f"/subscriptions/{emulator.subscription_id}/resourceGroups/{emulator.resource_group}",
+            "name": emulator.resource_group,
+            "type": "Microsoft.Resources/resourceGroups",
+            "location": emulator.location,
+            "properties": {"provisioningState": "Succeeded"},
+        }
+    )
+
+
+routes = [
+    Route(WS, _get),
+    Route(f"{_GROUP}/providers/{PROVIDER_SEGMENT}/workspaces", _list),
+    Route(f"/subscriptions/{{subscription}}/providers/{PROVIDER_SEGMENT}/workspaces", _list),
+    Route(_GROUP, _resource_group),
+]

@@ -1,0 +1,126 @@
+"""All jobs of the emulator: started, canceled, and accounted for after a crash."""
+
+import os
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from phi_assets.emulator.context import Emulator
+from phi_assets.emulator.errors import user_error
+from phi_assets.emulator.runner import steps
+from phi_assets.emulator.runner.execution import GRACE_SECONDS, Execution
+from phi_assets.emulator.runner.graph import Graph
+from phi_assets.emulator.runner.records import CANCEL_REQUESTED, TERMINAL, Records
+from phi_assets.emulator.runner.references import WorkspaceResources
+from phi_assets.emulator.runner.resolve import resolve
+
+_STOPPED = "The emulator was stopped while the job was running. Submit the job again."
+_DIED = "The emulator ended unexpectedly while the job was running. Submit the job again."
+_JOIN_SECONDS = 15.0
+
+
+class JobRunner:
+    """Executes pipeline jobs, each in a thread of its own; as many steps at a time as there are processors."""
+
+    def __init__(self, emulator: Emulator):
+        self._emulator = emulator
+        self._records = Records(emulator)
+        self._resources = WorkspaceResources(emulator)
+        self._slots = threading.Semaphore(os.cpu_count() or 1)
+        self._lock = threading.Lock()
+        self._executions: dict[str, Execution] = {}
+        self._threads: dict[str, threading.Thread] = {}
+
+    def validate(self, properties: Mapping[str, Any]) -> Graph:
+        """The job's graph, with every component, input, compute and asset checked.
+
+        Raises:
+            ServiceError: naming what is wrong.
+        """
+        return resolve(properties, self._resources)
+
+    def submit(self, name: str, graph: Graph | None = None) -> None:
+        """Starts the job whose document and root run exist, with status NotStarted; `graph` is what `validate` gave."""
+        job = self._records.job(name)
+        assert job is not None, f"job {name} has no document"
+        graph = graph or self.validate(job["properties"])
+        execution = Execution(self._emulator, name, graph, job["properties"].get("outputs") or {}, self._slots)
+        thread = threading.Thread(target=self._run, args=(name, execution), name=f"job {name}", daemon=True)
+        with self._lock:
+            self._executions[name] = execution
+            self._threads[name] = thread
+        thread.start()
+
+    def cancel(self, name: str, reason: str | None = None) -> None:
+        """Requests the end of the job: CancelRequested now, Canceled once its process group is gone.
+
+        Raises:
+            ServiceError: 400 `CancelPipelineRunInTerminalStatus` if it has ended.
+        """
+        run = self._records.run(name)
+        status = run["status"] if run else "Unknown"
+        if status in TERMINAL or not self._records.set_status(name, CANCEL_REQUESTED, cancelation_reason=reason):
+            current = (self._records.run(name) or {}).get("status", status)
+            raise user_error(
+                f"Job '{name}' is in terminal status {current} and cannot be canceled.",
+                "BadArgument/ArgumentInvalid/CancelPipelineRunInTerminalStatus",
+            )
+        for child in self._records.family(name):
+            if child["run_id"] != name:
+                self._records.set_status(child["run_id"], CANCEL_REQUESTED)
+        with self._lock:
+            execution = self._executions.get(name)
+        if execution is None:
+            self._end(name, "Canceled", None)
+        else:
+            threading.Thread(target=execution.cancel, name=f"cancel {name}", daemon=True).start()
+
+    def wait(self, name: str) -> None:
+        """Returns when the job has ended (at once if it has)."""
+        with self._lock:
+            execution = self._executions.get(name)
+        if execution is not None:
+            execution.ended.wait()
+
+    def recover(self) -> None:
+        """Ends what an earlier process of the emulator left unfinished: its children are ended, its jobs Failed.
+
+        A job whose cancellation had been requested becomes Canceled.
+        """
+        for job in self._emulator.store.list("job"):
+            if job["status"] in TERMINAL:
+                continue
+            for run in self._records.family(job["name"]):
+                if run["process"]:
+                    leader = steps.ProcessId(run["process"]["pid"], run["process"]["created"])
+                    steps.end_group(leader, GRACE_SECONDS / self._emulator.clock.scale)
+            if job["status"] == CANCEL_REQUESTED:
+                self._end(job["name"], "Canceled", None)
+            else:
+                self._end(job["name"], "Failed", {"code": "ServiceError", "message": _DIED})
+
+    def shutdown(self) -> None:
+        """Ends all running jobs; they become Failed, saying that the emulator was stopped."""
+        with self._lock:
+            running = dict(self._executions)
+            threads = list(self._threads.values())
+        stopping = [threading.Thread(target=each.abandon, args=(_STOPPED,), daemon=True) for each in running.values()]
+        for thread in stopping:
+            thread.start()
+        for thread in [*stopping, *threads]:
+            thread.join(_JOIN_SECONDS)
+
+    def _run(self, name: str, execution: Execution) -> None:
+        try:
+            execution.run()
+        finally:
+            with self._lock:
+                self._executions.pop(name, None)
+                self._threads.pop(name, None)
+
+    def _end(self, name: str, status: str, error: dict[str, Any] | None) -> None:
+        for run in reversed(self._records.family(name)):
+            self._records.set_status(run["run_id"], status, error=run["error"] or error)
+        # A crash between two documents leaves a job whose run had ended, or whose run was never written.
+        ended = (self._records.run(name) or {}).get("status", status)
+        self._emulator.store.update("job", name, lambda job: job | {"status": ended})

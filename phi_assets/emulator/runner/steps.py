@@ -1,0 +1,158 @@
+"""One step: a child process in a process group of its own, its log, its metrics, its end."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+import phi_assets
+
+_LOG_TAIL_BYTES = 64 * 1024
+_LONGEST_MESSAGE = 2000
+_LOOK_SECONDS = 0.05
+_ERROR_PREFIX = "ERROR: "
+# The emulator's own identity, and settings that would send a step back into the emulator or break its imports.
+_NOT_INHERITED_PREFIXES = ("AZUREML_", "IDENTITY_", "MSI_", "ARM_CLOUD_METADATA", "REGISTRY_DISCOVERY")
+_NOT_INHERITED = {"REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "PYTHONDONTWRITEBYTECODE"}
+
+
+def step_environment(
+    inherited: Mapping[str, str], *, run_id: str, root_run_id: str, metrics: Path, extra: Mapping[str, str]
+) -> dict[str, str]:
+    """The variables of a step's process."""
+    kept = {
+        name: value
+        for name, value in inherited.items()
+        if name not in _NOT_INHERITED and not name.startswith(_NOT_INHERITED_PREFIXES)
+    }
+    project = str(Path(phi_assets.__file__).resolve().parents[1])
+    search = [project, *filter(None, kept.get("PYTHONPATH", "").split(os.pathsep))]
+    return (
+        kept
+        | {
+            "AZUREML_RUN_ID": run_id,
+            "AZUREML_ROOT_RUN_ID": root_run_id,
+            "PHI_METRICS_FILE": str(metrics),
+            "OMP_NUM_THREADS": "1",
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONPATH": os.pathsep.join(dict.fromkeys(search)),
+        }
+        | dict(extra)
+    )
+
+
+def working_directory(folder: Path, code: Path | None) -> Path:
+    """The step's empty working directory in the run's folder, or a copy of the component's `code`."""
+    destination = folder / "wd"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if code is None:
+        destination.mkdir(mode=0o700, exist_ok=True)
+    else:
+        shutil.copytree(code, destination, dirs_exist_ok=True)
+    return destination
+
+
+@dataclass(frozen=True)
+class ProcessId:
+    """A process that can be told from a later one with the same number."""
+
+    pid: int
+    created: float
+
+    def document(self) -> dict[str, Any]:
+        """The form in which a run's document keeps it."""
+        return {"pid": self.pid, "created": self.created}
+
+
+class StepProcess:
+    """A started step. It leads a process group, so that what it starts can be ended with it."""
+
+    def __init__(self, command: Sequence[str], directory: Path, environment: Mapping[str, str], log: Path):
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                list(command),
+                cwd=directory,
+                env=dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.id = ProcessId(self._process.pid, _created(self._process.pid))
+
+    def wait(self) -> int:
+        """Exit code once the step has ended and nothing of its process group is left; negative: ended by a signal."""
+        code = self._process.wait()
+        end_group(self.id, grace_seconds=0)
+        return code
+
+    def stop(self, grace_seconds: float) -> None:
+        """Ends the process group: politely first, after `grace_seconds` by force."""
+        end_group(self.id, grace_seconds)
+
+
+def end_group(leader: ProcessId, grace_seconds: float) -> int:
+    """Ends all processes of the group that `leader` leads or led, and returns how many there were.
+
+    Does nothing if the number has gone to another process in the meantime.
+    """
+    members = _group(leader)
+    for member in members:
+        _signal(member, signal.SIGTERM)
+    deadline = time.monotonic() + grace_seconds
+    # Looked at from outside: waiting for a child here would take its exit code away from `StepProcess.wait`.
+    while (alive := _group(leader)) and time.monotonic() < deadline:
+        time.sleep(_LOOK_SECONDS)
+    for member in alive:
+        _signal(member, signal.SIGKILL)
+    return len(members)
+
+
+def failure_message(log: Path, code: int) -> str:
+    """What went wrong, for people: the step's own `ERROR: ` line if it wrote one, else the last line of its log."""
+    lines = [line.strip() for line in _tail(log).splitlines() if line.strip()]
+    stated = [line for line in lines if line.startswith(_ERROR_PREFIX)]
+    reason = stated[-1].removeprefix(_ERROR_PREFIX) if stated else lines[-1] if lines else "it wrote nothing to its log"
+    how = f"ended by signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    return f"{reason[:_LONGEST_MESSAGE]} ({how})"
+
+
+def _tail(log: Path) -> str:
+    with log.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - _LOG_TAIL_BYTES))
+        return file.read().decode("utf-8", errors="replace")
+
+
+def _created(pid: int) -> float:
+    return psutil.Process(pid).create_time()
+
+
+def _group(leader: ProcessId) -> list[psutil.Process]:
+    try:
+        if _created(leader.pid) != leader.created:
+            return []
+    except psutil.NoSuchProcess:
+        # The number stays taken while its group has members, so whoever is in the group belongs to the step.
+        pass
+    members = []
+    for process in psutil.process_iter():
+        try:
+            if os.getpgid(process.pid) == leader.pid and process.status() != psutil.STATUS_ZOMBIE:
+                members.append(process)
+        except (ProcessLookupError, PermissionError, psutil.NoSuchProcess):
+            continue
+    return members
+
+
+def _signal(process: psutil.Process, number: signal.Signals) -> None:
+    try:
+        process.send_signal(number)
+    except psutil.NoSuchProcess:
+        return

@@ -1,0 +1,232 @@
+"""The server process: one HTTPS listener on loopback with the whole workspace behind it."""
+
+import copy
+import json
+import logging
+import logging.handlers
+import os
+import re
+import signal
+import socket
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio.to_thread
+import psutil
+import uvicorn
+from filelock import FileLock, Timeout
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.routing import Route
+
+from phi_assets.emulator import operations
+from phi_assets.emulator.catalog import Catalog
+from phi_assets.emulator.context import Emulator, open_emulator
+from phi_assets.emulator.files import write_secret
+from phi_assets.emulator.middleware import EXCEPTION_HANDLERS, RequestFrame, access_log, protect
+from phi_assets.emulator.process import LOCK_FILE, STATE_FILE, VERSION, EmulatorError
+from phi_assets.emulator.routes import (
+    blobs,
+    codes,
+    computes,
+    data,
+    datastores,
+    deployments,
+    discovery,
+    endpoints,
+    environments,
+    history,
+    jobs,
+    mlflow,
+    models,
+    registries,
+    scoring,
+    workspace,
+)
+from phi_assets.emulator.runner import JobRunner
+from phi_assets.emulator.serving import DeploymentManager
+from phi_assets.emulator.tls import Certificates, ensure_certificates
+
+_LOG_BYTES = 5_000_000
+# More would be spent on idle connections: closing one over TLS waits for a client that does not listen.
+_GRACE_SECONDS = 1
+# Handlers run in threads; some of them wait for a model's answer.
+_THREADS = 100
+# Longer than a client pauses between two polls, so that it does not meet a connection that was closed meanwhile.
+_KEEP_ALIVE_SECONDS = 75
+_PORT_FILE = "port"
+
+logger = logging.getLogger("phi_assets.emulator")
+
+
+def create_app(emulator: Emulator) -> Starlette:
+    """Every route of the emulator, matched without regard to case; its parts start and stop with the application."""
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        anyio.to_thread.current_default_thread_limiter().total_tokens = _THREADS
+        await run_in_threadpool(_recover, emulator)
+        yield
+        emulator.stopping.set()
+        await run_in_threadpool(emulator.runner.shutdown)
+        await run_in_threadpool(emulator.deployments.shutdown)
+
+    app = Starlette(
+        routes=_ignoring_case(_routes()),
+        middleware=[Middleware(RequestFrame)],
+        exception_handlers=EXCEPTION_HANDLERS,
+        lifespan=lifespan,
+    )
+    app.state.emulator = emulator
+    return app
+
+
+def serve(directory: Path, port: int | None, time_scale: float) -> None:
+    """Serves until SIGTERM or SIGINT; the state lies in `directory`.
+
+    Without `port` it is that of the last time if nobody else has it by now, else a free one.
+
+    Raises:
+        EmulatorError: if another emulator serves this directory, or somebody else has the port.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _leave)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = FileLock(directory / LOCK_FILE, mode=0o600)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise EmulatorError(f"Another emulator serves {directory}; stop it first, or choose another folder.") from error
+    with lock:
+        listener = _bind(directory, port)
+        number = listener.getsockname()[1]
+        write_secret(directory / _PORT_FILE, str(number).encode())
+        _set_up_logs(directory)
+        emulator = open_emulator(directory, f"https://127.0.0.1:{number}", time_scale)
+        _attach(emulator)
+        _run(emulator, listener, ensure_certificates(directory / "tls"))
+
+
+def _leave(number: int, frame: object) -> None:
+    """Uvicorn, once it has shut down, raises the signal again; the default action would skip what follows."""
+    raise SystemExit(0)
+
+
+def _run(emulator: Emulator, listener: socket.socket, certificates: Certificates) -> None:
+    config = uvicorn.Config(
+        create_app(emulator),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        ssl_certfile=certificates.certificate,
+        ssl_keyfile=certificates.key,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+    )
+    state = emulator.directory / STATE_FILE
+    write_secret(state, json.dumps(_state(emulator)).encode())
+    logger.info("serving at %s, process %d, version %s", emulator.base_url, os.getpid(), VERSION)
+    try:
+        uvicorn.Server(config).run(sockets=[listener])
+    finally:
+        state.unlink(missing_ok=True)
+        logger.info("stopped")
+
+
+def _state(emulator: Emulator) -> dict[str, object]:
+    return {
+        "id": emulator.instance_id,
+        "version": VERSION,
+        "pid": os.getpid(),
+        "process_created": psutil.Process().create_time(),
+        "base_url": emulator.base_url,
+        "identity_header": emulator.auth.identity_header,
+        "subscription_id": emulator.subscription_id,
+        "resource_group": emulator.resource_group,
+        "workspace_name": emulator.workspace_name,
+    }
+
+
+def _attach(emulator: Emulator) -> None:
+    emulator.catalog = Catalog([Path(__file__).parent / "registry", emulator.directory / "registry"])
+    emulator.runner = JobRunner(emulator)
+    emulator.deployments = DeploymentManager(emulator)
+
+
+def _recover(emulator: Emulator) -> None:
+    computes.recover(emulator)
+    operations.recover(emulator)
+    emulator.runner.recover()
+    emulator.deployments.recover()
+
+
+def _routes() -> list[Route]:
+    protected = (
+        discovery,
+        workspace,
+        computes,
+        operations,
+        datastores,
+        data,
+        models,
+        environments,
+        codes,
+        registries,
+        jobs,
+        history,
+        mlflow,
+        endpoints,
+        deployments,
+    )
+    closed = protect(route for module in protected for route in module.routes)
+    # Scoring and blobs have credentials of their own kind and check them themselves.
+    return [*discovery.open_routes, *closed, *scoring.routes, *blobs.routes]
+
+
+def _ignoring_case(routes: Iterable[Route]) -> list[Route]:
+    """The service ignores the case of fixed path segments, and the SDK is not consistent about it."""
+    found = [copy.copy(route) for route in routes]
+    for route in found:
+        route.path_regex = re.compile(route.path_regex.pattern, re.IGNORECASE)
+    return found
+
+
+def _bind(directory: Path, port: int | None) -> socket.socket:
+    for candidate in [_last_port(directory), 0] if port is None else [port]:
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", candidate))
+        except OSError as error:
+            listener.close()
+            if port is not None:
+                raise EmulatorError(f"Port {port} of 127.0.0.1 cannot be used: {error.strerror}") from error
+        else:
+            return listener
+    raise EmulatorError("127.0.0.1 has no free port.")
+
+
+def _last_port(directory: Path) -> int:
+    path = directory / _PORT_FILE
+    text = path.read_text(encoding="ascii").strip() if path.is_file() else ""
+    return int(text) if text.isdigit() else 0
+
+
+def _set_up_logs(directory: Path) -> None:
+    """`server.log` for events and defects, `access.log` for one line a request; each at most 10 MB on disk."""
+    root = logging.getLogger()
+    root.setLevel(logging.INFO)
+    root.addHandler(_log_file(directory / "server.log", "%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    access_log.addHandler(_log_file(directory / "access.log", "%(asctime)s %(message)s"))
+    access_log.propagate = False
+    # One line for every request that is passed on to a deployment, urls included.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+
+
+def _log_file(path: Path, line: str) -> logging.Handler:
+    os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+    handler = logging.handlers.RotatingFileHandler(path, maxBytes=_LOG_BYTES, backupCount=1, encoding="utf-8")
+    handler.setFormatter(logging.Formatter(line))
+    return handler

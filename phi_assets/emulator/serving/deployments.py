@@ -1,0 +1,146 @@
+"""The life of an online deployment in the state; `DeploymentManager` gives it a process."""
+
+from typing import Any
+
+from phi_assets.emulator.context import Emulator
+from phi_assets.emulator.errors import ServiceError, conflict
+from phi_assets.emulator.serving.documents import (
+    BUSY,
+    DEPLOYMENT,
+    ENDPOINT,
+    deployment_key,
+    deployments_of,
+    endpoint_key,
+    now,
+    require_deployment,
+    require_endpoint,
+)
+from phi_assets.emulator.serving.models import check_model_exists
+from phi_assets.emulator.serving.rules import (
+    MAX_DEPLOYMENTS_PER_ENDPOINT,
+    DeploymentSettings,
+    bad_argument,
+    check_deployment,
+    check_name,
+    with_defaults,
+)
+from phi_assets.emulator.serving.skus import check_instance_type
+from phi_assets.emulator.state import Document
+
+
+def begin_put(emulator: Emulator, endpoint: str, name: str, body: dict[str, Any]) -> tuple[Document, bool]:
+    """Records what the deployment shall be; `DeploymentManager.create` or `update` makes it so. True if it is new.
+
+    Raises:
+        ServiceError: 400 for a body the service refuses, 404 for an unknown endpoint or model, 409 while an operation
+            on the endpoint or the deployment is underway.
+    """
+    require_endpoint(emulator.store, endpoint)
+    check_name("deployment", name)
+    wanted = _wanted(emulator, body)
+    key = deployment_key(endpoint, name)
+    outcome: list[tuple[Document, bool]] = []
+
+    def change(endpoint_document: Document) -> None:
+        # Inside the endpoint's transaction: it cannot begin to be deleted or updated before this is recorded.
+        existing = emulator.store.get(DEPLOYMENT, key)
+        verb = "create a" if existing is None else "update the"
+        _refuse_busy(f"Cannot {verb} deployment in endpoint {endpoint}", endpoint_document)
+        if existing is None:
+            _check_limit(emulator, endpoint)
+            document = {"endpoint": endpoint_document["name"], "name": name, "created": now(), "serving": None}
+            document |= {"state": "Creating", "modified": now(), "error": None, **wanted}
+        else:
+            _refuse_busy(f"Cannot update the deployment {name}", existing)
+            document = existing | {"state": "Updating", "modified": now(), "error": None, **wanted}
+        emulator.store.put(DEPLOYMENT, key, document)
+        outcome.append((document, existing is None))
+
+    emulator.store.update(ENDPOINT, endpoint_key(endpoint), change)
+    if not outcome:
+        raise conflict(f"The endpoint '{endpoint}' was deleted meanwhile.")
+    return outcome[0]
+
+
+def begin_patch(emulator: Emulator, endpoint: str, name: str, body: dict[str, Any]) -> Document:
+    """Records new tags or a new instance count (`sku.capacity`): the parts of a deployment that can be patched.
+
+    Raises:
+        ServiceError: as `begin_put`.
+    """
+    document = require_deployment(emulator.store, endpoint, name)
+    merged = {
+        "location": document["location"],
+        "tags": body["tags"] if body.get("tags") is not None else document["tags"],
+        "sku": document["sku"] | {key: value for key, value in (body.get("sku") or {}).items() if value is not None},
+        "properties": document["properties"],
+    }
+    return begin_put(emulator, endpoint, name, merged)[0]
+
+
+def begin_delete(emulator: Emulator, endpoint: str, name: str) -> bool:
+    """Marks the deployment as being deleted; False if there is none.
+
+    Raises:
+        ServiceError: 400 while the deployment receives traffic.
+    """
+    document = emulator.store.get(ENDPOINT, endpoint_key(endpoint))
+    percent = document["properties"]["traffic"].get(name.lower()) if document else None
+    if percent:
+        raise bad_argument(
+            f"The deployment '{name}' receives {percent} % of the traffic of endpoint '{endpoint}' and cannot be "
+            "deleted. Set its traffic to 0 first."
+        )
+    marked = emulator.store.update(
+        DEPLOYMENT, deployment_key(endpoint, name), lambda found: found | {"state": "Deleting"}
+    )
+    return marked is not None
+
+
+def forget(emulator: Emulator, endpoint: str, name: str) -> None:
+    """Removes the deployment, and its name from the endpoint's traffic rules."""
+
+    def change(document: Document) -> Document:
+        properties = dict(document["properties"])
+        for rule in ("traffic", "mirrorTraffic"):
+            properties[rule] = {other: share for other, share in properties[rule].items() if other != name.lower()}
+        return document | {"properties": properties}
+
+    emulator.store.update(ENDPOINT, endpoint_key(endpoint), change)
+    emulator.store.delete(DEPLOYMENT, deployment_key(endpoint, name))
+
+
+def settings_of(document: Document) -> DeploymentSettings:
+    """The numbers of a recorded deployment."""
+    return DeploymentSettings.of(document["sku"], document["properties"])
+
+
+def _wanted(emulator: Emulator, body: dict[str, Any]) -> dict[str, Any]:
+    given_sku = {key: value for key, value in (body.get("sku") or {}).items() if value is not None}
+    sku = {"name": "Default", "capacity": 1} | given_sku
+    properties = with_defaults(body.get("properties") or {})
+    check_deployment(properties)
+    DeploymentSettings.of(sku, properties)
+    check_instance_type(properties["instanceType"])
+    check_model_exists(emulator, properties["model"])
+    return {
+        "location": body.get("location") or emulator.location,
+        "tags": body.get("tags") or {},
+        "sku": sku,
+        "properties": properties,
+    }
+
+
+def _refuse_busy(what: str, document: Document) -> None:
+    if document["state"] in BUSY:
+        raise conflict(
+            f"{what} because it is in {document['state']} provisioning state. Wait until it is Succeeded or Failed."
+        )
+
+
+def _check_limit(emulator: Emulator, endpoint: str) -> None:
+    count = len(deployments_of(emulator.store, endpoint))
+    if count >= MAX_DEPLOYMENTS_PER_ENDPOINT:
+        raise ServiceError(
+            400, "OutOfQuota", f"The endpoint '{endpoint}' has {count} deployments, the most that it can have."
+        )

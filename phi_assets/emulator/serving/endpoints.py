@@ -1,0 +1,150 @@
+"""The life of an online endpoint: created, updated and deleted as long-running operations."""
+
+from typing import Any
+
+from phi_assets.emulator.context import Emulator
+from phi_assets.emulator.errors import ServiceError, conflict
+from phi_assets.emulator.serving import credentials
+from phi_assets.emulator.serving.documents import (
+    BUSY,
+    DEPLOYMENT,
+    ENDPOINT,
+    deployment_key,
+    deployment_states,
+    deployments_of,
+    endpoint_key,
+    now,
+    require_endpoint,
+)
+from phi_assets.emulator.serving.rules import MAX_ENDPOINTS, bad_argument, check_name, checked_traffic
+from phi_assets.emulator.state import Document
+
+OPERATION_SECONDS = 0.5
+
+
+def begin_put(emulator: Emulator, name: str, body: dict[str, Any]) -> tuple[Document, bool]:
+    """Records what the endpoint shall be; `finish_put` makes it so. True if it is new.
+
+    Raises:
+        ServiceError: 400 for a body the service refuses, 409 while another operation on the endpoint is underway.
+    """
+    check_name("endpoint", name)
+    wanted = _wanted(emulator, name, body)
+
+    def change(document: Document) -> Document:
+        _refuse_busy(document)
+        return document | {"state": "Updating", "pending": wanted, "modified": now()}
+
+    updated = emulator.store.update(ENDPOINT, endpoint_key(name), change)
+    if updated is not None:
+        return updated, False
+    count = len(emulator.store.list(ENDPOINT))
+    if count >= MAX_ENDPOINTS:
+        raise ServiceError(400, "OutOfQuota", f"The subscription has {count} online endpoints, which is the limit.")
+    created = {"name": name, "state": "Creating", "pending": None, "created": now(), "modified": now(), **wanted}
+    credentials.ensure_keys(emulator, name)
+    if not emulator.store.create(ENDPOINT, endpoint_key(name), created):
+        raise conflict(f"The endpoint '{name}' is being created by another request.")
+    return created, True
+
+
+def begin_patch(emulator: Emulator, name: str, body: dict[str, Any]) -> Document:
+    """Records new tags or a new identity: the parts of an endpoint that can be patched.
+
+    Raises:
+        ServiceError: 404, or 409 while another operation on the endpoint is underway.
+    """
+    require_endpoint(emulator.store, name)
+
+    def change(document: Document) -> Document:
+        _refuse_busy(document)
+        wanted = {field: document[field] for field in ("location", "tags", "identity", "properties")}
+        patch = {field: body[field] for field in ("tags", "identity") if body.get(field) is not None}
+        return document | {"state": "Updating", "pending": wanted | patch, "modified": now()}
+
+    return emulator.store.update(ENDPOINT, endpoint_key(name), change) or require_endpoint(emulator.store, name)
+
+
+def finish_put(emulator: Emulator, name: str) -> None:
+    """The endpoint is as recorded and in state Succeeded, unless its deletion was asked for meanwhile."""
+    if emulator.clock.wait(OPERATION_SECONDS, emulator.stopping):
+        raise ServiceError(409, "OperationCanceled", f"The emulator stopped; '{name}' is settled when it starts again.")
+
+    def change(document: Document) -> Document | None:
+        if document["state"] not in ("Creating", "Updating"):
+            return None
+        return document | (document["pending"] or {}) | {"state": "Succeeded", "pending": None, "modified": now()}
+
+    if emulator.store.update(ENDPOINT, endpoint_key(name), change) is None:
+        raise ServiceError(409, "OperationCanceled", f"The endpoint '{name}' was deleted before the operation ended.")
+
+
+def begin_delete(emulator: Emulator, name: str) -> bool:
+    """Marks the endpoint and its deployments as being deleted; False if there is no such endpoint."""
+
+    def change(document: Document) -> Document:
+        for deployment in deployments_of(emulator.store, name):
+            key = deployment_key(name, deployment["name"])
+            emulator.store.put(DEPLOYMENT, key, deployment | {"state": "Deleting"})
+        return document | {"state": "Deleting"}
+
+    return emulator.store.update(ENDPOINT, endpoint_key(name), change) is not None
+
+
+def finish_delete(emulator: Emulator, name: str) -> None:
+    """The endpoint, its deployments, their processes and its keys are gone."""
+    for deployment in deployments_of(emulator.store, name):
+        emulator.deployments.delete(name, deployment["name"])
+    emulator.clock.wait(OPERATION_SECONDS, emulator.stopping)
+    credentials.delete_keys(emulator, name)
+    emulator.store.delete(ENDPOINT, endpoint_key(name))
+
+
+def recover(emulator: Emulator) -> None:
+    """Ends the operations that were underway when the emulator died: changes are made, deletions completed."""
+    for document in emulator.store.list(ENDPOINT):
+        if document["state"] == "Deleting":
+            finish_delete(emulator, document["name"])
+        elif document["state"] in BUSY:
+            finish_put(emulator, document["name"])
+
+
+def _refuse_busy(document: Document) -> None:
+    if document["state"] in BUSY:
+        raise conflict(
+            f"Cannot update the endpoint {document['name']} because it is in {document['state']} provisioning state. "
+            "Wait until it is Succeeded or Failed."
+        )
+
+
+def _wanted(emulator: Emulator, name: str, body: dict[str, Any]) -> dict[str, Any]:
+    properties = body.get("properties") or {}
+    existing = emulator.store.get(ENDPOINT, endpoint_key(name))
+    traffic, mirror = checked_traffic(
+        properties.get("traffic"),
+        properties.get("mirrorTraffic"),
+        deployment_states(emulator.store, name),
+        existing["properties"]["traffic"] if existing else None,
+    )
+    identity = body.get("identity") or {"type": "SystemAssigned"}
+    return {
+        "location": body.get("location") or emulator.location,
+        "tags": body.get("tags") or {},
+        "identity": identity | {"principalId": emulator.auth.object_id, "tenantId": emulator.auth.tenant_id},
+        "properties": {
+            "authMode": _auth_mode(properties.get("authMode")),
+            "description": properties.get("description"),
+            "properties": properties.get("properties") or {},
+            "publicNetworkAccess": properties.get("publicNetworkAccess") or "Enabled",
+            "traffic": traffic,
+            "mirrorTraffic": mirror,
+        },
+    }
+
+
+def _auth_mode(value: Any) -> str:
+    modes = {mode.lower(): mode for mode in credentials.AUTH_MODES}
+    mode = modes.get(str(value or "Key").lower())
+    if mode is None:
+        raise bad_argument(f"The auth mode must be one of {', '.join(credentials.AUTH_MODES)}, not {value!r}.")
+    return mode

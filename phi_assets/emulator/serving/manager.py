@@ -1,0 +1,270 @@
+"""The processes of all deployments: started, replaced, ended, and brought back after a restart of the emulator."""
+
+import logging
+import os
+import random
+import shutil
+import tempfile
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
+from pathlib import Path
+
+from phi_assets.emulator.context import Emulator
+from phi_assets.emulator.errors import ServiceError
+from phi_assets.emulator.serving import deployments, endpoints
+from phi_assets.emulator.serving.documents import DEPLOYMENT, deployment_key, require_deployment
+from phi_assets.emulator.serving.gate import Gate
+from phi_assets.emulator.serving.logs import INFERENCE_SERVER, DeploymentLogs
+from phi_assets.emulator.serving.models import fetch_model
+from phi_assets.emulator.serving.process import Launch, ModelServer, NotReady, Stopped
+from phi_assets.emulator.serving.rules import DeploymentSettings
+from phi_assets.emulator.state import Document
+
+logger = logging.getLogger(__name__)
+
+SEED_VARIABLE = "PHI_EMULATOR_SEED"
+ERROR_LOG_LINES = 20
+RECOVERIES_AT_A_TIME = 2
+DRAIN_POLL_SECONDS = 0.05
+
+_SOCKETS = ("serving", "sockets")
+
+
+@dataclass(frozen=True)
+class Target:
+    """A deployment that can answer: its process, and the gate before it."""
+
+    deployment: str
+    server: ModelServer
+    settings: DeploymentSettings
+    gate: Gate
+
+
+class DeploymentManager:
+    """Runs one process per deployment of `emulator`.
+
+    The instance count of a deployment widens its gate but starts no further processes: instances are virtual machines
+    on Azure, and several copies of a model would only get into each other's way on one machine.
+
+    `generator` draws the deployment of each request; seeded by the environment variable `PHI_EMULATOR_SEED`.
+    """
+
+    def __init__(self, emulator: Emulator):
+        self._emulator = emulator
+        self._targets: dict[str, Target] = {}
+        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._cancellations: defaultdict[str, threading.Event] = defaultdict(threading.Event)
+        self._stopping = threading.Event()
+        self._numbers = count(1)
+        self._sockets = self._socket_folder()
+        self._recovery: ThreadPoolExecutor | None = None
+        # Routing needs fairness and repeatable tests, not secrecy.
+        self.generator = random.Random(os.environ.get(SEED_VARIABLE))  # noqa: S311
+
+    def target(self, endpoint: str, deployment: str) -> Target | None:
+        """Who answers for the deployment now; None while it has no process."""
+        return self._targets.get(deployment_key(endpoint, deployment))
+
+    def create(self, endpoint: str, deployment: str) -> None:
+        """The recorded deployment is up, passes its probes, and is Succeeded.
+
+        Raises:
+            ServiceError: `BadArgument` (no usable model), `ResourceNotReady` (the process ended or never got ready;
+                the message has the tail of its log) or `OperationCanceled`. The deployment is Failed then, unless it
+                was deleted or the emulator is stopping.
+        """
+        key = deployment_key(endpoint, deployment)
+        with self._locks[key]:
+            canceled = self._cancellations[key] = threading.Event()
+            document = self._emulator.store.get(DEPLOYMENT, key)
+            if document is None or document["state"] == "Deleting" or self._stopping.is_set():
+                raise _canceled(endpoint, deployment)
+            try:
+                self._bring_up(document, canceled)
+            except Stopped as error:
+                raise _canceled(endpoint, deployment) from error
+            except ServiceError as error:
+                self._record_failure(document, error)
+                raise
+
+    def update(self, endpoint: str, deployment: str) -> None:
+        """As `create`; the process in service answers until the new one is ready, and goes on if that fails."""
+        self.create(endpoint, deployment)
+
+    def delete(self, endpoint: str, deployment: str) -> None:
+        """The deployment, its process and its logs are gone; one that is still starting is stopped."""
+        key = deployment_key(endpoint, deployment)
+        self._cancellations[key].set()
+        with self._locks[key]:
+            target = self._targets.pop(key, None)
+            if target is not None:
+                target.server.stop()
+            self._logs(endpoint, deployment).delete()
+            deployments.forget(self._emulator, endpoint, deployment)
+
+    def logs(self, endpoint: str, deployment: str, container: str, tail: int) -> str:
+        """The last `tail` lines that the deployment's container wrote.
+
+        Raises:
+            ServiceError: 404 for an unknown deployment, 400 for an unknown container.
+        """
+        require_deployment(self._emulator.store, endpoint, deployment)
+        return self._logs(endpoint, deployment).tail(container, tail)
+
+    def recover(self) -> None:
+        """Takes up, in the background, what the emulator left behind when it ended.
+
+        What was serving gets its process again, what was being created or updated is tried again, deletions are
+        completed.
+        """
+        pool = self._recovery = ThreadPoolExecutor(RECOVERIES_AT_A_TIME, thread_name_prefix="recover-deployment")
+        for document in self._emulator.store.list(DEPLOYMENT):
+            pool.submit(_guarded, partial(self._recover_deployment, document))
+        pool.submit(_guarded, partial(endpoints.recover, self._emulator))
+
+    def shutdown(self) -> None:
+        """All processes have ended; what they served is started again by the next `recover`."""
+        self._stopping.set()
+        for canceled in list(self._cancellations.values()):
+            canceled.set()
+        if self._recovery is not None:
+            self._recovery.shutdown(wait=True, cancel_futures=True)
+        targets = list(self._targets.values())
+        self._targets.clear()
+        if targets:
+            with ThreadPoolExecutor(len(targets)) as pool:
+                list(pool.map(lambda target: target.server.stop(), targets))
+        shutil.rmtree(self._sockets, ignore_errors=True)
+
+    def _bring_up(self, document: Document, canceled: threading.Event) -> None:
+        endpoint, name = document["endpoint"], document["name"]
+        settings = deployments.settings_of(document)
+        old = self.target(endpoint, name)
+        logs = self._logs(endpoint, name)
+        if old is None:
+            logs.begin()
+        folder = fetch_model(self._emulator, document["properties"]["model"], logs.initializer)
+        launch = Launch(str(folder), document["properties"]["environmentVariables"])
+        if old is not None and old.server.launch == launch:
+            old.server.configure(settings)
+            self._put_into_service(document, Target(name, old.server, settings, Gate(settings)))
+            return
+        server = self._start(launch, settings, logs, canceled)
+        self._put_into_service(document, Target(name, server, settings, Gate(settings)))
+        if old is not None:
+            _drain(old)
+
+    def _start(
+        self, launch: Launch, settings: DeploymentSettings, logs: DeploymentLogs, canceled: threading.Event
+    ) -> ModelServer:
+        """A server that is ready, or none at all."""
+        socket = self._sockets / f"{next(self._numbers)}.sock"
+        server = ModelServer(launch, settings, self._emulator.clock, socket, logs.inference_server)
+        try:
+            server.start()
+            server.wait_until_ready(canceled)
+        except NotReady as error:
+            server.stop()
+            raise ServiceError(
+                400,
+                "ResourceNotReady",
+                f"User container has crashed or terminated, or is not ready: {error} The end of its log:\n"
+                f"{logs.tail(INFERENCE_SERVER, ERROR_LOG_LINES)}",
+            ) from error
+        except BaseException:
+            server.stop()
+            raise
+        server.supervise()
+        return server
+
+    def _put_into_service(self, document: Document, target: Target) -> None:
+        key = deployment_key(document["endpoint"], document["name"])
+
+        def change(current: Document) -> Document | None:
+            if current["state"] == "Deleting":
+                return None
+            return current | {"state": "Succeeded", "error": None, "serving": target.server.launch.document()}
+
+        if self._emulator.store.update(DEPLOYMENT, key, change) is None:
+            target.server.stop()
+            raise Stopped
+        self._targets[key] = target
+
+    def _record_failure(self, document: Document, error: ServiceError) -> None:
+        def change(current: Document) -> Document | None:
+            if current["state"] == "Deleting":
+                return None
+            return current | {"state": "Failed", "error": {"code": error.code, "message": error.message}}
+
+        self._emulator.store.update(DEPLOYMENT, deployment_key(document["endpoint"], document["name"]), change)
+
+    def _recover_deployment(self, document: Document) -> None:
+        endpoint, name = document["endpoint"], document["name"]
+        if document["state"] == "Deleting":
+            self.delete(endpoint, name)
+            return
+        if document["serving"] is not None:
+            self._serve_again(document)
+        if document["state"] in ("Creating", "Updating"):
+            self.create(endpoint, name)
+
+    def _serve_again(self, document: Document) -> None:
+        key = deployment_key(document["endpoint"], document["name"])
+        settings = deployments.settings_of(document)
+        logs = self._logs(document["endpoint"], document["name"])
+        logs.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self._locks[key]:
+            canceled = self._cancellations[key]
+            try:
+                server = self._start(Launch.from_document(document["serving"]), settings, logs, canceled)
+            except Stopped:
+                return
+            except ServiceError as error:
+                self._record_failure(document, error)
+                return
+            self._targets[key] = Target(document["name"], server, settings, Gate(settings))
+
+    def _logs(self, endpoint: str, deployment: str) -> DeploymentLogs:
+        return DeploymentLogs(self._emulator.directory / "deployments" / endpoint.lower() / deployment.lower())
+
+    def _socket_folder(self) -> Path:
+        """A new folder with a short path, as sockets are limited to about 100 bytes; an earlier run's is removed."""
+        earlier = self._emulator.store.get(*_SOCKETS)
+        if earlier is not None:
+            shutil.rmtree(earlier["path"], ignore_errors=True)
+        folder = tempfile.mkdtemp(prefix="phi-")
+        self._emulator.store.put(*_SOCKETS, {"path": folder})
+        return Path(folder)
+
+
+def _drain(old: Target) -> None:
+    """Ends a process that has been replaced, when its last request is answered."""
+    deadline = time.monotonic() + old.settings.request_timeout
+    while old.gate.pending and time.monotonic() < deadline:
+        time.sleep(DRAIN_POLL_SECONDS)
+    old.server.stop()
+
+
+def _guarded(work: Callable[[], None]) -> None:
+    """Nobody waits for what runs in the recovery threads: what goes wrong there must be in the log."""
+    try:
+        work()
+    except ServiceError as error:
+        logger.warning("Recovery: %s", error)
+    except Exception:
+        logger.exception("Recovery failed")
+
+
+def _canceled(endpoint: str, deployment: str) -> ServiceError:
+    return ServiceError(
+        409,
+        "OperationCanceled",
+        f"The operation on deployment '{endpoint}/{deployment}' was canceled: the deployment is being deleted, or the "
+        "emulator is shutting down.",
+    )

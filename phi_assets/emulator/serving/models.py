@@ -1,0 +1,110 @@
+"""From the model id in a deployment to the folder with the model's files."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from phi_assets.emulator import assets
+from phi_assets.emulator.blobs import datastore_path
+from phi_assets.emulator.context import Emulator
+from phi_assets.emulator.errors import ServiceError, not_found
+from phi_assets.emulator.serving.rules import bad_argument
+
+_NAME = r"(?P<name>[A-Za-z0-9][\w.-]*)"
+_VERSION = r"(?P<version>[\w.-]+)"
+_ASSET = rf"/models/{_NAME}/versions/{_VERSION}"
+_GROUP = r"subscriptions/[^/]+/resourceGroups/[^/]+(?:/providers/[^/]+)?"
+_WORKSPACE_IDS = [
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        rf"(?:azureml:/?)?/{_GROUP}/workspaces/(?P<workspace>[^/]+){_ASSET}",
+        rf"azureml://{_GROUP}/workspaces/(?P<workspace>[^/]+){_ASSET}",
+        rf"azureml://locations/[^/]+/workspaces/[^/]+{_ASSET}",
+        rf"(?:azureml:)?{_NAME}:{_VERSION}",
+        rf"(?:azureml:)?{_NAME}@(?P<label>latest)",
+    )
+]
+
+
+def check_model_exists(emulator: Emulator, model: Any) -> None:
+    """Refuses a model id that means nothing in this workspace or its registries.
+
+    Raises:
+        ServiceError: 400 for something that is no model id, 404 for one of a model that does not exist.
+    """
+    try:
+        _locate(emulator, model)
+    except ServiceError as error:
+        if error.status != 404:
+            raise
+        message = f"The model {model} of the deployment does not exist: {error.message}"
+        raise ServiceError(404, "ResourceNotFound", message, details=error.details) from error
+
+
+def fetch_model(emulator: Emulator, model: str, say: Callable[[str], None]) -> Path:
+    """The folder of the MLflow model; `say` hears what the storage initializer does.
+
+    Raises:
+        ServiceError: `BadArgument` if the model's files are gone or are not an MLflow model with a python_function.
+    """
+    say(f"Resolving the model {model}")
+    try:
+        folder = _locate(emulator, model)()
+        _check_files(folder, model)
+    except ServiceError as error:
+        say(f"Failed: {error.message}")
+        raise ServiceError(400, "BadArgument", f"The model could not be downloaded: {error.message}") from error
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    say(f"{len(files)} files, {sum(path.stat().st_size for path in files):,} bytes in {folder}")
+    say("The environment of the deployment is the emulator's own Python environment; no image is built")
+    return folder
+
+
+def _check_files(folder: Path, model: str) -> None:
+    if not folder.is_dir():
+        raise bad_argument(f"the files of {model} are gone (expected in {folder}).")
+    definition = folder / "MLmodel"
+    if not definition.is_file():
+        raise bad_argument(
+            f"{model} is not an MLflow model: it has no file MLmodel, and the emulator serves MLflow models only."
+        )
+    if "python_function" not in definition.read_text(encoding="utf-8"):
+        raise bad_argument(f"the MLflow model {model} has no python_function flavor, so it cannot be served.")
+
+
+def _locate(emulator: Emulator, model: Any) -> Callable[[], Path]:
+    """A function that finds the folder; the model itself is known to exist."""
+    if isinstance(model, str) and emulator.catalog.is_registry_id(model):
+        asset = emulator.catalog.resolve(model, kind="models")
+        return lambda: asset.folder
+    for pattern in _WORKSPACE_IDS:
+        match = pattern.fullmatch(model) if isinstance(model, str) else None
+        if match is not None:
+            uri = _model_uri(emulator, match.groupdict())
+            return lambda: _folder(emulator, uri)
+    raise bad_argument(
+        f"{model!r} is not a model id. Use the id of a registered model, 'azureml:<name>:<version>' or "
+        "'azureml://registries/<registry>/models/<name>/versions/<version>'."
+    )
+
+
+def _model_uri(emulator: Emulator, parts: dict[str, str | None]) -> str:
+    """Where the files of a registered model are."""
+    workspace, name, version = parts.get("workspace"), parts["name"] or "", parts.get("version")
+    if workspace is not None and workspace.lower() != emulator.workspace_name.lower():
+        raise not_found("Workspace", workspace)
+    if version is not None:
+        document = assets.require_version(emulator, assets.MODELS, name, version)
+    else:
+        document = assets.latest_version(emulator, assets.MODELS, name)
+    if document is None:
+        raise assets.missing(assets.MODELS, name)
+    return document["properties"]["modelUri"]
+
+
+def _folder(emulator: Emulator, uri: str) -> Path:
+    if emulator.catalog.is_registry_id(uri):
+        return emulator.catalog.model_folder(uri)
+    container, name = datastore_path(uri)
+    return emulator.blobs.path(container, name.rstrip("/"))

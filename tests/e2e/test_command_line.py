@@ -1,0 +1,74 @@
+"""`python -m phi_assets` as a newcomer runs it, in a process of its own."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from phi_assets.emulator import process
+from tests.emulator_requests import Requests
+
+PROJECT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory):
+    home = tmp_path_factory.mktemp("newcomer")
+    dagster_home = home / "dagster"
+    dagster_home.mkdir()
+    (dagster_home / "dagster.yaml").write_bytes((PROJECT / ".dagster" / "dagster.yaml").read_bytes())
+    yield {**os.environ, "PHI_HOME": str(home), "DAGSTER_HOME": str(dagster_home), "COLUMNS": "200"}
+    process.stop(home / "emulator")
+
+
+def run(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "phi_assets", *arguments],
+        env=environment,
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.slow
+def test_the_quickstart_trains_serves_and_says_what_came_of_it(environment: dict[str, str]) -> None:
+    first = run(environment)
+    assert first.returncode == 0, first.stderr
+    before, after = map(float, re.search(r"loss\s+([\d.]+) before, ([\d.]+) after", first.stdout).groups())  # type: ignore[union-attr]
+    assert after < 0.7 * before
+    for word in ("job", "model", "endpoint", "question", "answer", "open the UI", "delete the endpoint"):
+        assert word in first.stdout
+
+    connection = process.status(Path(environment["PHI_HOME"]) / "emulator")
+    assert connection is not None
+    with Requests(connection) as requests:
+        second = run(environment)
+    assert second.returncode == 0, second.stderr
+    assert second.stdout.count("(reused)") == 2
+    assert requests.writes == []
+
+    deleted = run(environment, "teardown")
+    assert deleted.returncode == 0, deleted.stderr
+    assert "deleted" in deleted.stderr
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"PHI_TARGET": "cloud"}, "PHI_TARGET='cloud' is not one of emulator, azure"),
+        ({"PHI_TARGET": "azure"}, "AZURE_SUBSCRIPTION_ID, AZURE_RESOURCE_GROUP, AZURE_ML_WORKSPACE"),
+        ({"PHI_RECIPE": "quickstrat"}, "Recipe 'quickstrat' not found"),
+    ],
+)
+def test_wrong_settings_are_one_message_without_a_traceback(
+    environment: dict[str, str], changes: dict[str, str], expected: str
+) -> None:
+    result = run(environment | changes)
+    assert result.returncode == 1
+    assert expected in result.stderr
+    assert "Traceback" not in result.stderr

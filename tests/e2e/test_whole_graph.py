@@ -1,0 +1,108 @@
+"""The whole graph on the emulator: it works, a second time it does nothing, and bad recipes submit nothing."""
+
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from phi_assets.emulator import process
+from tests.emulator_requests import Requests
+from tests.graph import FAST_PARAMETERS, Graph, actions, failure_message, write_recipe
+
+REMOTE_ASSETS = {
+    "finetune_compute",
+    "finetune_job",
+    "registered_model",
+    "online_endpoint",
+    "online_deployment",
+    "live_traffic",
+}
+
+
+@pytest.fixture(scope="module")
+def instance() -> dg.DagsterInstance:
+    return dg.DagsterInstance.ephemeral()
+
+
+@pytest.mark.slow
+class TestTwice:
+    """Materialize everything, then everything again."""
+
+    @pytest.fixture(scope="class")
+    def graph(self, emulator: process.Connection, tmp_path_factory, instance) -> Graph:
+        folder = tmp_path_factory.mktemp("twice")
+        recipe = write_recipe(folder / "recipe.yaml", {"parameters": FAST_PARAMETERS, "serving": {"endpoint": "twice"}})
+        return Graph(emulator.directory.parent, recipe, folder / "storage", instance)
+
+    @pytest.fixture(scope="class")
+    def first(self, graph: Graph) -> dg.ExecuteInProcessResult:
+        return graph.run()
+
+    def test_the_first_run_creates_everything(self, first: dg.ExecuteInProcessResult) -> None:
+        assert first.success, failure_message(first)
+        taken = actions(first)
+        assert taken["finetune_job"] == "submitted"
+        assert {taken[name] for name in REMOTE_ASSETS - {"finetune_job", "finetune_compute", "live_traffic"}} == {
+            "created"
+        }
+        checks = first.get_asset_check_evaluations()
+        assert len(checks) == 11
+        # Two training steps do not have to make a better model; everything else has to hold.
+        assert {check.check_name for check in checks if not check.passed} <= {"evaluation_loss_fell"}
+
+    def test_the_second_run_reuses_everything(self, first, graph: Graph, emulator: process.Connection) -> None:
+        with Requests(emulator) as requests:
+            second = graph.run()
+        assert second.success, failure_message(second)
+        assert set(actions(second).values()) == {"reused"}
+        assert set(actions(second)) >= REMOTE_ASSETS
+        assert requests.writes == []
+
+    def test_what_was_deleted_behind_our_back_heals(self, first, graph: Graph, workspace) -> None:
+        workspace.ml.online_endpoints.begin_delete(name="twice").wait()
+        healed = graph.run()
+        assert healed.success, failure_message(healed)
+        taken = actions(healed)
+        assert taken["online_endpoint"] == taken["online_deployment"] == "created"
+        assert taken["finetune_job"] == taken["registered_model"] == "reused"
+
+    def test_teardown_leaves_no_endpoint(self, first, graph: Graph, workspace) -> None:
+        assert graph.run("teardown").success
+        assert "twice" not in {endpoint.name for endpoint in workspace.ml.online_endpoints.list()}
+        assert graph.run("teardown").success
+
+
+BAD_RECIPES = {
+    "unknown model": ({"model": {"name": "Phi-30-huge"}}, ["Phi-30-huge", "azureml"]),
+    "unknown version": ({"model": {"version": "99"}}, ["99", "Phi-3-mini-4k-instruct"]),
+    "compute not allowed": (
+        {"compute": {"name": "small-cluster", "size": "Standard_NC4as_T4_v3"}},
+        ["Standard_NC4as_T4_v3", "Standard_NC24ads_A100_v4"],
+    ),
+    "unknown size": ({"compute": {"name": "odd-cluster", "size": "Standard_Z1000"}}, ["Standard_Z1000"]),
+    "unknown parameter": ({"parameters": {"learning_rat": 0.1}}, ["learning_rat", "learning_rate"]),
+    "bad value": ({"parameters": {"lr_scheduler_type": "sawtooth"}}, ["sawtooth", "cosine"]),
+    "unknown component": ({"component": {"version": "9.9.9"}}, ["9.9.9", "chat_completion_pipeline"]),
+}
+
+
+@pytest.mark.parametrize("name", BAD_RECIPES)
+def test_a_bad_recipe_says_why_and_submits_nothing(name, emulator, workspace, tmp_path, instance) -> None:
+    changes, expected = BAD_RECIPES[name]
+    recipe = write_recipe(tmp_path / "recipe.yaml", changes)
+    graph = Graph(emulator.directory.parent, recipe, tmp_path / "storage", instance)
+    with Requests(emulator) as requests:
+        result = graph.run("finetune")
+    assert not result.success
+    message = failure_message(result)
+    for word in expected:
+        assert word in message
+    assert not [path for path in requests.writes if "/jobs/" in path.lower()]
+    assert len(result.get_step_failure_events()) == 1
+
+
+def test_percent_zero_is_refused_before_anything_loads(tmp_path: Path) -> None:
+    from phi_assets.recipe import RecipeError, load_recipe
+
+    with pytest.raises(RecipeError, match=r"sample\.percent = 0"):
+        load_recipe(str(write_recipe(tmp_path / "recipe.yaml", {"sample": {"percent": 0}})))

@@ -1,0 +1,257 @@
+"""The Dagster UI as a person uses it: `dagster dev` in its own process group, and a headless Chromium."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import psutil
+from playwright.sync_api import Page, sync_playwright
+from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
+
+from phi_assets.settings import PROJECT_ROOT
+
+T = TypeVar("T")
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+_CHROMIUM_FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+_READY_SECONDS = 120
+_POLL_SECONDS = 0.5
+_END_SECONDS = 15
+_PAGE_MILLISECONDS = 60_000
+
+FINISHED = ("SUCCESS", "FAILURE", "CANCELED")
+
+_LOCATIONS = """{ workspaceOrError { __typename ... on Workspace { locationEntries {
+  name loadStatus locationOrLoadError { __typename ... on PythonError { message } } } } } }"""
+
+_RUNS = """{ runsOrError(limit: 20) { __typename ... on Runs { results { runId status } } } }"""
+
+_ASSETS = """{ assetNodes { assetKey { path } isMaterializable
+  assetMaterializations(limit: 1) { runId } } }"""
+
+_FAILURES = """{ logsForRun(runId: "%s", limit: 1000) { __typename ... on EventConnection { events {
+  __typename ... on MessageEvent { message }
+  ... on ExecutionStepFailureEvent { error { errorChain { error { message } } } } } } } }"""
+
+
+class UiError(Exception):
+    """The UI or what it drives is not as it should be; the message says what was found."""
+
+
+@dataclass(frozen=True)
+class DagsterDev:
+    """A running `dagster dev`."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def query(self, graphql: str) -> dict[str, Any]:
+        """The `data` of a GraphQL answer."""
+        response = httpx.post(f"{self.url}/graphql", json={"query": graphql}, timeout=60)
+        response.raise_for_status()
+        answer = response.json()
+        if answer.get("errors"):
+            raise UiError(f"GraphQL refused: {answer['errors']}")
+        return answer["data"]
+
+    def run_ids(self) -> set[str]:
+        """Ids of the newest runs."""
+        return {run["runId"] for run in self.query(_RUNS)["runsOrError"]["results"]}
+
+    def wait_for_run(self, known: set[str], timeout: float) -> tuple[str, str]:
+        """Id and final status of the one run that is not among the known ones."""
+
+        def finished() -> tuple[str, str] | None:
+            results = self.query(_RUNS)["runsOrError"]["results"]
+            new = [(run["runId"], run["status"]) for run in results if run["runId"] not in known]
+            if len(new) > 1:
+                raise UiError(f"One press of the button started {len(new)} runs: {new}")
+            return next((run for run in new if run[1] in FINISHED), None)
+
+        return _until(finished, timeout, f"No new run has finished, see {self.log},")
+
+    def not_materialized(self, run_id: str) -> list[str]:
+        """Keys of the materializable assets whose newest materialization is not of this run."""
+        return [
+            "/".join(node["assetKey"]["path"])
+            for node in self.query(_ASSETS)["assetNodes"]
+            if node["isMaterializable"]
+            and [materialization["runId"] for materialization in node["assetMaterializations"]] != [run_id]
+        ]
+
+    def failures(self, run_id: str) -> list[str]:
+        """What went wrong in a run: a message for each failed step, and what caused it."""
+        messages = []
+        for event in self.query(_FAILURES % run_id)["logsForRun"]["events"]:
+            if event["__typename"].endswith("FailureEvent"):
+                chain = (event.get("error") or {}).get("errorChain", [])
+                messages += [event["message"], *(link["error"]["message"] for link in chain)]
+        return messages
+
+    def materializable(self) -> list[str]:
+        """Keys of all assets that a run can make."""
+        nodes = self.query(_ASSETS)["assetNodes"]
+        return sorted("/".join(node["assetKey"]["path"]) for node in nodes if node["isMaterializable"])
+
+
+@contextmanager
+def dagster_dev(directory: Path, env: Mapping[str, str], project: Path = PROJECT_ROOT) -> Iterator[DagsterDev]:
+    """`dagster dev -w workspace.yaml` of a project is up, every code location loaded; afterwards its group is gone.
+
+    Its DAGSTER_HOME lies in `directory` and starts from the project's own `.dagster/dagster.yaml`.
+    """
+    home = directory / "dagster-home"
+    home.mkdir(parents=True)
+    shutil.copy(project / ".dagster" / "dagster.yaml", home)
+    port, log = _free_port(), directory / "dagster-dev.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "dagster", "dev", "-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port)],
+            cwd=project,
+            env={**os.environ, **env, "DAGSTER_HOME": str(home)},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    dev = DagsterDev(f"http://127.0.0.1:{port}", process, log)
+    try:
+        _until(lambda: _loaded(dev), _READY_SECONDS, f"dagster dev is not ready, see {log},")
+        yield dev
+    finally:
+        _end(process)
+
+
+@contextmanager
+def browser_page() -> Iterator[Page]:
+    """A page of a headless Chromium, large enough to show the whole graph."""
+    if CHROMIUM is None:
+        raise UiError("There is no Chromium: install the system's `chromium` package")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=list(_CHROMIUM_FLAGS))
+        try:
+            # The lineage leaves the text out of its boxes when a large graph has to be made small.
+            page = browser.new_page(viewport={"width": 3600, "height": 1800})
+            page.set_default_timeout(_PAGE_MILLISECONDS)
+            yield page
+        finally:
+            browser.close()
+
+
+def open_lineage(page: Page, dev: DagsterDev) -> None:
+    """The page shows the graph of all assets."""
+    greeted = dev.query("{ shouldShowNux }")["shouldShowNux"]
+    page.goto(f"{dev.url}/asset-groups")
+    if greeted:
+        page.get_by_role("button", name="Skip").click()
+    page.get_by_role("button", name="Materialize all").wait_for()
+
+
+def press_materialize_all(page: Page) -> None:
+    """The UI says that it launched a run."""
+    page.get_by_role("button", name="Materialize all").click()
+    page.get_by_text("Launched run").wait_for()
+
+
+def expand_all_groups(page: Page) -> None:
+    """Every asset of the graph has its own box, with its state written in it."""
+    page.locator("body").press("Alt+e")
+    page.get_by_text(_STATE).first.wait_for()
+
+
+def wait_until_green(page: Page, assets: int, timeout: float) -> None:
+    """So many boxes say *Materialized*, in green, and none says that it failed or was never materialized."""
+
+    def green() -> bool:
+        return page.get_by_text(_STATE).evaluate_all(_GREEN) == ["Materialized"] * assets
+
+    try:
+        _until(lambda: green() or None, timeout, "not green")
+    except UiError as error:
+        found = page.get_by_text(_STATE).all_inner_texts()
+        raise UiError(f"Expected {assets} green assets in the lineage, found {found}") from error
+
+
+_STATE = re.compile(r"^(Materialized|Never materialized|Failed|Materializing.*|Overdue|Check failed)$")
+
+_GREEN = """boxes => boxes.map(box => {
+  const [red, green, blue] = getComputedStyle(box).color.match(/\\d+/g).map(Number);
+  return green > red && green > blue ? box.innerText : `${box.innerText} in rgb(${red}, ${green}, ${blue})`;
+})"""
+
+
+def _loaded(dev: DagsterDev) -> bool | None:
+    if dev.process.poll() is not None:
+        raise UiError(f"dagster dev ended with exit code {dev.process.returncode}")
+    try:
+        workspace = dev.query(_LOCATIONS)["workspaceOrError"]
+    except httpx.HTTPError:
+        return None
+    entries = workspace.get("locationEntries", [])
+    errors = [e["locationOrLoadError"]["message"] for e in entries if "message" in (e["locationOrLoadError"] or {})]
+    if errors:
+        raise UiError(f"The code location does not load: {errors[0]}")
+    return True if entries and all(entry["loadStatus"] == "LOADED" for entry in entries) else None
+
+
+def _until(ask: Callable[[], T | None], timeout: float, complaint: str) -> T:
+    """The first answer of `ask` that is not None."""
+    retrying = Retrying(
+        retry=retry_if_result(lambda answer: answer is None),
+        stop=stop_after_delay(timeout),
+        wait=wait_fixed(_POLL_SECONDS),
+    )
+    try:
+        answer = retrying(ask)
+    except RetryError as error:
+        raise UiError(f"{complaint} after {timeout:.0f} s") from error
+    assert answer is not None
+    return answer
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """The process and all that it started in its group have ended."""
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, sign)
+        except ProcessLookupError:
+            break
+        _wait_for_group(process)
+    process.wait()
+
+
+def _wait_for_group(process: subprocess.Popen[bytes]) -> None:
+    members = [member for member in psutil.process_iter() if _group(member) == process.pid]
+    psutil.wait_procs(members, timeout=_END_SECONDS)
+
+
+def _group(process: psutil.Process) -> int | None:
+    try:
+        return os.getpgid(process.pid)
+    except ProcessLookupError:
+        return None

@@ -1,0 +1,170 @@
+"""The MLflow folder: its layout, that MLflow loads it, and how it answers."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+import yaml
+
+from phi_assets.emulator.components import phi_chat_pyfunc
+from phi_assets.emulator.components.mlflow_folder import write_mlflow_folder
+from tests.emulator.components import tiny_model
+
+QUESTION = [{"role": "user", "content": "The cup is red. Which colour has the cup?"}]
+OTHER = [{"role": "user", "content": "The boat is blue. The boat is blue. Which colour has the boat? Which?"}]
+SAMPLED = {"do_sample": True, "temperature": 1.5, "max_new_tokens": 12}
+
+
+@pytest.fixture(scope="module")
+def model(base_model: Path) -> Any:
+    return mlflow.pyfunc.load_model(str(base_model))
+
+
+def ask(model: Any, conversations: Any, **parameters: Any) -> list[str]:
+    return model.predict({"input_string": conversations, "parameters": parameters})
+
+
+def digest(folder: Path) -> str:
+    files = sorted(file for file in folder.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
+    content = [f"{file.relative_to(folder)} {hashlib.sha256(file.read_bytes()).hexdigest()}" for file in files]
+    return hashlib.sha256("\n".join(content).encode()).hexdigest()
+
+
+def test_layout(base_model: Path) -> None:
+    for name in (
+        "MLmodel",
+        "conda.yaml",
+        "requirements.txt",
+        "code/phi_chat_pyfunc.py",
+        "data/model/config.json",
+        "data/model/model.safetensors",
+        "data/model/generation_config.json",
+        "data/tokenizer/tokenizer.json",
+        "data/config/config.json",
+    ):
+        assert (base_model / name).is_file(), name
+    flavors = yaml.safe_load((base_model / "MLmodel").read_text())["flavors"]
+    assert flavors["hftransformersv2"]["task_type"] == "chat-completion"
+    assert flavors["hftransformersv2"]["huggingface_id"] == "test/tiny-phi3"
+    assert flavors["python_function"]["loader_module"] == "phi_chat_pyfunc"
+    config = json.loads((base_model / "data/tokenizer/tokenizer_config.json").read_text())
+    assert "<|assistant|>" in config["chat_template"]
+
+
+def test_same_inputs_give_the_same_bytes(base_model: Path, tmp_path: Path) -> None:
+    source = base_model.parent
+    for name in ("a", "b"):
+        write_mlflow_folder(
+            tmp_path / name,
+            model_dir=source / "model",
+            tokenizer_dir=source / "tokenizer",
+            huggingface_id="test/tiny-phi3",
+            metadata={},
+        )
+    assert digest(tmp_path / "a") == digest(tmp_path / "b")
+
+
+def test_template_in_a_file_of_its_own_is_taken_in(base_model: Path, tmp_path: Path) -> None:
+    tokenizer = tiny_model.save_tokenizer(tmp_path / "inline")
+    tokenizer.save_pretrained(tmp_path / "tokenizer", save_jinja_files=True)
+    assert (tmp_path / "tokenizer" / "chat_template.jinja").is_file()
+    write_mlflow_folder(
+        tmp_path / "m",
+        model_dir=base_model / "data" / "model",
+        tokenizer_dir=tmp_path / "tokenizer",
+        huggingface_id="x",
+        metadata={},
+    )
+    config = json.loads((tmp_path / "m" / "data/tokenizer/tokenizer_config.json").read_text())
+    assert config["chat_template"] == tiny_model.TEMPLATE
+
+
+def test_refuses_to_mix_with_another_model(base_model: Path) -> None:
+    with pytest.raises(FileExistsError, match="not empty"):
+        write_mlflow_folder(base_model, model_dir=base_model, tokenizer_dir=base_model, huggingface_id="x", metadata={})
+
+
+def test_refuses_incomplete_sources(base_model: Path, tmp_path: Path) -> None:
+    model, tokenizer = tmp_path / "model", tmp_path / "tokenizer"
+    shutil.copytree(base_model / "data" / "model", model)
+    shutil.copytree(base_model / "data" / "tokenizer", tokenizer)
+    config = json.loads((tokenizer / "tokenizer_config.json").read_text())
+    del config["chat_template"]
+    (tokenizer / "tokenizer_config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="no chat template"):
+        write_mlflow_folder(tmp_path / "a", model_dir=model, tokenizer_dir=tokenizer, huggingface_id="x", metadata={})
+    (model / "model.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match=r"no \.safetensors"):
+        write_mlflow_folder(tmp_path / "b", model_dir=model, tokenizer_dir=tokenizer, huggingface_id="x", metadata={})
+    assert not (tmp_path / "a" / "MLmodel").exists()
+
+
+def test_one_answer_per_conversation(model: Any) -> None:
+    answers = ask(model, [QUESTION, OTHER, QUESTION], max_new_tokens=4, do_sample=False)
+    assert len(answers) == 3
+    assert answers[0] == answers[2]
+    assert ask(model, QUESTION, max_new_tokens=4, do_sample=False) == answers[:1]
+
+
+def test_padding_does_not_change_a_greedy_answer(base_model: Path) -> None:
+    chat = phi_chat_pyfunc._load_pyfunc(str(base_model / "data"))
+    # A random model stops or repeats at once; without stop tokens it shows what it would say.
+    chat.stop_ids = [0]
+    alone = ask(chat, [QUESTION], max_new_tokens=6, temperature=0)
+    beside = ask(chat, [QUESTION, OTHER], max_new_tokens=6, temperature=0)
+    assert beside[0] == alone[0]
+
+
+def test_seed_makes_sampling_repeatable_in_any_batch(model: Any) -> None:
+    first = ask(model, [QUESTION], **SAMPLED, seed=7)
+    assert ask(model, [OTHER, QUESTION], **SAMPLED, seed=7)[1:] == first
+    assert len({ask(model, [QUESTION], **SAMPLED, seed=seed)[0] for seed in range(5)}) > 1
+
+
+def test_full_text_and_stop(model: Any) -> None:
+    (full,) = ask(model, QUESTION, **SAMPLED, seed=7, return_full_text=True)
+    (answer,) = ask(model, QUESTION, **SAMPLED, seed=7)
+    assert full == f"<|user|>\n{QUESTION[0]['content']}<|end|>\n<|assistant|>\n{answer}"
+    assert len(answer) > 3
+    (cut,) = ask(model, QUESTION, **SAMPLED, seed=7, stop=[answer[2:4]])
+    assert cut == answer[: answer.index(answer[2:4])].strip()
+
+
+@pytest.mark.parametrize(
+    ("request_body", "reason"),
+    [
+        ({"parameters": {}}, "no 'input_string'"),
+        ({"input_string": []}, "'input_string' must be"),
+        ({"input_string": "hello"}, "'input_string' must be"),
+        ({"input_string": [[{"role": "user"}]]}, "conversation 0"),
+        ({"input_string": [QUESTION, [{"role": "robot", "content": "x"}]]}, "conversation 1: role 'robot'"),
+        ({"input_string": QUESTION, "parameters": {"temperature": "hot"}}, "'temperature'"),
+        ({"input_string": QUESTION, "parameters": {"max_new_tokens": 0}}, "'max_new_tokens'"),
+        ({"input_string": QUESTION, "parameters": {"max_new_tokens": 1.5}}, "'max_new_tokens'"),
+        ({"input_string": QUESTION, "parameters": {"top_p": 1.2}}, "'top_p'"),
+        ({"input_string": QUESTION, "parameters": {"do_sample": 1}}, "'do_sample'"),
+        ({"input_string": [{"role": "user", "content": "cup " * 200}]}, "context is 128"),
+    ],
+)
+def test_bad_requests_name_what_is_wrong(model: Any, request_body: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        model.predict(request_body)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "temperature"),
+    [
+        ({}, None),
+        ({"temperature": 0.6, "do_sample": True}, 0.6),
+        ({"temperature": 0.6}, 0.6),
+        ({"temperature": 0.6, "do_sample": False}, None),
+        ({"temperature": 0, "do_sample": True}, None),
+        ({"do_sample": True}, 1.0),
+    ],
+)
+def test_when_answers_are_sampled(parameters: dict[str, Any], temperature: float | None) -> None:
+    assert phi_chat_pyfunc.read_settings(parameters).temperature == temperature

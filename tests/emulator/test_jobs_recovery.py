@@ -1,0 +1,81 @@
+"""What becomes of running jobs when the emulator is stopped or dies."""
+
+import os
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from phi_assets.emulator import process
+from tests.emulator import testing_registry
+from tests.emulator.jobs import FILE, connected, until
+from tests.emulator.testing_registry import COPY, WAIT, data, literal, pipeline
+
+JOB = pipeline(wait={"componentId": WAIT, "inputs": {"stubborn": literal("true")}})
+SHORT = pipeline(copy={"componentId": COPY, "inputs": {"source": data(FILE)}})
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Iterator[Path]:
+    testing_registry.install(tmp_path)
+    yield tmp_path
+    process.stop(tmp_path)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def start_job(emulator: process.Connection) -> list[int]:
+    """Starts a job that waits; the process ids of its step."""
+    with connected(emulator) as jobs:
+        jobs.submitted("lost", JOB)
+        step = jobs.running_step("lost")
+        return [int(pid) for pid in re.findall(r"\d+", jobs.log(step["runId"]).split("pids", 1)[1])[:2]]
+
+
+def test_after_a_crash_the_job_is_failed_and_its_processes_are_ended(directory: Path) -> None:
+    emulator = process.ensure_running(directory)
+    pids = start_job(emulator)
+    os.kill(emulator.pid, signal.SIGKILL)
+    until(lambda: not alive(emulator.pid), "the emulator to die")
+    assert all(alive(pid) for pid in pids)
+    with connected(process.ensure_running(directory)) as jobs:
+        assert jobs.status("lost") == "Failed"
+        assert "ended unexpectedly" in jobs.run("lost")["error"]["error"]["message"]
+        assert [child["status"] for child in jobs.children("lost")] == ["Failed"]
+        until(lambda: not any(alive(pid) for pid in pids), "the step to end")
+        # The name is taken, the workspace works.
+        assert jobs.put("lost", JOB).status_code == 200
+        assert jobs.ended(jobs.submitted("next", SHORT)) == "Completed"
+
+
+def test_a_stopped_emulator_takes_its_steps_along(directory: Path) -> None:
+    emulator = process.ensure_running(directory)
+    pids = start_job(emulator)
+    assert process.stop(directory)
+    assert not any(alive(pid) for pid in pids)
+    with connected(process.ensure_running(directory)) as jobs:
+        assert jobs.status("lost") == "Failed"
+        assert "stopped" in jobs.run("lost")["error"]["error"]["message"]
+
+
+def test_a_requested_cancellation_is_kept_over_a_crash(directory: Path) -> None:
+    from phi_assets.emulator.state import Store
+
+    emulator = process.ensure_running(directory)
+    start_job(emulator)
+    os.kill(emulator.pid, signal.SIGKILL)
+    until(lambda: not alive(emulator.pid), "the emulator to die")
+    store = Store(directory / "state.sqlite")
+    for kind in ("job", "run"):
+        store.update(kind, "lost", lambda body: body | {"status": "CancelRequested"})
+    store.close()
+    with connected(process.ensure_running(directory)) as jobs:
+        assert jobs.status("lost") == "Canceled"
