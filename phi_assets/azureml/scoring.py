@@ -21,6 +21,7 @@ Conversation = Sequence[Mapping[str, str]]
 _ATTEMPTS = 5
 _RETRIED_STATUS = frozenset({408, 424, 429, 503})
 _MARGIN_SECONDS = 10.0
+_MODEL_STATUS_HEADER = "ms-azureml-model-error-statuscode"
 
 # https://learn.microsoft.com/azure/machine-learning/how-to-troubleshoot-online-endpoints#http-status-codes
 _ADVICE = {
@@ -164,7 +165,10 @@ def _text(item: Any) -> str | None:
 
 def _is_worth_repeating(error: BaseException) -> bool:
     if isinstance(error, httpx.HTTPStatusError):
-        return error.response.status_code in _RETRIED_STATUS
+        # A model that refuses a request will refuse it again; the front end wraps its answer in a 424.
+        by_model = error.response.headers.get(_MODEL_STATUS_HEADER, "")
+        refused = by_model.startswith("4") and by_model not in ("408", "429")
+        return error.response.status_code in _RETRIED_STATUS and not refused
     return isinstance(error, httpx.TransportError) and not isinstance(error, httpx.ReadTimeout)
 
 
@@ -177,6 +181,6 @@ def _reason(error: BaseException | None) -> str:
         return one_line(error)
     response = error.response
     model = response.headers.get("ms-azureml-model-error-reason")
-    status = response.headers.get("ms-azureml-model-error-statuscode")
+    status = response.headers.get(_MODEL_STATUS_HEADER)
     detail = f"{model} (model status {status})" if model else " ".join(response.text[:300].split())
     return f"{response.status_code} {detail}".strip()

@@ -6,6 +6,7 @@ from typing import Any
 from phi_assets.emulator.context import Emulator
 from phi_assets.emulator.errors import user_error
 from phi_assets.emulator.resources import PROVIDER, system_data
+from phi_assets.emulator.runner.nodes import section
 
 # https://learn.microsoft.com/azure/machine-learning/resource-limits-capacity
 _MOST_TAGS = 50
@@ -97,8 +98,8 @@ def with_defaults(name: str, properties: dict[str, Any]) -> dict[str, Any]:
         "inputs": {},
         **kept,
         "properties": {"azureml.runsource": "azureml.PipelineRun", "runSource": "MFE", "runType": "HTTP"}
-        | (properties.get("properties") or {}),
-        "outputs": {key: _output(key, value) for key, value in (properties.get("outputs") or {}).items()},
+        | dict(section(properties, "properties", "the job")),
+        "outputs": {key: _output(key, value) for key, value in section(properties, "outputs", "the job").items()},
     }
 
 

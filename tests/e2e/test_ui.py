@@ -15,7 +15,7 @@ from tests.e2e.ui import (
     wait_until_green,
 )
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(900)]
 
 SCREENSHOT = "lineage.png"
 
@@ -28,7 +28,7 @@ def test_materialize_all_makes_every_asset_green(tmp_path: Path) -> None:
             known = dev.run_ids()
             open_lineage(page, dev)
             press_materialize_all(page)
-            run_id, status = dev.wait_for_run(known, timeout=300)
+            run_id, status = dev.wait_for_run(known, timeout=480)
             assert status == "SUCCESS", dev.failures(run_id)
             assert dev.not_materialized(run_id) == []
             expand_all_groups(page)

@@ -151,7 +151,7 @@ def browser_page() -> Iterator[Page]:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=list(_CHROMIUM_FLAGS))
         try:
             # The lineage leaves the text out of its boxes when a large graph has to be made small.
-            page = browser.new_page(viewport={"width": 3600, "height": 1800})
+            page = browser.new_page(viewport={"width": 3600, "height": 2400})
             page.set_default_timeout(_PAGE_MILLISECONDS)
             yield page
         finally:

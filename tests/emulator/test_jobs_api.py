@@ -133,6 +133,12 @@ class TestSubmission:
         ("properties", "status", "words"),
         [
             (copying() | {"jobType": "Command"}, 400, ["Command", "Pipeline"]),
+            (copying() | {"jobs": ["a"]}, 400, ["'jobs'", "object"]),
+            (copying() | {"outputs": 1}, 400, ["'outputs'", "object"]),
+            (copying() | {"tags": "a"}, 400, ["'tags'", "object"]),
+            (pipeline(n={"componentId": COPY, "inputs": []} | {"outputs": "x"}), 400, ["'inputs'", "object"]),
+            (pipeline(n="x"), 400, ["object"]),
+            (pipeline(**{"n/../x": {"componentId": COPY}}), 400, ["n/../x"]),
             (pipeline(), 400, ["no nodes"]),
             (pipeline(n={"componentId": COPY.replace("/1", "/7")}), 404, ["copy_file:7"]),
             (pipeline(n={"componentId": COPY}), 400, ["'source'", "required"]),

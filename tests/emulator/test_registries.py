@@ -16,13 +16,29 @@ from tests.emulator import testing_registry
 from tests.emulator.http import raw_client, token
 
 ENV_SCRIPT = """
-from azure.ai.ml import MLClient
+import os
+from pathlib import Path
+from azure.ai.ml import Input, MLClient, dsl
 from azure.identity import DefaultAzureCredential
-client = MLClient(DefaultAzureCredential(), registry_name="azureml")
-model = client.models.get("Phi-3-mini-4k-instruct", label="latest")
-component = client.components.get("chat_completion_pipeline", label="latest")
-versions = [each.version for each in client.models.list("Phi-3-mini-4k-instruct")]
-print(model.version, versions, component.version, len(component.inputs))
+
+credential = DefaultAzureCredential()
+registry = MLClient(credential, registry_name="azureml")
+model = registry.models.get("Phi-3-mini-4k-instruct", label="latest")
+component = registry.components.get("chat_completion_pipeline", label="latest")
+versions = [each.version for each in registry.models.list("Phi-3-mini-4k-instruct")]
+
+two_copies = MLClient(credential, registry_name="testing").components.get("two_copies", label="latest")
+Path("hello.txt").write_text("hello")
+
+@dsl.pipeline(name="by environment")
+def create():
+    return {"answer": two_copies(source=Input(type="uri_file", path="hello.txt")).outputs.result}
+
+names = ("AZURE_SUBSCRIPTION_ID", "AZURE_RESOURCE_GROUP", "AZURE_ML_WORKSPACE")
+workspace = MLClient(credential, *(os.environ[name] for name in names))
+job = workspace.jobs.create_or_update(create())
+workspace.jobs.stream(job.name)
+print(model.version, versions, component.version, len(component.inputs), workspace.jobs.get(job.name).status)
 """
 
 
@@ -124,7 +140,7 @@ class TestSdk:
             timeout=120,
             check=False,
         )
-        assert done.stdout.strip() == "15 ['15', '13'] 0.0.82 69", done.stderr
+        assert done.stdout.splitlines()[-1] == "15 ['15', '13'] 0.0.82 69 Completed", done.stderr
 
 
 class TestRaw:

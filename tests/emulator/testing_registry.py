@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 from phi_assets import emulator as package
 from phi_assets.emulator.catalog import Catalog
@@ -41,6 +42,6 @@ def data(uri: str, type_: str = "uri_file") -> dict[str, str]:
     return {"job_input_type": type_, "uri": uri}
 
 
-def pipeline(**jobs: dict) -> dict:
+def pipeline(**jobs: Any) -> dict:
     """Properties of a pipeline job with these nodes."""
     return {"jobType": "Pipeline", "experimentName": "tests", "jobs": jobs}

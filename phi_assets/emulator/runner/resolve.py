@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from phi_assets.emulator.catalog import Asset
-from phi_assets.emulator.errors import ServiceError, user_error
+from phi_assets.emulator.errors import user_error
 from phi_assets.emulator.runner import values
 from phi_assets.emulator.runner.graph import (
     SERVERLESS,
@@ -20,10 +20,10 @@ from phi_assets.emulator.runner.graph import (
     StepOutput,
     Uri,
 )
+from phi_assets.emulator.runner.nodes import given, in_order, node_inputs, output_targets, section
 from phi_assets.emulator.runner.substitution import (
     Reference,
     command_names,
-    references,
     sole_reference,
     split,
     substitute,
@@ -57,6 +57,27 @@ class _Scope:
     title: str
 
 
+@dataclass(frozen=True)
+class _Node:
+    """A node with its component and inputs; `targets` says to which output of its pipeline each of its outputs goes."""
+
+    key: str
+    name: str
+    body: Mapping[str, Any]
+    component: Asset
+    inputs: Mapping[str, Binding]
+    targets: Mapping[str, str]
+    title: str
+
+    @property
+    def declared_outputs(self) -> Mapping[str, Any]:
+        return self.component.spec.get("outputs") or {}
+
+    def job_output(self, output: str, scope: _Scope) -> str | None:
+        """The output of the job that this output of the node becomes, if any."""
+        return scope.outputs.get(self.targets[output]) if output in self.targets else None
+
+
 class _Resolver:
     def __init__(self, resources: Resources, properties: Mapping[str, Any]):
         self._resources = resources
@@ -66,21 +87,22 @@ class _Resolver:
 
     def graph(self) -> Graph:
         properties = self._properties
-        outputs = {name: name for name in properties.get("outputs") or {}}
-        default_compute = properties.get("computeId") or (properties.get("settings") or {}).get("default_compute")
+        settings = section(properties, "settings", "the job")
+        outputs = {name: name for name in section(properties, "outputs", "the job")}
+        default_compute = properties.get("computeId") or settings.get("default_compute")
         compute = self._resources.check_compute(default_compute, "The job") if default_compute else None
-        nodes = dict(properties.get("jobs") or {})
-        given = {
+        nodes = dict(section(properties, "jobs", "the job"))
+        inputs = {
             name: self._root_input(name, value)
-            for name, value in (properties.get("inputs") or {}).items()
+            for name, value in section(properties, "inputs", "the job").items()
             if value is not None
         }
         if not nodes and properties.get("componentId"):
             # A pipeline component that was submitted as the job itself.
-            nodes = {"pipeline": self._as_node(properties, given, outputs)}
+            nodes = {"pipeline": self._as_node(properties, inputs, outputs)}
         if not nodes:
             raise user_error("The pipeline job has no nodes: 'jobs' is empty.", _INVALID)
-        scope = _Scope(given, set(given), outputs, compute, None, None, "", "the job")
+        scope = _Scope(inputs, set(inputs), outputs, compute, None, None, "", "the job")
         produced = self._expand(nodes, scope)
         missing = sorted(outputs.keys() - produced.keys())
         if missing:
@@ -89,20 +111,20 @@ class _Resolver:
             steps=tuple(self._steps),
             groups=self._groups,
             outputs=produced,
-            continue_on_failure=_truthy((properties.get("settings") or {}).get("continue_on_step_failure")),
+            continue_on_failure=_truthy(settings.get("continue_on_step_failure")),
         )
 
     @staticmethod
-    def _as_node(properties: Mapping[str, Any], given: Iterable[str], outputs: Iterable[str]) -> dict[str, Any]:
+    def _as_node(properties: Mapping[str, Any], inputs: Iterable[str], outputs: Iterable[str]) -> dict[str, Any]:
         return {
             "componentId": properties["componentId"],
-            "inputs": {name: f"${{{{parent.inputs.{name}}}}}" for name in given},
+            "inputs": {name: f"${{{{parent.inputs.{name}}}}}" for name in inputs},
             "outputs": {name: f"${{{{parent.outputs.{name}}}}}" for name in outputs},
         }
 
     def _root_input(self, name: str, value: Any) -> Binding:
         where = f"Input '{name}' of the job"
-        binding = _given(value, where)
+        binding = given(value, where)
         if isinstance(binding, Uri):
             self._resources.check_uri(binding.uri, binding.type, where)
         return binding
@@ -111,9 +133,9 @@ class _Resolver:
         """Adds the nodes' steps and returns which of them writes which output of the scope."""
         written: dict[str, StepOutput] = {}
         produced: dict[str, dict[str, StepOutput]] = {}
-        for name in _in_order(nodes, scope.title):
+        for name in in_order(nodes, scope.title):
             produced[name] = self._node(name, nodes[name], scope, produced)
-            for output, target in _output_targets(nodes[name]).items():
+            for output, target in output_targets(nodes[name]).items():
                 if output not in produced[name]:
                     raise user_error(f"No step of node '{name}' writes its output '{output}'.", _INVALID)
                 if target not in scope.outputs:
@@ -133,87 +155,70 @@ class _Resolver:
             raise user_error(f"Node '{name}' of {scope.title} names no component.", _INVALID)
         component = self._resources.component(reference, scope.registry)
         title = f"node '{name}' ({component.name}:{component.version})"
-        inputs = self._inputs(node, component, scope, produced, title)
-        targets = _output_targets(node)
-        declared = component.spec.get("outputs") or {}
-        for output in targets:
-            if output not in declared:
-                raise user_error(
-                    f"{_sentence(title)} has no output '{output}'; it has: {', '.join(declared)}.", _INVALID
-                )
-        key = f"{scope.prefix}{name}"
+        resolved = _Node(
+            key=f"{scope.prefix}{name}",
+            name=name,
+            body=node,
+            component=component,
+            inputs=self._inputs(node, component, scope, produced, title),
+            targets=output_targets(node),
+            title=title,
+        )
+        unknown = sorted(resolved.targets.keys() - resolved.declared_outputs.keys())
+        if unknown:
+            has = ", ".join(resolved.declared_outputs) or "none"
+            raise user_error(f"{_sentence(title)} has no output '{', '.join(unknown)}'; it has: {has}.", _INVALID)
         kind = str(component.spec.get("type", "command")).lower()
         if kind == "pipeline":
-            return self._pipeline(key, name, component, inputs, targets, scope, title)
+            return self._pipeline(resolved, scope)
         if kind != "command":
             raise user_error(
                 f"{_sentence(title)} is of type '{kind}'; here pipelines run command components.", _INVALID
             )
-        compute = self._compute(node, scope, title)
-        self._steps.append(self._step(key, name, node, component, inputs, targets, scope, compute))
-        return {output: StepOutput(key, output) for output in declared}
+        self._steps.append(self._step(resolved, scope))
+        return {output: StepOutput(resolved.key, output) for output in resolved.declared_outputs}
 
-    def _pipeline(
-        self,
-        key: str,
-        name: str,
-        component: Asset,
-        inputs: Mapping[str, Binding],
-        targets: Mapping[str, str],
-        scope: _Scope,
-        title: str,
-    ) -> dict[str, StepOutput]:
-        if key.count("/") >= _DEEPEST:
-            raise user_error(f"{_sentence(title)} is nested more than {_DEEPEST} pipelines deep.", _INVALID)
-        self._groups[key] = Group(key, name, scope.group, component, inputs)
-        declared = component.spec.get("outputs") or {}
+    def _pipeline(self, node: _Node, scope: _Scope) -> dict[str, StepOutput]:
+        if node.key.count("/") >= _DEEPEST:
+            raise user_error(f"{_sentence(node.title)} is nested more than {_DEEPEST} pipelines deep.", _INVALID)
+        self._groups[node.key] = Group(node.key, node.name, scope.group, node.component, node.inputs)
         inner = _Scope(
-            inputs=inputs,
-            declared=set(component.spec.get("inputs") or {}),
-            outputs={output: scope.outputs.get(targets[output]) if output in targets else None for output in declared},
+            inputs=node.inputs,
+            declared=set(node.component.spec.get("inputs") or {}),
+            outputs={output: node.job_output(output, scope) for output in node.declared_outputs},
             compute=scope.compute,
-            registry=component.registry,
-            group=key,
-            prefix=f"{key}/",
-            title=title,
+            registry=node.component.registry,
+            group=node.key,
+            prefix=f"{node.key}/",
+            title=node.title,
         )
-        return self._expand(component.spec.get("jobs") or {}, inner)
+        return self._expand(node.component.spec.get("jobs") or {}, inner)
 
-    def _step(
-        self,
-        key: str,
-        name: str,
-        node: Mapping[str, Any],
-        component: Asset,
-        inputs: Mapping[str, Binding],
-        targets: Mapping[str, str],
-        scope: _Scope,
-        compute: str,
-    ) -> Step:
-        declared = component.spec.get("outputs") or {}
-        command = str(component.spec.get("command", ""))
+    def _step(self, node: _Node, scope: _Scope) -> Step:
+        command = str(node.component.spec.get("command", ""))
         split(command)
         used_inputs, used_outputs = command_names(command)
-        undeclared = sorted((used_inputs - set(component.spec.get("inputs") or {})) | (used_outputs - set(declared)))
+        declared_inputs = set(node.component.spec.get("inputs") or {})
+        undeclared = sorted((used_inputs - declared_inputs) | (used_outputs - node.declared_outputs.keys()))
         if undeclared:
-            raise user_error(
-                f"The command of {component.id} refers to undeclared names: {', '.join(undeclared)}.", _INVALID
-            )
+            names = ", ".join(undeclared)
+            raise user_error(f"The command of {node.component.id} refers to undeclared names: {names}.", _INVALID)
+        variables = section(node.body, "environment_variables", node.title)
         return Step(
-            key=key,
-            name=name,
+            key=node.key,
+            name=node.name,
             group=scope.group,
-            component=component,
-            inputs=inputs,
+            component=node.component,
+            inputs=node.inputs,
             outputs={
                 output: Place(
                     type=str((declaration or {}).get("type", "uri_folder")).lower(),
-                    job_output=scope.outputs.get(targets[output]) if output in targets else None,
+                    job_output=node.job_output(output, scope),
                 )
-                for output, declaration in declared.items()
+                for output, declaration in node.declared_outputs.items()
             },
-            compute=compute,
-            environment={str(k): str(v) for k, v in (node.get("environment_variables") or {}).items()},
+            compute=self._compute(node.body, scope, node.title),
+            environment={str(name): str(value) for name, value in variables.items()},
         )
 
     def _inputs(
@@ -226,7 +231,7 @@ class _Resolver:
     ) -> dict[str, Binding]:
         declared: Mapping[str, Mapping[str, Any]] = component.spec.get("inputs") or {}
         bound: dict[str, Binding] = {}
-        for name, value in _node_inputs(node):
+        for name, value in node_inputs(node):
             if name not in declared:
                 raise values.unknown_name(name, declared, _sentence(title))
             where = f"Input '{name}' of {title}"
@@ -250,7 +255,7 @@ class _Resolver:
     def _bind(
         self, value: Any, scope: _Scope, produced: Mapping[str, Mapping[str, StepOutput]], where: str
     ) -> Binding | None:
-        binding = _given(value, where)
+        binding = given(value, where)
         text = binding.text if isinstance(binding, Literal) else binding.uri if isinstance(binding, Uri) else ""
         reference = sole_reference(text)
         if reference is not None:
@@ -309,62 +314,8 @@ class _Resolver:
         return self._resources.check_compute(text or scope.compute or SERVERLESS, _sentence(title))
 
 
-def _given(value: Any, where: str) -> Literal | Uri:
-    """An input in any of its forms: a YAML scalar, or a mapping of the REST form or of YAML."""
-    if not isinstance(value, Mapping):
-        return Literal(values.wire_text(value))
-    kind = str(value.get("job_input_type") or value.get("jobInputType") or value.get("type") or "literal").lower()
-    if kind == "literal":
-        if value.get("value") is None:
-            raise user_error(f"{where} is a literal without a value.", _INVALID)
-        return Literal(values.wire_text(value["value"]))
-    uri = value.get("uri") or value.get("path") or value.get("value")
-    if kind not in values.ASSET_TYPES or not isinstance(uri, str):
-        raise user_error(f"{where} is of type '{kind}' but has no uri, or the type does not exist.", _INVALID)
-    return Uri(uri, kind)
-
-
-def _output_targets(node: Mapping[str, Any]) -> dict[str, str]:
-    """Which output of the pipeline each output of the node is bound to."""
-    targets: dict[str, str] = {}
-    for name, value in (node.get("outputs") or {}).items():
-        text = value.get("value") or value.get("path") if isinstance(value, Mapping) else value
-        reference = sole_reference(str(text)) if text else None
-        if reference is not None and reference.output is not None:
-            targets[name] = reference.output
-    return targets
-
-
-def _in_order(nodes: Mapping[str, Any], title: str) -> list[str]:
-    """The nodes' names so that each comes after those whose outputs it reads, else in the given order."""
-    waiting = {name: _siblings(node) & nodes.keys() for name, node in nodes.items()}
-    order: list[str] = []
-    while waiting:
-        ready = [name for name, needs in waiting.items() if needs <= set(order)]
-        if not ready:
-            raise user_error(f"The nodes {', '.join(sorted(waiting))} of {title} wait for each other.", _INVALID)
-        order.append(ready[0])
-        del waiting[ready[0]]
-    return order
-
-
-def _siblings(node: Any) -> set[str]:
-    if not isinstance(node, Mapping):
-        raise ServiceError(400, "UserError", "A node of a pipeline job must be an object.")
-    found: set[str] = set()
-    for name, value in _node_inputs(node):
-        binding = _given(value, f"Input '{name}'")
-        text = binding.text if isinstance(binding, Literal) else binding.uri
-        found |= {reference.node for reference in references(text) if reference.node is not None}
-    return found
-
-
 def _truthy(value: Any) -> bool:
     return str(value).lower() == "true"
-
-
-def _node_inputs(node: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    return [(name, value) for name, value in (node.get("inputs") or {}).items() if value is not None]
 
 
 def _sentence(title: str) -> str:

@@ -217,7 +217,7 @@ def test_command_as_the_runner_builds_it_is_parsed(file: Path) -> None:
     outputs = {name: f"/an output/{name}" for name in document["outputs"]}
     line = command_line(document["command"], {**literals, **assets}, outputs)
     options = vars(parser.parse_args(line[3:]))
-    given = {action.dest: action.type or str for action in parser._actions}
+    given: dict[str, Any] = {action.dest: action.type or str for action in parser._actions}
     for name, text in (literals | assets).items():
         assert options[name] == given[name](text)
     assert set(outputs.values()) <= {str(value) for value in options.values()}

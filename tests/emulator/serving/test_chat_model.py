@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests.emulator.components.tiny_model import save_base_model
-from tests.emulator.serving.conftest import deploy, set_traffic
+from tests.emulator.serving.conftest import deploy, ml, set_traffic
 from tests.emulator.serving.echo import ask
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def test_a_chat_model_is_served(workspace: "Workspace", endpoint: str, front: ht
 
     name = f"chat-{uuid.uuid4().hex[:8]}"
     folder = save_base_model(tmp_path)
-    registered = workspace.ml.models.create_or_update(Model(name=name, path=str(folder), type="mlflow_model"))
+    registered = ml(workspace).models.create_or_update(Model(name=name, path=str(folder), type="mlflow_model"))
     settings = OnlineRequestSettings(request_timeout_ms=90_000, max_concurrent_requests_per_instance=8)
     deploy(workspace, endpoint, str(registered.id), "demo", request_settings=settings)
     set_traffic(workspace, endpoint, demo=100)
@@ -39,7 +39,7 @@ def test_a_chat_model_is_served(workspace: "Workspace", endpoint: str, front: ht
     with ThreadPoolExecutor(8) as pool:
         together = list(pool.map(lambda _: front.post("/score", json=greedy), range(16)))
     assert [other.json() for other in together] == [answer.json()] * 16
-    log = workspace.ml.online_deployments.get_logs("demo", endpoint, lines=16)
+    log = ml(workspace).online_deployments.get_logs("demo", endpoint, lines=16)
     assert any(f"of a batch of {size}" in log for size in range(2, 17)), log
 
     bad = front.post("/score", json=ask("x", temperature="hot"))

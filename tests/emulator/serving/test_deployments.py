@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from tests.emulator.serving.conftest import Register, deploy, set_traffic, until
+from tests.emulator.serving.conftest import Register, deploy, ml, set_traffic, until
 from tests.emulator.serving.echo import ask
 from tests.emulator.serving.test_endpoints import arm
 
@@ -41,8 +41,8 @@ def test_the_seeds_deployment(workspace: "Workspace", endpoint: str, echo: str, 
         liveness_probe=ProbeSettings(initial_delay=600),
         request_settings=OnlineRequestSettings(request_timeout_ms=90000),
     )
-    poller = workspace.ml.online_deployments.begin_create_or_update(wanted)
-    assert workspace.ml.online_deployments.get("demo", endpoint).provisioning_state == "Creating"
+    poller = ml(workspace).online_deployments.begin_create_or_update(wanted)
+    assert ml(workspace).online_deployments.get("demo", endpoint).provisioning_state == "Creating"
     created = poller.result()
     assert created.provisioning_state == "Succeeded"
     assert created.model == echo
@@ -52,19 +52,19 @@ def test_the_seeds_deployment(workspace: "Workspace", endpoint: str, echo: str, 
     assert (created.readiness_probe.initial_delay, created.readiness_probe.failure_threshold) == (10, 30)
     assert created.request_settings.request_timeout_ms == 90000
     assert created.request_settings.max_concurrent_requests_per_instance == 1
-    assert [found.name for found in workspace.ml.online_deployments.list(endpoint)] == ["demo"]
+    assert [found.name for found in ml(workspace).online_deployments.list(endpoint)] == ["demo"]
 
     assert set_traffic(workspace, endpoint, demo=100).traffic == {"demo": 100}
     request = tmp_path / "sample_score.json"
     request.write_text(json.dumps(ask("Hi", temperature=0.6, top_p=0.9, do_sample=True, max_new_tokens=200)))
-    text = workspace.ml.online_endpoints.invoke(endpoint, deployment_name="demo", request_file=str(request))
+    text = ml(workspace).online_endpoints.invoke(endpoint, deployment_name="demo", request_file=str(request))
     assert json.loads(text) == [{"0": "echo|Hi|1"}]
 
-    server = workspace.ml.online_deployments.get_logs("demo", endpoint, lines=100)
+    server = ml(workspace).online_deployments.get_logs("demo", endpoint, lines=100)
     assert "the echo model is loading" in server
     assert "POST /score 200" in server
-    assert len(workspace.ml.online_deployments.get_logs("demo", endpoint, lines=2).splitlines()) == 2
-    storage = workspace.ml.online_deployments.get_logs(
+    assert len(ml(workspace).online_deployments.get_logs("demo", endpoint, lines=2).splitlines()) == 2
+    storage = ml(workspace).online_deployments.get_logs(
         "demo", endpoint, lines=100, container_type="storage-initializer"
     )
     assert f"Resolving the model {echo}" in storage
@@ -82,9 +82,9 @@ def test_a_model_that_crashes_fails_the_deployment_with_its_log(
         deploy(workspace, endpoint, model)
     assert "(ResourceNotReady)" in str(failed.value)
     assert "RuntimeError: the weights are not finite" in str(failed.value)
-    found = workspace.ml.online_deployments.get("blue", endpoint)
+    found = ml(workspace).online_deployments.get("blue", endpoint)
     assert found.provisioning_state == "Failed"
-    assert "the weights are not finite" in workspace.ml.online_deployments.get_logs("blue", endpoint, lines=50)
+    assert "the weights are not finite" in ml(workspace).online_deployments.get_logs("blue", endpoint, lines=50)
     with pytest.raises(HttpResponseError, match="in Failed provisioning state"):
         set_traffic(workspace, endpoint, blue=100)
     good = register("good")
@@ -106,7 +106,7 @@ def test_a_model_that_never_gets_ready_fails_when_patience_ends(
             liveness_probe=impatient,
             readiness_probe=impatient,
         )
-    assert workspace.ml.online_deployments.get("blue", endpoint).provisioning_state == "Failed"
+    assert ml(workspace).online_deployments.get("blue", endpoint).provisioning_state == "Failed"
 
 
 def test_deleting_the_endpoint_ends_a_deployment_that_is_starting(workspace: "Workspace", register: Register) -> None:
@@ -115,14 +115,14 @@ def test_deleting_the_endpoint_ends_a_deployment_that_is_starting(workspace: "Wo
     from tests.emulator.serving.test_endpoints import new_endpoint
 
     wanted = new_endpoint()
-    workspace.ml.online_endpoints.begin_create_or_update(wanted).wait()
+    ml(workspace).online_endpoints.begin_create_or_update(wanted).wait()
     slow = register("x", load_seconds=600)
-    poller = workspace.ml.online_deployments.begin_create_or_update(entity(wanted.name, slow))
+    poller = ml(workspace).online_deployments.begin_create_or_update(entity(wanted.name, slow))
     until(
-        lambda: workspace.ml.online_deployments.get_logs("blue", wanted.name, lines=10),
+        lambda: ml(workspace).online_deployments.get_logs("blue", wanted.name, lines=10),
         lambda log: "the echo model is loading" in log,
     )
-    workspace.ml.online_endpoints.begin_delete(wanted.name).wait()
+    ml(workspace).online_endpoints.begin_delete(wanted.name).wait()
     with pytest.raises(HttpResponseError, match="OperationCanceled"):
         poller.result()
     assert arm(workspace, "GET", f"/{wanted.name}").status_code == 404
@@ -164,7 +164,7 @@ def test_new_settings_need_no_new_process(
     assert answer(front, "pid:") == before
     assert front.post("/score", json=ask("sleep:2"), headers={"azureml-model-deployment": "blue"}).status_code == 408
     assert arm(workspace, "PATCH", f"/{endpoint}/deployments/blue", {"sku": {"capacity": 2}}).status_code == 202
-    until(lambda: workspace.ml.online_deployments.get("blue", endpoint).instance_count, lambda count: count == 2)
+    until(lambda: ml(workspace).online_deployments.get("blue", endpoint).instance_count, lambda count: count == 2)
 
 
 @pytest.mark.slow
@@ -176,7 +176,7 @@ def test_a_failed_update_leaves_the_old_process_serving(
     deploy(workspace, endpoint, echo)
     with pytest.raises(HttpResponseError, match="ResourceNotReady"):
         deploy(workspace, endpoint, register("x", crash="no"))
-    assert workspace.ml.online_deployments.get("blue", endpoint).provisioning_state == "Failed"
+    assert ml(workspace).online_deployments.get("blue", endpoint).provisioning_state == "Failed"
     assert answer(front, "still there") == "echo|still there|1"
 
 
@@ -211,7 +211,7 @@ def test_what_the_service_refuses_is_not_created(
     refused = arm(workspace, "PUT", f"/{endpoint}/deployments/{settings.get('name', 'blue')}", body)
     assert refused.status_code in (400, 404)
     assert reason in refused.json()["error"]["message"]
-    assert list(workspace.ml.online_deployments.list(endpoint)) == []
+    assert list(ml(workspace).online_deployments.list(endpoint)) == []
 
 
 def test_a_timeout_above_the_services_limit_is_refused(workspace: "Workspace", endpoint: str, echo: str) -> None:
@@ -229,13 +229,13 @@ def test_a_deployment_needs_its_endpoint_and_an_mlflow_model(
     from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 
     (tmp_path / "weights.bin").write_bytes(b"0")
-    custom = workspace.ml.models.create_or_update(Model(name="not-mlflow", path=str(tmp_path), type="custom_model"))
+    custom = ml(workspace).models.create_or_update(Model(name="not-mlflow", path=str(tmp_path), type="custom_model"))
     with pytest.raises(HttpResponseError, match=r"\(BadArgument\).*not an MLflow model"):
         deploy(workspace, endpoint, str(custom.id))
     with pytest.raises(ResourceNotFoundError):
         deploy(workspace, "nothing-here", str(custom.id))
     with pytest.raises(ResourceNotFoundError):
-        workspace.ml.online_deployments.get("green", endpoint)
+        ml(workspace).online_deployments.get("green", endpoint)
     assert arm(workspace, "DELETE", f"/{endpoint}/deployments/green").status_code == 204
     logs = arm(workspace, "POST", f"/{endpoint}/deployments/blue/getLogs", {"containerType": "Sidecar"})
     assert logs.status_code == 400

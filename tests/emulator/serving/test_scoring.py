@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from tests.emulator.serving.conftest import Register, deploy, set_traffic, until
+from tests.emulator.serving.conftest import Register, deploy, ml, set_traffic, until
 from tests.emulator.serving.echo import ask
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def served(workspace: "Workspace", register: Register, echo: str) -> Iterator[st
     from tests.emulator.serving.test_endpoints import new_endpoint
 
     wanted = new_endpoint()
-    workspace.ml.online_endpoints.begin_create_or_update(wanted).wait()
+    ml(workspace).online_endpoints.begin_create_or_update(wanted).wait()
     patient = OnlineRequestSettings(request_timeout_ms=60_000, max_concurrent_requests_per_instance=16)
     with ThreadPoolExecutor(3) as pool:
         for done in [
@@ -38,14 +38,14 @@ def served(workspace: "Workspace", register: Register, echo: str) -> Iterator[st
             done.result()
     set_traffic(workspace, wanted.name, blue=80, green=20)
     yield wanted.name
-    workspace.ml.online_endpoints.begin_delete(wanted.name).wait()
+    ml(workspace).online_endpoints.begin_delete(wanted.name).wait()
 
 
 @pytest.fixture(scope="module")
 def door(workspace: "Workspace", served: str) -> Iterator[httpx.Client]:
     """A client of the served endpoint that carries its key."""
-    uri = str(workspace.ml.online_endpoints.get(served).scoring_uri)
-    key = workspace.ml.online_endpoints.get_keys(served).primary_key
+    uri = str(ml(workspace).online_endpoints.get(served).scoring_uri)
+    key = ml(workspace).online_endpoints.get_keys(served).primary_key
     with httpx.Client(
         base_url=uri.removesuffix("/score"),
         verify=workspace.tls_context(),
@@ -67,17 +67,17 @@ def pinned(door: httpx.Client, text: str, deployment: str) -> httpx.Response:
 
 @pytest.mark.parametrize("authorization", ["", "Bearer", "Bearer wrong", "Basic x", "Bearer clé"])
 def test_only_a_key_opens(door: httpx.Client, authorization: str) -> None:
-    answer = door.post("/score", json=ask("x"), headers={"Authorization": authorization.encode("latin-1")})
+    answer = door.post("/score", json=ask("x"), headers=[(b"Authorization", authorization.encode("latin-1"))])
     assert answer.status_code == 401
     assert answer.json()["error"]["code"] == "Unauthorized"
 
 
 def test_both_keys_open_until_they_are_replaced(workspace: "Workspace", served: str, door: httpx.Client) -> None:
-    old = workspace.ml.online_endpoints.get_keys(served).secondary_key
+    old = ml(workspace).online_endpoints.get_keys(served).secondary_key
     assert score(door, "x", Authorization=f"Bearer {old}").status_code == 200
-    workspace.ml.online_endpoints.begin_regenerate_keys(served, key_type="secondary").wait()
+    ml(workspace).online_endpoints.begin_regenerate_keys(served, key_type="secondary").wait()
     assert score(door, "x", Authorization=f"Bearer {old}").status_code == 401
-    new = workspace.ml.online_endpoints.get_keys(served).secondary_key
+    new = ml(workspace).online_endpoints.get_keys(served).secondary_key
     assert score(door, "x", Authorization=f"Bearer {new}").status_code == 200
 
 

@@ -1,0 +1,1 @@
+"""What the graph needs from outside, as Dagster resources."""

@@ -1,0 +1,103 @@
+"""What an operation that is underway allows and refuses, seen inside the emulator, where no time passes by itself."""
+
+from pathlib import Path
+
+import pytest
+
+from phi_assets.emulator.catalog import Catalog
+from phi_assets.emulator.context import Emulator, open_emulator
+from phi_assets.emulator.errors import ServiceError
+from phi_assets.emulator.serving import DeploymentManager, deployments, endpoints
+from phi_assets.emulator.serving.credentials import list_keys
+from phi_assets.emulator.serving.documents import DEPLOYMENT, deployment_key, require_endpoint
+from tests.emulator.serving.echo import write_echo_model
+
+ENDPOINT = {"location": "emulator", "tags": {"a": "b"}, "properties": {"authMode": "key"}}
+WANTED = {"location": "emulator", "properties": {"model": "azureml://registries/mine/models/echo/versions/1"}}
+
+
+@pytest.fixture
+def emulator(tmp_path: Path) -> Emulator:
+    """An emulator without a server, whose endpoint operations take a moment."""
+    opened = open_emulator(tmp_path / "emulator", "https://127.0.0.1:1", time_scale=100)
+    folder = opened.directory / "registry" / "mine" / "models" / "echo"
+    write_echo_model(folder / "files", "echo")
+    (folder / "1.yaml").write_text("name: echo\nversion: 1\ntype: mlflow_model\npath: files\n")
+    opened.catalog = Catalog([opened.directory / "registry"])
+    opened.deployments = DeploymentManager(opened)
+    return opened
+
+
+@pytest.fixture
+def endpoint(emulator: Emulator) -> str:
+    """An endpoint that is settled."""
+    endpoints.begin_put(emulator, "shop", ENDPOINT)
+    endpoints.finish_put(emulator, "shop")
+    return "shop"
+
+
+def test_an_endpoint_goes_through_its_states(emulator: Emulator) -> None:
+    document, created = endpoints.begin_put(emulator, "Shop", ENDPOINT)
+    assert (created, document["state"], document["properties"]["authMode"]) == (True, "Creating", "Key")
+    endpoints.finish_put(emulator, "Shop")
+    assert require_endpoint(emulator.store, "shop")["state"] == "Succeeded"
+
+    document, created = endpoints.begin_put(emulator, "shop", ENDPOINT | {"tags": {"a": "c"}})
+    assert (created, document["state"], document["tags"]) == (False, "Updating", {"a": "b"})
+    endpoints.finish_put(emulator, "shop")
+    assert require_endpoint(emulator.store, "shop")["tags"] == {"a": "c"}
+
+    assert endpoints.begin_delete(emulator, "shop")
+    assert require_endpoint(emulator.store, "shop")["state"] == "Deleting"
+    endpoints.finish_delete(emulator, "shop")
+    assert not endpoints.begin_delete(emulator, "shop")
+    assert emulator.store.list("online_endpoint_keys") == []
+
+
+def test_an_endpoint_in_transition_refuses_changes(emulator: Emulator) -> None:
+    endpoints.begin_put(emulator, "shop", ENDPOINT)
+    with pytest.raises(ServiceError, match="Cannot update the endpoint shop because it is in Creating") as refused:
+        endpoints.begin_put(emulator, "shop", ENDPOINT)
+    assert refused.value.status == 409
+    with pytest.raises(ServiceError, match="Cannot create a deployment in endpoint shop because it is in Creating"):
+        deployments.begin_put(emulator, "shop", "blue", WANTED)
+    endpoints.begin_delete(emulator, "shop")
+    with pytest.raises(ServiceError, match="in Deleting provisioning state"):
+        endpoints.begin_patch(emulator, "shop", {"tags": {}})
+    with pytest.raises(ServiceError, match="was deleted before the operation ended"):
+        endpoints.finish_put(emulator, "shop")
+
+
+def test_a_deployment_in_transition_refuses_changes(emulator: Emulator, endpoint: str) -> None:
+    document, created = deployments.begin_put(emulator, endpoint, "blue", WANTED)
+    assert (created, document["state"]) == (True, "Creating")
+    with pytest.raises(ServiceError, match="Cannot update the deployment blue because it is in Creating") as refused:
+        deployments.begin_put(emulator, endpoint, "blue", WANTED)
+    assert refused.value.status == 409
+
+
+def test_a_deployment_that_is_deleted_before_its_turn_never_starts(emulator: Emulator, endpoint: str) -> None:
+    deployments.begin_put(emulator, endpoint, "blue", WANTED)
+    assert deployments.begin_delete(emulator, endpoint, "blue")
+    with pytest.raises(ServiceError) as canceled:
+        emulator.deployments.create(endpoint, "blue")
+    assert canceled.value.code == "OperationCanceled"
+    emulator.deployments.delete(endpoint, "blue")
+    assert emulator.store.get(DEPLOYMENT, deployment_key(endpoint, "blue")) is None
+    assert not (emulator.directory / "deployments" / "shop").exists()
+
+
+def test_an_endpoint_has_at_most_twenty_deployments(emulator: Emulator, endpoint: str) -> None:
+    for number in range(20):
+        deployments.begin_put(emulator, endpoint, f"d-{number:02}", WANTED)
+    with pytest.raises(ServiceError, match="has 20 deployments"):
+        deployments.begin_put(emulator, endpoint, "one-more", WANTED)
+
+
+def test_secrets_lie_in_files_of_their_owner_only(emulator: Emulator, endpoint: str) -> None:
+    keys = list_keys(emulator, require_endpoint(emulator.store, endpoint))
+    key = keys["primaryKey"].encode()
+    holding = [path for path in emulator.directory.rglob("*") if path.is_file() and key in path.read_bytes()]
+    assert holding
+    assert all(path.stat().st_mode & 0o077 == 0 for path in holding)
+    assert emulator.directory.stat().st_mode & 0o077 == 0
