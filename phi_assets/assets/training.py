@@ -50,7 +50,7 @@ def finetune_job(
         def submitted(job: SubmittedJob) -> None:
             watch(job.name)
             context.log_event(dg.AssetObservation(context.asset_key, metadata=submitted_metadata(job)))
-            context.instance.add_run_tags(context.run_id, {"azureml/job": job.name})
+            context.instance.add_run_tags(context.run.run_id, {"azureml/job": job.name})
 
         result = ensure_finetune_job(
             ws,
@@ -79,7 +79,7 @@ def cancelled_with_the_run(context: dg.AssetExecutionContext, ws: Workspace) -> 
     try:
         yield watched.append
     except dg.DagsterExecutionInterruptedError:
-        run = context.instance.get_run_by_id(context.run_id)
+        run = context.instance.get_run_by_id(context.run.run_id)
         if watched and run is not None and run.status is dg.DagsterRunStatus.CANCELING:
             cancel_job(ws, watched[-1], context.log.info)
         raise

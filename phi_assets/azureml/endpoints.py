@@ -125,7 +125,7 @@ def _settled(ws: Workspace, name: str, log: Log) -> Any | None:
     # A name is released a little after its endpoint is gone.
     retry=retry_if_exception_type(ResourceExistsError),
     stop=stop_after_delay(_NAME_RELEASE_SECONDS),
-    wait=wait_exponential_jitter(initial=0.5, max=15),
+    wait=wait_exponential_jitter(multiplier=0.5, max=15),
     reraise=True,
 )
 def _create_or_update(ws: Workspace, endpoint: Any) -> None:

@@ -12,17 +12,14 @@ from phi_assets.azureml.client import Workspace, sdk
 from phi_assets.azureml.data import ensure_data_asset
 from phi_assets.azureml.errors import (
     AttemptsExhausted,
-    JobCanceled,
     JobConflict,
-    JobFailed,
-    OutputMissing,
     SubmissionFailed,
 )
-from phi_assets.azureml.history import Run, RunHistory
 from phi_assets.azureml.identity import FINGERPRINT_TAG, JobRequest, job_fingerprint, job_name
 from phi_assets.azureml.metrics import MetricPoint, job_metrics, last_metrics
 from phi_assets.azureml.models import TRAINED_MODEL_OUTPUT
-from phi_assets.azureml.outputs import OutputReport, inspect_output
+from phi_assets.azureml.outcome import require_success
+from phi_assets.azureml.outputs import inspect_output
 from phi_assets.azureml.pipelines import build_pipeline
 from phi_assets.azureml.retry import Log, one_line, silent
 from phi_assets.azureml.status import JobStatus, service_text
@@ -110,7 +107,7 @@ def ensure_job(
     if decision.action != "reused":
         log(f"Job {job.name}: {ws.studio_url(job)}")
         job = wait_for_job(ws, job.name, timedelta(hours=request.finetune.timeout_hours), log)
-        _require_success(ws, job, log)
+        require_success(ws, job, log)
     return JobRef(
         name=job.name,
         fingerprint=request.fingerprint,
@@ -206,47 +203,6 @@ def _submit(ws: Workspace, request: JobRequest, decision: _Decision, log: Log) -
 
 def _data_name(split: str) -> str:
     return f"ultrachat-{split.replace('_', '-')}"
-
-
-def _require_success(ws: Workspace, job: Any, log: Log) -> OutputReport:
-    status, studio_url = JobStatus.of(job), ws.studio_url(job)
-    if status is JobStatus.FAILED:
-        raise JobFailed(f"Job {job.name} failed: {_why_failed(ws, job.name, log)}", studio_url=studio_url)
-    if status is JobStatus.CANCELED:
-        raise JobCanceled(
-            f"Job {job.name} was cancelled{_who_canceled(ws, job.name, log)}. Run again to submit the next attempt.",
-            studio_url=studio_url,
-        )
-    report = inspect_output(ws, job, TRAINED_MODEL_OUTPUT, log)
-    if not report.is_complete:
-        raise OutputMissing(
-            f"Job {job.name} is Completed, but {report.in_words}. Run again to submit the next attempt.",
-            studio_url=studio_url,
-        )
-    log(f"Job {job.name} is Completed; {report.in_words}.")
-    return report
-
-
-def _why_failed(ws: Workspace, name: str, log: Log) -> str:
-    """The service's error of the job and of the step that failed, which has the cause."""
-    history = RunHistory(ws, log)
-    texts = [history.details(name).error_text or "the service gives no reason"]
-    for step in history.descendants(name):
-        if step.job_status is JobStatus.FAILED:
-            text = history.details(step.run_id).error_text
-            if text and not any(_message(text) in known for known in texts):
-                texts.append(f"Step {step.label}: {text}")
-    return "\n".join(texts)
-
-
-def _message(error_text: str) -> str:
-    return error_text.split(": ", 1)[-1]
-
-
-def _who_canceled(ws: Workspace, name: str, log: Log) -> str:
-    details: Run = RunHistory(ws, log).details(name)
-    when = f" at {details.end_time_utc:%Y-%m-%d %H:%M:%S} UTC" if details.end_time_utc else ""
-    return f"{when} ({details.cancelation_reason})" if details.cancelation_reason else when
 
 
 def _metrics(ws: Workspace, name: str, log: Log) -> dict[str, float]:

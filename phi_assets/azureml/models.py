@@ -2,6 +2,7 @@
 
 import ast
 import json
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -35,7 +36,7 @@ def get_foundation_model(ws: Workspace, section: ModelSection, log: Log = silent
         raise ModelNotFineTunable(
             f"Model {model.id} may not be fine-tuned on any VM size. Choose another model, for example `name: Phi-4`."
         )
-    _warn_about_its_life(model, tags, log)
+    _warn_about_its_life(str(model.name), {**tags, **(metadata.get("deprecation") or {})}, log)
     return ModelRef(
         id=str(model.id),
         name=str(model.name),
@@ -126,7 +127,8 @@ def _resolve(ws: Workspace, section: ModelSection, log: Log) -> Any:
         version = "" if section.version == "latest" else f" version {section.version}"
         raise ModelNotFound(
             f"Registry {section.registry!r} has no model {section.name!r}{version}: {one_line(error)}. Check "
-            "`model.name` and `model.version` in the recipe; names are case-sensitive."
+            "`model.name` in the recipe, which is case-sensitive, and `model.version`: an archived model has no "
+            "`latest` but can still be had by its version."
         ) from error
 
 
@@ -174,17 +176,14 @@ def _literal(text: Any) -> Any:
         return text
 
 
-def _warn_about_its_life(model: Any, tags: dict[str, str], log: Log) -> None:
-    dates = {key.lower(): value for key, value in {**dict(model.properties or {}), **tags}.items()}
-    retired = dates.get("finetuneretirementdate")
+def _warn_about_its_life(name: str, dates: Mapping[str, Any], log: Log) -> None:
+    retired = {key.lower(): value for key, value in dates.items()}.get("finetuneretirementdate")
     if not retired:
         return
     try:
         on = date.fromisoformat(str(retired)[:10])
     except ValueError:
-        log(f"Warning: model {model.name} carries the unreadable retirement date {retired!r}.")
+        log(f"Warning: model {name} carries the unreadable retirement date {retired!r}.")
         return
     if on <= datetime.now(UTC).date():
-        log(
-            f"Warning: fine-tuning of {model.name} was retired on {on}; a successor is one setting away (`model.name`)."
-        )
+        log(f"Warning: fine-tuning of {name} was retired on {on}; a successor is one setting away (`model.name`).")

@@ -57,7 +57,7 @@ def ride_out(call: Callable[[], T], what: str, log: Log, patience_seconds: float
         error = state.outcome.exception() if state.outcome else None
         log(f"{what}: no answer ({one_line(error)}); asking again in {state.upcoming_sleep:.0f} s")
 
-    exponential = wait_exponential_jitter(initial=1, max=60)
+    exponential = wait_exponential_jitter(multiplier=1, max=60)
     return Retrying(
         retry=retry_if_exception(is_transient),
         stop=stop_after_delay(patience_seconds),
@@ -112,9 +112,9 @@ def get_or_none(get: Callable[[], T]) -> T | None:
 
 
 def one_line(error: BaseException | None) -> str:
-    """The first meaningful line of an error: the service's own message where there is one."""
+    """The first meaningful line of an error, without its full stop: the service's own message where there is one."""
     service_error = getattr(error, "error", None)
     message = getattr(service_error, "message", None) or getattr(error, "message", None) or str(error)
     code = getattr(service_error, "code", None)
     first = next((line.strip() for line in str(message).splitlines() if line.strip()), type(error).__name__)
-    return f"{code}: {first}" if code and code not in first else first
+    return (f"{code}: {first}" if code and code not in first else first).rstrip(".")

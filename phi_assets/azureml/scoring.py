@@ -105,7 +105,7 @@ class ScoringClient:
             response.raise_for_status()
             return response, seconds
 
-        exponential = wait_exponential_jitter(initial=0.5, max=20)
+        exponential = wait_exponential_jitter(multiplier=0.5, max=20)
         try:
             return Retrying(
                 retry=retry_if_exception(_is_worth_repeating),

@@ -18,7 +18,7 @@ from phi_assets.azureml.status import JobStatus, service_text
 _HEARTBEAT_SECONDS = 300.0
 _CANCEL_TIMEOUT_SECONDS = 60 * 60.0
 _STEP_LOG = re.compile(r"^user_logs/std_log[\D]*[0]*(?:_ps)?\.txt$")
-_LOSS_LINE = re.compile(rb"['\"](?:train_|eval_)?loss['\"]|\bloss\s*[=:]")
+LOSS_LINE = re.compile(rb"(?:\b|_)loss\b['\"]?\s*[=:]?\s*-?(?:\d|nan|inf)", re.IGNORECASE)
 
 
 @dataclass
@@ -184,7 +184,7 @@ def _new_loss_lines(watch: _Watch, history: RunHistory, step: Run) -> list[str]:
     watch.log_offset[step.run_id] = offset + complete
     # Progress bars rewrite their line with carriage returns.
     lines = (line.rsplit(b"\r", 1)[-1] for line in new[:complete].splitlines())
-    return [line.decode("utf-8", "replace").strip() for line in lines if _LOSS_LINE.search(line)]
+    return [line.decode("utf-8", "replace").strip() for line in lines if LOSS_LINE.search(line)]
 
 
 def _is_over(watch: _Watch, history: RunHistory, name: str, status: JobStatus, timeout: timedelta) -> bool:

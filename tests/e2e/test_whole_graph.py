@@ -24,52 +24,55 @@ def instance() -> dg.DagsterInstance:
     return dg.DagsterInstance.ephemeral()
 
 
+@pytest.fixture(scope="module")
+def graph(emulator: process.Connection, tmp_path_factory, instance) -> Graph:
+    folder = tmp_path_factory.mktemp("twice")
+    recipe = write_recipe(folder / "recipe.yaml", {"parameters": FAST_PARAMETERS, "serving": {"endpoint": "twice"}})
+    return Graph(emulator.directory.parent, recipe, folder / "storage", instance)
+
+
+@pytest.fixture(scope="module")
+def first(graph: Graph) -> dg.ExecuteInProcessResult:
+    return graph.run()
+
+
 @pytest.mark.slow
-class TestTwice:
-    """Materialize everything, then everything again."""
+def test_the_first_run_creates_everything(first: dg.ExecuteInProcessResult) -> None:
+    assert first.success, failure_message(first)
+    taken = actions(first)
+    assert taken["finetune_job"] == "submitted"
+    assert {taken[name] for name in REMOTE_ASSETS - {"finetune_job", "finetune_compute", "live_traffic"}} == {"created"}
+    checks = first.get_asset_check_evaluations()
+    assert len(checks) == 11
+    # Two training steps do not have to make a good model; everything else has to hold.
+    assert {check.check_name for check in checks if not check.passed} <= {"evaluation_loss_fell", "answers_are_not_empty"}
 
-    @pytest.fixture(scope="class")
-    def graph(self, emulator: process.Connection, tmp_path_factory, instance) -> Graph:
-        folder = tmp_path_factory.mktemp("twice")
-        recipe = write_recipe(folder / "recipe.yaml", {"parameters": FAST_PARAMETERS, "serving": {"endpoint": "twice"}})
-        return Graph(emulator.directory.parent, recipe, folder / "storage", instance)
 
-    @pytest.fixture(scope="class")
-    def first(self, graph: Graph) -> dg.ExecuteInProcessResult:
-        return graph.run()
+@pytest.mark.slow
+def test_the_second_run_reuses_everything(first, graph: Graph, emulator: process.Connection) -> None:
+    with Requests(emulator) as requests:
+        second = graph.run()
+    assert second.success, failure_message(second)
+    assert set(actions(second).values()) == {"reused"}
+    assert set(actions(second)) >= REMOTE_ASSETS
+    assert requests.writes == []
 
-    def test_the_first_run_creates_everything(self, first: dg.ExecuteInProcessResult) -> None:
-        assert first.success, failure_message(first)
-        taken = actions(first)
-        assert taken["finetune_job"] == "submitted"
-        assert {taken[name] for name in REMOTE_ASSETS - {"finetune_job", "finetune_compute", "live_traffic"}} == {
-            "created"
-        }
-        checks = first.get_asset_check_evaluations()
-        assert len(checks) == 11
-        # Two training steps do not have to make a better model; everything else has to hold.
-        assert {check.check_name for check in checks if not check.passed} <= {"evaluation_loss_fell"}
 
-    def test_the_second_run_reuses_everything(self, first, graph: Graph, emulator: process.Connection) -> None:
-        with Requests(emulator) as requests:
-            second = graph.run()
-        assert second.success, failure_message(second)
-        assert set(actions(second).values()) == {"reused"}
-        assert set(actions(second)) >= REMOTE_ASSETS
-        assert requests.writes == []
+@pytest.mark.slow
+def test_what_was_deleted_behind_our_back_heals(first, graph: Graph, workspace) -> None:
+    workspace.ml.online_endpoints.begin_delete(name="twice").wait()
+    healed = graph.run()
+    assert healed.success, failure_message(healed)
+    taken = actions(healed)
+    assert taken["online_endpoint"] == taken["online_deployment"] == "created"
+    assert taken["finetune_job"] == taken["registered_model"] == "reused"
 
-    def test_what_was_deleted_behind_our_back_heals(self, first, graph: Graph, workspace) -> None:
-        workspace.ml.online_endpoints.begin_delete(name="twice").wait()
-        healed = graph.run()
-        assert healed.success, failure_message(healed)
-        taken = actions(healed)
-        assert taken["online_endpoint"] == taken["online_deployment"] == "created"
-        assert taken["finetune_job"] == taken["registered_model"] == "reused"
 
-    def test_teardown_leaves_no_endpoint(self, first, graph: Graph, workspace) -> None:
-        assert graph.run("teardown").success
-        assert "twice" not in {endpoint.name for endpoint in workspace.ml.online_endpoints.list()}
-        assert graph.run("teardown").success
+@pytest.mark.slow
+def test_teardown_leaves_no_endpoint(first, graph: Graph, workspace) -> None:
+    assert graph.run("teardown").success
+    assert "twice" not in {endpoint.name for endpoint in workspace.ml.online_endpoints.list()}
+    assert graph.run("teardown").success
 
 
 BAD_RECIPES = {

@@ -38,7 +38,8 @@ names = ("AZURE_SUBSCRIPTION_ID", "AZURE_RESOURCE_GROUP", "AZURE_ML_WORKSPACE")
 workspace = MLClient(credential, *(os.environ[name] for name in names))
 job = workspace.jobs.create_or_update(create())
 workspace.jobs.stream(job.name)
-print(model.version, versions, component.version, len(component.inputs), workspace.jobs.get(job.name).status)
+completed = workspace.jobs.get(job.name).status == "Completed"
+print(model.version, versions, component.version, len(component.inputs), completed)
 """
 
 
@@ -140,7 +141,7 @@ class TestSdk:
             timeout=120,
             check=False,
         )
-        assert done.stdout.splitlines()[-1] == "15 ['15', '13'] 0.0.82 69 Completed", done.stderr
+        assert done.stdout.splitlines()[-1] == "15 ['15', '13'] 0.0.82 69 True", done.stderr
 
 
 class TestRaw:

@@ -17,7 +17,8 @@ from phi_assets.quickstart.build_base_model import (
     measure,
 )
 from phi_assets.quickstart.grading import held_out_questions
-from phi_assets.quickstart.tokenizer import END_ID, MARKUP, PAD_ID, train_tokenizer
+from phi_assets.quickstart.markup import END_ID, MARKUP, PAD_ID
+from phi_assets.quickstart.tokenizer import train_tokenizer
 
 CONVERSATION = [
     {"role": "system", "content": "Be kind."},

@@ -2,7 +2,7 @@ import random
 
 from phi_assets.quickstart.conversation import held_out_exchanges
 from phi_assets.quickstart.corpus import dialogue, document, prose, question_sheet
-from phi_assets.quickstart.tokenizer import MARKUP
+from phi_assets.quickstart.markup import ASSISTANT, MARKUP, PAD, SYSTEM
 
 
 def test_no_document_asks_a_held_out_question():
@@ -16,11 +16,14 @@ def test_no_document_asks_a_held_out_question():
             assert line[2:] not in held_out
 
 
-def test_no_document_shows_chat_markup():
+def test_chat_markup_occurs_in_logs_of_questions_only():
     rng = random.Random(2)
-    for _ in range(1000):
-        text = "".join(segment.text for segment in document(rng, prose_share=0.3, sheet_share=0.3))
+    for _ in range(500):
+        text = "".join(segment.text for segment in document(rng, prose_share=0.5, sheet_share=0.0))
         assert not any(mark in text for mark in MARKUP)
+    for _ in range(500):
+        text = "".join(segment.text for segment in question_sheet(rng))
+        assert not any(mark in text for mark in (PAD, ASSISTANT, SYSTEM))
 
 
 def test_the_model_learns_to_write_answers_and_not_questions():

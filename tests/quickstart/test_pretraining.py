@@ -3,8 +3,8 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from phi_assets.quickstart.build_base_model import DESTINATION
+from phi_assets.quickstart.markup import END_ID, MARKUP
 from phi_assets.quickstart.pretraining import Plan, new_model, train
-from phi_assets.quickstart.tokenizer import END_ID, MARKUP
 
 EMBEDDING = "model.embed_tokens.weight"
 PLAN = Plan(steps=6, tokens_per_step=300, warm_up=2)

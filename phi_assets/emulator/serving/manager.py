@@ -62,7 +62,8 @@ class DeploymentManager:
         self._cancellations: defaultdict[str, threading.Event] = defaultdict(threading.Event)
         self._stopping = threading.Event()
         self._numbers = count(1)
-        self._sockets = self._socket_folder()
+        self._sockets: Path | None = None
+        self._sockets_lock = threading.Lock()
         self._recovery: ThreadPoolExecutor | None = None
         # Routing needs fairness and repeatable tests, not secrecy.
         self.generator = random.Random(os.environ.get(SEED_VARIABLE))  # noqa: S311
@@ -140,7 +141,8 @@ class DeploymentManager:
         if targets:
             with ThreadPoolExecutor(len(targets)) as pool:
                 list(pool.map(lambda target: target.server.stop(), targets))
-        shutil.rmtree(self._sockets, ignore_errors=True)
+        if self._sockets is not None:
+            shutil.rmtree(self._sockets, ignore_errors=True)
 
     def _bring_up(self, document: Document, canceled: threading.Event) -> None:
         endpoint, name = document["endpoint"], document["name"]
@@ -164,7 +166,7 @@ class DeploymentManager:
         self, launch: Launch, settings: DeploymentSettings, logs: DeploymentLogs, canceled: threading.Event
     ) -> ModelServer:
         """A server that is ready, or none at all."""
-        socket = self._sockets / f"{next(self._numbers)}.sock"
+        socket = self._socket_folder() / f"{next(self._numbers)}.sock"
         server = ModelServer(launch, settings, self._emulator.clock, socket, logs.inference_server)
         try:
             server.start()
@@ -234,13 +236,16 @@ class DeploymentManager:
         return DeploymentLogs(self._emulator.directory / "deployments" / endpoint.lower() / deployment.lower())
 
     def _socket_folder(self) -> Path:
-        """A new folder with a short path, as sockets are limited to about 100 bytes; an earlier run's is removed."""
-        earlier = self._emulator.store.get(*_SOCKETS)
-        if earlier is not None:
-            shutil.rmtree(earlier["path"], ignore_errors=True)
-        folder = tempfile.mkdtemp(prefix="phi-")
-        self._emulator.store.put(*_SOCKETS, {"path": folder})
-        return Path(folder)
+        """A folder with a short path, as sockets are limited to about 100 bytes; an earlier run's is removed."""
+        with self._sockets_lock:
+            # The machine may clean its temporary folders while the emulator runs.
+            if self._sockets is None or not self._sockets.is_dir():
+                earlier = self._emulator.store.get(*_SOCKETS)
+                if earlier is not None:
+                    shutil.rmtree(earlier["path"], ignore_errors=True)
+                self._sockets = Path(tempfile.mkdtemp(prefix="phi-"))
+                self._emulator.store.put(*_SOCKETS, {"path": str(self._sockets)})
+            return self._sockets
 
 
 def _drain(old: Target) -> None:

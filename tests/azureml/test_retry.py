@@ -1,0 +1,100 @@
+"""What is waited out, for how long, and what an error says in one line."""
+
+import time
+
+import httpx
+import pytest
+from azure.core.exceptions import HttpResponseError, ResourceNotFoundError, ServiceRequestError
+
+from phi_assets.azureml.errors import AzureMLError
+from phi_assets.azureml.retry import is_transient, one_line, poll_delays, retry_after, ride_out, wait_until
+
+
+def service_error(status: int, headers: dict[str, str] | None = None) -> HttpResponseError:
+    error = HttpResponseError("the service says no.\nCode: X")
+    error.status_code = status
+    error.response = httpx.Response(status, headers=headers)  # type: ignore[assignment]
+    return error
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+def test_throttling_and_outages_pass(status: int) -> None:
+    assert is_transient(service_error(status))
+    response = httpx.Response(status, request=httpx.Request("GET", "https://localhost"))
+    assert is_transient(httpx.HTTPStatusError("", request=response.request, response=response))
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 409])
+def test_refusals_do_not_pass(status: int) -> None:
+    assert not is_transient(service_error(status))
+
+
+def test_lost_connections_pass_and_bugs_do_not() -> None:
+    assert is_transient(ServiceRequestError("connection refused"))
+    assert is_transient(httpx.ConnectError("connection refused"))
+    assert not is_transient(KeyError("api"))
+    assert not is_transient(ResourceNotFoundError("no such job"))
+
+
+def test_an_outage_is_ridden_out_and_reported() -> None:
+    outcomes = [ServiceRequestError("connection refused"), None]
+    lines: list[str] = []
+
+    def call() -> str:
+        outcome = outcomes.pop(0)
+        if outcome is not None:
+            raise outcome
+        return "answer"
+
+    assert ride_out(call, "job x", lines.append) == "answer"
+    assert len(lines) == 1
+    assert lines[0].startswith("job x: no answer (connection refused); asking again in ")
+
+
+def test_a_refusal_is_raised_at_once() -> None:
+    calls = []
+
+    def call() -> None:
+        calls.append(1)
+        raise service_error(403)
+
+    with pytest.raises(HttpResponseError):
+        ride_out(call, "job x", lambda _: None)
+    assert len(calls) == 1
+
+
+def test_patience_ends() -> None:
+    def call() -> None:
+        raise service_error(503)
+
+    with pytest.raises(HttpResponseError):
+        ride_out(call, "job x", lambda _: None, patience_seconds=0)
+
+
+@pytest.mark.parametrize(("header", "seconds"), [("7", 7), ("0.5", 0.5), ("86400", 300), ("soon", 0), (None, 0)])
+def test_retry_after_is_honoured_within_reason(header: str | None, seconds: float) -> None:
+    headers = {} if header is None else {"Retry-After": header}
+    assert retry_after(service_error(429, headers)) == seconds
+
+
+def test_polls_start_often_and_grow_with_the_time_waited(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    delays = poll_delays()
+    seen = {}
+    for now in (0.0, 25.0, 10_000.0):
+        seen[now] = next(delays)
+    assert 0.25 <= seen[0.0] <= 0.35
+    assert 0.85 <= seen[25.0] <= 1.15
+    assert 25 <= seen[10_000.0] <= 35
+
+
+def test_waiting_ends_with_the_given_error() -> None:
+    with pytest.raises(AzureMLError, match="never"):
+        wait_until(lambda: False, 0, lambda: AzureMLError("never"))
+    wait_until(lambda: True, 0, lambda: AzureMLError("never"))
+
+
+def test_one_line_is_the_first_line_without_its_full_stop() -> None:
+    assert one_line(service_error(400)) == "the service says no"
+    assert one_line(ValueError()) == "ValueError"
