@@ -21,6 +21,8 @@ ML_AUDIENCE = "https://ml.azure.com"
 PORTAL = "https://portal.azure.emulator/"
 ENVIRONMENT_ML_AUDIENCE = "https://ml.azure.emulator"
 """What the SDK derives from `PORTAL` of the metadata document: `https://ml.azure.` + its third piece between dots."""
+PUBLIC_MANAGEMENT_AUDIENCE = "https://management.azure.com"
+"""Programs that try out a credential first, as Azure's samples do, ask for this one. It opens nothing here."""
 SAS_VERSION = "2022-11-02"
 
 _TOKEN_LIFETIME_SECONDS = 24 * 3600
@@ -53,7 +55,7 @@ class Auth:
 
     def knows_audience(self, audience: str) -> bool:
         """Whether there is a resource of this name to issue tokens for."""
-        known = [*self.ml_audiences, STORAGE_AUDIENCE]
+        known = [*self.ml_audiences, STORAGE_AUDIENCE, PUBLIC_MANAGEMENT_AUDIENCE]
         return audience.rstrip("/") in {entry.rstrip("/") for entry in known}
 
     def issue(self, audience: str, lifetime_seconds: float = _TOKEN_LIFETIME_SECONDS) -> str:
