@@ -21,7 +21,7 @@ def foundation_model(
 ) -> dg.MaterializeResult[ModelRef]:
     """A registry model is pinned to a version that may be fine-tuned, with its compute lists and its defaults."""
     with workspace.session() as ws:
-        ref = get_foundation_model(ws, recipe.value.model)
+        ref = get_foundation_model(ws, recipe.value.model, context.log.info)
     context.log.info(f"Foundation model {ref.id}")
     return dg.MaterializeResult(
         value=ref, data_version=dg.DataVersion(f"{ref.id}@{ref.content_hash[:12]}"), metadata=model_metadata(ref)

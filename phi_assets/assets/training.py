@@ -103,8 +103,8 @@ def registered_model(
             job=finetune_job,
             name=recipe.value.registered_model_name,
             description=f"{recipe.value.model.name} fine-tuned for chat completion on ultrachat_200k",
+            log=context.log.info,
         )
-    context.log.info(f"Model {ref.name}:{ref.version} {ref.action}")
     return dg.MaterializeResult(
         value=ref,
         data_version=dg.DataVersion(f"{ref.name}:{ref.version}"),

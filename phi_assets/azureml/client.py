@@ -5,7 +5,8 @@ import os
 import ssl
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -75,6 +76,16 @@ def sdk() -> ModuleType:
         # "This is an experimental class" on every use. The import itself sets the level, so this comes after it.
         logging.getLogger("azure.ai.ml").setLevel(logging.ERROR)
     return azure.ai.ml
+
+
+@contextmanager
+def without_sdk_chatter() -> Iterator[None]:
+    """Keeps what the SDK prints while it uploads and polls (dots, coloured blank lines) off the standard streams.
+
+    It offers no switch for that. Errors are raised as ever; loggers keep the stream that they were made with.
+    """
+    with Path(os.devnull).open("w", encoding="utf-8") as sink, redirect_stdout(sink), redirect_stderr(sink):
+        yield
 
 
 class Workspace:

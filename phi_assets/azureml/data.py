@@ -5,7 +5,7 @@ from typing import Any
 
 from azure.core.exceptions import AzureError, HttpResponseError
 
-from phi_assets.azureml.client import Workspace, sdk
+from phi_assets.azureml.client import Workspace, sdk, without_sdk_chatter
 from phi_assets.azureml.errors import DataUploadFailed
 from phi_assets.azureml.retry import Log, get_or_none, one_line, ride_out, silent
 from phi_assets.refs import Action, DataRef, SampleRef
@@ -38,7 +38,8 @@ def ensure_data_asset(ws: Workspace, name: str, sample: SampleRef, log: Log = si
         tags={"phi/sha256": sample.sha256, "phi/split": sample.split, "phi/rows": str(sample.rows)},
     )
     try:
-        ws.ml.data.create_or_update(wanted)
+        with without_sdk_chatter():
+            ws.ml.data.create_or_update(wanted)
     except (AzureError, module.exceptions.MlException) as error:
         # Somebody else may have registered the same content meanwhile, which is as good.
         if not isinstance(error, HttpResponseError) or _get(ws, name, version) is None:

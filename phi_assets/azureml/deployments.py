@@ -6,7 +6,7 @@ from typing import Any
 
 from azure.core.exceptions import HttpResponseError
 
-from phi_assets.azureml.client import Workspace, sdk
+from phi_assets.azureml.client import Workspace, sdk, without_sdk_chatter
 from phi_assets.azureml.errors import ComputeNotAllowed, DeploymentFailed
 from phi_assets.azureml.provisioning import has_succeeded, settled, state_of
 from phi_assets.azureml.retry import Log, get_or_none, one_line, ride_out, silent
@@ -59,7 +59,8 @@ def ensure_deployment(
     existing = _settled(ws, endpoint.name, name, log)
     if existing is not None and not has_succeeded(existing):
         log(f"Deployment {name} is {state_of(existing)}; replacing it.")
-        ws.ml.online_deployments.begin_delete(name=name, endpoint_name=endpoint.name).wait()
+        with without_sdk_chatter():
+            ws.ml.online_deployments.begin_delete(name=name, endpoint_name=endpoint.name).wait()
         existing = _settled(ws, endpoint.name, name, log)
     wanted = _entity(endpoint, model, section, name)
     action: Action = "created" if existing is None else "updated"
@@ -123,7 +124,8 @@ def _drift(existing: Any, wanted: Any) -> list[str]:
 def _put(ws: Workspace, deployment: Any, section: ServingSection, log: Log) -> None:
     name, endpoint = deployment.name, deployment.endpoint_name
     try:
-        ws.ml.online_deployments.begin_create_or_update(deployment).wait()
+        with without_sdk_chatter():
+            ws.ml.online_deployments.begin_create_or_update(deployment).wait()
         written = _settled(ws, endpoint, name, log)
         state = "gone" if written is None else state_of(written)
         reason = f"state {state}"

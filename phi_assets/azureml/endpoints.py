@@ -8,7 +8,7 @@ from typing import Any
 from azure.core.exceptions import HttpResponseError, ResourceExistsError
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
 
-from phi_assets.azureml.client import Workspace, sdk
+from phi_assets.azureml.client import Workspace, sdk, without_sdk_chatter
 from phi_assets.azureml.deployments import deployment_name, ensure_deployment
 from phi_assets.azureml.errors import EndpointFailed
 from phi_assets.azureml.provisioning import has_succeeded, settled, state_of
@@ -79,7 +79,8 @@ def delete_endpoint(ws: Workspace, name: str, log: Log = silent) -> bool:
     log(f"Deleting endpoint {name} and its deployments.")
     if state_of(existing).lower() != "deleting":
         try:
-            ws.ml.online_endpoints.begin_delete(name=name).wait()
+            with without_sdk_chatter():
+                ws.ml.online_endpoints.begin_delete(name=name).wait()
         except HttpResponseError as error:
             if _get(ws, name, log) is not None:
                 raise EndpointFailed(
@@ -129,7 +130,8 @@ def _settled(ws: Workspace, name: str, log: Log) -> Any | None:
     reraise=True,
 )
 def _create_or_update(ws: Workspace, endpoint: Any) -> None:
-    ws.ml.online_endpoints.begin_create_or_update(endpoint).wait()
+    with without_sdk_chatter():
+        ws.ml.online_endpoints.begin_create_or_update(endpoint).wait()
 
 
 def _put(ws: Workspace, endpoint: Any, action: Action, log: Log) -> EndpointRef:

@@ -4,7 +4,7 @@ from typing import Any
 
 from azure.core.exceptions import HttpResponseError
 
-from phi_assets.azureml.client import Workspace
+from phi_assets.azureml.client import Workspace, without_sdk_chatter
 from phi_assets.azureml.deployments import MANAGED_TAG
 from phi_assets.azureml.errors import TrafficFailed
 from phi_assets.azureml.provisioning import is_settled
@@ -46,7 +46,8 @@ def _move(ws: Workspace, endpoint: Any, wanted: dict[str, int], log: Log) -> Non
     endpoint.traffic = dict(wanted)
     endpoint.mirror_traffic = {}
     try:
-        ws.ml.online_endpoints.begin_create_or_update(endpoint).wait()
+        with without_sdk_chatter():
+            ws.ml.online_endpoints.begin_create_or_update(endpoint).wait()
     except HttpResponseError as error:
         raise TrafficFailed(
             f"Traffic of endpoint {endpoint.name} could not be set to {wanted}: {one_line(error)}. Run again; the old "
@@ -83,7 +84,8 @@ def _retire(ws: Workspace, endpoint: str, live: str, log: Log) -> list[str]:
             continue
         log(f"Deleting deployment {name}, which has no traffic any more.")
         try:
-            ws.ml.online_deployments.begin_delete(name=name, endpoint_name=endpoint).wait()
+            with without_sdk_chatter():
+                ws.ml.online_deployments.begin_delete(name=name, endpoint_name=endpoint).wait()
         except HttpResponseError as error:
             raise TrafficFailed(
                 f"Deployment {name} could not be deleted and is billing: {one_line(error)}. Run again."

@@ -1,5 +1,6 @@
 """The whole graph on the emulator: it works, a second time it does nothing, and bad recipes submit nothing."""
 
+import re
 from pathlib import Path
 
 import dagster as dg
@@ -45,7 +46,10 @@ def test_the_first_run_creates_everything(first: dg.ExecuteInProcessResult) -> N
     checks = first.get_asset_check_evaluations()
     assert len(checks) == 11
     # Two training steps do not have to make a good model; everything else has to hold.
-    assert {check.check_name for check in checks if not check.passed} <= {"evaluation_loss_fell", "answers_are_not_empty"}
+    assert {check.check_name for check in checks if not check.passed} <= {
+        "evaluation_loss_fell",
+        "answers_are_not_empty",
+    }
 
 
 @pytest.mark.slow
@@ -109,3 +113,18 @@ def test_percent_zero_is_refused_before_anything_loads(tmp_path: Path) -> None:
 
     with pytest.raises(RecipeError, match=r"sample\.percent = 0"):
         load_recipe(str(write_recipe(tmp_path / "recipe.yaml", {"sample": {"percent": 0}})))
+
+
+@pytest.mark.slow
+def test_a_diverging_fine_tune_fails_and_registers_nothing(emulator, workspace, tmp_path, instance) -> None:
+    changes = {"parameters": {**FAST_PARAMETERS, "max_steps": 10, "learning_rate": 1e30, "max_grad_norm": 1e30}}
+    recipe = write_recipe(tmp_path / "recipe.yaml", changes)
+    result = Graph(emulator.directory.parent, recipe, tmp_path / "storage", instance).run("finetune")
+    assert not result.success
+    message = failure_message(result)
+    for part in ("chat_completion_finetune", "training loss is nan", "lower learning_rate", "Studio: https://"):
+        assert part in message
+    job = re.search(r"phi3-ft-[0-9a-f]{12}-r1", message)
+    assert job is not None
+    assert workspace.ml.jobs.get(job.group()).status == "Failed"
+    assert "registered_model" not in actions(result)

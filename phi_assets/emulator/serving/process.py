@@ -41,6 +41,8 @@ _IMPOSED = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
     "PYTHONUNBUFFERED": "1",
+    # The model's folder is the registered model: byte code of its loader must not be added to it.
+    "PYTHONDONTWRITEBYTECODE": "1",
     "TOKENIZERS_PARALLELISM": "false",
 }
 # Two threads per worker were 3.3 times slower than one for a small model on two busy cores.

@@ -1,0 +1,50 @@
+"""Questions for a deployed model: the last answer is kept back, the choice depends on the seed alone."""
+
+import json
+from pathlib import Path
+
+from phi_assets.dataset.held_out import held_out_conversations
+from phi_assets.refs import SampleRef
+
+
+def sample(folder: Path, conversations: list[list[dict[str, str]]]) -> SampleRef:
+    jsonl = folder / "test_gen.jsonl"
+    rows = [{"prompt": messages[0]["content"], "prompt_id": "x", "messages": messages} for messages in conversations]
+    jsonl.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return SampleRef(
+        split="test_gen",
+        jsonl=str(jsonl),
+        parquet="",
+        rows=len(rows),
+        rows_total=len(rows),
+        size_bytes=jsonl.stat().st_size,
+        sha256="",
+    )
+
+
+def turns(*contents: str) -> list[dict[str, str]]:
+    return [{"role": ("user", "assistant")[i % 2], "content": content} for i, content in enumerate(contents)]
+
+
+def test_the_last_answer_is_the_reference(tmp_path: Path) -> None:
+    [item] = held_out_conversations(sample(tmp_path, [turns("Hi", "Hello", "Who?", "Me")]), 1, seed=0)
+    assert [message["content"] for message in item.conversation] == ["Hi", "Hello", "Who?"]
+    assert (item.question, item.reference) == ("Who?", "Me")
+
+
+def test_a_conversation_that_ends_with_a_question_has_no_reference(tmp_path: Path) -> None:
+    [item] = held_out_conversations(sample(tmp_path, [turns("Hi", "Hello", "Who?")]), 1, seed=0)
+    assert (item.question, item.reference) == ("Who?", "")
+
+
+def test_the_seed_decides_and_the_order_is_the_samples(tmp_path: Path) -> None:
+    ref = sample(tmp_path, [turns(f"question {i:02}", "answer") for i in range(40)])
+    chosen = [item.question for item in held_out_conversations(ref, 8, seed=1)]
+    assert chosen == sorted(chosen)
+    assert len(set(chosen)) == 8
+    assert chosen == [item.question for item in held_out_conversations(ref, 8, seed=1)]
+    assert chosen != [item.question for item in held_out_conversations(ref, 8, seed=2)]
+
+
+def test_more_than_there_are_is_all_of_them(tmp_path: Path) -> None:
+    assert len(held_out_conversations(sample(tmp_path, [turns("a", "b")] * 3), 10, seed=0)) == 3
