@@ -1,5 +1,6 @@
 """A person opens the UI and presses *Materialize all*."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from phi_assets.emulator import process
 from tests.e2e.ui import (
+    CHROMIUM,
     browser_page,
     dagster_dev,
     expand_all_groups,
@@ -15,7 +17,14 @@ from tests.e2e.ui import (
     wait_until_green,
 )
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.slow,
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(
+        CHROMIUM is None and "CI" not in os.environ, reason="no Chromium here: install the system's `chromium` package"
+    ),
+]
 
 SCREENSHOT = "lineage.png"
 

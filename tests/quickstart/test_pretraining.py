@@ -3,7 +3,7 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from phi_assets.quickstart.build_base_model import DESTINATION
-from phi_assets.quickstart.markup import END_ID, MARKUP
+from phi_assets.quickstart.markup import END_ID, MARKUP, PAD_ID
 from phi_assets.quickstart.pretraining import Plan, new_model, train
 
 EMBEDDING = "model.embed_tokens.weight"
@@ -15,10 +15,10 @@ def tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast.from_pretrained(DESTINATION / "data" / "tokenizer")
 
 
-def trained(tokenizer, seed: int = 1):
+def trained(tokenizer):
     torch.set_num_threads(1)
-    model, losses = new_model(tokenizer, seed), []
-    train(model, tokenizer, PLAN, seed, lambda step, loss: losses.append(loss))
+    model, losses = new_model(tokenizer, 1), []
+    train(model, tokenizer, PLAN, 1, lambda step, loss: losses.append(loss))
     return model, losses
 
 
@@ -27,17 +27,18 @@ def test_the_same_seed_trains_the_same_model(tokenizer):
     assert losses == same_losses
     assert losses[-1] < losses[0]
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
-    assert trained(tokenizer, seed=2)[1] != losses
+    assert not torch.equal(
+        new_model(tokenizer, 2).get_parameter(EMBEDDING), new_model(tokenizer, 1).get_parameter(EMBEDDING)
+    )
 
 
-def test_markup_keeps_its_direction_and_gets_the_length_of_words(tokenizer):
+def test_markup_keeps_its_first_direction(tokenizer):
     before = new_model(tokenizer, 1).get_parameter(EMBEDDING)
     after = trained(tokenizer)[0].get_parameter(EMBEDDING)
-    words = after[len(MARKUP) :].norm(dim=1).mean().item()
-    for token in range(2, len(MARKUP)):
-        assert token != END_ID
-        assert torch.cosine_similarity(before[token], after[token], dim=0).item() == pytest.approx(1, abs=1e-4)
-        assert after[token].norm().item() == pytest.approx(words, rel=0.05)
+    for token in range(len(MARKUP)):
+        similarity = torch.cosine_similarity(before[token], after[token], dim=0).item()
+        # Padding is a row of zeros; the end of a text is written and so learned.
+        assert similarity == pytest.approx({PAD_ID: 0}.get(token, 1), abs=1e-6) or token == END_ID
     assert torch.isfinite(after).all()
 
 
@@ -49,11 +50,11 @@ def test_a_loss_that_is_no_number_stops_the_training(tokenizer):
         train(model, tokenizer, PLAN, 1, lambda step, loss: None)
 
 
-def test_the_schedule_warms_up_falls_and_ends_with_question_sheets():
+def test_the_schedule_warms_up_falls_and_adds_question_sheets():
     plan = Plan(steps=1000)
     factors = [plan.factor(step) for step in range(plan.steps)]
     assert max(factors) == pytest.approx(1, abs=0.05)
     assert factors.index(max(factors)) == plan.warm_up - 1
     assert factors[-1] == pytest.approx(0.02, abs=0.001)
-    assert plan.shares(800)["sheet_share"] == 0
-    assert plan.shares(900)["sheet_share"] == plan.sheet_share
+    assert plan.shares(499)["sheet_share"] == 0
+    assert plan.shares(500)["sheet_share"] == plan.sheet_share
