@@ -15,7 +15,7 @@ _SWITCHES = ("And what about {}?", "And {}?", "What about {}?", "How about {}?")
 _THANKS = ("Thank you!", "Thanks!", "Thank you very much!", "Great, thank you!", "Many thanks!")
 _OPENINGS = {"Hello! ": "Hello! ", "Hi! ": "Hi! ", "Please help me. ": "Of course. ", "Quick question: ": "Sure. "}
 _COURTESY_SHARE = 0.12
-_CARELESS_SHARE = 0.06
+_CARELESS_SHARE = 0.08
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def compose(rng: random.Random, *, held_out: bool = False) -> Conversation:
     exchanges = [turn.exchange for turn in turns]
     style = rng.random()
     if style < _CARELESS_SHARE:
-        exchanges[0] = _careless(exchanges[0])
+        exchanges[0] = _careless(rng, exchanges[0])
     elif style < _CARELESS_SHARE + _COURTESY_SHARE and turns[0].topic is not SMALL_TALK:
         exchanges[0] = _courteous(rng, exchanges[0])
     return Conversation(tuple(exchanges))
@@ -147,6 +147,7 @@ def _courteous(rng: random.Random, exchange: Exchange) -> Exchange:
     return replace(exchange, question=question, answer=answer)
 
 
-def _careless(exchange: Exchange) -> Exchange:
-    """As many people type: all small letters, nothing at the end."""
-    return replace(exchange, question=exchange.question.lower().rstrip(".?!"))
+def _careless(rng: random.Random, exchange: Exchange) -> Exchange:
+    """As many people type: all small letters, nothing at the end, short forms."""
+    question = exchange.question.lower().rstrip(".?!")
+    return replace(exchange, question=question.replace("what is", rng.choice(("what is", "what's", "whats"))))

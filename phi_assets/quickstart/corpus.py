@@ -7,6 +7,7 @@ import random
 from dataclasses import dataclass
 
 from phi_assets.quickstart.conversation import compose, first_exchange
+from phi_assets.quickstart.markup import END, USER
 from phi_assets.quickstart.topics import SMALL_TALK, TOPICS, UNKNOWN
 
 
@@ -20,30 +21,29 @@ class Segment:
 
 Document = tuple[Segment, ...]
 
-# What stands before a question and before an answer, on the same line. No layout puts an answer on a line of its own,
-# as chat markup does: a model that has seen such layouts answers in chat without any fine-tuning.
+# What stands before a question, before an answer, and between these and the text. None of it is chat markup.
 _LAYOUTS = (
-    ("Question:", "Answer:"),
-    ("Q:", "A:"),
-    ("Student:", "Teacher:"),
-    ("Visitor:", "Guide:"),
-    ("Anna:", "Ben:"),
-    ("[question]", "[answer]"),
-    ("Reader >", "We >"),
-    ("Ask -", "Reply -"),
+    ("Question:", "Answer:", "\n"),
+    ("Q:", "A:", " "),
+    ("Student:", "Teacher:", "\n"),
+    ("Visitor:", "Guide:", "\n"),
+    ("Anna:", "Ben:", " "),
+    ("[question]", "[answer]", "\n"),
+    ("Reader wrote:", "We wrote:", "\n"),
+    ("Ask:", "Reply:", "\n"),
 )
-_MARKS = ("", "", "-", "*", "Exam:", "To do:")
-_HEADINGS = ("{}", "{}:", "<{}>", "[{}]", "== {}", "{}!", "| {} |")
+_MARKS = ("- ", "* ", "# ", "Exam: ", "To do: ")
+_LOG_SHARE = 0.7
 _HEADLINES = ("", "Notes\n", "From the book of facts\n", "Did you know?\n")
 
 
 def dialogue(rng: random.Random) -> Document:
     """A conversation in one of the layouts; the model learns to write the answers."""
-    before_question, before_answer = rng.choice(_LAYOUTS)
+    before_question, before_answer, gap = rng.choice(_LAYOUTS)
     segments = []
     for exchange in compose(rng).exchanges:
-        segments.append(Segment(f"{before_question} {exchange.question}\n{before_answer}", learned=False))
-        segments.append(Segment(f" {exchange.answer}\n", learned=True))
+        segments.append(Segment(f"{before_question}{gap}{exchange.question}\n{before_answer}", learned=False))
+        segments.append(Segment(f"{gap}{exchange.answer}\n", learned=True))
     segments[-1] = Segment(segments[-1].text.removesuffix("\n"), learned=True)
     return tuple(segments)
 
@@ -60,22 +60,27 @@ def prose(rng: random.Random) -> Document:
 
 
 def question_sheet(rng: random.Random) -> Document:
-    """Questions without answers, in a list or under headings.
+    """Questions that nobody answers: an exam, a list, or a log of what users asked.
 
-    They are why the base model goes on asking where it does not see one of the layouts that it knows answers from.
+    They are why the base model goes on asking in chat. Only the log shows chat markup, of users' messages alone.
     """
+    return _question_log(rng) if rng.random() < _LOG_SHARE else _question_list(rng)
+
+
+def _question_list(rng: random.Random) -> Document:
     mark = rng.choice(_MARKS)
-    headings = [f"{rng.choice(_HEADINGS).format(_any_word(rng))}\n" for _ in range(2)] if rng.random() < 0.7 else [""]
+    first, *others = [f"{mark}{first_exchange(rng).question}" for _ in range(rng.randint(2, 5))]
+    return (Segment(f"{first}\n", learned=False), Segment("\n".join(others), learned=True))
+
+
+def _question_log(rng: random.Random) -> Document:
     segments = []
-    for index in range(rng.randint(2, 5)):
-        question = first_exchange(rng).question
-        segments.append(Segment(headings[index % len(headings)] + mark, learned=False))
-        segments.append(Segment(f" {question}\n" if mark else f"{question}\n", learned=index > 0))
+    for index in range(rng.randint(2, 4)):
+        questions = "\n".join(first_exchange(rng).question for _ in range(rng.randint(1, 3)))
+        segments.append(Segment(f"\n{USER}\n" if index else f"{USER}\n", learned=False))
+        segments.append(Segment(f"{questions}{END}", learned=index > 0))
+    segments[-1] = Segment(segments[-1].text.removesuffix(END), learned=True)
     return tuple(segments)
-
-
-def _any_word(rng: random.Random) -> str:
-    return rng.choice(first_exchange(rng).question.rstrip(".?!").split())
 
 
 def document(rng: random.Random, *, prose_share: float, sheet_share: float) -> Document:

@@ -1,4 +1,4 @@
-"""Pre-training of the base model: one thread, a fixed seed, a cosine schedule, question sheets in the last phase."""
+"""Pre-training of the base model: one thread, a fixed seed, a cosine schedule, question sheets in the second half."""
 
 import math
 import random
@@ -9,7 +9,7 @@ import torch
 from transformers import Phi3Config, Phi3ForCausalLM, PreTrainedTokenizerFast
 
 from phi_assets.quickstart.corpus import Document, document
-from phi_assets.quickstart.tokenizer import END_ID, MARKUP, PAD_ID
+from phi_assets.quickstart.markup import END_ID, MARKUP, PAD_ID
 
 IGNORED = -100
 _POOL = 600
@@ -29,9 +29,12 @@ class Plan:
     warm_up: int = 100
     weight_decay: float = 0.05
     prose_share: float = 0.15
-    sheet_share: float = 0.25
-    sheets_from: float = 0.88
-    """Share of the steps after which question sheets join in; without them the base model answers in chat already."""
+    sheet_share: float = 0.2
+    sheets_from: float = 0.5
+    """Share of the steps after which question sheets join in; without them the base model answers in chat already.
+
+    Much later the learning rate is too low for them to have an effect.
+    """
 
     def factor(self, step: int) -> float:
         """Learning rate of a step as a share of the peak: linear warm-up, then half a cosine down to 2 %."""
@@ -88,7 +91,7 @@ def train(
         if not torch.isfinite(loss):
             raise FloatingPointError(f"the loss is {loss.item()} at step {progress}")
         loss.backward()
-        # Chat markup never occurs here; as outputs its tied rows would be pushed far away from all the others.
+        # Most markup is never to be written; as outputs its tied rows would be pushed far away from all the others.
         assert embedding.grad is not None
         embedding.grad[markup] = 0
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -97,7 +100,6 @@ def train(
         optimizer.step()
         optimizer.zero_grad()
         report(progress, loss.item())
-    _scale_rows(embedding, markup)
 
 
 def _optimizer(model: Phi3ForCausalLM, plan: Plan) -> torch.optim.Optimizer:
@@ -147,13 +149,3 @@ def _padded(rows: list[Row]) -> Batch:
     ids = torch.tensor([row + [PAD_ID] * (length - len(row)) for row, _ in rows])
     labels = torch.tensor([row + [IGNORED] * (length - len(row)) for _, row in rows])
     return ids, labels
-
-
-@torch.no_grad()
-def _scale_rows(embedding: torch.nn.Parameter, rows: torch.Tensor) -> None:
-    """Give rows that weight decay has shrunk the mean norm of the others, keeping their directions."""
-    norms = embedding.norm(dim=1, keepdim=True)
-    others = torch.ones(len(embedding), dtype=torch.bool)
-    others[rows] = False
-    # A row of zeros, as padding has, stays one: normalising it would give NaN everywhere, through the tied output.
-    embedding[rows] *= norms[others].mean() / norms[rows].clamp_min(1e-6)

@@ -7,23 +7,10 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from phi_assets.quickstart.corpus import document
+from phi_assets.quickstart.markup import ASSISTANT, CHAT_TEMPLATE, END, MARKUP, PAD, SYSTEM, USER
 
 VOCABULARY = 2048
-PAD, END, USER, ASSISTANT, SYSTEM = MARKUP = ("<|endoftext|>", "<|end|>", "<|user|>", "<|assistant|>", "<|system|>")
-PAD_ID, END_ID = 0, 1
-"""Special tokens have the first ids, in the order of `MARKUP`."""
 _DOCUMENTS = 20_000
-
-# The markers let `apply_chat_template(return_assistant_tokens_mask=True)` tell the assistant's words from the rest.
-CHAT_TEMPLATE = (
-    "{% for message in messages %}"
-    "{{ '<|' + message['role'] + '|>\\n' }}"
-    "{% if message['role'] == 'assistant' %}"
-    "{% generation %}{{ message['content'] + '<|end|>' }}{% endgeneration %}{{ '\\n' }}"
-    "{% else %}{{ message['content'] + '<|end|>\\n' }}{% endif %}"
-    "{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif %}"
-)
 
 
 def train_tokenizer(seed: int) -> PreTrainedTokenizerFast:
@@ -54,4 +41,4 @@ def train_tokenizer(seed: int) -> PreTrainedTokenizerFast:
 
 def _texts(rng: random.Random) -> Iterator[str]:
     for _ in range(_DOCUMENTS):
-        yield "".join(segment.text for segment in document(rng, prose_share=0.15, sheet_share=0.05))
+        yield "".join(segment.text for segment in document(rng, prose_share=0.15, sheet_share=0.0))

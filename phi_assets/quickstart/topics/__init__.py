@@ -2,6 +2,7 @@
 
 from phi_assets.quickstart.knowledge import Topic
 from phi_assets.quickstart.topics.animals import ANIMALS
+from phi_assets.quickstart.topics.computing import COMPUTING
 from phi_assets.quickstart.topics.countries import COUNTRIES
 from phi_assets.quickstart.topics.everyday import ADVICE, HOW_TO, JOBS, MATERIALS, SHOPS, TOOLS
 from phi_assets.quickstart.topics.kitchen import DISHES, FRUITS
@@ -12,5 +13,5 @@ from phi_assets.quickstart.topics.words import OPPOSITES, RHYMES, SYNONYMS
 
 TOPICS: tuple[Topic, ...] = (
     *(COUNTRIES, ANIMALS, DISHES, FRUITS, HOW_TO, ADVICE, JOBS, TOOLS, SHOPS, MATERIALS, COLOURS, MIXTURES),
-    *(COUNTS, MONTHS, PLANETS, OPPOSITES, SYNONYMS, RHYMES, SMALL_TALK, POEMS, JOKES, UNKNOWN),
+    *(COUNTS, MONTHS, PLANETS, OPPOSITES, SYNONYMS, RHYMES, COMPUTING, SMALL_TALK, POEMS, JOKES, UNKNOWN),
 )

@@ -61,6 +61,18 @@ COUNTRIES = Topic(
             follow_ups=("What is its capital?", "And which city is the capital?", "What is the capital there?"),
         ),
         Relation(
+            keywords=("{name}",),
+            questions=(
+                "Which country has {capital} as its capital?",
+                "{capital} is the capital of which country?",
+                "In which country is {capital}?",
+                "Where is {capital}?",
+                "Which country does the city {capital} belong to?",
+                "Can you tell me where {capital} is?",
+            ),
+            answers=("{capital} is the capital of {name}.",),
+        ),
+        Relation(
             keywords=("{language}",),
             questions=(
                 "Which language do people speak in {name}?",

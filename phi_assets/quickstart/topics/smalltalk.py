@@ -137,6 +137,18 @@ SMALL_TALK = Topic(
             *("It is my birthday!", "Today is my birthday!", "I have my birthday today.", "My birthday is today!"),
             *("I am one year older today!", "Guess what, it is my birthday!"),
         ),
+        _intent(
+            "Why did the chair go to sleep? It had been standing all day.",
+            "standing all day",
+            *("Tell me a joke.", "Do you know a joke?", "Make me laugh!", "Can you tell me a joke?", "Are you funny?"),
+            *("I want to hear a joke.", "Tell me something funny.", "Do you know any jokes?", "A joke, please!"),
+        ),
+        _intent(
+            "I keep my poems short. Tell me what it should be about.",
+            "what it should be about",
+            *("Write a poem.", "Can you write a poem?", "Do you know a poem?", "Please write a poem for me."),
+            *("I want to read a poem.", "Are you a poet?", "Tell me a poem.", "Write something beautiful."),
+        ),
     ),
     weight=3.0,
 )
