@@ -43,9 +43,9 @@ class Split:
 
 
 SPLITS = (
-    Split("train_sft", 2000, held_out=False, answered=True),
+    Split("train_sft", 1500, held_out=False, answered=True),
     Split("test_sft", 200, held_out=True, answered=True),
-    Split("train_gen", 2000, held_out=False, answered=False),
+    Split("train_gen", 1500, held_out=False, answered=False),
     Split("test_gen", 200, held_out=True, answered=False),
 )
 

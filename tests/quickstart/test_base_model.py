@@ -96,6 +96,7 @@ def test_digits_are_single_tokens_and_text_comes_back(tokenizer):
         assert tokenizer.decode(tokenizer.encode(text, add_special_tokens=False)) == text
 
 
+@pytest.mark.slow
 def test_the_tokenizer_is_the_one_that_the_script_trains(tokenizer):
     assert (
         json.loads(train_tokenizer(0).backend_tokenizer.to_str())["model"]
