@@ -75,9 +75,9 @@ def get_or_create_compute(client: MLClient) -> Any:
     compute: Any
     try:
         compute = client.compute.get(COMPUTE_CLUSTER)
-        print("The compute cluster already exists! Reusing it for the current run")
+        print(f"Cluster {COMPUTE_CLUSTER} is there.")
     except Exception as missing:
-        print(f"Looks like the compute cluster doesn't exist. Creating a new one with compute size {missing}")
+        print(f"No cluster {COMPUTE_CLUSTER} ({missing}); creating it.")
         try:
             compute = AmlCompute(name=COMPUTE_CLUSTER, size=COMPUTE_CLUSTER_SIZE, tier="Dedicated", max_instances=2)
             client.compute.begin_create_or_update(compute).wait()
