@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from phi_assets.emulator import process
+from phi_assets.emulator.control import Control
 
 if TYPE_CHECKING:
     from phi_assets.azureml.client import Workspace
@@ -37,6 +38,25 @@ def emulator(hermetic_environment: Path) -> Iterator[process.Connection]:
     directory = hermetic_environment / "emulator"
     yield process.ensure_running(directory)
     process.stop(directory)
+
+
+@pytest.fixture
+def control(emulator: process.Connection) -> Iterator[Control]:
+    """What can be done to the session's emulator; faults, scenarios and limits are gone afterwards."""
+    with Control(emulator) as control:
+        yield control
+        control.clear_faults()
+        control.clear_scenarios()
+        control.set_throttling(False)
+        control.set_time_scale(float(TIME_SCALE))
+
+
+@pytest.fixture
+def clean_emulator(emulator: process.Connection) -> process.Connection:
+    """The session's emulator without anything that another test made in it."""
+    with Control(emulator) as control:
+        control.reset()
+    return emulator
 
 
 @pytest.fixture(scope="session")

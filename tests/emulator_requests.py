@@ -1,12 +1,9 @@
-"""What reached the emulator during a block, read from its access log."""
+"""What reached the emulator during a block, read from its journal."""
 
-import re
-from pathlib import Path
 from typing import Self
 
 from phi_assets.emulator import process
-
-_LINE = re.compile(r"(?P<method>[A-Z]+) (?P<path>\S+) (?P<status>\d{3}) ")
+from phi_assets.emulator.control import Control
 
 # POST routes that only read.
 _READS = ("listsecrets", "listkeys", "getlogs", "rundata", "batchgetresolveduris", "runs/search")
@@ -16,18 +13,18 @@ class Requests:
     """Records `METHOD path` of every request that the emulator answered while the block ran."""
 
     def __init__(self, emulator: process.Connection) -> None:
-        self._log: Path = emulator.directory / "access.log"
+        self._emulator = emulator
+        self._since = 0
         self.lines: list[str] = []
 
     def __enter__(self) -> Self:
-        self._offset = self._log.stat().st_size if self._log.exists() else 0
+        with Control(self._emulator) as control:
+            self._since = control.last_entry()
         return self
 
     def __exit__(self, *_: object) -> None:
-        with self._log.open("rb") as file:
-            file.seek(self._offset)
-            text = file.read().decode()
-        self.lines = [f"{match['method']} {match['path']}" for match in _LINE.finditer(text)]
+        with Control(self._emulator) as control:
+            self.lines = [f"{entry.method} {entry.path}" for entry in control.journal(self._since)]
 
     @property
     def writes(self) -> list[str]:

@@ -15,6 +15,7 @@ from starlette.requests import Request
 
 from phi_assets.emulator.errors import ServiceError
 from phi_assets.emulator.files import write_secret
+from phi_assets.emulator.process import CONTROL_KEY_FILE
 
 STORAGE_AUDIENCE = "https://storage.azure.com"
 ML_AUDIENCE = "https://ml.azure.com"
@@ -39,6 +40,7 @@ class Auth:
         self.base_url = base_url.rstrip("/")
         self._secret = _kept_secret(directory / "signing.key")
         self.identity_header = _kept_secret(directory / "identity.key").hex()
+        self.control_token = _kept_secret(directory / CONTROL_KEY_FILE, in_hex=True).decode()
         self.tenant_id = "00000000-0000-4000-8000-0000000000aa"
         self.object_id = "00000000-0000-4000-8000-0000000000bb"
         self.client_id = "00000000-0000-4000-8000-0000000000cc"
@@ -58,8 +60,13 @@ class Auth:
         known = [*self.ml_audiences, STORAGE_AUDIENCE, PUBLIC_MANAGEMENT_AUDIENCE]
         return audience.rstrip("/") in {entry.rstrip("/") for entry in known}
 
-    def issue(self, audience: str, lifetime_seconds: float = _TOKEN_LIFETIME_SECONDS) -> str:
-        """A signed JWT for `audience`, as the SDK wants it: with `aud`, `tid`, `oid`, `appid`, `iat` and `exp`."""
+    def issue(
+        self, audience: str, lifetime_seconds: float = _TOKEN_LIFETIME_SECONDS, object_id: str | None = None
+    ) -> str:
+        """A signed JWT for `audience`, as the SDK wants it: with `aud`, `tid`, `oid`, `appid`, `iat` and `exp`.
+
+        `object_id` is that of the principal who asks: this emulator's managed identity unless given.
+        """
         now = int(time.time())
         claims = {
             "aud": audience,
@@ -68,7 +75,7 @@ class Auth:
             "nbf": now - 60,
             "exp": now + int(lifetime_seconds),
             "tid": self.tenant_id,
-            "oid": self.object_id,
+            "oid": object_id or self.object_id,
             "appid": self.client_id,
         }
         return jwt.encode(claims, self._secret, algorithm="HS256")
@@ -102,13 +109,17 @@ class Auth:
         Raises:
             ServiceError: 401 if the token is missing, forged, expired or for another audience.
         """
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not token:
-            raise _unauthorized(
-                "AuthenticationFailed",
-                "Authentication failed. The 'Authorization' header is missing or not a bearer token.",
-            )
-        return self.claims(token.strip(), self.arm_audiences if audiences is None else audiences)
+        return self.claims(_bearer_token(request), self.arm_audiences if audiences is None else audiences)
+
+    def require_control(self, request: Request) -> None:
+        """Lets the request pass if it carries the token of the control plane, which is good for nothing else.
+
+        Raises:
+            ServiceError: 401 if the token is missing or another one.
+        """
+        if not hmac.compare_digest(_bearer_token(request).encode(), self.control_token.encode()):
+            message = f"The control plane wants the token in {CONTROL_KEY_FILE} of the emulator's directory."
+            raise _unauthorized("InvalidAuthenticationToken", message)
 
     def sign_sas(self, container: str, prefix_or_blob: str, permissions: str, expiry: datetime) -> str:
         """Query string of a shared access signature, without `?`.
@@ -177,10 +188,22 @@ def _expiry(text: str) -> datetime:
     return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
 
 
-def _kept_secret(path: Path) -> bytes:
+def _bearer_token(request: Request) -> str:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise _unauthorized(
+            "AuthenticationFailed",
+            "Authentication failed. The 'Authorization' header is missing or not a bearer token.",
+        )
+    return token.strip()
+
+
+def _kept_secret(path: Path, *, in_hex: bool = False) -> bytes:
     if path.is_file():
         return path.read_bytes()
     secret = secrets.token_bytes(_SECRET_BYTES)
+    if in_hex:
+        secret = secret.hex().encode()
     write_secret(path, secret)
     return secret
 

@@ -83,10 +83,7 @@ class BlobStore:
         self._store = store
         self._staging = root / ".staging"
         self._blocks = root / ".blocks"
-        for folder in (root, self._staging, self._blocks):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for container in (DEFAULT_CONTAINER, ARTIFACT_CONTAINER):
-            (root / container).mkdir(mode=0o700, exist_ok=True)
+        self._make_folders()
         for leftover in self._staging.iterdir():
             leftover.unlink()
 
@@ -234,6 +231,18 @@ class BlobStore:
                     shutil.copyfileobj(source, upload.file, _CHUNK)
         shutil.rmtree(folder, ignore_errors=True)
         return self.properties(container, name)
+
+    def clear(self) -> None:
+        """Removes all blobs, blocks and containers; the two of the workspace are there again, empty."""
+        for folder in self.root.iterdir():
+            shutil.rmtree(folder)
+        self._make_folders()
+
+    def _make_folders(self) -> None:
+        for folder in (self.root, self._staging, self._blocks):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for container in (DEFAULT_CONTAINER, ARTIFACT_CONTAINER):
+            (self.root / container).mkdir(mode=0o700, exist_ok=True)
 
     def _find(self, container: str, name: str) -> Path | None:
         # Clients ask in this way whether a folder is a blob.

@@ -1,5 +1,6 @@
 """Artificial durations of the emulator, which a test can make shorter."""
 
+import math
 import threading
 from datetime import UTC, datetime
 
@@ -8,9 +9,15 @@ class Clock:
     """Waits `seconds / scale`: at scale 5 a compute that takes one second to create takes 0.2 s."""
 
     def __init__(self, scale: float = 1.0):
-        if not scale > 0:
-            raise ValueError(f"The time scale must be a positive number, not {scale!r}")
-        self.scale = scale
+        self.scale = self._first_scale = _positive(scale)
+
+    def set_scale(self, scale: float) -> None:
+        """Waits that begin from now on are divided by `scale`. Raises ValueError unless it is a positive number."""
+        self.scale = _positive(scale)
+
+    def reset(self) -> None:
+        """The scale is that of the start again."""
+        self.scale = self._first_scale
 
     def now(self) -> datetime:
         """The true time, in UTC: the scale shortens waits, it does not move time stamps."""
@@ -19,3 +26,9 @@ class Clock:
     def wait(self, seconds: float, event: threading.Event | None = None) -> bool:
         """Waits for `seconds` at scale 1, or until `event` is set; True if it was set."""
         return (event or threading.Event()).wait(max(seconds, 0.0) / self.scale)
+
+
+def _positive(scale: float) -> float:
+    if not 0 < scale < math.inf:
+        raise ValueError(f"The time scale must be a positive number, not {scale!r}")
+    return scale

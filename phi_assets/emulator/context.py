@@ -11,8 +11,13 @@ from urllib.parse import quote, urlsplit
 from phi_assets.emulator.auth import Auth
 from phi_assets.emulator.blobs import BlobStore
 from phi_assets.emulator.clock import Clock
+from phi_assets.emulator.faults import Faults
+from phi_assets.emulator.journal import Journal
+from phi_assets.emulator.occupancy import Occupancy
 from phi_assets.emulator.process import STORAGE_SUFFIX
+from phi_assets.emulator.scenarios import Scenarios
 from phi_assets.emulator.state import Store
+from phi_assets.emulator.throttling import Throttling
 from phi_assets.settings import EMULATOR_RESOURCE_GROUP, EMULATOR_SUBSCRIPTION, EMULATOR_WORKSPACE
 
 if TYPE_CHECKING:
@@ -44,7 +49,14 @@ class Emulator:
     """Of this process; a client knows by it that it talks to the server whose state file it read."""
     workspace_id: str = "00000000-0000-4000-8000-0000000000dd"
     stopping: threading.Event = field(default_factory=threading.Event)
-    """Set when the server begins to stop; whoever waits should wait on it."""
+    """Set when the server begins to stop, and while it is reset; whoever waits should wait on it."""
+    scenarios: Scenarios = field(default_factory=Scenarios)
+    faults: Faults = field(default_factory=Faults)
+    journal: Journal = field(default_factory=Journal)
+    throttling: Throttling = field(default_factory=Throttling)
+    occupancy: Occupancy = field(default_factory=Occupancy)
+    changing: threading.Lock = field(default_factory=threading.Lock)
+    """Held by whoever stops or replaces the parts below."""
     catalog: "Catalog" = field(init=False, repr=False)
     runner: "JobRunner" = field(init=False, repr=False)
     deployments: "DeploymentManager" = field(init=False, repr=False)

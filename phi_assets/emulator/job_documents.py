@@ -19,6 +19,9 @@ _CHANGEABLE = frozenset({"description", "tags", "displayName", "properties", "is
 _READ_ONLY = frozenset({"status", "services"})
 _INVALID = "BadArgument/ArgumentInvalid"
 
+NAMELESS = "emulator"
+"""What the run history calls a bearer whose token has no name: the managed identity of this machine."""
+
 
 def job_resource(emulator: Emulator, job: Mapping[str, Any]) -> dict[str, Any]:
     """The ARM resource of a job, with its status, links and, once it has completed, the uris of its outputs."""
@@ -52,12 +55,26 @@ def services(emulator: Emulator, run_id: str) -> dict[str, Any]:
     }
 
 
+def author(emulator: Emulator, claims: Mapping[str, Any]) -> dict[str, Any]:
+    """Who the bearer of a token with these claims is, as the run history shows people."""
+    return {
+        "userObjectId": claims.get("oid") or emulator.auth.object_id,
+        "userTenantId": claims.get("tid") or emulator.auth.tenant_id,
+        "userName": claims.get("name") or claims.get("upn") or NAMELESS,
+    }
+
+
 def change_metadata(
-    emulator: Emulator, name: str, changes: Mapping[str, Any], *, merge_tags: bool = False
+    emulator: Emulator,
+    name: str,
+    changes: Mapping[str, Any],
+    *,
+    by: Mapping[str, Any] | None = None,
+    merge_tags: bool = False,
 ) -> dict[str, Any] | None:
     """Sets description, display name, archive mark and tags of a job and its run; adds properties.
 
-    None if there is no such job.
+    `by` is who does it, from `author`. None if there is no such job.
 
     Raises:
         ServiceError: 400 for tags or properties beyond the service's limits.
@@ -73,7 +90,8 @@ def change_metadata(
 
     def change_run(run: dict[str, Any]) -> dict[str, Any]:
         fields = {"displayName": "display_name", "description": "description", "tags": "tags"}
-        return run | {field: wanted[key] for key, field in fields.items() if key in wanted}
+        changed = {field: wanted[key] for key, field in fields.items() if key in wanted}
+        return run | changed | ({} if by is None else {"modified_by": by})
 
     job = emulator.store.update("job", name, change_job)
     if job is not None:

@@ -4,7 +4,7 @@ import copy
 import logging
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from urllib.parse import quote
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -16,81 +16,114 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from phi_assets.emulator.context import Emulator
 from phi_assets.emulator.errors import ServiceError, not_found
+from phi_assets.emulator.journal import Journal
+from phi_assets.emulator.planes import RouteName, RouteNames
 
 access_log = logging.getLogger("phi_assets.emulator.access")
 
 
-class RequestFrame:
-    """Gives every request an id, refuses paths that climb, and writes one line a request.
+class Exchange:
+    """One request on its way, and what is noted about it when it is answered."""
 
-    The line has the path without its query: signatures and tokens travel there and must not be written down.
+    def __init__(self, scope: Scope, name: RouteName | None):
+        self._began = time.perf_counter()
+        self._method, self._path = scope["method"], _printable(scope["path"])
+        self._journal: Journal = scope["app"].state.emulator.journal
+        self._recorded = False
+        self.name = name
+        """None for what is kept off the record."""
+        self.status = 0
+        self.fault: str | None = None
+
+    def record(self) -> None:
+        """There is one line in the access log and one entry in the journal, however often this is called."""
+        if self._recorded:
+            return
+        self._recorded = True
+        milliseconds = (time.perf_counter() - self._began) * 1000
+        access_log.info("%s %s %d %.0fms", self._method, self._path, self.status, milliseconds)
+        if self.name is not None:
+            self._journal.add(
+                method=self._method,
+                route=self.name.route,
+                path=self._path,
+                status=self.status,
+                plane=self.name.plane,
+                fault=self.fault,
+                milliseconds=round(milliseconds, 3),
+            )
+
+
+class RequestFrame:
+    """Gives every request an id, refuses paths that climb, and writes down every request.
+
+    A line of the access log has the path without its query: signatures and tokens travel there and must not be
+    written down.
     """
 
-    def __init__(self, app: ASGIApp):
+    def __init__(self, app: ASGIApp, names: RouteNames):
         self._app = app
+        self._names = names
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        record = _Record(scope)
+        exchange = Exchange(scope, self._names.of(scope))
         request_id = str(uuid.uuid4())
-        scope.setdefault("state", {})["request_id"] = request_id
+        scope.setdefault("state", {}).update(request_id=request_id, exchange=exchange)
         client_id = Headers(scope=scope).get("x-ms-client-request-id")
 
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":
-                record.status = message["status"]
+                exchange.status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["x-ms-request-id"] = request_id
                 if client_id:
                     headers["x-ms-client-request-id"] = client_id
             elif not message.get("more_body", False):
-                # Before the client has the whole answer, so that whoever then looks into the log finds the line.
-                record.write()
+                # Before the client has the whole answer, so that whoever then looks finds it.
+                exchange.record()
             await send(message)
 
         app = _refuse_path if _climbs(scope["path"]) else self._app
         try:
             await app(scope, receive, answer)
         finally:
-            record.write()
-
-
-class _Record:
-    """The log line of one request, written once."""
-
-    def __init__(self, scope: Scope):
-        self._began = time.perf_counter()
-        self._request = f"{scope['method']} {_printable(scope['path'])}"
-        self._written = False
-        self.status = 0
-
-    def write(self) -> None:
-        if not self._written:
-            self._written = True
-            milliseconds = (time.perf_counter() - self._began) * 1000
-            access_log.info("%s %d %.0fms", self._request, self.status, milliseconds)
+            exchange.record()
 
 
 def protect(routes: Iterable[Route]) -> list[Route]:
     """The same routes, open only to bearers of a management token who name this workspace and region."""
-    protected = [copy.copy(route) for route in routes]
-    for route in protected:
-        route.app = _Protected(route.app)
-    return protected
+    return _guarded(routes, _require_management)
 
 
-class _Protected:
-    def __init__(self, app: ASGIApp):
+def protect_control(routes: Iterable[Route]) -> list[Route]:
+    """The same routes, open only to bearers of the control token."""
+    return _guarded(routes, lambda emulator, request: emulator.auth.require_control(request))
+
+
+class _Guarded:
+    def __init__(self, app: ASGIApp, check: Callable[[Emulator, Request], object]):
         self._app = app
+        self._check = check
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope)
-        emulator: Emulator = request.app.state.emulator
-        emulator.auth.require_bearer(request)
-        _check_coordinates(emulator, request.path_params)
+        self._check(request.app.state.emulator, request)
         await self._app(scope, receive, send)
+
+
+def _guarded(routes: Iterable[Route], check: Callable[[Emulator, Request], object]) -> list[Route]:
+    guarded = [copy.copy(route) for route in routes]
+    for route in guarded:
+        route.app = _Guarded(route.app, check)
+    return guarded
+
+
+def _require_management(emulator: Emulator, request: Request) -> None:
+    emulator.auth.require_bearer(request)
+    _check_coordinates(emulator, request.path_params)
 
 
 def service_error(request: Request, error: Exception) -> Response:

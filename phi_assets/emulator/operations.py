@@ -19,12 +19,20 @@ from phi_assets.emulator.routes.paths import LOC
 COMPUTE = "compute"
 """The `kind` of operations on computes, which the service tracks apart from all others."""
 
+ENDPOINT = "oe"
+DEPLOYMENT = "od"
+JOB_CANCELLATION = "jc"
+"""The service's short codes for the `kind` of the other operations."""
+
 POLL_HEADERS = {"retry-after-ms": "200"}
 """Overrides the 5 to 30 s that the SDK otherwise sleeps between two polls."""
 
 logger = logging.getLogger(__name__)
 
 _KEPT = timedelta(days=7)
+_LOOK_SECONDS = 0.05
+# Their owners finish, after a restart, what an earlier process began.
+_TAKEN_UP = frozenset({ENDPOINT, DEPLOYMENT, JOB_CANCELLATION})
 _RUNNING = {True: "InProgress", False: "Updating"}
 
 
@@ -42,9 +50,9 @@ class Operation:
 def start(emulator: Emulator, kind: str, resource_url: str, work: Callable[[], None]) -> Operation:
     """Runs `work` in a thread of its own and keeps a status document about it.
 
-    `kind` is the service's short code (`oe` online endpoint, `od` online deployment, ...) or `compute`;
-    `resource_url` the ARM path of the resource. A ServiceError from `work` makes the operation Failed with that
-    error, any other exception Failed with `InternalServerError`.
+    `kind` is one of the kinds above, `resource_url` the ARM path of the resource. A ServiceError from `work` makes the
+    operation Failed with that error, any other exception Failed with `InternalServerError`; after Interrupted it stays
+    as it is.
     """
     operation = _describe(emulator, kind, resource_url)
     body = {
@@ -64,8 +72,8 @@ def start(emulator: Emulator, kind: str, resource_url: str, work: Callable[[], N
     return operation
 
 
-class _Interrupted(Exception):
-    """The emulator stops while an operation waits; the next start decides what became of it."""
+class Interrupted(Exception):
+    """The emulator stops while an operation is underway; the next start decides what becomes of it."""
 
 
 def pause(emulator: Emulator, seconds: float) -> None:
@@ -74,7 +82,35 @@ def pause(emulator: Emulator, seconds: float) -> None:
     In the latter case the operation's document stays as it is, for the recovery of the next start.
     """
     if emulator.clock.wait(seconds, emulator.stopping):
-        raise _Interrupted
+        raise Interrupted
+
+
+def wait_until(emulator: Emulator, done: Callable[[], bool]) -> None:
+    """The `work` of an operation that does nothing: it ends when `done` says so, or when the emulator stops.
+
+    With it a repeated request is answered while the work of the first one is underway. A ServiceError that `done`
+    raises becomes the operation's.
+    """
+    while not done():
+        if emulator.stopping.wait(_LOOK_SECONDS):
+            raise Interrupted
+
+
+def repeat_or_start(
+    emulator: Emulator,
+    kind: str,
+    resource_url: str,
+    work: Callable[[], None],
+    repeats: Callable[[], bool] | None,
+) -> Operation:
+    """As `start`; where `repeats` is given, the request repeats one that is underway, and the operation waits for that.
+
+    `repeats` says whether the earlier work is done. If that work was lost with an earlier process, it begins anew.
+    """
+    underway = any(body["resource"].lower() == resource_url.lower() for body in unsettled(emulator))
+    if repeats is not None and underway:
+        return start(emulator, kind, resource_url, lambda: wait_until(emulator, repeats))
+    return start(emulator, kind, resource_url, work)
 
 
 def accepted(operation: Operation, body: Any, status: int) -> Response:
@@ -88,20 +124,36 @@ def accepted(operation: Operation, body: Any, status: int) -> Response:
 
 
 def recover(emulator: Emulator) -> None:
-    """Ends operations whose thread died with an earlier process, and forgets those that ended a week ago."""
+    """Ends operations whose thread died with an earlier process, and forgets those that ended a week ago.
+
+    Those on endpoints, deployments and jobs go on until their owners `settle` them.
+    """
     for body in emulator.store.list("operation"):
         if body["status"] in _RUNNING.values():
-            error = ServiceError(409, "OperationCanceled", "The emulator was stopped before the operation ended.")
-            _finish(emulator, body["name"], "Failed", error)
+            if body["kind"] not in _TAKEN_UP:
+                error = ServiceError(409, "OperationCanceled", "The emulator was stopped before the operation ended.")
+                _finish(emulator, body["name"], "Failed", error)
         elif body.get("endTime", "") < (emulator.clock.now() - _KEPT).isoformat():
             emulator.store.delete("operation", body["name"])
 
 
-def settle(emulator: Emulator, resource_url: str) -> None:
-    """Ends as Succeeded what is still running for the resource: its owner found, on recovery, that it is done."""
-    for body in emulator.store.list("operation"):
-        if body["resource"] == resource_url and body["status"] in _RUNNING.values():
+def settle(emulator: Emulator, resource_url: str, error: ServiceError | None = None) -> None:
+    """Ends what is still running for the resource: its owner found, on recovery, that it is done, or that it failed."""
+    for body in unsettled(emulator):
+        if body["resource"].lower() == resource_url.lower():
+            _finish(emulator, body["name"], "Succeeded" if error is None else "Failed", error)
+
+
+def settle_kind(emulator: Emulator, kind: str) -> None:
+    """Ends as Succeeded all running operations of this kind."""
+    for body in unsettled(emulator):
+        if body["kind"] == kind:
             _finish(emulator, body["name"], "Succeeded", None)
+
+
+def unsettled(emulator: Emulator) -> list[dict[str, Any]]:
+    """Documents of the operations that are running, oldest first."""
+    return [body for body in emulator.store.list("operation") if body["status"] in _RUNNING.values()]
 
 
 def _describe(emulator: Emulator, kind: str, resource_url: str) -> Operation:
@@ -124,7 +176,7 @@ def _describe(emulator: Emulator, kind: str, resource_url: str) -> Operation:
 def _run(emulator: Emulator, identifier: str, work: Callable[[], None]) -> None:
     try:
         work()
-    except _Interrupted:
+    except Interrupted:
         return
     except ServiceError as error:
         _finish(emulator, identifier, "Failed", error)

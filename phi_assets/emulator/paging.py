@@ -1,6 +1,6 @@
 """Lists that come in pages."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -13,8 +13,10 @@ from phi_assets.emulator.errors import user_error
 SKIP = "$skip"
 
 
-def page(request: Request, items: Sequence[Any], *, size: int) -> Response:
-    """One page of `items`, and `nextLink` if there are more.
+def page(
+    request: Request, items: Sequence[Any], *, size: int, show: Callable[[Any], Any] = lambda item: item
+) -> Response:
+    """One page of `items`, each as `show` makes it, and `nextLink` if there are more.
 
     `$top` limits the whole list, as the registries and the run history mean it.
 
@@ -25,7 +27,7 @@ def page(request: Request, items: Sequence[Any], *, size: int) -> Response:
     top = _number(request, "$top")
     wanted = list(items if top is None else items[:top])
     skip = _number(request, SKIP) or 0
-    body: dict[str, Any] = {"value": wanted[skip : skip + size]}
+    body: dict[str, Any] = {"value": [show(item) for item in wanted[skip : skip + size]]}
     if skip + size < len(wanted):
         query = dict(request.query_params) | {SKIP: str(skip + size)}
         body["nextLink"] = f"{emulator.base_url}{request.url.path}?{urlencode(query)}"

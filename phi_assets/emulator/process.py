@@ -24,6 +24,8 @@ from phi_assets.settings import PROJECT_ROOT
 
 STATE_FILE = "emulator.json"
 LOCK_FILE = "serve.lock"
+CONTROL_KEY_FILE = "control.key"
+"""The token of the control plane, as hexadecimal digits, readable by its owner only."""
 STORAGE_SUFFIX = "local.emu"
 """Last part of the storage host name that the SDK makes out of the datastores' account name."""
 

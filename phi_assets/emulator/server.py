@@ -22,15 +22,19 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 
 from phi_assets.emulator import operations
+from phi_assets.emulator.admission import Admission
 from phi_assets.emulator.catalog import Catalog
 from phi_assets.emulator.context import Emulator, open_emulator
+from phi_assets.emulator.fault_injection import AbortableProtocol, FaultInjection
 from phi_assets.emulator.files import write_secret
-from phi_assets.emulator.middleware import EXCEPTION_HANDLERS, RequestFrame, access_log, protect
+from phi_assets.emulator.middleware import EXCEPTION_HANDLERS, RequestFrame, access_log, protect, protect_control
+from phi_assets.emulator.planes import RouteNames
 from phi_assets.emulator.process import LOCK_FILE, STATE_FILE, VERSION, EmulatorError
 from phi_assets.emulator.routes import (
     blobs,
     codes,
     computes,
+    control,
     data,
     datastores,
     deployments,
@@ -42,6 +46,7 @@ from phi_assets.emulator.routes import (
     mlflow,
     models,
     registries,
+    scenarios,
     scoring,
     workspace,
 )
@@ -69,13 +74,16 @@ def create_app(emulator: Emulator) -> Starlette:
         anyio.to_thread.current_default_thread_limiter().total_tokens = _THREADS
         await run_in_threadpool(_recover, emulator)
         yield
-        emulator.stopping.set()
-        await run_in_threadpool(emulator.runner.shutdown)
-        await run_in_threadpool(emulator.deployments.shutdown)
+        await run_in_threadpool(_stop, emulator)
 
+    routes = _ignoring_case(_routes())
     app = Starlette(
-        routes=_ignoring_case(_routes()),
-        middleware=[Middleware(RequestFrame)],
+        routes=routes,
+        middleware=[
+            Middleware(RequestFrame, names=RouteNames(routes)),
+            Middleware(FaultInjection),
+            Middleware(Admission),
+        ],
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=lifespan,
     )
@@ -117,6 +125,7 @@ def _leave(number: int, frame: object) -> None:
 def _run(emulator: Emulator, listener: socket.socket, certificates: Certificates) -> None:
     config = uvicorn.Config(
         create_app(emulator),
+        http=AbortableProtocol,
         log_config=None,
         access_log=False,
         server_header=False,
@@ -162,6 +171,13 @@ def _recover(emulator: Emulator) -> None:
     emulator.deployments.recover()
 
 
+def _stop(emulator: Emulator) -> None:
+    with emulator.changing:
+        emulator.stopping.set()
+        emulator.runner.shutdown()
+        emulator.deployments.shutdown()
+
+
 def _routes() -> list[Route]:
     protected = (
         discovery,
@@ -181,8 +197,9 @@ def _routes() -> list[Route]:
         deployments,
     )
     closed = protect(route for module in protected for route in module.routes)
+    controlling = protect_control([*control.routes, *scenarios.routes])
     # Scoring and blobs have credentials of their own kind and check them themselves.
-    return [*discovery.open_routes, *closed, *scoring.routes, *blobs.routes]
+    return [*discovery.open_routes, *closed, *controlling, *scoring.routes, *blobs.routes]
 
 
 def _ignoring_case(routes: Iterable[Route]) -> list[Route]:

@@ -105,6 +105,11 @@ class Store:
         with self._lock:
             self._connection.close()
 
+    def clear(self) -> None:
+        """Removes all documents."""
+        with self._lock:
+            self._connection.execute("DELETE FROM documents")
+
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         with self._lock:

@@ -129,4 +129,4 @@ def test_an_expired_signature_opens_nothing(auth: Auth):
 
 def test_secrets_are_for_the_owner_only(auth: Auth, tmp_path: Path):
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
-    assert modes == {"signing.key": 0o600, "identity.key": 0o600}
+    assert modes == {"signing.key": 0o600, "identity.key": 0o600, "control.key": 0o600}

@@ -123,11 +123,11 @@ def test_a_defect_in_the_work_does_not_leave_the_client_waiting(emulator: Emulat
 def test_what_a_stop_interrupts_is_settled_by_the_next_start(emulator: Emulator, tmp_path: Path):
     emulator.stopping.set()
     settled = operations.start(emulator, operations.COMPUTE, "/done", lambda: operations.pause(emulator, 9999))
-    lost = operations.start(emulator, "oe", "/lost", lambda: operations.pause(emulator, 9999))
+    lost = operations.start(emulator, operations.COMPUTE, "/lost", lambda: operations.pause(emulator, 9999))
     for thread in threading.enumerate():
         if thread.name.startswith("operation "):
             thread.join(10)
-    assert (emulator.store.get("operation", lost.id) or {})["status"] == "Updating"
+    assert (emulator.store.get("operation", lost.id) or {})["status"] == "InProgress"
     again = open_emulator(tmp_path / "emulator", emulator.base_url)
     operations.settle(again, "/done")
     operations.recover(again)

@@ -67,15 +67,23 @@ def test_a_stopped_emulator_takes_its_steps_along(directory: Path) -> None:
 
 
 def test_a_requested_cancellation_is_kept_over_a_crash(directory: Path) -> None:
-    from phi_assets.emulator.state import Store
-
     emulator = process.ensure_running(directory)
     start_job(emulator)
+    with connected(emulator) as jobs:
+        cancellation = jobs.client.post("/jobs/lost/cancel").headers["Location"]
+        assert jobs.status("lost") == "CancelRequested"  # its stubborn step keeps it from being over
     os.kill(emulator.pid, signal.SIGKILL)
     until(lambda: not alive(emulator.pid), "the emulator to die")
-    store = Store(directory / "state.sqlite")
-    for kind in ("job", "run"):
-        store.update(kind, "lost", lambda body: body | {"status": "CancelRequested"})
-    store.close()
+    with connected(process.ensure_running(directory)) as jobs:
+        assert jobs.status("lost") == "Canceled"
+        assert jobs.client.get(cancellation).status_code == 200
+
+
+def test_a_requested_cancellation_is_kept_over_a_stop(directory: Path) -> None:
+    emulator = process.ensure_running(directory)
+    start_job(emulator)
+    with connected(emulator) as jobs:
+        jobs.client.post("/jobs/lost/cancel").raise_for_status()
+    assert process.stop(directory)
     with connected(process.ensure_running(directory)) as jobs:
         assert jobs.status("lost") == "Canceled"

@@ -9,10 +9,22 @@ from starlette.routing import Route
 
 from phi_assets.emulator import operations
 from phi_assets.emulator.bodies import with_json
+from phi_assets.emulator.compute_documents import (
+    NO_NODES,
+    allocation_error,
+    compute_path,
+    compute_resource,
+    invalid,
+    new_cluster,
+    quota_refusal,
+    scale_settings,
+    wanted_cluster,
+)
 from phi_assets.emulator.context import Emulator
-from phi_assets.emulator.errors import ServiceError, conflict, not_found, user_error
-from phi_assets.emulator.resources import PROVIDER, now, properties_of
+from phi_assets.emulator.errors import ServiceError, conflict, not_found
+from phi_assets.emulator.resources import now, properties_of
 from phi_assets.emulator.routes.paths import LOC, WS
+from phi_assets.emulator.scenario_kinds import AllocationFailed, ComputeRefused, ComputeScenario
 from phi_assets.emulator.vm_sizes import VM_SIZES
 
 CREATE_SECONDS = 1.0
@@ -21,31 +33,21 @@ DELETE_SECONDS = 0.5
 
 # https://learn.microsoft.com/azure/machine-learning/how-to-create-attach-compute-cluster
 _NAME = re.compile(r"[A-Za-z](?=.{1,31}$)(?:-?[A-Za-z0-9])+")
-_PRIORITIES = {"dedicated": "Dedicated", "lowpriority": "LowPriority"}
-_MOST_NODES = 1000
-_NO_NODES = {
-    "idleNodeCount": 0,
-    "runningNodeCount": 0,
-    "preparingNodeCount": 0,
-    "unusableNodeCount": 0,
-    "leavingNodeCount": 0,
-    "preemptedNodeCount": 0,
-}
-_IDLE_TIME = re.compile(r"P(?:\d+D)?(?:T(?:\d+H)?(?:\d+M)?(?:\d+(?:\.\d+)?S)?)?")
-_DEFAULT_IDLE = "PT2M"
 
 
 def recover(emulator: Emulator) -> None:
     """Ends creations, updates and deletions that an earlier process began: the cluster is there, or it is gone."""
     for compute in emulator.store.list("compute"):
-        state = compute["properties"]["provisioningState"]
-        if state in {"Creating", "Updating"}:
+        properties = compute["properties"]
+        if properties["provisioningState"] in {"Creating", "Updating"}:
             _settle(emulator, compute["name"])
-        elif state == "Deleting":
+        elif properties["provisioningState"] == "Deleting":
             emulator.store.delete("compute", compute["name"].lower())
-        else:
-            continue
-        operations.settle(emulator, _path(emulator, compute["name"]))
+        elif properties["provisioningState"] == "Failed":
+            error = properties["provisioningErrors"][0]["error"]
+            path = compute_path(emulator, compute["name"])
+            operations.settle(emulator, path, ServiceError(400, error["code"], error["message"]))
+    operations.settle_kind(emulator, operations.COMPUTE)
 
 
 def find_compute(emulator: Emulator, name: str) -> dict[str, Any]:
@@ -56,42 +58,30 @@ def find_compute(emulator: Emulator, name: str) -> dict[str, Any]:
     return compute
 
 
-def _path(emulator: Emulator, name: str) -> str:
-    return f"{emulator.workspace_path}/computes/{name}"
-
-
-def _document(emulator: Emulator, compute: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "id": _path(emulator, compute["name"]),
-        "name": compute["name"],
-        "type": f"{PROVIDER}/workspaces/computes",
-        "location": emulator.location,
-        "tags": compute["tags"],
-        "identity": compute["identity"],
-        "properties": compute["properties"],
-    }
-
-
 def _get(request: Request) -> Response:
     emulator: Emulator = request.app.state.emulator
-    return JSONResponse(_document(emulator, find_compute(emulator, request.path_params["name"])))
+    return JSONResponse(compute_resource(emulator, find_compute(emulator, request.path_params["name"])))
 
 
 def _list(request: Request) -> Response:
     emulator: Emulator = request.app.state.emulator
-    return JSONResponse({"value": [_document(emulator, compute) for compute in emulator.store.list("compute")]})
+    return JSONResponse({"value": [compute_resource(emulator, compute) for compute in emulator.store.list("compute")]})
 
 
 def _put(request: Request, body: Any) -> Response:
     emulator: Emulator = request.app.state.emulator
     name = request.path_params["name"]
     if not _NAME.fullmatch(name):
-        raise _invalid(
+        raise invalid(
             f"The compute name '{name}' is not valid: 2 to 32 letters, digits and single dashes, starting with "
             "a letter and ending with a letter or digit."
         )
-    wanted = _wanted(body)
-    compute = _new(emulator, name, body, wanted)
+    wanted = wanted_cluster(body)
+    if emulator.store.get("compute", name.lower()) is None:
+        refused = emulator.scenarios.take(ComputeRefused, name, accepts=lambda scenario: _is_of(scenario, wanted))
+        if refused is not None:
+            raise quota_refusal(refused.scenario, wanted)
+    compute = new_cluster(emulator, name, body, wanted)
     if emulator.store.create("compute", name.lower(), compute):
         return _begin(emulator, compute, CREATE_SECONDS, status=201)
     return _change(emulator, name, wanted, body.get("tags"))
@@ -103,16 +93,20 @@ def _patch(request: Request, body: Any) -> Response:
     compute = find_compute(emulator, request.path_params["name"])
     inner = properties_of(body).get("properties") or {}
     current = compute["properties"]["properties"]
-    wanted = current | {"scaleSettings": _scale(current["scaleSettings"] | (inner.get("scaleSettings") or {}))}
+    wanted = current | {"scaleSettings": scale_settings(current["scaleSettings"] | (inner.get("scaleSettings") or {}))}
     return _change(emulator, compute["name"], wanted, body.get("tags"))
 
 
 def _delete(request: Request) -> Response:
     emulator: Emulator = request.app.state.emulator
     name = find_compute(emulator, request.path_params["name"])["name"]
+    is_repeated = False
 
     def deleting(compute: dict[str, Any]) -> dict[str, Any]:
-        _refuse_busy(compute)
+        nonlocal is_repeated
+        is_repeated = compute["properties"]["provisioningState"] == "Deleting"
+        if not is_repeated:
+            _refuse_busy(compute)
         return compute | {"properties": compute["properties"] | {"provisioningState": "Deleting"}}
 
     emulator.store.update("compute", name.lower(), deleting)
@@ -120,9 +114,21 @@ def _delete(request: Request) -> Response:
     def work() -> None:
         operations.pause(emulator, DELETE_SECONDS)
         emulator.store.delete("compute", name.lower())
+        emulator.scenarios.release(name)
 
-    operation = operations.start(emulator, operations.COMPUTE, _path(emulator, name), work)
+    operation = operations.repeat_or_start(
+        emulator,
+        operations.COMPUTE,
+        compute_path(emulator, name),
+        work,
+        (lambda: _is_gone(emulator, name)) if is_repeated else None,
+    )
     return operations.accepted(operation, None, 202)
+
+
+def _is_gone(emulator: Emulator, name: str) -> bool:
+    compute = emulator.store.get("compute", name.lower())
+    return compute is None or compute["properties"]["provisioningState"] != "Deleting"
 
 
 def _nodes(request: Request) -> Response:
@@ -135,74 +141,6 @@ def _vm_sizes(request: Request) -> Response:
     return JSONResponse({"value": [size.document() for size in VM_SIZES.values()]})
 
 
-def _wanted(body: Any) -> dict[str, Any]:
-    """The cluster's inner properties as the service keeps them. Raises ServiceError 400 for what it refuses."""
-    properties = properties_of(body)
-    kind = properties.get("computeType")
-    if kind != "AmlCompute":
-        raise _invalid(f"This emulator has compute clusters (computeType AmlCompute) only, not '{kind}'.")
-    inner = properties.get("properties") or {}
-    size = str(inner.get("vmSize") or "")
-    if size.lower() not in VM_SIZES:
-        raise _invalid(
-            f"The VM size '{size}' is not known or not offered in this region; list the sizes of the region."
-        )
-    priority = _PRIORITIES.get(str(inner.get("vmPriority") or "Dedicated").lower())
-    if priority is None:
-        raise _invalid(f"The VM priority '{inner['vmPriority']}' is none of Dedicated, LowPriority.")
-    return {
-        "vmSize": size.upper(),
-        "vmPriority": priority,
-        "scaleSettings": _scale(inner.get("scaleSettings") or {}),
-        "osType": inner.get("osType") or "Linux",
-        "subnet": inner.get("subnet"),
-        "remoteLoginPortPublicAccess": inner.get("remoteLoginPortPublicAccess") or "NotSpecified",
-        "enableNodePublicIp": inner.get("enableNodePublicIp", True),
-    }
-
-
-def _scale(settings: dict[str, Any]) -> dict[str, Any]:
-    most, least = settings.get("maxNodeCount", 1), settings.get("minNodeCount") or 0
-    idle = settings.get("nodeIdleTimeBeforeScaleDown") or _DEFAULT_IDLE
-    if not (isinstance(most, int) and isinstance(least, int) and 0 <= least <= most <= _MOST_NODES):
-        raise _invalid(f"The node counts {least} to {most} are not 0 <= minNodeCount <= maxNodeCount <= {_MOST_NODES}.")
-    if not isinstance(idle, str) or not _IDLE_TIME.fullmatch(idle):
-        raise _invalid(f"nodeIdleTimeBeforeScaleDown '{idle}' is not an ISO 8601 duration.")
-    return {"maxNodeCount": most, "minNodeCount": least, "nodeIdleTimeBeforeScaleDown": idle}
-
-
-def _new(emulator: Emulator, name: str, body: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
-    moment = now(emulator)
-    return {
-        "name": name,
-        "tags": body.get("tags") or {},
-        "identity": body.get("identity"),
-        "properties": {
-            "computeType": "AmlCompute",
-            "computeLocation": emulator.location,
-            "description": body["properties"].get("description"),
-            "disableLocalAuth": bool(body["properties"].get("disableLocalAuth")),
-            "provisioningState": "Creating",
-            "provisioningErrors": None,
-            "createdOn": moment,
-            "modifiedOn": moment,
-            "resourceId": None,
-            "isAttachedCompute": False,
-            "properties": wanted
-            | {
-                "allocationState": "Resizing",
-                "allocationStateTransitionTime": moment,
-                "currentNodeCount": 0,
-                "targetNodeCount": wanted["scaleSettings"]["minNodeCount"],
-                "nodeStateCounts": _NO_NODES,
-                "errors": None,
-                "virtualMachineImage": None,
-                "isolatedNetwork": False,
-            },
-        },
-    }
-
-
 def _change(emulator: Emulator, name: str, wanted: dict[str, Any], tags: dict[str, str] | None) -> Response:
     def change(compute: dict[str, Any]) -> dict[str, Any]:
         inner = compute["properties"]["properties"]
@@ -211,7 +149,7 @@ def _change(emulator: Emulator, name: str, wanted: dict[str, Any], tags: dict[st
         _refuse_busy(compute)
         for key in ("vmSize", "vmPriority"):
             if wanted[key] != inner[key]:
-                raise _invalid(
+                raise invalid(
                     f"{key} of compute '{name}' is {inner[key]} and cannot be changed to {wanted[key]}; "
                     "delete the cluster and create it again."
                 )
@@ -231,10 +169,36 @@ def _change(emulator: Emulator, name: str, wanted: dict[str, Any], tags: dict[st
 def _begin(emulator: Emulator, compute: dict[str, Any], seconds: float, *, status: int) -> Response:
     def work() -> None:
         operations.pause(emulator, seconds)
+        if status == 201:
+            _fail_allocation(emulator, compute)
         _settle(emulator, compute["name"])
 
-    operation = operations.start(emulator, operations.COMPUTE, _path(emulator, compute["name"]), work)
-    return operations.accepted(operation, _document(emulator, compute), status)
+    operation = operations.start(emulator, operations.COMPUTE, compute_path(emulator, compute["name"]), work)
+    return operations.accepted(operation, compute_resource(emulator, compute), status)
+
+
+def _fail_allocation(emulator: Emulator, compute: dict[str, Any]) -> None:
+    """Lets a scenario take the nodes of a new cluster. Raises ServiceError if the cluster is Failed by that."""
+    name, inner = compute["name"], compute["properties"]["properties"]
+    failed = emulator.scenarios.take(
+        AllocationFailed, name, accepts=lambda scenario: scenario.state == "Failed" and _is_of(scenario, inner)
+    )
+    if failed is None:
+        emulator.scenarios.hold(name, inner["vmPriority"], emulator.clock)
+        return
+    error = allocation_error(failed.scenario, inner)
+
+    def change(current: dict[str, Any]) -> dict[str, Any]:
+        settled = current["properties"]["properties"] | {"allocationState": "Steady", "errors": [{"error": error}]}
+        ended = {"provisioningState": "Failed", "provisioningErrors": [{"error": error}], "properties": settled}
+        return current | {"properties": current["properties"] | ended}
+
+    emulator.store.update("compute", name.lower(), change)
+    raise ServiceError(400, error["code"], error["message"])
+
+
+def _is_of(scenario: ComputeScenario, wanted: dict[str, Any]) -> bool:
+    return scenario.tier in (None, wanted["vmPriority"])
 
 
 def _settle(emulator: Emulator, name: str) -> None:
@@ -248,9 +212,11 @@ def _settle(emulator: Emulator, name: str) -> None:
             "allocationStateTransitionTime": now(emulator),
             "currentNodeCount": least,
             "targetNodeCount": least,
-            "nodeStateCounts": _NO_NODES | {"idleNodeCount": least},
+            "nodeStateCounts": NO_NODES | {"idleNodeCount": least},
+            "errors": None,
         }
-        properties = compute["properties"] | {"provisioningState": "Succeeded", "properties": settled}
+        ended = {"provisioningState": "Succeeded", "provisioningErrors": None, "properties": settled}
+        properties = compute["properties"] | ended
         return compute | {"properties": properties}
 
     emulator.store.update("compute", name.lower(), change)
@@ -260,10 +226,6 @@ def _refuse_busy(compute: dict[str, Any]) -> None:
     state = compute["properties"]["provisioningState"]
     if state in {"Creating", "Updating", "Deleting"}:
         raise conflict(f"Compute '{compute['name']}' is {state}; wait until that has ended.", "ComputeInTransition")
-
-
-def _invalid(message: str) -> ServiceError:
-    return user_error(message, "BadArgument/ArgumentInvalid")
 
 
 routes = [

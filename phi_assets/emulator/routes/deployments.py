@@ -1,5 +1,6 @@
 """Online deployments: https://learn.microsoft.com/rest/api/azureml/online-deployments."""
 
+from collections.abc import Callable
 from typing import Any
 
 from starlette.requests import Request
@@ -13,6 +14,7 @@ from phi_assets.emulator.resources import properties_of
 from phi_assets.emulator.routes.paths import WS
 from phi_assets.emulator.serving import deployments
 from phi_assets.emulator.serving.documents import (
+    Begun,
     deployment_path,
     deployment_resource,
     deployments_of,
@@ -22,7 +24,6 @@ from phi_assets.emulator.serving.documents import (
 from phi_assets.emulator.serving.logs import INFERENCE_SERVER
 from phi_assets.emulator.serving.rules import MAX_INSTANCES, bad_argument
 
-OPERATION_KIND = "od"
 DEFAULT_LOG_LINES = 5000
 
 
@@ -48,9 +49,9 @@ def put_deployment(request: Request, body: Any) -> Response:
     """Begins to create the deployment, or to replace it."""
     properties_of(body)
     emulator: Emulator = request.app.state.emulator
-    document, created = deployments.begin_put(emulator, *_names(request), body)
-    work = emulator.deployments.create if created else emulator.deployments.update
-    operation = _start(emulator, document["endpoint"], document["name"], work)
+    document, begun = deployments.begin_put(emulator, *_names(request), body)
+    work = emulator.deployments.create if begun is Begun.CREATION else emulator.deployments.update
+    operation = _start(emulator, document["endpoint"], document["name"], begun, work, deployments.is_settled)
     return operations.accepted(operation, deployment_resource(emulator, document), 201)
 
 
@@ -59,8 +60,9 @@ def patch_deployment(request: Request, body: Any) -> Response:
     if not isinstance(body, dict):
         raise bad_argument("The request body must be a JSON object with 'tags' or 'sku'.")
     emulator: Emulator = request.app.state.emulator
-    document = deployments.begin_patch(emulator, *_names(request), body)
-    operation = _start(emulator, document["endpoint"], document["name"], emulator.deployments.update)
+    document, begun = deployments.begin_patch(emulator, *_names(request), body)
+    work = emulator.deployments.update
+    operation = _start(emulator, document["endpoint"], document["name"], begun, work, deployments.is_settled)
     return operations.accepted(operation, None, 202)
 
 
@@ -69,9 +71,11 @@ def delete_deployment(request: Request) -> Response:
     emulator: Emulator = request.app.state.emulator
     endpoint, name = _names(request)
     require_endpoint(emulator.store, endpoint)
-    if not deployments.begin_delete(emulator, endpoint, name):
+    begun = deployments.begin_delete(emulator, endpoint, name)
+    if begun is None:
         return Response(status_code=204)
-    return operations.accepted(_start(emulator, endpoint, name, emulator.deployments.delete), None, 202)
+    operation = _start(emulator, endpoint, name, begun, emulator.deployments.delete, deployments.is_gone)
+    return operations.accepted(operation, None, 202)
 
 
 def get_logs(request: Request, body: Any) -> Response:
@@ -98,9 +102,21 @@ def list_skus(request: Request) -> Response:
     return JSONResponse({"value": [{"resourceType": resource_type, "sku": sku, "capacity": capacity}]})
 
 
-def _start(emulator: Emulator, endpoint: str, name: str, work: Any) -> operations.Operation:
-    path = deployment_path(emulator, endpoint, name)
-    return operations.start(emulator, OPERATION_KIND, path, lambda: work(endpoint, name))
+def _start(
+    emulator: Emulator,
+    endpoint: str,
+    name: str,
+    begun: Begun,
+    work: Callable[[str, str], None],
+    is_done: Callable[[Emulator, str, str], bool],
+) -> operations.Operation:
+    return operations.repeat_or_start(
+        emulator,
+        operations.DEPLOYMENT,
+        deployment_path(emulator, endpoint, name),
+        lambda: work(endpoint, name),
+        (lambda: is_done(emulator, endpoint, name)) if begun is Begun.NOTHING else None,
+    )
 
 
 _DEPLOYMENTS = WS + "/onlineendpoints/{endpoint}/deployments"

@@ -1,5 +1,6 @@
 """Online endpoints: https://learn.microsoft.com/rest/api/azureml/online-endpoints."""
 
+from collections.abc import Callable
 from typing import Any
 
 from starlette.requests import Request
@@ -12,11 +13,9 @@ from phi_assets.emulator.context import Emulator
 from phi_assets.emulator.resources import properties_of
 from phi_assets.emulator.routes.paths import WS
 from phi_assets.emulator.serving import credentials, endpoints
-from phi_assets.emulator.serving.documents import ENDPOINT, endpoint_path, endpoint_resource, require_endpoint
+from phi_assets.emulator.serving.documents import ENDPOINT, Begun, endpoint_path, endpoint_resource, require_endpoint
 from phi_assets.emulator.serving.rules import bad_argument
 from phi_assets.emulator.state import Document
-
-OPERATION_KIND = "oe"
 
 
 def _emulator(request: Request) -> Emulator:
@@ -42,8 +41,8 @@ def put_endpoint(request: Request, body: Any) -> Response:
     """Begins to create the endpoint, or to replace its settings."""
     properties_of(body)
     emulator, name = _emulator(request), request.path_params["endpoint"]
-    document, _ = endpoints.begin_put(emulator, name, body)
-    operation = _start(emulator, document["name"], endpoints.finish_put)
+    document, begun = endpoints.begin_put(emulator, name, body)
+    operation = _start(emulator, document["name"], begun, endpoints.finish_put, endpoints.is_settled)
     return operations.accepted(operation, endpoint_resource(emulator, document), 201)
 
 
@@ -52,16 +51,19 @@ def patch_endpoint(request: Request, body: Any) -> Response:
     if not isinstance(body, dict):
         raise bad_argument("The request body must be a JSON object with 'tags' or 'identity'.")
     emulator, name = _emulator(request), request.path_params["endpoint"]
-    document = endpoints.begin_patch(emulator, name, body)
-    return operations.accepted(_start(emulator, document["name"], endpoints.finish_put), None, 202)
+    document, begun = endpoints.begin_patch(emulator, name, body)
+    operation = _start(emulator, document["name"], begun, endpoints.finish_put, endpoints.is_settled)
+    return operations.accepted(operation, None, 202)
 
 
 def delete_endpoint(request: Request) -> Response:
     """Begins to delete the endpoint with all that belongs to it; 204 if there is none."""
     emulator, name = _emulator(request), request.path_params["endpoint"]
-    if not endpoints.begin_delete(emulator, name):
+    begun = endpoints.begin_delete(emulator, name)
+    if begun is None:
         return Response(status_code=204)
-    return operations.accepted(_start(emulator, name, endpoints.finish_delete), None, 202)
+    operation = _start(emulator, name, begun, endpoints.finish_delete, endpoints.is_gone)
+    return operations.accepted(operation, None, 202)
 
 
 def list_keys(request: Request) -> Response:
@@ -81,8 +83,20 @@ def issue_token(request: Request) -> Response:
     return JSONResponse(credentials.issue_token(_emulator(request), _endpoint(request)))
 
 
-def _start(emulator: Emulator, name: str, work: Any) -> operations.Operation:
-    return operations.start(emulator, OPERATION_KIND, endpoint_path(emulator, name), lambda: work(emulator, name))
+def _start(
+    emulator: Emulator,
+    name: str,
+    begun: Begun,
+    work: Callable[[Emulator, str], None],
+    is_done: Callable[[Emulator, str], bool],
+) -> operations.Operation:
+    return operations.repeat_or_start(
+        emulator,
+        operations.ENDPOINT,
+        endpoint_path(emulator, name),
+        lambda: work(emulator, name),
+        (lambda: is_done(emulator, name)) if begun is Begun.NOTHING else None,
+    )
 
 
 _ENDPOINTS = WS + "/onlineendpoints"

@@ -13,7 +13,7 @@ from starlette.routing import Route
 from phi_assets.emulator.bodies import with_json
 from phi_assets.emulator.context import Emulator
 from phi_assets.emulator.errors import not_found, user_error
-from phi_assets.emulator.job_documents import change_metadata, services
+from phi_assets.emulator.job_documents import author, change_metadata, services
 from phi_assets.emulator.locations import long_uri
 from phi_assets.emulator.paging import page
 from phi_assets.emulator.routes.paths import DATA_PLANE, HISTORY, WS
@@ -79,7 +79,8 @@ def _patch(request: Request, body: Any) -> Response:
     wanted = {key: changes[key] for key in ("description", "displayName", "tags", "properties") if changes.get(key)}
     if changes.get("hidden") is not None:
         wanted["isArchived"] = bool(changes["hidden"])
-    change_metadata(emulator, run["run_id"], wanted, merge_tags=True)
+    by = author(emulator, emulator.auth.require_bearer(request))
+    change_metadata(emulator, run["run_id"], wanted, by=by, merge_tags=True)
     return JSONResponse(_document(emulator, _require(emulator, run["run_id"])))
 
 
@@ -124,7 +125,7 @@ def _resolved_uris(request: Request, body: Any) -> Response:
 def _document(emulator: Emulator, run: Run) -> dict[str, Any]:
     run_id = run["run_id"]
     root = run_id == run["root_run_id"]
-    author = {"userObjectId": emulator.auth.object_id, "userTenantId": emulator.auth.tenant_id, "userName": "emulator"}
+    nameless = author(emulator, {})
     job = emulator.store.get("job", run_id) if root else None
     return {
         "runNumber": None,
@@ -146,9 +147,9 @@ def _document(emulator: Emulator, run: Run) -> dict[str, Any]:
         "lastModifiedUtc": run["modified"],
         "duration": _duration(run),
         "cancelationReason": run.get("cancelation_reason"),
-        "createdBy": author,
-        "lastModifiedBy": author,
-        "userId": emulator.auth.object_id,
+        "createdBy": run.get("created_by") or nameless,
+        "lastModifiedBy": run.get("modified_by") or nameless,
+        "userId": (run.get("created_by") or nameless)["userObjectId"],
         "runType": "azureml.PipelineRun" if root else "azureml.StepRun",
         "runTypeV2": {
             "orchestrator": "AEVA",

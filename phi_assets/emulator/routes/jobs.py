@@ -14,6 +14,7 @@ from phi_assets.emulator.bodies import with_json
 from phi_assets.emulator.context import Emulator
 from phi_assets.emulator.errors import ServiceError, not_found, user_error
 from phi_assets.emulator.job_documents import (
+    author,
     change_metadata,
     check_limits,
     immutable_part,
@@ -25,6 +26,7 @@ from phi_assets.emulator.resources import PROVIDER, now, properties_of
 from phi_assets.emulator.routes.paths import WS
 from phi_assets.emulator.runner.graph import Graph
 from phi_assets.emulator.runner.records import TERMINAL, Records
+from phi_assets.emulator.scenario_kinds import CANCEL_REASON
 
 _PAGE = 50
 _NAME = re.compile(r"[a-zA-Z0-9][\w-]{0,255}")
@@ -43,8 +45,9 @@ def _put(request: Request, body: Any) -> Response:
             _INVALID,
         )
     existing = emulator.store.get("job", name)
+    by = author(emulator, emulator.auth.require_bearer(request))
     if existing is not None:
-        return _update(emulator, existing, properties)
+        return _update(emulator, existing, properties, by)
     _require_user_token(request, emulator)
     check_limits(properties)
     kept = with_defaults(name, properties)
@@ -52,13 +55,14 @@ def _put(request: Request, body: Any) -> Response:
     with _SUBMISSION:
         existing = emulator.store.get("job", name)
         if existing is None:
-            return JSONResponse(
-                job_resource(emulator, _create(emulator, name, properties, kept, graph)), status_code=201
-            )
-    return _update(emulator, existing, properties)
+            job = _create(emulator, name, properties, kept, graph, by)
+            return JSONResponse(job_resource(emulator, job), status_code=201)
+    return _update(emulator, existing, properties, by)
 
 
-def _create(emulator: Emulator, name: str, sent: dict[str, Any], kept: dict[str, Any], graph: Graph) -> dict[str, Any]:
+def _create(
+    emulator: Emulator, name: str, sent: dict[str, Any], kept: dict[str, Any], graph: Graph, by: dict[str, Any]
+) -> dict[str, Any]:
     job = {
         "name": name,
         "properties": kept,
@@ -68,12 +72,12 @@ def _create(emulator: Emulator, name: str, sent: dict[str, Any], kept: dict[str,
         "run_id": name,
     }
     emulator.store.create("job", name, job)
-    Records(emulator).create_root(name, kept)
+    Records(emulator).create_root(name, kept, by)
     emulator.runner.submit(name, graph)
     return job
 
 
-def _update(emulator: Emulator, job: dict[str, Any], sent: dict[str, Any]) -> Response:
+def _update(emulator: Emulator, job: dict[str, Any], sent: dict[str, Any], by: dict[str, Any]) -> Response:
     """Repeating a request changes nothing; another content under the same name is refused."""
     wanted = immutable_part(sent)
     if wanted not in (job["submitted"], immutable_part(job_resource(emulator, job)["properties"])):
@@ -86,7 +90,7 @@ def _update(emulator: Emulator, job: dict[str, Any], sent: dict[str, Any]) -> Re
             f"description, tags, displayName, properties, and isArchived can be updated.",
             "Immutable/JobPropertyImmutable",
         )
-    changed_job = change_metadata(emulator, job["name"], sent)
+    changed_job = change_metadata(emulator, job["name"], sent, by=by)
     if changed_job is None:  # deleted a moment ago
         raise _missing(job["name"])
     return JSONResponse(job_resource(emulator, changed_job))
@@ -114,7 +118,7 @@ def _list(request: Request) -> Response:
     emulator: Emulator = request.app.state.emulator
     query = request.query_params
     jobs = [job for job in reversed(emulator.store.list("job")) if _wanted(job["properties"], query)]
-    return page(request, [job_resource(emulator, job) for job in jobs], size=_PAGE)
+    return page(request, jobs, size=_PAGE, show=lambda job: job_resource(emulator, job))
 
 
 def _wanted(properties: Mapping[str, Any], query: Mapping[str, str]) -> bool:
@@ -140,16 +144,22 @@ def _has(pairs: Mapping[str, Any] | None, wanted: str | None) -> bool:
 def _cancel(request: Request) -> Response:
     emulator: Emulator = request.app.state.emulator
     name = _require_job(request)["name"]
-    emulator.runner.cancel(name, "Canceled by user request")
+    emulator.runner.cancel(name, CANCEL_REASON, author(emulator, emulator.auth.require_bearer(request)))
     resource = f"{emulator.workspace_path}/jobs/{name}"
-    operation = operations.start(emulator, "jc", resource, lambda: emulator.runner.wait(name))
+    operation = operations.start(emulator, operations.JOB_CANCELLATION, resource, lambda: emulator.runner.wait(name))
     headers = {"Location": operation.result_url, "x-ms-async-operation-timeout": "PT1H", **operations.POLL_HEADERS}
     return JSONResponse(None, status_code=202, headers=headers)
 
 
 def _delete(request: Request) -> Response:
-    """Forgets a job that has ended, its runs and its metrics; what it wrote to the datastores stays."""
+    """Forgets a job that has ended, its runs and its metrics; what it wrote to the datastores stays.
+
+    204 if there is none, as a client that repeats its request must get.
+    """
     emulator: Emulator = request.app.state.emulator
+    name = request.path_params["name"]
+    if emulator.store.get("job", name) is None and emulator.store.get("run", name) is None:
+        return Response(status_code=204)
     job = _require_job(request)
     if job["status"] not in TERMINAL:
         raise user_error(

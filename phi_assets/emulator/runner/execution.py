@@ -10,10 +10,13 @@ from typing import Any
 from phi_assets.emulator.context import Emulator
 from phi_assets.emulator.errors import ServiceError
 from phi_assets.emulator.runner import records, steps
-from phi_assets.emulator.runner.graph import Graph, Literal, Step, Uri
-from phi_assets.emulator.runner.records import Records, Run
+from phi_assets.emulator.runner.disturbances import Disturbances
+from phi_assets.emulator.runner.failures import SERVICE_ERROR, USER_ERROR, Failure, error_of_job
+from phi_assets.emulator.runner.graph import Graph, Step
+from phi_assets.emulator.runner.records import CANCEL_REQUESTED, Records
 from phi_assets.emulator.runner.references import WorkspaceResources
-from phi_assets.emulator.runner.substitution import command_line
+from phi_assets.emulator.runner.runs import JobRuns
+from phi_assets.emulator.runner.slots import Interrupted, Slot
 
 GRACE_SECONDS = 5.0
 
@@ -27,29 +30,31 @@ _JOB_FINALIZING = 0.3
 logger = logging.getLogger(__name__)
 
 
-class _Interrupted(Exception):
-    """The job was canceled, or the emulator stops."""
-
-
 class Execution:
     """Runs the graph of one job in the calling thread; `cancel` and `abandon` may be called from any other."""
 
     def __init__(
-        self, emulator: Emulator, job: str, graph: Graph, job_outputs: Mapping[str, Any], slots: threading.Semaphore
+        self,
+        emulator: Emulator,
+        job: str,
+        graph: Graph,
+        job_outputs: Mapping[str, Any],
+        slots: threading.Semaphore,
+        cancel: Callable[[str, dict[str, Any]], None],
     ):
+        """`cancel` is what a scenario calls with a reason and a name to have somebody cancel the job."""
         self._emulator = emulator
         self._job = job
         self._graph = graph
-        self._job_outputs = job_outputs
         self._slots = slots
         self._records = Records(emulator)
         self._resources = WorkspaceResources(emulator)
+        self._runs = JobRuns(job, graph, job_outputs, self._records, self._resources, self._enter)
         self._interrupted = threading.Event()
+        self._disturbances = Disturbances(emulator, job, self._records, self._interrupted, cancel)
         self._abandoned: str | None = None
         self._process: steps.StepProcess | None = None
-        self._runs: dict[str, Run] = {}
-        self._uris: dict[tuple[str, str], str] = {}
-        self._failures: dict[str, tuple[Run, str]] = {}
+        self._failures: dict[str, Failure] = {}
         self.ended = threading.Event()
 
     def cancel(self) -> None:
@@ -57,7 +62,7 @@ class Execution:
         self._interrupted.set()
         process = self._process
         if process is not None:
-            process.stop(GRACE_SECONDS / self._emulator.clock.scale)
+            process.stop(self._grace_seconds)
 
     def abandon(self, reason: str) -> None:
         """Like `cancel`, but the job becomes Failed, with `reason` as its error."""
@@ -67,22 +72,31 @@ class Execution:
     def run(self) -> None:
         """Takes the job from NotStarted to its end, whatever happens."""
         try:
-            self._begin()
-            self._steps()
-            self._finish()
-        except _Interrupted:
+            if self._begin():
+                self._steps()
+                self._finish()
+        except Interrupted:
             self._end_interrupted()
         except Exception as error:
             logger.exception("job %s", self._job)
-            self._end_all("Failed", {"code": "ServiceError", "message": f"The emulator failed: {error}"})
+            self._end_all("Failed", {"code": SERVICE_ERROR, "message": f"The emulator failed: {error}"})
         finally:
             self.ended.set()
 
-    def _begin(self) -> None:
+    def _begin(self) -> bool:
+        """Takes the job to Running; False if it failed on the way."""
         for status, seconds in _JOB_BEGINNING:
             self._enter(self._job, status)
             self._pause(seconds)
+        error = self._disturbances.while_preparing()
+        if error is not None:
+            self._end_all("Failed", error)
+            return False
+        self._disturbances.before_running(lambda: self._enter(self._job, "Queued"))
+        self._pause(0)
         self._enter(self._job, "Running")
+        self._disturbances.while_running()
+        return True
 
     def _steps(self) -> None:
         for step in self._graph.steps:
@@ -96,116 +110,78 @@ class Execution:
             self._close_groups(step)
 
     def _finish(self) -> None:
+        self._disturbances.settle()
         if self._failures:
-            failed = {run["run_id"]: (run, message) for run, message in self._failures.values()}
-            listed = "; ".join(f"{run['display_name']}: {message}" for run, message in failed.values())
-            message = f"Pipeline has {len(failed)} failed step{'s' * (len(failed) > 1)}. {listed}"
-            self._end_all("Failed", {"code": "UserError", "message": message})
+            if self._is_canceled():
+                raise Interrupted
+            self._end_all("Failed", error_of_job(self._failures.values()))
             return
-        self._enter(self._job, "Finalizing", outputs=self._outputs())
+        outputs = self._runs.outputs()
+        self._disturbances.before_completion(outputs, self._resources)
+        self._enter(self._job, "Finalizing", outputs=outputs)
         self._pause(_JOB_FINALIZING)
         self._enter(self._job, "Completed")
 
     def _step(self, step: Step) -> None:
-        run = self._create_run(step)
-        self._runs[step.key] = run
-        run_id = run["run_id"]
-        warm = any(other["compute"] == step.compute for key, other in self._runs.items() if key != step.key)
-        for status, seconds in _WARM if warm else _COLD:
+        run_id = self._runs.create(step)["run_id"]
+        for status, seconds in _WARM if self._runs.is_warm(step) else _COLD:
             self._enter(run_id, status)
             self._pause(seconds)
+            if status == "Queued":
+                self._disturbances.in_queue(step, self._number(step))
+                self._pause(0)
         with self._slot():
-            message = self._execute(step, run_id)
+            error = self._execute(step, run_id)
         if self._interrupted.is_set():
-            raise _Interrupted
-        if message is not None:
-            self._failures[step.key] = (run, message)
-            self._enter(run_id, "Failed", error={"code": "UserError", "message": message})
+            raise Interrupted
+        if error is not None:
+            self._failures[step.key] = Failure(run_id, step.name, **error)
+            self._enter(run_id, "Failed", error=error)
             return
-        outputs = {
-            name: {"uri": self._uris[step.key, name], "type": place.type} for name, place in step.outputs.items()
-        }
-        self._enter(run_id, "Finalizing", outputs=outputs)
+        self._enter(run_id, "Finalizing", outputs=self._runs.outputs_of(step))
         self._pause(_STEP_FINALIZING)
         self._enter(run_id, "Completed")
 
-    def _execute(self, step: Step, run_id: str) -> str | None:
-        """Runs the step's process; None if it succeeded, else why it did not."""
+    def _execute(self, step: Step, run_id: str) -> dict[str, str] | None:
+        """Runs the step's process; None if it succeeded, else the error of its run."""
         log = self._records.log_path(run_id, records.STD_LOG)
         try:
-            command = self._command(step)
-            code = (
-                (step.component.file.parent / step.component.spec["code"]) if step.component.spec.get("code") else None
-            )
-            directory = steps.working_directory(self._records.folder(run_id), code)
-            environment = steps.step_environment(
-                os.environ,
-                run_id=run_id,
-                root_run_id=self._job,
-                metrics=self._records.metrics_path(run_id),
-                extra=step.environment,
-            )
-            self._enter(run_id, "Running")
-            process = steps.StepProcess(command, directory, environment, log)
+            process = self._start(step, run_id, log)
         except (ServiceError, OSError) as error:
             message = error.message if isinstance(error, ServiceError) else f"The step could not be started: {error}"
             with log.open("a", encoding="utf-8") as file:
                 file.write(f"ERROR: {message}\n")
-            return message
+            return {"code": USER_ERROR, "message": message}
         self._records.change_run(run_id, process=process.id.document())
         self._process = process
         if self._interrupted.is_set():
-            process.stop(GRACE_SECONDS / self._emulator.clock.scale)
+            process.stop(self._grace_seconds)
+        blow = self._disturbances.during(step, self._number(step), process, self._grace_seconds)
         exit_code = process.wait()
         self._process = None
-        return None if exit_code == 0 else steps.failure_message(log, exit_code)
+        error = blow.outcome()
+        if error is None and exit_code != 0:
+            error = {"code": USER_ERROR, "message": steps.failure_message(log, exit_code)}
+        return error
 
-    def _command(self, step: Step) -> list[str]:
-        inputs: dict[str, str] = {}
-        for name, binding in step.inputs.items():
-            where = f"Input '{name}' of step {records.title(step)}"
-            if isinstance(binding, Literal):
-                inputs[name] = binding.text
-            elif isinstance(binding, Uri):
-                inputs[name] = str(self._resources.local_path(binding.uri, binding.type, where))
-            else:
-                uri = self._uris[binding.step, binding.output]
-                inputs[name] = str(self._resources.local_path(uri, "uri_folder", where))
-        outputs = {name: str(self._output_path(step, name)) for name in step.outputs}
-        return command_line(str(step.component.spec["command"]), inputs, outputs)
-
-    def _output_path(self, step: Step, name: str) -> Path:
-        path = self._resources.writable_path(self._uris[step.key, name])
-        (path.parent if step.outputs[name].type == "uri_file" else path).mkdir(parents=True, exist_ok=True)
-        return path
-
-    def _create_run(self, step: Step) -> Run:
-        parent = self._open_group(step.group)
-        run = self._records.create_child(
-            parent,
-            step.name,
-            step.component.id,
-            compute=step.compute,
-            inputs=records.described_inputs(step.inputs, self._uris),
+    def _start(self, step: Step, run_id: str, log: Path) -> steps.StepProcess:
+        command = self._runs.command(step)
+        code = step.component.spec.get("code")
+        directory = steps.working_directory(
+            self._records.folder(run_id), step.component.file.parent / code if code else None
         )
-        for name, place in step.outputs.items():
-            folder, output = (self._job, place.job_output) if place.job_output else (run["run_id"], name)
-            chosen = (self._job_outputs.get(place.job_output or "") or {}).get("uri")
-            self._uris[step.key, name] = records.output_uri(folder, output, place.type, chosen)
-        self._records.log(self._job, f"Submitting 1 run: {step.name} ({run['run_id']}) on {step.compute}")
-        return run
+        environment = steps.step_environment(
+            os.environ,
+            run_id=run_id,
+            root_run_id=self._job,
+            metrics=self._records.metrics_path(run_id),
+            extra=step.environment,
+        )
+        self._enter(run_id, "Running")
+        return steps.StepProcess(command, directory, environment, log)
 
-    def _open_group(self, key: str | None) -> Run:
-        if key is None:
-            return self._existing(self._job)
-        if key not in self._runs:
-            group = self._graph.groups[key]
-            parent = self._open_group(group.parent)
-            self._runs[key] = self._records.create_child(
-                parent, group.name, group.component.id, inputs=records.described_inputs(group.inputs, self._uris)
-            )
-            self._enter(self._runs[key]["run_id"], "Running")
-        return self._runs[key]
+    def _number(self, step: Step) -> int:
+        return self._graph.steps.index(step) + 1
 
     def _close_groups(self, last: Step) -> None:
         """Ends the pipeline nodes that `last` was the last step of."""
@@ -218,65 +194,40 @@ class Execution:
             stops = failed and not self._graph.continue_on_failure
             if not stops and any(step.key in inside for step in remaining):
                 return
-            run_id = self._runs[key]["run_id"]
+            run_id = self._runs.of_group(key)
             if failed:
-                run, message = self._failures[min(failed)]
-                self._enter(
-                    run_id, "Failed", error={"code": "UserError", "message": f"{run['display_name']}: {message}"}
-                )
+                failure = self._failures[min(failed)]
+                self._enter(run_id, "Failed", error={"code": failure.code, "message": failure.in_words})
             else:
                 self._enter(run_id, "Completed")
             key = group.parent
 
-    def _outputs(self) -> dict[str, Any]:
-        found = {}
-        for name, source in self._graph.outputs.items():
-            declared = (self._job_outputs.get(name) or {}).get("jobOutputType")
-            place = self._graph.step(source.step).outputs[source.output]
-            found[name] = {"uri": self._uris[source.step, source.output], "type": declared or place.type}
-        return found
-
-    def _existing(self, run_id: str) -> Run:
-        run = self._records.run(run_id)
-        assert run is not None, f"run {run_id} was deleted while it was executing"
-        return run
-
     def _enter(self, run_id: str, status: str, **fields: Any) -> None:
         if not self._records.set_status(run_id, status, **fields):
-            raise _Interrupted
+            raise Interrupted
 
     def _pause(self, seconds: float) -> None:
         if self._emulator.clock.wait(seconds, self._interrupted):
-            raise _Interrupted
+            raise Interrupted
 
-    def _slot(self) -> "_Slot":
-        return _Slot(self._slots, self._interrupted.is_set)
+    @property
+    def _grace_seconds(self) -> float:
+        return GRACE_SECONDS / self._emulator.clock.scale
+
+    def _slot(self) -> Slot:
+        return Slot(self._slots, self._interrupted.is_set)
 
     def _end_interrupted(self) -> None:
-        if self._abandoned is not None:
-            self._end_all("Failed", {"code": "ServiceError", "message": self._abandoned})
-        else:
+        if self._abandoned is None or self._is_canceled():
             self._end_all("Canceled", None)
+        else:
+            self._end_all("Failed", {"code": SERVICE_ERROR, "message": self._abandoned})
+
+    def _is_canceled(self) -> bool:
+        run = self._records.run(self._job)
+        return run is not None and run["status"] == CANCEL_REQUESTED
 
     def _end_all(self, status: str, error: dict[str, Any] | None) -> None:
         """Ends whatever of the job has not ended, the steps first."""
         for run in reversed(self._records.family(self._job)):
             self._records.set_status(run["run_id"], status, error=run["error"] or error)
-
-
-class _Slot:
-    """One of the places for running steps; waiting for it ends when the job is interrupted."""
-
-    _LOOK_SECONDS = 0.25
-
-    def __init__(self, slots: threading.Semaphore, interrupted: Callable[[], bool]):
-        self._slots = slots
-        self._interrupted = interrupted
-
-    def __enter__(self) -> None:
-        while not self._slots.acquire(timeout=self._LOOK_SECONDS):
-            if self._interrupted():
-                raise _Interrupted
-
-    def __exit__(self, *_: object) -> None:
-        self._slots.release()

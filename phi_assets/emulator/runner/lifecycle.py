@@ -3,12 +3,15 @@
 import os
 import threading
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
+from phi_assets.emulator import operations
 from phi_assets.emulator.context import Emulator
 from phi_assets.emulator.errors import user_error
 from phi_assets.emulator.runner import steps
 from phi_assets.emulator.runner.execution import GRACE_SECONDS, Execution
+from phi_assets.emulator.runner.failures import SERVICE_ERROR
 from phi_assets.emulator.runner.graph import Graph
 from phi_assets.emulator.runner.records import CANCEL_REQUESTED, TERMINAL, Records
 from phi_assets.emulator.runner.references import WorkspaceResources
@@ -44,25 +47,35 @@ class JobRunner:
         job = self._records.job(name)
         assert job is not None, f"job {name} has no document"
         graph = graph or self.validate(job["properties"])
-        execution = Execution(self._emulator, name, graph, job["properties"].get("outputs") or {}, self._slots)
+        execution = Execution(
+            self._emulator,
+            name,
+            graph,
+            job["properties"].get("outputs") or {},
+            self._slots,
+            partial(self.cancel, name),
+        )
         thread = threading.Thread(target=self._run, args=(name, execution), name=f"job {name}", daemon=True)
         with self._lock:
             self._executions[name] = execution
             self._threads[name] = thread
         thread.start()
 
-    def cancel(self, name: str, reason: str | None = None) -> None:
+    def cancel(self, name: str, reason: str | None = None, author: Mapping[str, Any] | None = None) -> None:
         """Requests the end of the job: CancelRequested now, Canceled once its process group is gone.
+
+        `author` is who asks for it, as the run history shows people. A repeated request changes nothing.
 
         Raises:
             ServiceError: 400 `CancelPipelineRunInTerminalStatus` if it has ended.
         """
-        run = self._records.run(name)
-        status = run["status"] if run else "Unknown"
-        if status in TERMINAL or not self._records.set_status(name, CANCEL_REQUESTED, cancelation_reason=reason):
-            current = (self._records.run(name) or {}).get("status", status)
+        fields = {"cancelation_reason": reason, "modified_by": author}
+        if not self._records.set_status(name, CANCEL_REQUESTED, **fields):
+            status = (self._records.run(name) or {}).get("status", "Unknown")
+            if status == CANCEL_REQUESTED:
+                return
             raise user_error(
-                f"Job '{name}' is in terminal status {current} and cannot be canceled.",
+                f"Job '{name}' is in terminal status {status} and cannot be canceled.",
                 "BadArgument/ArgumentInvalid/CancelPipelineRunInTerminalStatus",
             )
         for child in self._records.family(name):
@@ -85,8 +98,9 @@ class JobRunner:
     def recover(self) -> None:
         """Ends what an earlier process of the emulator left unfinished: its children are ended, its jobs Failed.
 
-        A job whose cancellation had been requested becomes Canceled.
+        A job whose cancellation had been requested becomes Canceled, and the operation that waited for it Succeeded.
         """
+        self._records.index()
         for job in self._emulator.store.list("job"):
             if job["status"] in TERMINAL:
                 continue
@@ -97,7 +111,8 @@ class JobRunner:
             if job["status"] == CANCEL_REQUESTED:
                 self._end(job["name"], "Canceled", None)
             else:
-                self._end(job["name"], "Failed", {"code": "ServiceError", "message": _DIED})
+                self._end(job["name"], "Failed", {"code": SERVICE_ERROR, "message": _DIED})
+        operations.settle_kind(self._emulator, operations.JOB_CANCELLATION)
 
     def shutdown(self) -> None:
         """Ends all running jobs; they become Failed, saying that the emulator was stopped."""

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from phi_assets.emulator.blobs import ARTIFACT_CONTAINER, DEFAULT_CONTAINER, datastore_uri
+from phi_assets.emulator.blobs import ARTIFACT_CONTAINER
 from phi_assets.emulator.context import Emulator
 from phi_assets.emulator.resources import now
-from phi_assets.emulator.runner.graph import Binding, Literal, Step, StepOutput, Uri
 from phi_assets.emulator.runner.metrics import MetricPoints, read_metrics
 
 TERMINAL = frozenset({"Completed", "Failed", "Canceled"})
@@ -17,6 +16,9 @@ CANCEL_REQUESTED = "CancelRequested"
 
 STD_LOG = "user_logs/std_log.txt"
 EXECUTION_LOG = "logs/azureml/executionlogs.txt"
+
+_DESCENDANT = "run_descendant"
+"""Kind of the documents, with keys `<root run id>/<run id>`, by which a job's runs are found among all runs."""
 
 Run = dict[str, Any]
 
@@ -41,14 +43,25 @@ class Records:
 
     def children(self, run_id: str) -> list[Run]:
         """Runs whose parent is this one, the oldest first."""
-        return [run for run in self._store.list("run") if run["parent_run_id"] == run_id]
+        run = self.run(run_id)
+        if run is None:
+            return []
+        return [child for child in self.family(run["root_run_id"]) if child["parent_run_id"] == run_id]
 
     def family(self, root_run_id: str) -> list[Run]:
         """The job's own run and all runs below it, the oldest first."""
-        return [run for run in self._store.list("run") if run["root_run_id"] == root_run_id]
+        below = [entry["run_id"] for entry in self._store.list(_DESCENDANT, f"{root_run_id}/")]
+        found = [self.run(run_id) for run_id in (root_run_id, *below)]
+        return [run for run in found if run is not None]
 
-    def create_root(self, name: str, properties: Mapping[str, Any]) -> None:
-        """The run of the job itself, NotStarted."""
+    def index(self) -> None:
+        """Makes the runs of jobs findable that were written down without an index."""
+        for run in self._store.list("run"):
+            if run["run_id"] != run["root_run_id"]:
+                self._index(run)
+
+    def create_root(self, name: str, properties: Mapping[str, Any], author: Mapping[str, Any] | None = None) -> None:
+        """The run of the job itself, NotStarted; `author` is who submitted it, as the run history shows people."""
         inputs = {key: _shown(value) for key, value in (properties.get("inputs") or {}).items() if value}
         self._store.put(
             "run",
@@ -60,6 +73,8 @@ class Records:
                 "properties": {"azureml.runsource": "azureml.PipelineRun", "runType": "HTTP"},
                 "inputs": inputs,
                 "compute": None,
+                "created_by": author,
+                "modified_by": author,
             },
         )
 
@@ -77,7 +92,8 @@ class Records:
                 "azureml.pipelinerunid": parent["root_run_id"],
             },
         }
-        run |= fields
+        run |= {"created_by": parent.get("created_by"), "modified_by": parent.get("created_by"), **fields}
+        self._index(run)
         self._store.put("run", run["run_id"], run)
         return run
 
@@ -121,6 +137,7 @@ class Records:
             artifacts = self._emulator.blobs.path(ARTIFACT_CONTAINER, f"ExperimentRun/dcid.{run['run_id']}")
             shutil.rmtree(artifacts, ignore_errors=True)
             self._store.delete("run", run["run_id"])
+            self._store.delete(_DESCENDANT, f"{job}/{run['run_id']}")
         self._store.delete("job", job)
 
     def log(self, root_run_id: str, line: str) -> None:
@@ -160,6 +177,9 @@ class Records:
         points = [point for run_id in sorted(included) for point in read_metrics(self.metrics_path(run_id))]
         return sorted(points, key=lambda point: (point.timestamp, point.step))
 
+    def _index(self, run: Run) -> None:
+        self._store.create(_DESCENDANT, f"{run['root_run_id']}/{run['run_id']}", {"run_id": run["run_id"]})
+
     def _new(self, run_id: str, parent: str | None, root: str, display_name: str) -> Run:
         created = now(self._emulator)
         return {
@@ -184,6 +204,9 @@ class Records:
             "error": None,
             "experiment": "Default",
             "process": None,
+            "cancelation_reason": None,
+            "created_by": None,
+            "modified_by": None,
         }
 
 
@@ -192,38 +215,9 @@ def experiment_id(name: str) -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_OID, name))
 
 
-def output_uri(folder: str, output: str, type_: str, uri: str | None = None) -> str:
-    """Where an output is written: `azureml/{folder}/{output}/` of the default datastore unless `uri` is given.
-
-    `folder` is the job's name for outputs of the pipeline, else the run id of the step.
-    """
-    if uri:
-        return uri.replace("${{name}}", folder).replace("${{output_name}}", output)
-    end = "" if type_ == "uri_file" else "/"
-    return datastore_uri(DEFAULT_CONTAINER, f"azureml/{folder}/{output}{end}")
-
-
-def described_inputs(step_inputs: Mapping[str, Binding], uris: Mapping[tuple[str, str], str]) -> dict[str, Any]:
-    """Inputs as the run's document keeps them: `{"value"}` or `{"uri", "type"}`."""
-    described: dict[str, Any] = {}
-    for name, binding in step_inputs.items():
-        if isinstance(binding, Literal):
-            described[name] = {"value": binding.text}
-        elif isinstance(binding, Uri):
-            described[name] = {"uri": binding.uri, "type": binding.type}
-        elif isinstance(binding, StepOutput) and (binding.step, binding.output) in uris:
-            described[name] = {"uri": uris[binding.step, binding.output], "type": "uri_folder"}
-    return described
-
-
 def _shown(value: Any) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         return {"value": str(value)}
     if value.get("uri"):
         return {"uri": value["uri"], "type": str(value.get("jobInputType", "uri_folder")).lower()}
     return {"value": value.get("value")}
-
-
-def title(step: Step) -> str:
-    """How messages name a step."""
-    return f"'{step.name}' ({step.component.name}:{step.component.version})"

@@ -8,9 +8,11 @@ from phi_assets.emulator.serving.documents import (
     BUSY,
     DEPLOYMENT,
     ENDPOINT,
+    Begun,
     deployment_key,
     deployments_of,
     endpoint_key,
+    is_underway,
     now,
     require_deployment,
     require_endpoint,
@@ -28,22 +30,25 @@ from phi_assets.emulator.serving.skus import check_instance_type
 from phi_assets.emulator.state import Document
 
 
-def begin_put(emulator: Emulator, endpoint: str, name: str, body: dict[str, Any]) -> tuple[Document, bool]:
-    """Records what the deployment shall be; `DeploymentManager.create` or `update` makes it so. True if it is new.
+def begin_put(emulator: Emulator, endpoint: str, name: str, body: dict[str, Any]) -> tuple[Document, Begun]:
+    """Records what the deployment shall be; `DeploymentManager.create` or `update` makes it so.
 
     Raises:
-        ServiceError: 400 for a body the service refuses, 404 for an unknown endpoint or model, 409 while an operation
-            on the endpoint or the deployment is underway.
+        ServiceError: 400 for a body the service refuses, 404 for an unknown endpoint or model, 409 while another
+            operation on the endpoint or the deployment is underway.
     """
     require_endpoint(emulator.store, endpoint)
     check_name("deployment", name)
     wanted = _wanted(emulator, body)
     key = deployment_key(endpoint, name)
-    outcome: list[tuple[Document, bool]] = []
+    outcome: list[tuple[Document, Begun]] = []
 
     def change(endpoint_document: Document) -> None:
         # Inside the endpoint's transaction: it cannot begin to be deleted or updated before this is recorded.
         existing = emulator.store.get(DEPLOYMENT, key)
+        if existing is not None and is_underway(existing, wanted):
+            outcome.append((existing, Begun.NOTHING))
+            return
         verb = "create a" if existing is None else "update the"
         _refuse_busy(f"Cannot {verb} deployment in endpoint {endpoint}", endpoint_document)
         if existing is None:
@@ -54,7 +59,7 @@ def begin_put(emulator: Emulator, endpoint: str, name: str, body: dict[str, Any]
             _refuse_busy(f"Cannot update the deployment {name}", existing)
             document = existing | {"state": "Updating", "modified": now(), "error": None, **wanted}
         emulator.store.put(DEPLOYMENT, key, document)
-        outcome.append((document, existing is None))
+        outcome.append((document, Begun.CREATION if existing is None else Begun.UPDATE))
 
     emulator.store.update(ENDPOINT, endpoint_key(endpoint), change)
     if not outcome:
@@ -62,7 +67,7 @@ def begin_put(emulator: Emulator, endpoint: str, name: str, body: dict[str, Any]
     return outcome[0]
 
 
-def begin_patch(emulator: Emulator, endpoint: str, name: str, body: dict[str, Any]) -> Document:
+def begin_patch(emulator: Emulator, endpoint: str, name: str, body: dict[str, Any]) -> tuple[Document, Begun]:
     """Records new tags or a new instance count (`sku.capacity`): the parts of a deployment that can be patched.
 
     Raises:
@@ -75,15 +80,19 @@ def begin_patch(emulator: Emulator, endpoint: str, name: str, body: dict[str, An
         "sku": document["sku"] | {key: value for key, value in (body.get("sku") or {}).items() if value is not None},
         "properties": document["properties"],
     }
-    return begin_put(emulator, endpoint, name, merged)[0]
+    return begin_put(emulator, endpoint, name, merged)
 
 
-def begin_delete(emulator: Emulator, endpoint: str, name: str) -> bool:
-    """Marks the deployment as being deleted; False if there is none.
+def begin_delete(emulator: Emulator, endpoint: str, name: str) -> Begun | None:
+    """Marks the deployment as being deleted; None if there is none.
 
     Raises:
         ServiceError: 400 while the deployment receives traffic.
     """
+    key = deployment_key(endpoint, name)
+    existing = emulator.store.get(DEPLOYMENT, key)
+    if existing is not None and existing["state"] == "Deleting":
+        return Begun.NOTHING
     document = emulator.store.get(ENDPOINT, endpoint_key(endpoint))
     percent = document["properties"]["traffic"].get(name.lower()) if document else None
     if percent:
@@ -91,10 +100,40 @@ def begin_delete(emulator: Emulator, endpoint: str, name: str) -> bool:
             f"The deployment '{name}' receives {percent} % of the traffic of endpoint '{endpoint}' and cannot be "
             "deleted. Set its traffic to 0 first."
         )
-    marked = emulator.store.update(
-        DEPLOYMENT, deployment_key(endpoint, name), lambda found: found | {"state": "Deleting"}
-    )
-    return marked is not None
+    marked = emulator.store.update(DEPLOYMENT, key, lambda found: found | {"state": "Deleting"})
+    return None if marked is None else Begun.DELETION
+
+
+def is_settled(emulator: Emulator, endpoint: str, name: str) -> bool:
+    """Whether no operation on the deployment is underway.
+
+    Raises:
+        ServiceError: the last one failed, or the deployment is being deleted.
+    """
+    document = emulator.store.get(DEPLOYMENT, deployment_key(endpoint, name))
+    if document is None or document["state"] == "Deleting":
+        raise ServiceError(409, "OperationCanceled", f"The deployment '{endpoint}/{name}' was deleted meanwhile.")
+    if document["state"] == "Failed" and document["error"] is not None:
+        raise ServiceError(400, document["error"]["code"], document["error"]["message"])
+    return document["state"] not in BUSY
+
+
+def is_gone(emulator: Emulator, endpoint: str, name: str) -> bool:
+    """Whether the deployment that was being deleted is gone; another one may have its name by now."""
+    document = emulator.store.get(DEPLOYMENT, deployment_key(endpoint, name))
+    return document is None or document["state"] != "Deleting"
+
+
+def fail(emulator: Emulator, endpoint: str, name: str, error: ServiceError, *, serving: bool = True) -> None:
+    """Records that the deployment is Failed, unless it is being deleted; without `serving` nothing runs for it."""
+
+    def change(current: Document) -> Document | None:
+        if current["state"] == "Deleting":
+            return None
+        failed = current | {"state": "Failed", "error": {"code": error.code, "message": error.message}}
+        return failed if serving else failed | {"serving": None}
+
+    emulator.store.update(DEPLOYMENT, deployment_key(endpoint, name), change)
 
 
 def forget(emulator: Emulator, endpoint: str, name: str) -> None:

@@ -1,6 +1,7 @@
 """Online endpoints and deployments in the state, and as the resources that the service answers with."""
 
 from datetime import UTC, datetime
+from enum import Enum
 from typing import Any
 
 from phi_assets.emulator.context import Emulator
@@ -14,6 +15,18 @@ KEYS = "online_endpoint_keys"
 
 BUSY = frozenset({"Creating", "Updating", "Deleting"})
 """Provisioning states in which an operation is underway."""
+
+_MAKING = frozenset({"Creating", "Updating"})
+
+
+class Begun(Enum):
+    """What a request to create, change or delete something has begun."""
+
+    CREATION = "creation"
+    UPDATE = "update"
+    DELETION = "deletion"
+    NOTHING = "nothing"
+    """An earlier request asked for exactly this and is underway. Clients repeat a request when its answer got lost."""
 
 
 def endpoint_key(endpoint: str) -> str:
@@ -51,6 +64,12 @@ def deployments_of(store: Store, endpoint: str) -> list[Document]:
 def deployment_states(store: Store, endpoint: str) -> dict[str, str]:
     """Provisioning states of the endpoint's deployments by lower-case name."""
     return {document["name"].lower(): document["state"] for document in deployments_of(store, endpoint)}
+
+
+def is_underway(document: Document, wanted: Document) -> bool:
+    """Whether the endpoint or deployment is being created or updated to be exactly as `wanted`."""
+    coming = document | (document.get("pending") or {})
+    return document["state"] in _MAKING and all(coming[field] == value for field, value in wanted.items())
 
 
 def now() -> str:

@@ -1,7 +1,9 @@
 """The life of an online endpoint: created, updated and deleted as long-running operations."""
 
+from collections.abc import Callable
 from typing import Any
 
+from phi_assets.emulator import operations
 from phi_assets.emulator.context import Emulator
 from phi_assets.emulator.errors import ServiceError, conflict
 from phi_assets.emulator.serving import credentials
@@ -9,10 +11,12 @@ from phi_assets.emulator.serving.documents import (
     BUSY,
     DEPLOYMENT,
     ENDPOINT,
+    Begun,
     deployment_key,
     deployment_states,
     deployments_of,
     endpoint_key,
+    is_underway,
     now,
     require_endpoint,
 )
@@ -22,73 +26,105 @@ from phi_assets.emulator.state import Document
 OPERATION_SECONDS = 0.5
 
 
-def begin_put(emulator: Emulator, name: str, body: dict[str, Any]) -> tuple[Document, bool]:
-    """Records what the endpoint shall be; `finish_put` makes it so. True if it is new.
+def begin_put(emulator: Emulator, name: str, body: dict[str, Any]) -> tuple[Document, Begun]:
+    """Records what the endpoint shall be; `finish_put` makes it so.
 
     Raises:
         ServiceError: 400 for a body the service refuses, 409 while another operation on the endpoint is underway.
     """
     check_name("endpoint", name)
     wanted = _wanted(emulator, name, body)
-
-    def change(document: Document) -> Document:
-        _refuse_busy(document)
-        return document | {"state": "Updating", "pending": wanted, "modified": now()}
-
-    updated = emulator.store.update(ENDPOINT, endpoint_key(name), change)
-    if updated is not None:
-        return updated, False
-    count = len(emulator.store.list(ENDPOINT))
-    if count >= MAX_ENDPOINTS:
-        raise ServiceError(400, "OutOfQuota", f"The subscription has {count} online endpoints, which is the limit.")
-    created = {"name": name, "state": "Creating", "pending": None, "created": now(), "modified": now(), **wanted}
-    credentials.ensure_keys(emulator, name)
-    if not emulator.store.create(ENDPOINT, endpoint_key(name), created):
-        raise conflict(f"The endpoint '{name}' is being created by another request.")
-    return created, True
+    if emulator.store.get(ENDPOINT, endpoint_key(name)) is None:
+        count = len(emulator.store.list(ENDPOINT))
+        if count >= MAX_ENDPOINTS:
+            raise ServiceError(400, "OutOfQuota", f"The subscription has {count} online endpoints, which is the limit.")
+        credentials.ensure_keys(emulator, name)
+        created = {"name": name, "state": "Creating", "pending": None, "created": now(), "modified": now(), **wanted}
+        if emulator.store.create(ENDPOINT, endpoint_key(name), created):
+            return created, Begun.CREATION
+    return _begin_update(emulator, name, lambda _: wanted)
 
 
-def begin_patch(emulator: Emulator, name: str, body: dict[str, Any]) -> Document:
+def begin_patch(emulator: Emulator, name: str, body: dict[str, Any]) -> tuple[Document, Begun]:
     """Records new tags or a new identity: the parts of an endpoint that can be patched.
 
     Raises:
         ServiceError: 404, or 409 while another operation on the endpoint is underway.
     """
     require_endpoint(emulator.store, name)
+    patch = {field: body[field] for field in ("tags", "identity") if body.get(field) is not None}
+
+    def patched(document: Document) -> Document:
+        current = document | (document["pending"] or {})
+        return {field: current[field] for field in ("location", "tags", "identity", "properties")} | patch
+
+    return _begin_update(emulator, name, patched)
+
+
+def _begin_update(emulator: Emulator, name: str, wanted: Callable[[Document], Document]) -> tuple[Document, Begun]:
+    begun = Begun.UPDATE
 
     def change(document: Document) -> Document:
+        nonlocal begun
+        if is_underway(document, wanted(document)):
+            begun = Begun.NOTHING
+            return document
         _refuse_busy(document)
-        wanted = {field: document[field] for field in ("location", "tags", "identity", "properties")}
-        patch = {field: body[field] for field in ("tags", "identity") if body.get(field) is not None}
-        return document | {"state": "Updating", "pending": wanted | patch, "modified": now()}
+        return document | {"state": "Updating", "pending": wanted(document), "modified": now()}
 
-    return emulator.store.update(ENDPOINT, endpoint_key(name), change) or require_endpoint(emulator.store, name)
+    document = emulator.store.update(ENDPOINT, endpoint_key(name), change)
+    if document is None:
+        raise conflict(f"The endpoint '{name}' was deleted meanwhile.")
+    return document, begun
 
 
 def finish_put(emulator: Emulator, name: str) -> None:
-    """The endpoint is as recorded and in state Succeeded, unless its deletion was asked for meanwhile."""
-    if emulator.clock.wait(OPERATION_SECONDS, emulator.stopping):
-        raise ServiceError(409, "OperationCanceled", f"The emulator stopped; '{name}' is settled when it starts again.")
+    """The endpoint is as recorded and in state Succeeded.
+
+    Raises:
+        ServiceError: its deletion was asked for meanwhile.
+        Interrupted: the emulator is stopping; its next start goes on with this.
+    """
+    operations.pause(emulator, OPERATION_SECONDS)
 
     def change(document: Document) -> Document | None:
         if document["state"] not in ("Creating", "Updating"):
             return None
         return document | (document["pending"] or {}) | {"state": "Succeeded", "pending": None, "modified": now()}
 
-    if emulator.store.update(ENDPOINT, endpoint_key(name), change) is None:
+    emulator.store.update(ENDPOINT, endpoint_key(name), change)
+    is_settled(emulator, name)
+
+
+def is_settled(emulator: Emulator, name: str) -> bool:
+    """Whether no operation on the endpoint is underway. Raises ServiceError if it is being deleted."""
+    document = emulator.store.get(ENDPOINT, endpoint_key(name))
+    if document is None or document["state"] == "Deleting":
         raise ServiceError(409, "OperationCanceled", f"The endpoint '{name}' was deleted before the operation ended.")
+    return document["state"] not in BUSY
 
 
-def begin_delete(emulator: Emulator, name: str) -> bool:
-    """Marks the endpoint and its deployments as being deleted; False if there is no such endpoint."""
+def begin_delete(emulator: Emulator, name: str) -> Begun | None:
+    """Marks the endpoint and its deployments as being deleted; None if there is no such endpoint."""
+    begun = Begun.DELETION
 
     def change(document: Document) -> Document:
+        nonlocal begun
+        if document["state"] == "Deleting":
+            begun = Begun.NOTHING
+            return document
         for deployment in deployments_of(emulator.store, name):
             key = deployment_key(name, deployment["name"])
             emulator.store.put(DEPLOYMENT, key, deployment | {"state": "Deleting"})
         return document | {"state": "Deleting"}
 
-    return emulator.store.update(ENDPOINT, endpoint_key(name), change) is not None
+    return begun if emulator.store.update(ENDPOINT, endpoint_key(name), change) is not None else None
+
+
+def is_gone(emulator: Emulator, name: str) -> bool:
+    """Whether the endpoint that was being deleted is gone; another one may have its name by now."""
+    document = emulator.store.get(ENDPOINT, endpoint_key(name))
+    return document is None or document["state"] != "Deleting"
 
 
 def finish_delete(emulator: Emulator, name: str) -> None:
@@ -98,15 +134,6 @@ def finish_delete(emulator: Emulator, name: str) -> None:
     emulator.clock.wait(OPERATION_SECONDS, emulator.stopping)
     credentials.delete_keys(emulator, name)
     emulator.store.delete(ENDPOINT, endpoint_key(name))
-
-
-def recover(emulator: Emulator) -> None:
-    """Ends the operations that were underway when the emulator died: changes are made, deletions completed."""
-    for document in emulator.store.list(ENDPOINT):
-        if document["state"] == "Deleting":
-            finish_delete(emulator, document["name"])
-        elif document["state"] in BUSY:
-            finish_put(emulator, document["name"])
 
 
 def _refuse_busy(document: Document) -> None:

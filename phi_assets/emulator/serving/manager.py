@@ -1,39 +1,31 @@
 """The processes of all deployments: started, replaced, ended, and brought back after a restart of the emulator."""
 
-import logging
 import os
 import random
-import shutil
-import tempfile
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
-from itertools import count
-from pathlib import Path
 
 from phi_assets.emulator.context import Emulator
 from phi_assets.emulator.errors import ServiceError
-from phi_assets.emulator.serving import deployments, endpoints
+from phi_assets.emulator.operations import Interrupted
+from phi_assets.emulator.serving import deployments
+from phi_assets.emulator.serving.disturbances import DeploymentDisturbances
 from phi_assets.emulator.serving.documents import DEPLOYMENT, deployment_key, require_deployment
 from phi_assets.emulator.serving.gate import Gate
 from phi_assets.emulator.serving.logs import INFERENCE_SERVER, DeploymentLogs
 from phi_assets.emulator.serving.models import fetch_model
 from phi_assets.emulator.serving.process import Launch, ModelServer, NotReady, Stopped
+from phi_assets.emulator.serving.recovery import Recovery
 from phi_assets.emulator.serving.rules import DeploymentSettings
+from phi_assets.emulator.serving.sockets import SocketFolder
 from phi_assets.emulator.state import Document
-
-logger = logging.getLogger(__name__)
 
 SEED_VARIABLE = "PHI_EMULATOR_SEED"
 ERROR_LOG_LINES = 20
-RECOVERIES_AT_A_TIME = 2
 DRAIN_POLL_SECONDS = 0.05
-
-_SOCKETS = ("serving", "sockets")
 
 
 @dataclass(frozen=True)
@@ -61,10 +53,9 @@ class DeploymentManager:
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._cancellations: defaultdict[str, threading.Event] = defaultdict(threading.Event)
         self._stopping = threading.Event()
-        self._numbers = count(1)
-        self._sockets: Path | None = None
-        self._sockets_lock = threading.Lock()
-        self._recovery: ThreadPoolExecutor | None = None
+        self._sockets = SocketFolder(emulator.store)
+        self._recovery = Recovery(emulator)
+        self._disturbances = DeploymentDisturbances(emulator, self._break_down, self._stopping)
         # Routing needs fairness and repeatable tests, not secrecy.
         self.generator = random.Random(os.environ.get(SEED_VARIABLE))  # noqa: S311
 
@@ -78,21 +69,26 @@ class DeploymentManager:
         Raises:
             ServiceError: `BadArgument` (no usable model), `ResourceNotReady` (the process ended or never got ready;
                 the message has the tail of its log) or `OperationCanceled`. The deployment is Failed then, unless it
-                was deleted or the emulator is stopping.
+                was deleted.
+            Interrupted: the emulator is stopping; its next start goes on with this.
         """
         key = deployment_key(endpoint, deployment)
         with self._locks[key]:
             canceled = self._cancellations[key] = threading.Event()
+            if self._stopping.is_set():
+                raise Interrupted
             document = self._emulator.store.get(DEPLOYMENT, key)
-            if document is None or document["state"] == "Deleting" or self._stopping.is_set():
+            if document is None or document["state"] == "Deleting":
                 raise _canceled(endpoint, deployment)
             try:
+                self._disturbances.during_operation(document, canceled)
                 self._bring_up(document, canceled)
             except Stopped as error:
-                raise _canceled(endpoint, deployment) from error
+                raise (Interrupted if self._stopping.is_set() else _canceled(endpoint, deployment)) from error
             except ServiceError as error:
-                self._record_failure(document, error)
+                deployments.fail(self._emulator, document["endpoint"], document["name"], error)
                 raise
+        self._disturbances.while_live(document)
 
     def update(self, endpoint: str, deployment: str) -> None:
         """As `create`; the process in service answers until the new one is ready, and goes on if that fails."""
@@ -124,25 +120,27 @@ class DeploymentManager:
         What was serving gets its process again, what was being created or updated is tried again, deletions are
         completed.
         """
-        pool = self._recovery = ThreadPoolExecutor(RECOVERIES_AT_A_TIME, thread_name_prefix="recover-deployment")
-        for document in self._emulator.store.list(DEPLOYMENT):
-            pool.submit(_guarded, partial(self._recover_deployment, document))
-        pool.submit(_guarded, partial(endpoints.recover, self._emulator))
+        self._recovery.begin()
+
+    def disturb(self) -> None:
+        """Lets scenarios that have just been added happen to the deployments that are live."""
+        for key, target in list(self._targets.items()):
+            document = self._emulator.store.get(DEPLOYMENT, key)
+            if document is not None and not target.server.is_stopped:
+                self._disturbances.while_live(document)
 
     def shutdown(self) -> None:
         """All processes have ended; what they served is started again by the next `recover`."""
         self._stopping.set()
         for canceled in list(self._cancellations.values()):
             canceled.set()
-        if self._recovery is not None:
-            self._recovery.shutdown(wait=True, cancel_futures=True)
+        self._recovery.stop()
         targets = list(self._targets.values())
         self._targets.clear()
         if targets:
             with ThreadPoolExecutor(len(targets)) as pool:
                 list(pool.map(lambda target: target.server.stop(), targets))
-        if self._sockets is not None:
-            shutil.rmtree(self._sockets, ignore_errors=True)
+        self._sockets.delete()
 
     def _bring_up(self, document: Document, canceled: threading.Event) -> None:
         endpoint, name = document["endpoint"], document["name"]
@@ -153,7 +151,7 @@ class DeploymentManager:
             logs.begin()
         folder = fetch_model(self._emulator, document["properties"]["model"], logs.initializer)
         launch = Launch(str(folder), document["properties"]["environmentVariables"])
-        if old is not None and old.server.launch == launch:
+        if old is not None and old.server.launch == launch and not old.server.is_stopped:
             old.server.configure(settings)
             self._put_into_service(document, Target(name, old.server, settings, Gate(settings)))
             return
@@ -166,8 +164,7 @@ class DeploymentManager:
         self, launch: Launch, settings: DeploymentSettings, logs: DeploymentLogs, canceled: threading.Event
     ) -> ModelServer:
         """A server that is ready, or none at all."""
-        socket = self._socket_folder() / f"{next(self._numbers)}.sock"
-        server = ModelServer(launch, settings, self._emulator.clock, socket, logs.inference_server)
+        server = ModelServer(launch, settings, self._emulator.clock, self._sockets.new(), logs.inference_server)
         try:
             server.start()
             server.wait_until_ready(canceled)
@@ -198,25 +195,8 @@ class DeploymentManager:
             raise Stopped
         self._targets[key] = target
 
-    def _record_failure(self, document: Document, error: ServiceError) -> None:
-        def change(current: Document) -> Document | None:
-            if current["state"] == "Deleting":
-                return None
-            return current | {"state": "Failed", "error": {"code": error.code, "message": error.message}}
-
-        self._emulator.store.update(DEPLOYMENT, deployment_key(document["endpoint"], document["name"]), change)
-
-    def _recover_deployment(self, document: Document) -> None:
-        endpoint, name = document["endpoint"], document["name"]
-        if document["state"] == "Deleting":
-            self.delete(endpoint, name)
-            return
-        if document["serving"] is not None:
-            self._serve_again(document)
-        if document["state"] in ("Creating", "Updating"):
-            self.create(endpoint, name)
-
-    def _serve_again(self, document: Document) -> None:
+    def serve_again(self, document: Document) -> None:
+        """The process that an earlier emulator had in service runs again, or the deployment is Failed."""
         key = deployment_key(document["endpoint"], document["name"])
         settings = deployments.settings_of(document)
         logs = self._logs(document["endpoint"], document["name"])
@@ -228,24 +208,24 @@ class DeploymentManager:
             except Stopped:
                 return
             except ServiceError as error:
-                self._record_failure(document, error)
+                deployments.fail(self._emulator, document["endpoint"], document["name"], error)
                 return
             self._targets[key] = Target(document["name"], server, settings, Gate(settings))
 
     def _logs(self, endpoint: str, deployment: str) -> DeploymentLogs:
         return DeploymentLogs(self._emulator.directory / "deployments" / endpoint.lower() / deployment.lower())
 
-    def _socket_folder(self) -> Path:
-        """A folder with a short path, as sockets are limited to about 100 bytes; an earlier run's is removed."""
-        with self._sockets_lock:
-            # The machine may clean its temporary folders while the emulator runs.
-            if self._sockets is None or not self._sockets.is_dir():
-                earlier = self._emulator.store.get(*_SOCKETS)
-                if earlier is not None:
-                    shutil.rmtree(earlier["path"], ignore_errors=True)
-                self._sockets = Path(tempfile.mkdtemp(prefix="phi-"))
-                self._emulator.store.put(*_SOCKETS, {"path": str(self._sockets)})
-            return self._sockets
+    def _break_down(self, document: Document, state: str) -> None:
+        """The deployment's process has ended for good; scoring finds nobody behind its address."""
+        endpoint, name = document["endpoint"], document["name"]
+        with self._locks[deployment_key(endpoint, name)]:
+            target = self.target(endpoint, name)
+            if target is None:
+                return
+            target.server.stop()
+            if state == "Failed":
+                error = ServiceError(400, "ResourceNotReady", "User container has crashed or terminated.")
+                deployments.fail(self._emulator, endpoint, name, error, serving=False)
 
 
 def _drain(old: Target) -> None:
@@ -256,20 +236,9 @@ def _drain(old: Target) -> None:
     old.server.stop()
 
 
-def _guarded(work: Callable[[], None]) -> None:
-    """Nobody waits for what runs in the recovery threads: what goes wrong there must be in the log."""
-    try:
-        work()
-    except ServiceError as error:
-        logger.warning("Recovery: %s", error)
-    except Exception:
-        logger.exception("Recovery failed")
-
-
 def _canceled(endpoint: str, deployment: str) -> ServiceError:
     return ServiceError(
         409,
         "OperationCanceled",
-        f"The operation on deployment '{endpoint}/{deployment}' was canceled: the deployment is being deleted, or the "
-        "emulator is shutting down.",
+        f"The operation on deployment '{endpoint}/{deployment}' was canceled: the deployment is being deleted.",
     )

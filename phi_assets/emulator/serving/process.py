@@ -101,6 +101,11 @@ class ModelServer:
         """Process id, also of a process that has ended; None before the first start."""
         return self._process.pid if self._process else None
 
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it was ended for good."""
+        return self._stopped.is_set()
+
     def start(self) -> None:
         """Starts the process; it is not ready yet.
 

@@ -21,7 +21,7 @@ def ml(workspace: "Workspace") -> Any:
     return workspace.ml
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def register(workspace: "Workspace", tmp_path_factory: pytest.TempPathFactory) -> Register:
     """Registers an echo model through the SDK; gives its ARM id."""
 
@@ -36,7 +36,7 @@ def register(workspace: "Workspace", tmp_path_factory: pytest.TempPathFactory) -
     return register
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def echo(register: Register) -> str:
     """Id of a registered model whose answers begin with `echo`."""
     return register("echo")

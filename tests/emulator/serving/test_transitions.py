@@ -9,10 +9,11 @@ from phi_assets.emulator.context import Emulator, open_emulator
 from phi_assets.emulator.errors import ServiceError
 from phi_assets.emulator.serving import DeploymentManager, deployments, endpoints
 from phi_assets.emulator.serving.credentials import list_keys
-from phi_assets.emulator.serving.documents import DEPLOYMENT, deployment_key, require_endpoint
+from phi_assets.emulator.serving.documents import DEPLOYMENT, Begun, deployment_key, require_endpoint
 from tests.emulator.serving.echo import write_echo_model
 
 ENDPOINT = {"location": "emulator", "tags": {"a": "b"}, "properties": {"authMode": "key"}}
+OTHER_ENDPOINT = ENDPOINT | {"tags": {"a": "other"}}
 WANTED = {"location": "emulator", "properties": {"model": "azureml://registries/mine/models/echo/versions/1"}}
 
 
@@ -37,27 +38,27 @@ def endpoint(emulator: Emulator) -> str:
 
 
 def test_an_endpoint_goes_through_its_states(emulator: Emulator) -> None:
-    document, created = endpoints.begin_put(emulator, "Shop", ENDPOINT)
-    assert (created, document["state"], document["properties"]["authMode"]) == (True, "Creating", "Key")
+    document, begun = endpoints.begin_put(emulator, "Shop", ENDPOINT)
+    assert (begun, document["state"], document["properties"]["authMode"]) == (Begun.CREATION, "Creating", "Key")
     endpoints.finish_put(emulator, "Shop")
     assert require_endpoint(emulator.store, "shop")["state"] == "Succeeded"
 
-    document, created = endpoints.begin_put(emulator, "shop", ENDPOINT | {"tags": {"a": "c"}})
-    assert (created, document["state"], document["tags"]) == (False, "Updating", {"a": "b"})
+    document, begun = endpoints.begin_put(emulator, "shop", ENDPOINT | {"tags": {"a": "c"}})
+    assert (begun, document["state"], document["tags"]) == (Begun.UPDATE, "Updating", {"a": "b"})
     endpoints.finish_put(emulator, "shop")
     assert require_endpoint(emulator.store, "shop")["tags"] == {"a": "c"}
 
-    assert endpoints.begin_delete(emulator, "shop")
+    assert endpoints.begin_delete(emulator, "shop") is Begun.DELETION
     assert require_endpoint(emulator.store, "shop")["state"] == "Deleting"
     endpoints.finish_delete(emulator, "shop")
-    assert not endpoints.begin_delete(emulator, "shop")
+    assert endpoints.begin_delete(emulator, "shop") is None
     assert emulator.store.list("online_endpoint_keys") == []
 
 
 def test_an_endpoint_in_transition_refuses_changes(emulator: Emulator) -> None:
     endpoints.begin_put(emulator, "shop", ENDPOINT)
     with pytest.raises(ServiceError, match="Cannot update the endpoint shop because it is in Creating") as refused:
-        endpoints.begin_put(emulator, "shop", ENDPOINT)
+        endpoints.begin_put(emulator, "shop", OTHER_ENDPOINT)
     assert refused.value.status == 409
     with pytest.raises(ServiceError, match="Cannot create a deployment in endpoint shop because it is in Creating"):
         deployments.begin_put(emulator, "shop", "blue", WANTED)
@@ -69,11 +70,27 @@ def test_an_endpoint_in_transition_refuses_changes(emulator: Emulator) -> None:
 
 
 def test_a_deployment_in_transition_refuses_changes(emulator: Emulator, endpoint: str) -> None:
-    document, created = deployments.begin_put(emulator, endpoint, "blue", WANTED)
-    assert (created, document["state"]) == (True, "Creating")
+    document, begun = deployments.begin_put(emulator, endpoint, "blue", WANTED)
+    assert (begun, document["state"]) == (Begun.CREATION, "Creating")
     with pytest.raises(ServiceError, match="Cannot update the deployment blue because it is in Creating") as refused:
-        deployments.begin_put(emulator, endpoint, "blue", WANTED)
+        deployments.begin_put(emulator, endpoint, "blue", WANTED | {"sku": {"capacity": 2}})
     assert refused.value.status == 409
+
+
+def test_a_repeated_request_begins_nothing(emulator: Emulator, endpoint: str) -> None:
+    endpoints.begin_put(emulator, endpoint, OTHER_ENDPOINT)
+    assert endpoints.begin_put(emulator, endpoint, OTHER_ENDPOINT)[1] is Begun.NOTHING
+    assert endpoints.begin_patch(emulator, endpoint, {"tags": {"a": "other"}})[1] is Begun.NOTHING
+    endpoints.finish_put(emulator, endpoint)
+    assert require_endpoint(emulator.store, endpoint)["tags"] == {"a": "other"}
+
+    first, _ = deployments.begin_put(emulator, endpoint, "blue", WANTED)
+    again, begun = deployments.begin_put(emulator, endpoint, "Blue", WANTED)
+    assert (begun, again) == (Begun.NOTHING, first)
+    assert deployments.begin_delete(emulator, endpoint, "blue") is Begun.DELETION
+    assert deployments.begin_delete(emulator, endpoint, "blue") is Begun.NOTHING
+    assert endpoints.begin_delete(emulator, endpoint) is Begun.DELETION
+    assert endpoints.begin_delete(emulator, endpoint) is Begun.NOTHING
 
 
 def test_a_deployment_that_is_deleted_before_its_turn_never_starts(emulator: Emulator, endpoint: str) -> None:

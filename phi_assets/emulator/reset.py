@@ -1,0 +1,69 @@
+"""Everything that users have made is taken out of a running emulator."""
+
+import logging
+import shutil
+import threading
+import time
+
+from starlette.concurrency import run_in_threadpool
+
+from phi_assets.emulator.context import Emulator
+from phi_assets.emulator.runner import JobRunner, steps
+from phi_assets.emulator.serving import DeploymentManager
+
+# What was let in before may still read the answer of a model that takes its time.
+_PATIENCE_SECONDS = 2.0
+_JOIN_SECONDS = 10.0
+_OPERATION_THREADS = "operation "
+"""What the names of the threads that work on long-running operations begin with."""
+
+logger = logging.getLogger(__name__)
+
+
+async def reset(emulator: Emulator) -> None:
+    """The emulator is as one that has just been started in an empty directory.
+
+    Gone are jobs and runs with their processes, data, models, computes, endpoints, deployments with theirs, blobs,
+    operations, faults, scenarios, limits and the journal; the time scale is that of the start. What is left are the
+    workspace with its two datastores, keys and tokens, and the registries, those that somebody dropped in too.
+    Requests that a fault holds are dropped; those that arrive meanwhile are processed afterwards.
+    """
+    emulator.faults.clear(discard=True)
+    async with emulator.occupancy.alone(_PATIENCE_SECONDS):
+        await run_in_threadpool(_empty, emulator)
+        emulator.throttling.switch(None)
+        emulator.faults.clear(discard=True)
+        emulator.journal.clear()
+
+
+def _empty(emulator: Emulator) -> None:
+    # A server that begins to stop meanwhile waits for this, so that nobody clears its mark.
+    with emulator.changing:
+        emulator.stopping.set()
+        _end_work(emulator)
+        emulator.scenarios.clear()
+        emulator.store.clear()
+        emulator.blobs.clear()
+        for folder in ("runs", "deployments"):
+            shutil.rmtree(emulator.directory / folder, ignore_errors=True)
+        emulator.clock.reset()
+        emulator.runner = JobRunner(emulator)
+        emulator.deployments = DeploymentManager(emulator)
+        emulator.stopping.clear()
+
+
+def _end_work(emulator: Emulator) -> None:
+    """No job, deployment or operation runs any more, so that none of them writes a document from now on."""
+    for run in emulator.store.list("run"):
+        if run["process"]:  # whose exit code nobody asks for, so it need not be polite
+            steps.end_group(steps.ProcessId(**run["process"]), grace_seconds=0)
+    emulator.runner.shutdown()
+    emulator.deployments.shutdown()
+    deadline = time.monotonic() + _JOIN_SECONDS
+    for thread in threading.enumerate():
+        if thread.name.startswith(_OPERATION_THREADS):
+            thread.join(max(deadline - time.monotonic(), 0))
+            if thread.is_alive():
+                logger.warning("%s did not end within %g s", thread.name, _JOIN_SECONDS)
+    # Once more for what an operation had brought up just before it noticed.
+    emulator.deployments.shutdown()

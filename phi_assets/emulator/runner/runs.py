@@ -1,0 +1,136 @@
+"""The runs of one job's steps and pipeline nodes, and the places that its outputs go to."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from phi_assets.emulator.blobs import DEFAULT_CONTAINER, datastore_uri
+from phi_assets.emulator.runner.graph import Binding, Graph, Literal, Step, StepOutput, Uri
+from phi_assets.emulator.runner.records import Records, Run
+from phi_assets.emulator.runner.references import WorkspaceResources
+from phi_assets.emulator.runner.substitution import command_line
+
+
+class JobRuns:
+    """Creates runs as the steps of `graph` come up; `enter` moves a run to a status."""
+
+    def __init__(
+        self,
+        job: str,
+        graph: Graph,
+        job_outputs: Mapping[str, Any],
+        records: Records,
+        resources: WorkspaceResources,
+        enter: Callable[[str, str], None],
+    ):
+        self._job = job
+        self._graph = graph
+        self._job_outputs = job_outputs
+        self._records = records
+        self._resources = resources
+        self._enter = enter
+        self._runs: dict[str, Run] = {}
+        self._uris: dict[tuple[str, str], str] = {}
+
+    def create(self, step: Step) -> Run:
+        """The step's run, NotStarted, below its pipeline node, which is Running."""
+        run = self._records.create_child(
+            self._parent(step.group),
+            step.name,
+            step.component.id,
+            compute=step.compute,
+            inputs=_described_inputs(step.inputs, self._uris),
+        )
+        for name, place in step.outputs.items():
+            folder, output = (self._job, place.job_output) if place.job_output else (run["run_id"], name)
+            chosen = (self._job_outputs.get(place.job_output or "") or {}).get("uri")
+            self._uris[step.key, name] = _output_uri(folder, output, place.type, chosen)
+        self._records.log(self._job, f"Submitting 1 run: {step.name} ({run['run_id']}) on {step.compute}")
+        self._runs[step.key] = run
+        return run
+
+    def of_group(self, key: str) -> str:
+        """Run id of a pipeline node that has begun."""
+        return self._runs[key]["run_id"]
+
+    def is_warm(self, step: Step) -> bool:
+        """Whether another step of the job has used the step's compute."""
+        return any(run["compute"] == step.compute for key, run in self._runs.items() if key != step.key)
+
+    def command(self, step: Step) -> list[str]:
+        """The step's command line, with the folders of its outputs there to be written into."""
+        inputs: dict[str, str] = {}
+        for name, binding in step.inputs.items():
+            where = f"Input '{name}' of step {_title(step)}"
+            if isinstance(binding, Literal):
+                inputs[name] = binding.text
+            elif isinstance(binding, Uri):
+                inputs[name] = str(self._resources.local_path(binding.uri, binding.type, where))
+            else:
+                uri = self._uris[binding.step, binding.output]
+                inputs[name] = str(self._resources.local_path(uri, "uri_folder", where))
+        outputs = {name: str(self._output_path(step, name)) for name in step.outputs}
+        return command_line(str(step.component.spec["command"]), inputs, outputs)
+
+    def outputs_of(self, step: Step) -> dict[str, Any]:
+        """What the step's run shows as its outputs."""
+        return {name: {"uri": self._uris[step.key, name], "type": place.type} for name, place in step.outputs.items()}
+
+    def outputs(self) -> dict[str, Any]:
+        """What the job shows as its outputs."""
+        found = {}
+        for name, source in self._graph.outputs.items():
+            declared = (self._job_outputs.get(name) or {}).get("jobOutputType")
+            place = self._graph.step(source.step).outputs[source.output]
+            found[name] = {"uri": self._uris[source.step, source.output], "type": declared or place.type}
+        return found
+
+    def _output_path(self, step: Step, name: str) -> Path:
+        path = self._resources.writable_path(self._uris[step.key, name])
+        (path.parent if step.outputs[name].type == "uri_file" else path).mkdir(parents=True, exist_ok=True)
+        return path
+
+    def _parent(self, key: str | None) -> Run:
+        if key is None:
+            run = self._records.run(self._job)
+            assert run is not None, f"run {self._job} was deleted while it was executing"
+            return run
+        if key not in self._runs:
+            group = self._graph.groups[key]
+            self._runs[key] = self._records.create_child(
+                self._parent(group.parent),
+                group.name,
+                group.component.id,
+                inputs=_described_inputs(group.inputs, self._uris),
+            )
+            self._enter(self._runs[key]["run_id"], "Running")
+        return self._runs[key]
+
+
+def _output_uri(folder: str, output: str, type_: str, uri: str | None = None) -> str:
+    """Where an output is written: `azureml/{folder}/{output}/` of the default datastore unless `uri` is given.
+
+    `folder` is the job's name for outputs of the pipeline, else the run id of the step.
+    """
+    if uri:
+        return uri.replace("${{name}}", folder).replace("${{output_name}}", output)
+    end = "" if type_ == "uri_file" else "/"
+    return datastore_uri(DEFAULT_CONTAINER, f"azureml/{folder}/{output}{end}")
+
+
+def _described_inputs(step_inputs: Mapping[str, Binding], uris: Mapping[tuple[str, str], str]) -> dict[str, Any]:
+    """Inputs as the run's document keeps them: `{"value"}` or `{"uri", "type"}`."""
+    described: dict[str, Any] = {}
+    for name, binding in step_inputs.items():
+        if isinstance(binding, Literal):
+            described[name] = {"value": binding.text}
+        elif isinstance(binding, Uri):
+            described[name] = {"uri": binding.uri, "type": binding.type}
+        elif isinstance(binding, StepOutput) and (binding.step, binding.output) in uris:
+            described[name] = {"uri": uris[binding.step, binding.output], "type": "uri_folder"}
+    return described
+
+
+def _title(step: Step) -> str:
+    """How messages name a step."""
+    return f"'{step.name}' ({step.component.name}:{step.component.version})"

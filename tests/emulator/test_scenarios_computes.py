@@ -1,0 +1,122 @@
+"""Quota and capacity that are not there: what the SDK and the jobs see of it."""
+
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from phi_assets.emulator.control import Control
+from phi_assets.emulator.process import Connection
+from tests.emulator import testing_registry
+from tests.emulator.jobs import FILE, Jobs, connected, until
+from tests.emulator.testing_registry import COPY, data, pipeline
+
+SIZE = "Standard_NC24ads_A100_v4"
+
+
+@pytest.fixture(scope="module")
+def jobs(emulator: Connection) -> Iterator[Jobs]:
+    testing_registry.install(emulator.directory)
+    with connected(emulator) as connection:
+        yield connection
+
+
+@pytest.fixture
+def name() -> str:
+    return f"scene-{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture
+def create(workspace: Any, name: str) -> Callable[..., Any]:
+    """Creates the cluster through the SDK and waits for it."""
+
+    def create(tier: str = "dedicated") -> Any:
+        from azure.ai.ml.entities import AmlCompute
+
+        return workspace.ml.compute.begin_create_or_update(AmlCompute(name=name, size=SIZE, tier=tier)).result()
+
+    return create
+
+
+def copying(compute: str) -> dict[str, Any]:
+    return pipeline(copy={"componentId": COPY, "computeId": compute, "inputs": {"source": data(FILE)}})
+
+
+def step_status(jobs: Jobs, job: str) -> str:
+    return next((child["status"] for child in jobs.children(job)), "none")
+
+
+def test_quota_is_refused_for_one_tier_only(workspace: Any, control: Control, create, name: str) -> None:
+    from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
+
+    control.add_scenario("compute", scenario="refused", match=name, tier="Dedicated", count=None)
+    with pytest.raises(HttpResponseError, match="vCPU quota of 0") as refused:
+        create("dedicated")
+    assert refused.value.status_code == 400
+    assert refused.value.error is not None
+    assert refused.value.error.code == "ClusterMinNodesExceedCoreQuota"
+    assert "standardNCADSA100v4Family" in str(refused.value)
+    with pytest.raises(ResourceNotFoundError):
+        workspace.ml.compute.get(name)
+    assert create("low_priority").provisioning_state == "Succeeded"
+
+
+def test_quota_is_refused_as_often_as_asked_for(control: Control, create, name: str) -> None:
+    from azure.core.exceptions import HttpResponseError
+
+    control.add_scenario("compute", scenario="refused", match=name, message="not today")
+    with pytest.raises(HttpResponseError, match="not today"):
+        create()
+    assert create().provisioning_state == "Succeeded"
+
+
+def test_a_creation_fails_for_want_of_nodes(workspace: Any, control: Control, create, name: str) -> None:
+    from azure.core.exceptions import HttpResponseError
+
+    control.add_scenario("compute", scenario="allocation_failed", match=name)
+    with pytest.raises(HttpResponseError, match="ClusterCoreQuotaReached"):
+        create()
+    failed = workspace.ml.compute.get(name)
+    assert (failed.provisioning_state, failed.provisioning_errors) == ("Failed", "ClusterCoreQuotaReached")
+    workspace.ml.compute.begin_delete(name).wait()
+    healed = create()
+    assert (healed.provisioning_state, healed.provisioning_errors) == ("Succeeded", None)
+
+
+def test_jobs_stay_queued_on_a_cluster_without_nodes(jobs: Jobs, control: Control, create, name: str) -> None:
+    control.add_scenario("compute", scenario="allocation_failed", state="Succeeded", match=name)
+    assert create().provisioning_state == "Succeeded"
+    (error,) = jobs.client.get(f"/computes/{name}").json()["properties"]["properties"]["errors"]
+    assert error["error"]["code"] == "ClusterCoreQuotaReached"
+    for job in (f"{name}-a", f"{name}-b"):
+        jobs.submitted(job, copying(name))
+        until(lambda job=job: step_status(jobs, job) == "Queued", "the step to queue")
+    jobs.client.post(f"/jobs/{name}-b/cancel").raise_for_status()
+    assert jobs.ended(f"{name}-b") == "Canceled"
+    assert step_status(jobs, f"{name}-a") == "Queued"
+    control.clear_scenarios()
+    assert jobs.ended(f"{name}-a") == "Completed"
+    assert jobs.client.get(f"/computes/{name}").json()["properties"]["properties"]["errors"] is None
+
+
+def test_a_cluster_that_exists_can_run_out_of_nodes_for_a_while(
+    jobs: Jobs, control: Control, create, name: str
+) -> None:
+    create()
+    control.add_scenario("compute", scenario="allocation_failed", state="Succeeded", match=name, seconds=1, exact=True)
+    jobs.submitted(name, copying(name))
+    compute = f"/computes/{name}"
+    until(lambda: jobs.client.get(compute).json()["properties"]["properties"]["errors"], "the nodes to be missed")
+    assert step_status(jobs, name) == "Queued"
+    assert jobs.ended(name) == "Completed"
+
+
+def test_a_repeated_deletion_is_accepted(jobs: Jobs, create, name: str) -> None:
+    create()
+    answers = [jobs.client.delete(f"/computes/{name}") for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [202, 202]
+    for answer in answers:
+        status = answer.headers["Azure-AsyncOperation"]
+        until(lambda status=status: jobs.client.get(status).json()["status"] == "Succeeded", "the deletion")
+    assert jobs.client.get(f"/computes/{name}").status_code == 404
