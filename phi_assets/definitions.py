@@ -1,4 +1,4 @@
-"""The code location: every asset, check, job, resource and the executor."""
+"""The code location: every asset, check, job, sensor, resource and the executor."""
 
 from collections.abc import Mapping
 
@@ -6,7 +6,10 @@ import dagster as dg
 
 from phi_assets.assets import dataset, foundation, serving, training
 from phi_assets.assets.common import RECIPE_KEYS
+from phi_assets.automation.conditions import with_automation
 from phi_assets.automation.jobs import jobs
+from phi_assets.automation.sensors import sensors
+from phi_assets.automation.sensors.alerts import AlertWebhook
 from phi_assets.checks import dataset as dataset_checks
 from phi_assets.checks import foundation as foundation_checks
 from phi_assets.checks import serving as serving_checks
@@ -33,17 +36,19 @@ def build_definitions(
     modules = [dataset, foundation, training, serving]
     assets = [asset for asset in dg.load_assets_from_modules(modules) if isinstance(asset, dg.AssetsDefinition)]
     return dg.Definitions(
-        assets=dg.map_asset_specs(with_recipe, assets),
+        assets=dg.map_asset_specs(with_automation, dg.map_asset_specs(with_recipe, assets)),
         asset_checks=dg.load_asset_checks_from_modules(
             [dataset_checks, foundation_checks, training_checks, serving_checks]
         ),
         jobs=jobs,
+        sensors=sensors,
         loggers=loggers,
         resources={
             "workspace": AzureMLWorkspace.from_settings(settings),
             "recipe": RecipeResource(name=settings.recipe),
             "ultrachat": UltrachatSource.from_recipe(recipe.dataset, settings.data_dir),
             "io_manager": RefIOManager(base=settings.storage),
+            "alerts": AlertWebhook.from_environment(),
         },
         # A step in its own process costs five to eight seconds of imports; nothing here needs the isolation.
         executor=dg.in_process_executor,

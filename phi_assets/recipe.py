@@ -95,6 +95,10 @@ class FinetuneSection(_Section):
     defaults: Literal["model_wins", "recipe_wins"] = "model_wins"
     """Who prevails where the model's `model_specific_defaults` and this recipe disagree; in the notebook, the model."""
     experiment: str = "chat_completion_phi3"
+    display_name: Annotated[str, Field(max_length=256)] | None = None
+    """Name of the job for people; made from model and parameters unless given. Not part of the job's identity."""
+    tags: dict[str, Annotated[str, Field(max_length=256)]] = Field(default_factory=dict, max_length=20)
+    """Tags of your own on the job, for example a cost centre. Not part of the job's identity."""
     attempts: Annotated[int, Field(ge=1, le=10)] = 3
     """Jobs that may be submitted for one fingerprint when earlier ones failed or were cancelled."""
     timeout_hours: Annotated[float, Field(gt=0)] = 24

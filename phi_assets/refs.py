@@ -4,13 +4,21 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Action = Literal["created", "updated", "reused", "submitted", "attached", "resubmitted"]
+Action = Literal["created", "updated", "reused", "submitted", "attached", "resubmitted", "scored"]
 
 
 class Ref(BaseModel):
     """Base of all refs: frozen, and refusing fields it does not know."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class EnsuredRef(Ref):
+    """Base of the refs to things that were made so: what had to be done for it, and why."""
+
+    action: Action
+    reason: str = ""
+    """One sentence, for example "Cluster phi-finetune did not exist."."""
 
 
 class DatasetRef(Ref):
@@ -68,7 +76,7 @@ class ModelRef(Ref):
     """The model's own fine-tuning parameters, `model_specific_defaults`."""
 
 
-class ComputeRef(Ref):
+class ComputeRef(EnsuredRef):
     """A provisioned cluster that may fine-tune the model."""
 
     name: str
@@ -76,19 +84,17 @@ class ComputeRef(Ref):
     gpus: int
     """GPUs in one node."""
     tier: str
-    action: Action
 
 
-class DataRef(Ref):
+class DataRef(EnsuredRef):
     """A registered data asset."""
 
     id: str
     name: str
     version: str
-    action: Action
 
 
-class JobRef(Ref):
+class JobRef(EnsuredRef):
     """A completed pipeline job whose `trained_model` output has been verified."""
 
     name: str
@@ -96,33 +102,30 @@ class JobRef(Ref):
     display_name: str
     studio_url: str
     status: str
-    action: Action
     attempt: int
     metrics: dict[str, float] = Field(default_factory=dict)
     """Last value of each metric, for example `train_loss`, `eval_loss`."""
 
 
-class RegisteredModelRef(Ref):
+class RegisteredModelRef(EnsuredRef):
     """A model version in the workspace."""
 
     id: str
     name: str
     version: str
     job_name: str
-    action: Action
 
 
-class EndpointRef(Ref):
+class EndpointRef(EnsuredRef):
     """A managed online endpoint in state Succeeded."""
 
     name: str
     scoring_uri: str
     expires_at: str
     """ISO 8601, UTC; after it the endpoint counts as forgotten."""
-    action: Action
 
 
-class DeploymentRef(Ref):
+class DeploymentRef(EnsuredRef):
     """A healthy deployment."""
 
     endpoint: str
@@ -130,10 +133,9 @@ class DeploymentRef(Ref):
     model_id: str
     instance_type: str
     instance_count: int
-    action: Action
 
 
-class TrafficRef(Ref):
+class TrafficRef(EnsuredRef):
     """The endpoint's live traffic, read back from the service."""
 
     endpoint: str
@@ -141,10 +143,9 @@ class TrafficRef(Ref):
     traffic: dict[str, int]
     model_id: str
     retired: tuple[str, ...] = ()
-    action: Action
 
 
-class ScoringRef(Ref):
+class ScoringRef(EnsuredRef):
     """Scored conversations on disk."""
 
     jsonl: str
@@ -155,4 +156,3 @@ class ScoringRef(Ref):
     """Over model, prompts and generation parameters."""
     model_id: str
     deployment: str
-    action: Literal["scored", "reused"]

@@ -65,3 +65,18 @@ def workspace(emulator: process.Connection) -> "Workspace":
     from phi_assets.azureml.client import connect_emulator
 
     return connect_emulator(emulator)
+
+
+@pytest.fixture(scope="session")
+def toy_registry(emulator: process.Connection) -> Path:
+    """Folder of the registry `toys`, which lies beside the emulator's own."""
+    from tests.azureml.toys import REGISTRY, write_registry
+
+    write_registry(emulator.directory / "registry")
+    return emulator.directory / "registry" / REGISTRY
+
+
+@pytest.fixture(scope="session")
+def toys(toy_registry: Path, workspace: "Workspace") -> "Workspace":
+    """The workspace, with the registry `toys`."""
+    return workspace

@@ -47,6 +47,14 @@ def test_refs_are_frozen_and_strict_about_fields() -> None:
         refs.TrafficRef.model_validate({**TRAFFIC.model_dump(), "action": "done"})
 
 
+def test_what_was_made_so_says_what_was_done_and_why() -> None:
+    assert TRAFFIC.reason == ""
+    explained = TRAFFIC.model_copy(update={"reason": "Traffic went nowhere."})
+    assert refs.TrafficRef.model_validate_json(explained.model_dump_json()).reason == "Traffic went nowhere."
+    acting = {name for name, kind in vars(refs).items() if name.endswith("Ref") and "action" in kind.model_fields}
+    assert {name for name in acting if "reason" in vars(refs)[name].model_fields} == acting
+
+
 def test_every_ref_is_a_ref() -> None:
     kinds = [kind for name, kind in vars(refs).items() if name.endswith("Ref") and isinstance(kind, type)]
     assert len(kinds) >= 12

@@ -1,6 +1,11 @@
-"""What all asset modules share: ownership and the declaration of what an asset reads from the recipe."""
+"""What all asset modules share: ownership, what an asset reads from the recipe, and why it did what it did."""
 
+from collections.abc import Mapping
 from typing import Any
+
+import dagster as dg
+
+from phi_assets.changes import describe_changes
 
 OWNERS = ["team:ml-platform"]
 
@@ -9,7 +14,28 @@ AZUREML_POOL = "azureml"
 
 RECIPE_KEYS = "recipe_keys"
 
+INPUTS_KEY = "inputs"
+"""Metadata that holds what a materialization depended on; the next one is compared with it."""
+
 
 def reads(*keys: str) -> dict[str, Any]:
     """Asset metadata that names the recipe keys an asset depends on; they become part of its code version."""
     return {RECIPE_KEYS: list(keys)}
+
+
+def explained(context: dg.AssetExecutionContext, inputs: Mapping[str, Any], reason: str = "") -> dict[str, Any]:
+    """Metadata that says why: `changed` names the inputs that differ from those of the asset's last materialization.
+
+    `reason` is what decided about the action, `inputs` what the next materialization will be compared with.
+    """
+    now = {name: str(value) for name, value in inputs.items()}
+    metadata: dict[str, Any] = {"changed": changes_since_last(context, now), INPUTS_KEY: dg.MetadataValue.json(now)}
+    return {"reason": reason, **metadata} if reason else metadata
+
+
+def changes_since_last(context: dg.AssetExecutionContext, inputs: Mapping[str, str]) -> str:
+    """What of `inputs` differs from those that the asset's last materialization recorded, in words."""
+    event = context.instance.get_latest_materialization_event(context.asset_key)
+    materialization = event.asset_materialization if event else None
+    recorded = materialization.metadata.get(INPUTS_KEY) if materialization else None
+    return describe_changes(recorded.value if isinstance(recorded, dg.JsonMetadataValue) else None, inputs)

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from phi_assets.assets.common import OWNERS, reads
+from phi_assets.assets.common import OWNERS, explained, reads
 from phi_assets.metadata import dataset_metadata, sample_metadata, split_metadata
 from phi_assets.recipe import SPLITS
 from phi_assets.refs import DatasetRef, SampleRef, SplitRef
@@ -17,7 +17,10 @@ def ultrachat_hub(context: dg.AssetExecutionContext, ultrachat: UltrachatSource)
     """The data set is pinned to one revision, from which all four splits are read."""
     ref = ultrachat.pin()
     context.log.info(f"{ref.name} at revision {ref.revision}")
-    return dg.MaterializeResult(value=ref, data_version=dg.DataVersion(ref.revision), metadata=dataset_metadata(ref))
+    why = explained(context, {"data set": ref.name, "revision": ref.revision})
+    return dg.MaterializeResult(
+        value=ref, data_version=dg.DataVersion(ref.revision), metadata=dataset_metadata(ref) | why
+    )
 
 
 def _raw(split: str) -> dg.AssetsDefinition:
@@ -34,7 +37,10 @@ def _raw(split: str) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, hub: DatasetRef, ultrachat: UltrachatSource
     ) -> dg.MaterializeResult[SplitRef]:
         ref = ultrachat.fetch(hub, split, context.log.info)
-        return dg.MaterializeResult(value=ref, data_version=dg.DataVersion(ref.sha256), metadata=split_metadata(ref))
+        why = explained(context, {"data set": hub.name, "revision": hub.revision})
+        return dg.MaterializeResult(
+            value=ref, data_version=dg.DataVersion(ref.sha256), metadata=split_metadata(ref) | why
+        )
 
     return raw
 
@@ -53,8 +59,12 @@ def _sampled(split: str) -> dg.AssetsDefinition:
     def sampled(
         context: dg.AssetExecutionContext, raw: SplitRef, ultrachat: UltrachatSource, recipe: RecipeResource
     ) -> dg.MaterializeResult[SampleRef]:
-        ref = ultrachat.sample(raw, recipe.value.sample, context.log.info)
-        return dg.MaterializeResult(value=ref, data_version=dg.DataVersion(ref.sha256), metadata=sample_metadata(ref))
+        sample = recipe.value.sample
+        ref = ultrachat.sample(raw, sample, context.log.info)
+        why = explained(context, {"raw data": raw.sha256[:12], **sample.model_dump(mode="json")})
+        return dg.MaterializeResult(
+            value=ref, data_version=dg.DataVersion(ref.sha256), metadata=sample_metadata(ref) | why
+        )
 
     return sampled
 

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from phi_assets.assets.common import AZUREML_POOL, OWNERS, reads
+from phi_assets.assets.common import AZUREML_POOL, OWNERS, explained, reads
 from phi_assets.azureml.compute import ensure_compute
 from phi_assets.azureml.models import get_foundation_model
 from phi_assets.metadata import compute_metadata, model_metadata
@@ -23,8 +23,9 @@ def foundation_model(
     with workspace.session() as ws:
         ref = get_foundation_model(ws, recipe.value.model, context.log.info)
     context.log.info(f"Foundation model {ref.id}")
+    why = explained(context, {"model": ref.id, "model content": ref.content_hash[:12]})
     return dg.MaterializeResult(
-        value=ref, data_version=dg.DataVersion(f"{ref.id}@{ref.content_hash[:12]}"), metadata=model_metadata(ref)
+        value=ref, data_version=dg.DataVersion(f"{ref.id}@{ref.content_hash[:12]}"), metadata=model_metadata(ref) | why
     )
 
 
@@ -38,8 +39,12 @@ def finetune_compute(
     recipe: RecipeResource,
 ) -> dg.MaterializeResult[ComputeRef]:
     """A provisioned cluster whose VM size may fine-tune the model; its number of GPUs per node is known."""
+    wanted = recipe.value.compute
     with workspace.session() as ws:
-        ref = ensure_compute(ws, recipe.value.compute, foundation_model, context.log.info)
+        ref = ensure_compute(ws, wanted, foundation_model, context.log.info)
+    why = explained(context, {"model": foundation_model.id, **wanted.model_dump(mode="json")}, ref.reason)
     return dg.MaterializeResult(
-        value=ref, data_version=dg.DataVersion(f"{ref.size}x{ref.gpus}x{ref.tier}"), metadata=compute_metadata(ref)
+        value=ref,
+        data_version=dg.DataVersion(f"{ref.size}x{ref.gpus}x{ref.tier}"),
+        metadata=compute_metadata(ref) | why,
     )

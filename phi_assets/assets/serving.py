@@ -5,7 +5,7 @@ from pathlib import Path
 import dagster as dg
 from pydantic import Field
 
-from phi_assets.assets.common import AZUREML_POOL, OWNERS, reads
+from phi_assets.assets.common import AZUREML_POOL, OWNERS, explained, reads
 from phi_assets.azureml.answers import ensure_answers
 from phi_assets.azureml.deployments import ensure_deployment
 from phi_assets.azureml.endpoints import ensure_endpoint
@@ -40,10 +40,12 @@ def online_endpoint(
     context: dg.AssetExecutionContext, workspace: AzureMLWorkspace, recipe: RecipeResource
 ) -> dg.MaterializeResult[EndpointRef]:
     """A key-authenticated managed online endpoint in state Succeeded, with the time at which its lease ends."""
+    serving = recipe.value.serving
     with workspace.session() as ws:
-        ref = ensure_endpoint(ws, recipe.value.serving, {"phi/recipe": recipe.value.name}, context.log.info)
+        ref = ensure_endpoint(ws, serving, {"phi/recipe": recipe.value.name}, context.log.info)
+    why = explained(context, {"endpoint": ref.name, "lease_hours": serving.lease_hours}, ref.reason)
     version = fingerprint({"name": ref.name, "auth": "key"})[:16]
-    return dg.MaterializeResult(value=ref, data_version=dg.DataVersion(version), metadata=endpoint_metadata(ref))
+    return dg.MaterializeResult(value=ref, data_version=dg.DataVersion(version), metadata=endpoint_metadata(ref) | why)
 
 
 @dg.asset(
@@ -68,8 +70,12 @@ def online_deployment(
         ref = ensure_deployment(
             ws, online_endpoint, registered_model, serving, foundation_model.inference_computes, context.log.info
         )
+    settings = serving.model_dump(mode="json", include={key.partition(".")[2] for key in DEPLOYMENT_KEYS})
+    why = explained(context, {"endpoint": ref.endpoint, "model": ref.model_id, **settings}, ref.reason)
     version = fingerprint({"model": ref.model_id, "serving": recipe.value.code_version(*DEPLOYMENT_KEYS)})[:16]
-    return dg.MaterializeResult(value=ref, data_version=dg.DataVersion(version), metadata=deployment_metadata(ref))
+    return dg.MaterializeResult(
+        value=ref, data_version=dg.DataVersion(version), metadata=deployment_metadata(ref) | why
+    )
 
 
 @dg.asset(group_name=GROUP, kinds={"azureml"}, owners=OWNERS, code_version="1", pool=AZUREML_POOL)
@@ -82,10 +88,13 @@ def live_traffic(
     """All traffic goes to the newest deployment, read back from the service; older deployments are gone."""
     with workspace.session() as ws:
         ref = ensure_traffic(ws, online_endpoint, online_deployment, context.log.info)
+    why = explained(
+        context, {"endpoint": ref.endpoint, "deployment": online_deployment.name, "model": ref.model_id}, ref.reason
+    )
     return dg.MaterializeResult(
         value=ref,
         data_version=dg.DataVersion(fingerprint({"traffic": ref.traffic, "model": ref.model_id})[:16]),
-        metadata=traffic_metadata(ref),
+        metadata=traffic_metadata(ref) | why,
     )
 
 
@@ -113,15 +122,21 @@ def scoring_result(
 ) -> dg.MaterializeResult[ScoringRef]:
     """Answers of the live model to a seeded choice of held-out prompts, with the reference answers and latencies."""
     scoring = recipe.value.scoring
+    prompts = held_out_conversations(test, scoring.samples, scoring.seed)
     with workspace.session() as ws:
         ref = ensure_answers(
             ws,
             live_traffic,
-            held_out_conversations(test, scoring.samples, scoring.seed),
+            prompts,
             scoring.parameters(),
             timeout_seconds=recipe.value.serving.request_timeout_seconds,
             directory=Path(workspace.home) / "data" / "scoring",
             log=context.log.info,
             force=config.force,
         )
-    return dg.MaterializeResult(value=ref, data_version=dg.DataVersion(ref.fingerprint), metadata=scoring_metadata(ref))
+    asked = {"model": ref.model_id, "test data": test.sha256[:12], **scoring.model_dump(mode="json")}
+    return dg.MaterializeResult(
+        value=ref,
+        data_version=dg.DataVersion(ref.fingerprint),
+        metadata=scoring_metadata(ref) | explained(context, asked, ref.reason),
+    )

@@ -2,14 +2,15 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import dagster as dg
 from pydantic import Field
 
-from phi_assets.assets.common import AZUREML_POOL, OWNERS, reads
+from phi_assets.assets.common import AZUREML_POOL, OWNERS, changes_since_last, explained, reads
 from phi_assets.azureml.client import Workspace
 from phi_assets.azureml.finetune import ensure_finetune_job
-from phi_assets.azureml.jobs import SubmittedJob, cancel_job
+from phi_assets.azureml.jobs import SubmittedJob, cancel_if_submitted
 from phi_assets.azureml.models import ensure_registered_model
 from phi_assets.metadata import job_metadata, registered_model_metadata, submitted_metadata
 from phi_assets.refs import ComputeRef, JobRef, ModelRef, RegisteredModelRef, SampleRef
@@ -17,6 +18,11 @@ from phi_assets.resources.recipe import RecipeResource
 from phi_assets.resources.workspace import AzureMLWorkspace
 
 GROUP = "training"
+
+JOB_TAG = "azureml/job"
+"""Run tag with the name of the Azure ML job that the run submitted, attached to or reused."""
+STUDIO_TAG = "azureml/studio"
+FINGERPRINT_TAG = "azureml/fingerprint"
 
 
 class FinetuneConfig(dg.Config):
@@ -46,12 +52,6 @@ def finetune_job(
 ) -> dg.MaterializeResult[JobRef]:
     """A fine-tuning pipeline job is Completed in Azure ML and its `trained_model` output has been verified."""
     with workspace.session() as ws, cancelled_with_the_run(context, ws) as watch:
-
-        def submitted(job: SubmittedJob) -> None:
-            watch(job.name)
-            context.log_event(dg.AssetObservation(context.asset_key, metadata=submitted_metadata(job)))
-            context.instance.add_run_tags(context.run.run_id, {"azureml/job": job.name})
-
         result = ensure_finetune_job(
             ws,
             recipe.value,
@@ -60,11 +60,25 @@ def finetune_job(
             train=train,
             test=test,
             log=context.log.info,
-            on_submitted=submitted,
+            output=partial(print, flush=True),
+            on_name=watch,
+            on_submitted=partial(_announce, context),
             force=config.force,
+            # A crashed run that forced a job is started again with the same configuration.
+            forced_by=context.run.root_run_id or context.run.run_id,
         )
+    why = explained(context, result.inputs, result.job.reason)
     return dg.MaterializeResult(
-        value=result.job, data_version=dg.DataVersion(result.job.name), metadata=job_metadata(result)
+        value=result.job, data_version=dg.DataVersion(result.job.name), metadata=job_metadata(result) | why
+    )
+
+
+def _announce(context: dg.AssetExecutionContext, job: SubmittedJob) -> None:
+    """Name and link of the job are on the run, long before there is a materialization to carry them."""
+    changed = changes_since_last(context, job.inputs)
+    context.log_event(dg.AssetObservation(context.asset_key, metadata={**submitted_metadata(job), "changed": changed}))
+    context.instance.add_run_tags(
+        context.run.run_id, {JOB_TAG: job.name, STUDIO_TAG: job.studio_url, FINGERPRINT_TAG: job.fingerprint}
     )
 
 
@@ -81,7 +95,7 @@ def cancelled_with_the_run(context: dg.AssetExecutionContext, ws: Workspace) -> 
     except dg.DagsterExecutionInterruptedError:
         run = context.instance.get_run_by_id(context.run.run_id)
         if watched and run is not None and run.status is dg.DagsterRunStatus.CANCELING:
-            cancel_job(ws, watched[-1], context.log.info)
+            cancel_if_submitted(ws, watched[-1], context.log.info)
         raise
 
 
@@ -105,8 +119,9 @@ def registered_model(
             description=f"{recipe.value.model.name} fine-tuned for chat completion on ultrachat_200k",
             log=context.log.info,
         )
+    why = explained(context, {"job": finetune_job.name, "name": ref.name}, ref.reason)
     return dg.MaterializeResult(
         value=ref,
         data_version=dg.DataVersion(f"{ref.name}:{ref.version}"),
-        metadata=registered_model_metadata(ref),
+        metadata=registered_model_metadata(ref) | why,
     )

@@ -1,1 +1,1 @@
-"""Jobs: what a person starts by name."""
+"""What starts runs: jobs for people, and conditions and sensors for what happens outside."""

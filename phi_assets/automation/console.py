@@ -2,9 +2,10 @@
 
 import logging
 from datetime import datetime
-from typing import Any
 
 import dagster as dg
+
+from phi_assets.automation.failures import reason_of
 
 
 class _PeopleHandler(logging.Handler):
@@ -29,7 +30,7 @@ class _PeopleHandler(logging.Handler):
         elif event.is_step_success and event.step_key not in self._check_steps:
             self._print(event.step_key, f"done in {event.event_specific_data.duration_ms / 1000:.1f} s", "green")
         elif event.is_step_failure:
-            self._print(event.step_key, _reason(event.step_failure_data), "red")
+            self._print(event.step_key, reason_of(event.step_failure_data, with_stack=True), "red")
 
     def _print_check(self, event: dg.DagsterEvent) -> None:
         evaluation = event.asset_check_evaluation_data
@@ -41,15 +42,6 @@ class _PeopleHandler(logging.Handler):
         time = datetime.now().strftime("%H:%M:%S")
         step = (step or "").replace("__", "/")
         self._console.print(time, f"{step:<17}", text, style=style, markup=False, soft_wrap=True)
-
-
-def _reason(failure: Any) -> str:
-    if failure.user_failure_data and failure.user_failure_data.description:
-        return failure.user_failure_data.description
-    error = failure.error
-    while error and error.cause:
-        error = error.cause
-    return error.to_string() if error else "failed without a recorded reason"
 
 
 def _people_logger(_: dg.InitLoggerContext) -> logging.Logger:

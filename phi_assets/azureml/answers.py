@@ -65,7 +65,14 @@ def ensure_answers(
         model_id=traffic.model_id,
         deployment=max(traffic.traffic, key=lambda name: traffic.traffic[name]),
         action="reused" if reusable else "scored",
+        reason=_reason(reusable, force, traffic),
     )
+
+
+def _reason(reusable: bool, force: bool, traffic: TrafficRef) -> str:
+    if reusable:
+        return f"Model {traffic.model_id} has answered these questions with these parameters before."
+    return "Forced." if force else f"Model {traffic.model_id} had not answered these questions with these parameters."
 
 
 def _ask(

@@ -1,23 +1,19 @@
-"""The way to a workspace: the one lazy import of the SDK, credentials, and what every request needs."""
+"""The way to a workspace: its clients, credentials, and what every request needs."""
 
-import logging
 import os
 import ssl
-import sys
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import httpx
 from azure.core.credentials import TokenCredential
 from azure.core.exceptions import ClientAuthenticationError, HttpResponseError, ServiceRequestError
 
 from phi_assets.azureml.errors import WorkspaceUnreachable
-from phi_assets.azureml.retry import one_line
+from phi_assets.azureml.lazy_sdk import CLOUD_VARIABLE, forget_emulator_cloud, sdk
+from phi_assets.azureml.retry import is_transient, one_line, ride_out, silent
 from phi_assets.settings import CredentialMode, Settings
 
 if TYPE_CHECKING:
@@ -25,9 +21,10 @@ if TYPE_CHECKING:
     from azure.ai.ml.entities import Job
     from azure.ai.ml.entities import Workspace as WorkspaceEntity
 
-EMULATOR_CLOUD_PREFIX = "PhiEmulator"
+__all__ = ["EmulatorConnection", "Workspace", "connect_azure", "connect_emulator", "credential", "sdk"]
 
-_CLOUD_VARIABLE = "AZUREML_CURRENT_CLOUD"
+T = TypeVar("T")
+
 _EMULATOR_VARIABLES = ("REQUESTS_CA_BUNDLE", "NO_PROXY", "no_proxy", "IDENTITY_ENDPOINT", "IDENTITY_HEADER")
 
 # https://learn.microsoft.com/azure/developer/python/sdk/authentication-overview#sovereign-clouds
@@ -54,38 +51,6 @@ class EmulatorConnection(Protocol):
     @property
     def cloud_metadata(self) -> dict[str, str]: ...
     def environment(self, existing: Mapping[str, str]) -> dict[str, str]: ...
-
-
-def sdk() -> ModuleType:
-    """The module `azure.ai.ml`, imported on first use: it takes seconds, and its import reads the environment.
-
-    A cloud name that another process registered and left in the environment makes that import fail
-    (`Unknown cloud environment`), so an emulator's name is removed first. The names of Azure's own clouds are kept.
-    """
-    is_first = "azure.ai.ml" not in sys.modules
-    if is_first:
-        _forget_emulator_cloud()
-        os.environ.setdefault("AZUREML_RUN_POLLING_INTERVAL_MIN", "1")
-        os.environ.setdefault("AZUREML_RUN_POLLING_INTERVAL_MAX", "30")
-        from marshmallow.warnings import Marshmallow4Warning
-
-        warnings.filterwarnings("ignore", category=Marshmallow4Warning)
-    import azure.ai.ml
-
-    if is_first:
-        # "This is an experimental class" on every use. The import itself sets the level, so this comes after it.
-        logging.getLogger("azure.ai.ml").setLevel(logging.ERROR)
-    return azure.ai.ml
-
-
-@contextmanager
-def without_sdk_chatter() -> Iterator[None]:
-    """Keeps what the SDK prints while it uploads and polls (dots, coloured blank lines) off the standard streams.
-
-    It offers no switch for that. Errors are raised as ever; loggers keep the stream that they were made with.
-    """
-    with Path(os.devnull).open("w", encoding="utf-8") as sink, redirect_stdout(sink), redirect_stderr(sink):
-        yield
 
 
 class Workspace:
@@ -138,7 +103,10 @@ class Workspace:
         if name not in self._registries:
             module = sdk()
             try:
-                self._registries[name] = module.MLClient(self.credential, registry_name=name, **self._client_options)
+                self._registries[name] = _ride_out_refusals(
+                    lambda: module.MLClient(self.credential, registry_name=name, **self._client_options),
+                    f"registry {name}",
+                )
             except (HttpResponseError, ServiceRequestError) as error:
                 raise WorkspaceUnreachable(
                     f"Registry {name!r} cannot be reached: {one_line(error)}. Check `registry` in the recipe, and that "
@@ -154,7 +122,7 @@ class Workspace:
             WorkspaceUnreachable: it does not exist, cannot be reached, or does not know this identity.
         """
         try:
-            found = self.ml.workspaces.get(self.name)
+            found = _ride_out_refusals(lambda: self.ml.workspaces.get(self.name), f"workspace {self.name}")
         except ClientAuthenticationError as error:
             raise WorkspaceUnreachable(
                 f"Azure did not accept the credential for workspace {self.name!r}: {one_line(error)}. Sign in (for "
@@ -173,6 +141,17 @@ class Workspace:
     def location(self) -> str:
         """Azure region of the workspace."""
         return str(self.description.location)
+
+    @cached_property
+    def api_url(self) -> str:
+        """Base url of the data planes of the workspace's region, from its discovery document."""
+
+        def ask() -> str:
+            answer = self.http.get(str(self.description.discovery_url))
+            answer.raise_for_status()
+            return str(answer.json()["api"]).rstrip("/")
+
+        return ride_out(ask, "discovery", silent)
 
     @cached_property
     def http(self) -> httpx.Client:
@@ -202,10 +181,20 @@ class Workspace:
         return f"https://ml.azure.com/runs/{job}?wsid={self.path}"
 
 
+def _ride_out_refusals(call: Callable[[], T], what: str) -> T:
+    """`call()`, repeated while the service is throttling or failing; where there is no answer at all, an error soon.
+
+    It is the first that is asked of a service, so silence more likely means a wrong setting than an outage.
+    """
+    return ride_out(
+        call, what, silent, passes=lambda error: isinstance(error, HttpResponseError) and is_transient(error)
+    )
+
+
 def connect_azure(settings: Settings) -> Workspace:
     """The workspace that the settings name. No request is made yet."""
-    _forget_emulator_cloud()
-    cloud = os.environ.get(_CLOUD_VARIABLE, "AzureCloud")
+    forget_emulator_cloud()
+    cloud = os.environ.get(CLOUD_VARIABLE, "AzureCloud")
     return Workspace(
         credential(settings.credential),
         settings.subscription_id,
@@ -251,11 +240,6 @@ def credential(mode: CredentialMode) -> TokenCredential:
         "interactive": identity.InteractiveBrowserCredential,
     }
     return makers[mode]()
-
-
-def _forget_emulator_cloud() -> None:
-    if os.environ.get(_CLOUD_VARIABLE, "").startswith(EMULATOR_CLOUD_PREFIX):
-        del os.environ[_CLOUD_VARIABLE]
 
 
 def _context_with(ca_bundle: Path) -> ssl.SSLContext:

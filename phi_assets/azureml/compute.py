@@ -1,18 +1,17 @@
 """The training cluster: allowed for the model, provisioned, and how many GPUs a node of it has."""
 
-from typing import Any, Literal
+from typing import Any
 
-from azure.core.exceptions import HttpResponseError
+from azure.core.exceptions import AzureError
 
 from phi_assets.azureml.client import Workspace, sdk
-from phi_assets.azureml.errors import ComputeFailed, ComputeNotAllowed
-from phi_assets.azureml.provisioning import has_succeeded, settled, state_of
-from phi_assets.azureml.retry import Log, get_or_none, one_line, ride_out, silent
+from phi_assets.azureml.errors import ComputeFailed
+from phi_assets.azureml.provisioning import MANAGED_TAG, has_succeeded, settled, state_of
+from phi_assets.azureml.retry import Log, get_or_none, is_transient, one_line, ride_out, silent
+from phi_assets.azureml.vm_sizes import check_size, gpu_count
+from phi_assets.azureml.writes import write
 from phi_assets.recipe import ComputeSection
-from phi_assets.refs import ComputeRef, ModelRef
-
-# Sizes with K80 GPUs, which the fine-tuning images do not support; the rule where a model has no list of its own.
-_UNSUPPORTED_SIZES = frozenset({"standard_nc6", "standard_nc12", "standard_nc24", "standard_nc24r"})
+from phi_assets.refs import Action, ComputeRef, ModelRef
 
 _PROVISIONING_TIMEOUT_SECONDS = 30 * 60.0
 
@@ -21,7 +20,8 @@ def ensure_compute(ws: Workspace, section: ComputeSection, model: ModelRef, log:
     """The cluster exists, is provisioned, has the recipe's size, and may fine-tune the model.
 
     A missing cluster is created with the first tier that the service grants; nothing is created for a size that the
-    model or the region does not allow. Scale limits that differ from the recipe's are updated.
+    model or the region does not allow. A broken one that this project made is made again. Scale limits that differ
+    from the recipe's are updated.
 
     Raises:
         ComputeNotAllowed: the size may not fine-tune this model, has no GPU, or is not offered in the region.
@@ -30,54 +30,24 @@ def ensure_compute(ws: Workspace, section: ComputeSection, model: ModelRef, log:
     check_size(section.size, model)
     gpus = gpu_count(ws, section.size, log)
     existing = _settled(ws, section.name, log)
+    reason = f"Cluster {section.name} did not exist."
+    if existing is not None and not has_succeeded(existing) and MANAGED_TAG in (existing.tags or {}):
+        reason = f"Cluster {section.name} was {state_of(existing)}{_errors(existing)} and has been made again."
+        log(f"Compute {section.name} is {state_of(existing)}{_errors(existing)}; making it again.")
+        _remove(ws, section.name, log)
+        existing = None
     if existing is None:
-        cluster, action = _create(ws, section, log), "created"
-    else:
-        _check_existing(existing, section)
-        cluster, action = _update_scale(ws, existing, section, log)
-    return ComputeRef(
-        name=str(cluster.name), size=str(cluster.size), gpus=gpus, tier=_tier(cluster, section), action=action
-    )
-
-
-def check_size(size: str, model: ModelRef) -> None:
-    """Whether this VM size may fine-tune the model, compared without regard to case.
-
-    Raises:
-        ComputeNotAllowed: it may not; the message lists the sizes that may.
-    """
-    if model.finetune_computes is not None:
-        if size.lower() not in {allowed.lower() for allowed in model.finetune_computes}:
-            raise ComputeNotAllowed(
-                f"VM size {size} may not fine-tune {model.name} version {model.version}. Set `compute.size` to one of: "
-                f"{', '.join(model.finetune_computes)}. Nothing was created or submitted."
-            )
-    elif size.lower() in _UNSUPPORTED_SIZES:
-        raise ComputeNotAllowed(
-            f"VM size {size} has K80 GPUs, which fine-tuning does not support. Set `compute.size` to a size with newer "
-            "GPUs, for example Standard_NC24ads_A100_v4. Nothing was created or submitted."
-        )
-
-
-def gpu_count(ws: Workspace, size: str, log: Log = silent) -> int:
-    """GPUs in one node of this VM size.
-
-    Raises:
-        ComputeNotAllowed: the workspace's region does not offer the size, or it has no GPU.
-    """
-    sizes = {
-        str(offer.name).lower(): offer for offer in ride_out(lambda: list(ws.ml.compute.list_sizes()), "VM sizes", log)
-    }
-    offer = sizes.get(size.lower())
-    if offer is None:
-        with_gpus = sorted(str(offer.name) for offer in sizes.values() if offer.gpus)
-        raise ComputeNotAllowed(
-            f"VM size {size} is not offered in region {ws.location!r}. Sizes with GPUs there: "
-            f"{', '.join(with_gpus) or 'none'}. Nothing was created or submitted."
-        )
-    if not offer.gpus:
-        raise ComputeNotAllowed(f"VM size {size} has no GPU, and fine-tuning needs one. Set `compute.size` to another.")
-    return int(offer.gpus)
+        cluster, refused = _create(ws, section, log)
+        return _ref(cluster, section, gpus, "created", " ".join([reason, *refused]))
+    _check_existing(existing, section)
+    drift = _drift(existing, section)
+    if not drift:
+        log(f"Compute {existing.name} ({existing.size}) is ready.")
+        return _ref(existing, section, gpus, "reused", f"Cluster {existing.name} is as the recipe asks.")
+    words = ", ".join(f"{key} {_number(getattr(existing, key, None))} -> {value}" for key, value in drift.items())
+    cluster = _update_scale(ws, section, drift, log)
+    log(f"Compute {section.name}: updated {words}.")
+    return _ref(cluster, section, gpus, "updated", f"Cluster {section.name} differed from the recipe: {words}.")
 
 
 def _get(ws: Workspace, name: str, log: Log) -> Any:
@@ -106,72 +76,108 @@ def _check_existing(cluster: Any, section: ComputeSection) -> None:
         )
 
 
-def _update_scale(
-    ws: Workspace, cluster: Any, section: ComputeSection, log: Log
-) -> tuple[Any, Literal["reused", "updated"]]:
+def _drift(cluster: Any, section: ComputeSection) -> dict[str, int]:
+    """Scale limits that differ from the recipe's, with the recipe's values."""
     wanted = {
         "min_instances": section.min_nodes,
         "max_instances": section.max_nodes,
         "idle_time_before_scale_down": section.idle_seconds,
     }
-    drift = {key: value for key, value in wanted.items() if _number(getattr(cluster, key, None)) != value}
-    if not drift:
-        log(f"Compute {cluster.name} ({cluster.size}) is ready.")
-        return cluster, "reused"
-    for key, value in drift.items():
-        setattr(cluster, key, value)
-    try:
+    return {key: value for key, value in wanted.items() if _number(getattr(cluster, key, None)) != value}
+
+
+def _update_scale(ws: Workspace, section: ComputeSection, drift: dict[str, int], log: Log) -> Any:
+    def send(cluster: Any) -> None:
+        if cluster is None:
+            raise ComputeFailed(f"Compute {section.name} was deleted while it was to be updated; run again.")
+        for key, value in drift.items():
+            setattr(cluster, key, value)
         ws.ml.compute.begin_update(cluster).result()
-    except HttpResponseError as error:
+
+    try:
+        written = write(
+            f"Compute {section.name}",
+            look=lambda: _settled(ws, section.name, log),
+            send=send,
+            is_done=lambda cluster: cluster is not None and has_succeeded(cluster) and not _drift(cluster, section),
+            log=log,
+        )
+    except AzureError as error:
         raise ComputeFailed(
-            f"Compute {cluster.name}: the service refused {drift}: {one_line(error)}. Adjust the recipe's `compute`."
+            f"Compute {section.name}: the service refused {drift}: {one_line(error)}. Adjust the recipe's `compute`."
         ) from error
-    log(f"Compute {cluster.name}: updated {', '.join(f'{key} to {value}' for key, value in drift.items())}.")
-    return _get(ws, cluster.name, log) or cluster, "updated"
+    if written.found is None:
+        raise ComputeFailed(f"Compute {section.name} vanished while it was updated; run again.")
+    return written.found
 
 
-def _create(ws: Workspace, section: ComputeSection, log: Log) -> Any:
-    failures: list[str] = []
+def _create(ws: Workspace, section: ComputeSection, log: Log) -> tuple[Any, list[str]]:
+    """The cluster in the first tier that the service grants, and what it said about earlier ones."""
+    refused: list[str] = []
     cause: Exception | None = None
     for tier in section.tiers:
         log(f"Creating compute {section.name} ({section.size}, {tier}, up to {section.max_nodes} nodes).")
         try:
-            return _create_tier(ws, section, tier, log)
-        except (HttpResponseError, ComputeFailed) as error:
+            return _create_tier(ws, section, tier, log), refused
+        except (AzureError, ComputeFailed) as error:
+            if is_transient(error):
+                raise ComputeFailed(
+                    f"Compute {section.name} could not be created: {one_line(error)}. Run again later."
+                ) from error
             # The first reason is the one to act upon; later tiers often fail only because of it.
             cause = cause or error
-            failures.append(f"{tier}: {one_line(error)}")
-            log(f"Compute {section.name}: {failures[-1]}")
-            _remove_failed(ws, section.name, log)
+            refused.append(f"{tier} was refused: {one_line(error)}.")
+            log(f"Compute {section.name}: {refused[-1]}")
+            _remove(ws, section.name, log)
     raise ComputeFailed(
-        f"Compute {section.name} ({section.size}) could not be created. {'; '.join(failures)}. Ask for quota of this "
+        f"Compute {section.name} ({section.size}) could not be created. {' '.join(refused)} Ask for quota of this "
         "VM family in this region, or choose another size or name in the recipe's `compute`."
     ) from cause
 
 
 def _create_tier(ws: Workspace, section: ComputeSection, tier: str, log: Log) -> Any:
-    cluster = sdk().entities.AmlCompute(
+    def send(found: Any) -> None:
+        if found is not None:
+            raise ComputeFailed(f"state {state_of(found)}{_errors(found)}")
+        ws.ml.compute.begin_create_or_update(_entity(section, tier)).result()
+
+    written = write(
+        f"Compute {section.name}",
+        look=lambda: _settled(ws, section.name, log),
+        send=send,
+        is_done=lambda cluster: cluster is not None and has_succeeded(cluster),
+        log=log,
+    )
+    created = written.found
+    if created is None:
+        raise ComputeFailed(f"Compute {section.name} vanished while it was created; run again.")
+    if not has_succeeded(created):
+        raise ComputeFailed(f"state {state_of(created)}{_errors(created)}")
+    _check_existing(created, section)
+    return created
+
+
+def _entity(section: ComputeSection, tier: str) -> Any:
+    return sdk().entities.AmlCompute(
         name=section.name,
         size=section.size,
         tier=tier,
         min_instances=section.min_nodes,
         max_instances=section.max_nodes,
         idle_time_before_scale_down=section.idle_seconds,
+        tags={MANAGED_TAG: "true"},
     )
-    ws.ml.compute.begin_create_or_update(cluster).result()
-    created = _settled(ws, section.name, log)
-    if created is None:
-        raise ComputeFailed(f"Compute {section.name} vanished while it was created; run again.")
-    if not has_succeeded(created):
-        raise ComputeFailed(f"state {state_of(created)}{_errors(created)}")
-    return created
 
 
-def _remove_failed(ws: Workspace, name: str, log: Log) -> None:
-    """Makes room for the next tier: a cluster's priority cannot be changed."""
-    leftover = _get(ws, name, log)
-    if leftover is not None and state_of(leftover).lower() == "failed":
-        ws.ml.compute.begin_delete(name, action="Delete").wait()
+def _remove(ws: Workspace, name: str, log: Log) -> None:
+    """No broken cluster holds the name: neither its priority nor its state can be changed."""
+    write(
+        f"Deletion of compute {name}",
+        look=lambda: _settled(ws, name, log),
+        send=lambda _: ws.ml.compute.begin_delete(name, action="Delete").wait(),
+        is_done=lambda cluster: cluster is None or has_succeeded(cluster),
+        log=log,
+    )
 
 
 def _errors(cluster: Any) -> str:
@@ -187,6 +193,17 @@ def _errors(cluster: Any) -> str:
 def _tier(cluster: Any, section: ComputeSection) -> str:
     wanted = str(getattr(cluster, "tier", None) or section.tiers[0]).replace("_", "").lower()
     return next((tier for tier in ("Dedicated", "LowPriority") if tier.lower() == wanted), wanted)
+
+
+def _ref(cluster: Any, section: ComputeSection, gpus: int, action: Action, reason: str) -> ComputeRef:
+    return ComputeRef(
+        name=str(cluster.name),
+        size=str(cluster.size),
+        gpus=gpus,
+        tier=_tier(cluster, section),
+        action=action,
+        reason=reason,
+    )
 
 
 def _number(value: Any) -> Any:

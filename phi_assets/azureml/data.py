@@ -3,54 +3,51 @@
 from pathlib import Path
 from typing import Any
 
-from azure.core.exceptions import AzureError, HttpResponseError
+from azure.core.exceptions import AzureError
 
-from phi_assets.azureml.client import Workspace, sdk, without_sdk_chatter
+from phi_assets.azureml.client import Workspace, sdk
 from phi_assets.azureml.errors import DataUploadFailed
 from phi_assets.azureml.retry import Log, get_or_none, one_line, ride_out, silent
+from phi_assets.azureml.writes import write
 from phi_assets.refs import Action, DataRef, SampleRef
 
 
 def ensure_data_asset(ws: Workspace, name: str, sample: SampleRef, log: Log = silent) -> DataRef:
     """Data asset `name` has a version with the sample's JSON Lines file, version being the start of its SHA-256.
 
-    Nothing is read from disk or sent where that version exists.
+    Nothing is read from disk or sent where that version exists. An upload that was broken off is done again: the SDK
+    takes a blob for complete only once it carries the mark that is put on it after its last byte.
 
     Raises:
         DataUploadFailed: the file is missing, or the upload or the registration failed.
     """
     version = data_version(sample)
-    existing = ride_out(lambda: _get(ws, name, version), f"data asset {name}", log)
+    existing = _get(ws, name, version, log)
     if existing is not None:
         log(f"Data asset {name}:{version} is already there; nothing uploaded.")
-        return _ref(existing, "reused")
+        return _ref(existing, "reused", f"Version {version} of {name} has this content.")
     path = Path(sample.jsonl)
     if not path.is_file():
         raise DataUploadFailed(f"Sample {sample.split} is missing at {path}. Materialize sampled/{sample.split} again.")
     log(f"Uploading {path.name} ({sample.size_bytes:,} bytes, {sample.rows:,} rows) as data asset {name}:{version}.")
-    module = sdk()
-    wanted = module.entities.Data(
-        name=name,
-        version=version,
-        type=module.constants.AssetTypes.URI_FILE,
-        path=str(path),
-        description=f"{sample.rows} of {sample.rows_total} rows of {sample.split}",
-        tags={"phi/sha256": sample.sha256, "phi/split": sample.split, "phi/rows": str(sample.rows)},
-    )
     try:
-        with without_sdk_chatter():
-            ws.ml.data.create_or_update(wanted)
-    except (AzureError, module.exceptions.MlException) as error:
-        # Somebody else may have registered the same content meanwhile, which is as good.
-        if not isinstance(error, HttpResponseError) or _get(ws, name, version) is None:
-            raise DataUploadFailed(
-                f"Data asset {name}:{version} could not be uploaded from {path}: {one_line(error)}. Run again: what "
-                "has been uploaded is kept."
-            ) from error
-    created = _get(ws, name, version)
-    if created is None:
+        written = write(
+            f"Data asset {name}:{version}",
+            look=lambda: _get(ws, name, version, log),
+            send=lambda _: ws.ml.data.create_or_update(_entity(name, sample)),
+            is_done=lambda asset: asset is not None,
+            log=log,
+        )
+    except (AzureError, OSError) as error:
+        raise DataUploadFailed(
+            f"Data asset {name}:{version} could not be uploaded from {path}: {one_line(error)}. Run again: what "
+            "has been uploaded is kept."
+        ) from error
+    if written.found is None:
         raise DataUploadFailed(f"Data asset {name}:{version} was registered but cannot be read back; run again.")
-    return _ref(created, "created")
+    if not written.by_us:
+        return _ref(written.found, "reused", f"Somebody else registered version {version} of {name} meanwhile.")
+    return _ref(written.found, "created", f"No version of {name} had this content.")
 
 
 def data_version(sample: SampleRef) -> str:
@@ -58,9 +55,21 @@ def data_version(sample: SampleRef) -> str:
     return sample.sha256[:12]
 
 
-def _get(ws: Workspace, name: str, version: str) -> Any:
-    return get_or_none(lambda: ws.ml.data.get(name, version))
+def _entity(name: str, sample: SampleRef) -> Any:
+    module = sdk()
+    return module.entities.Data(
+        name=name,
+        version=data_version(sample),
+        type=module.constants.AssetTypes.URI_FILE,
+        path=sample.jsonl,
+        description=f"{sample.rows} of {sample.rows_total} rows of {sample.split}",
+        tags={"phi/sha256": sample.sha256, "phi/split": sample.split, "phi/rows": str(sample.rows)},
+    )
 
 
-def _ref(asset: Any, action: Action) -> DataRef:
-    return DataRef(id=str(asset.id), name=str(asset.name), version=str(asset.version), action=action)
+def _get(ws: Workspace, name: str, version: str, log: Log) -> Any:
+    return ride_out(lambda: get_or_none(lambda: ws.ml.data.get(name, version)), f"data asset {name}", log)
+
+
+def _ref(asset: Any, action: Action, reason: str) -> DataRef:
+    return DataRef(id=str(asset.id), name=str(asset.name), version=str(asset.version), action=action, reason=reason)

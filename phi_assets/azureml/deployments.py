@@ -4,17 +4,16 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from azure.core.exceptions import HttpResponseError
+from azure.core.exceptions import AzureError
 
-from phi_assets.azureml.client import Workspace, sdk, without_sdk_chatter
+from phi_assets.azureml.client import Workspace, sdk
 from phi_assets.azureml.errors import ComputeNotAllowed, DeploymentFailed
-from phi_assets.azureml.provisioning import has_succeeded, settled, state_of
+from phi_assets.azureml.provisioning import MANAGED_TAG, has_succeeded, settled, state_of
 from phi_assets.azureml.retry import Log, get_or_none, one_line, ride_out, silent
+from phi_assets.azureml.writes import write
 from phi_assets.fingerprint import fingerprint
 from phi_assets.recipe import ServingSection
 from phi_assets.refs import Action, DeploymentRef, EndpointRef, RegisteredModelRef
-
-MANAGED_TAG = "phi/managed"
 
 _NAME_LENGTH = 32
 _SETTLE_TIMEOUT_SECONDS = 90 * 60.0
@@ -56,23 +55,54 @@ def ensure_deployment(
     """
     _check_instance_type(section, allowed)
     name = deployment_name(model)
-    existing = _settled(ws, endpoint.name, name, log)
-    if existing is not None and not has_succeeded(existing):
-        log(f"Deployment {name} is {state_of(existing)}; replacing it.")
-        with without_sdk_chatter():
-            ws.ml.online_deployments.begin_delete(name=name, endpoint_name=endpoint.name).wait()
-        existing = _settled(ws, endpoint.name, name, log)
     wanted = _entity(endpoint, model, section, name)
-    action: Action = "created" if existing is None else "updated"
-    if existing is not None:
+    existing = _settled(ws, endpoint.name, name, log)
+    reason = f"Deployment {name} did not exist."
+    if existing is not None and not has_succeeded(existing):
+        reason = f"Deployment {name} was {state_of(existing)} and has been replaced."
+        log(f"Deployment {name} is {state_of(existing)}; replacing it.")
+        if not _has_traffic(ws, endpoint.name, name, log):
+            delete_deployment(ws, endpoint.name, name, log)
+            existing = None
+    elif existing is not None:
         drift = _drift(existing, wanted)
         if not drift:
             log(f"Deployment {name} is healthy.")
-            return _ref(endpoint, model, section, name, "reused")
+            return _ref(endpoint, model, section, name, "reused", f"Deployment {name} is healthy, as the recipe asks.")
+        reason = f"Deployment {name} differed from the recipe: {'; '.join(drift)}."
         log(f"Deployment {name} differs from the recipe: {'; '.join(drift)}.")
     log(f"{'Creating' if existing is None else 'Updating'} deployment {name} ({section.instance_type}).")
     _put(ws, wanted, section, log)
-    return _ref(endpoint, model, section, name, action)
+    return _ref(endpoint, model, section, name, "created" if existing is None else "updated", reason)
+
+
+def delete_deployment(ws: Workspace, endpoint: str, name: str, log: Log = silent) -> None:
+    """The deployment is gone, so it is not billing any more.
+
+    Raises:
+        DeploymentFailed: the service refused; a deployment that gets traffic cannot be deleted.
+    """
+    try:
+        write(
+            f"Deletion of deployment {name}",
+            look=lambda: _settled(ws, endpoint, name, log),
+            send=lambda _: ws.ml.online_deployments.begin_delete(name=name, endpoint_name=endpoint).wait(),
+            is_done=lambda deployment: deployment is None,
+            log=log,
+        )
+    except AzureError as error:
+        raise DeploymentFailed(
+            f"Deployment {name} could not be deleted and is billing: {one_line(error)}. Run again."
+        ) from error
+
+
+def _has_traffic(ws: Workspace, endpoint: str, name: str, log: Log) -> bool:
+    """Whether requests go to it, in which case the service deletes it for nobody, but takes another PUT."""
+    found: Any = ride_out(
+        lambda: get_or_none(lambda: ws.ml.online_endpoints.get(endpoint)), f"endpoint {endpoint}", log
+    )
+    traffic = (found.traffic if found is not None else None) or {}
+    return any(int(share) for key, share in traffic.items() if key.lower() == name.lower())
 
 
 def _check_instance_type(section: ServingSection, allowed: Sequence[str] | None) -> None:
@@ -121,23 +151,27 @@ def _drift(existing: Any, wanted: Any) -> list[str]:
     return [f"{what} {have} -> {want}" for what, (have, want) in pairs.items() if have != want]
 
 
-def _put(ws: Workspace, deployment: Any, section: ServingSection, log: Log) -> None:
-    name, endpoint = deployment.name, deployment.endpoint_name
+def _put(ws: Workspace, wanted: Any, section: ServingSection, log: Log) -> None:
+    name, endpoint = wanted.name, wanted.endpoint_name
+
+    cause: Exception | None = None
     try:
-        with without_sdk_chatter():
-            ws.ml.online_deployments.begin_create_or_update(deployment).wait()
-        written = _settled(ws, endpoint, name, log)
-        state = "gone" if written is None else state_of(written)
-        reason = f"state {state}"
-        cause: Exception | None = None
-    except HttpResponseError as error:
-        written, reason, cause = None, one_line(error), error
-    if written is not None and has_succeeded(written):
-        log(f"Deployment {name} is healthy.")
-        return
+        written = write(
+            f"Deployment {name}",
+            look=lambda: _settled(ws, endpoint, name, log),
+            send=lambda _: ws.ml.online_deployments.begin_create_or_update(wanted).wait(),
+            is_done=lambda found: found is not None and has_succeeded(found) and not _drift(found, wanted),
+            log=log,
+        )
+        if written.found is not None and has_succeeded(written.found):
+            log(f"Deployment {name} is healthy.")
+            return
+        reason = f"state {'gone' if written.found is None else state_of(written.found)}"
+    except AzureError as error:
+        reason, cause = one_line(error), error
     advice = next((text for code, text in _ADVICE.items() if code.lower() in reason.lower()), "")
     raise DeploymentFailed(
-        f"Deployment {name} of {deployment.model} on {section.instance_type} did not become healthy: {reason}. "
+        f"Deployment {name} of {wanted.model} on {section.instance_type} did not become healthy: {reason}. "
         f"{advice} Run again to replace it.{_container_log(ws, endpoint, name)}"
     ) from cause
 
@@ -145,7 +179,7 @@ def _put(ws: Workspace, deployment: Any, section: ServingSection, log: Log) -> N
 def _container_log(ws: Workspace, endpoint: str, name: str) -> str:
     try:
         text = ws.ml.online_deployments.get_logs(name=name, endpoint_name=endpoint, lines=_LOG_LINES)
-    except HttpResponseError as error:
+    except AzureError as error:
         return f"\n(The container's log cannot be read: {one_line(error)})"
     return f"\nLast lines of the container:\n{text.strip()}" if text.strip() else ""
 
@@ -165,7 +199,7 @@ def _get(ws: Workspace, endpoint: str, name: str, log: Log) -> Any:
 
 
 def _ref(
-    endpoint: EndpointRef, model: RegisteredModelRef, section: ServingSection, name: str, action: Action
+    endpoint: EndpointRef, model: RegisteredModelRef, section: ServingSection, name: str, action: Action, reason: str
 ) -> DeploymentRef:
     return DeploymentRef(
         endpoint=endpoint.name,
@@ -174,6 +208,7 @@ def _ref(
         instance_type=section.instance_type,
         instance_count=section.instance_count,
         action=action,
+        reason=reason,
     )
 
 

@@ -5,16 +5,16 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from azure.core.exceptions import HttpResponseError, ResourceExistsError
-from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
+from azure.core.exceptions import AzureError
 
-from phi_assets.azureml.client import Workspace, sdk, without_sdk_chatter
+from phi_assets.azureml.client import Workspace, sdk
 from phi_assets.azureml.deployments import deployment_name, ensure_deployment
 from phi_assets.azureml.errors import EndpointFailed
 from phi_assets.azureml.provisioning import has_succeeded, settled, state_of
 from phi_assets.azureml.retry import Log, get_or_none, one_line, ride_out, silent, wait_until
 from phi_assets.azureml.status import service_text
 from phi_assets.azureml.traffic import ensure_traffic
+from phi_assets.azureml.writes import write
 from phi_assets.recipe import ServingSection
 from phi_assets.refs import Action, EndpointRef
 
@@ -24,6 +24,7 @@ EXPIRES_TAG = "expires_at"
 
 _SETTLE_TIMEOUT_SECONDS = 30 * 60.0
 _NAME_RELEASE_SECONDS = 180.0
+"""A name is released a little after its endpoint is gone; until then the service answers 409."""
 
 # Letters, digits and single dashes, 3 to 32 characters:
 # https://learn.microsoft.com/azure/machine-learning/how-to-manage-quotas#azure-machine-learning-online-endpoints-and-batch-endpoints
@@ -44,26 +45,19 @@ def ensure_endpoint(
     _check_name(section.endpoint)
     existing = _settled(ws, section.endpoint, log)
     now = datetime.now(UTC)
-    fresh_lease = (now + timedelta(hours=section.lease_hours)).isoformat(timespec="seconds")
-    if existing is None:
-        wanted = sdk().entities.ManagedOnlineEndpoint(
-            name=section.endpoint,
-            description="Fine-tuned chat completion",
-            auth_mode="key",
-            tags={**(tags or {}), EXPIRES_TAG: fresh_lease},
-        )
-        log(f"Creating endpoint {section.endpoint}.")
-        return _put(ws, wanted, "created", log)
-    _check_existing(existing, section)
-    have = dict(existing.tags or {})
-    lease = have.get(EXPIRES_TAG)
-    wanted_tags = {**have, **(tags or {}), EXPIRES_TAG: lease if _is_fresh(lease, now, section) else fresh_lease}
-    if wanted_tags == have and has_succeeded(existing):
-        log(f"Endpoint {section.endpoint} is ready; its lease ends at {lease}.")
-        return _ref(existing, "reused")
-    existing.tags = wanted_tags
-    log(f"Updating endpoint {section.endpoint}; its lease ends at {wanted_tags[EXPIRES_TAG]}.")
-    return _put(ws, existing, "updated", log)
+    lease = _lease(existing)
+    renewed = not _is_fresh(lease, now, section)
+    if renewed:
+        lease = (now + timedelta(hours=section.lease_hours)).isoformat(timespec="seconds")
+    wanted = {**(tags or {}), EXPIRES_TAG: str(lease)}
+    if existing is not None:
+        _check_existing(existing, section)
+        if _is_as_wanted(existing, wanted):
+            log(f"Endpoint {section.endpoint} is ready; its lease ends at {lease}.")
+            return _ref(existing, "reused", f"Endpoint {section.endpoint} is ready and its lease is fresh.")
+    reason = _reason(section.endpoint, existing, wanted, renewed)
+    log(f"{'Creating' if existing is None else 'Updating'} endpoint {section.endpoint}; its lease ends at {lease}.")
+    return _put(ws, section.endpoint, wanted, "created" if existing is None else "updated", reason, log)
 
 
 def delete_endpoint(ws: Workspace, name: str, log: Log = silent) -> bool:
@@ -72,22 +66,27 @@ def delete_endpoint(ws: Workspace, name: str, log: Log = silent) -> bool:
     Raises:
         EndpointFailed: the service refused, or the endpoint is still there after half an hour.
     """
-    existing = _get(ws, name, log)
-    if existing is None:
+    if _get(ws, name, log) is None:
         log(f"Endpoint {name} does not exist; nothing to delete.")
         return False
     log(f"Deleting endpoint {name} and its deployments.")
-    if state_of(existing).lower() != "deleting":
-        try:
-            with without_sdk_chatter():
-                ws.ml.online_endpoints.begin_delete(name=name).wait()
-        except HttpResponseError as error:
-            if _get(ws, name, log) is not None:
-                raise EndpointFailed(
-                    f"Endpoint {name} could not be deleted and is still billing: {one_line(error)}. Delete it in "
-                    "Studio."
-                ) from error
-    _wait_gone(ws, name, log)
+    try:
+        write(
+            f"Deletion of endpoint {name}",
+            look=lambda: _settled(ws, name, log),
+            send=lambda _: ws.ml.online_endpoints.begin_delete(name=name).wait(),
+            is_done=lambda endpoint: endpoint is None,
+            log=log,
+        )
+    except AzureError as error:
+        raise EndpointFailed(
+            f"Endpoint {name} could not be deleted and is still billing: {one_line(error)}. Delete it in Studio."
+        ) from error
+    wait_until(
+        lambda: _get(ws, name, log) is None,
+        _SETTLE_TIMEOUT_SECONDS,
+        lambda: EndpointFailed(f"Endpoint {name} still exists although it was deleted. Delete it in Studio."),
+    )
     log(f"Endpoint {name} is gone.")
     return True
 
@@ -122,49 +121,62 @@ def _settled(ws: Workspace, name: str, log: Log) -> Any | None:
     return settled(lambda: _get(ws, name, log), f"Endpoint {name}", EndpointFailed, _SETTLE_TIMEOUT_SECONDS, log)
 
 
-@retry(
-    # A name is released a little after its endpoint is gone.
-    retry=retry_if_exception_type(ResourceExistsError),
-    stop=stop_after_delay(_NAME_RELEASE_SECONDS),
-    wait=wait_exponential_jitter(multiplier=0.5, max=15),
-    reraise=True,
-)
-def _create_or_update(ws: Workspace, endpoint: Any) -> None:
-    with without_sdk_chatter():
+def _lease(endpoint: Any) -> str | None:
+    return None if endpoint is None else (endpoint.tags or {}).get(EXPIRES_TAG)
+
+
+def _is_as_wanted(endpoint: Any, tags: Mapping[str, str]) -> bool:
+    return endpoint is not None and has_succeeded(endpoint) and tags.items() <= (endpoint.tags or {}).items()
+
+
+def _reason(name: str, endpoint: Any, tags: Mapping[str, str], renewed: bool) -> str:
+    if endpoint is None:
+        return f"Endpoint {name} did not exist."
+    if not has_succeeded(endpoint):
+        return f"Endpoint {name} was {state_of(endpoint)}."
+    if renewed:
+        return f"Less than half of the lease of endpoint {name} was left."
+    have = endpoint.tags or {}
+    return f"Endpoint {name} lacked tags: {', '.join(key for key, value in tags.items() if have.get(key) != value)}."
+
+
+def _put(ws: Workspace, name: str, tags: Mapping[str, str], action: Action, reason: str, log: Log) -> EndpointRef:
+    def send(existing: Any) -> None:
+        endpoint = existing or sdk().entities.ManagedOnlineEndpoint(
+            name=name, description="Fine-tuned chat completion", auth_mode="key"
+        )
+        endpoint.tags = {**(endpoint.tags or {}), **tags}
         ws.ml.online_endpoints.begin_create_or_update(endpoint).wait()
 
-
-def _put(ws: Workspace, endpoint: Any, action: Action, log: Log) -> EndpointRef:
     try:
-        _create_or_update(ws, endpoint)
-    except HttpResponseError as error:
+        written = write(
+            f"Endpoint {name}",
+            look=lambda: _settled(ws, name, log),
+            send=send,
+            is_done=lambda endpoint: _is_as_wanted(endpoint, tags),
+            log=log,
+            conflict_patience_seconds=_NAME_RELEASE_SECONDS,
+        ).found
+    except AzureError as error:
         raise EndpointFailed(
-            f"Endpoint {endpoint.name} could not be {action}: {one_line(error)}. Endpoint names are unique per region; "
+            f"Endpoint {name} could not be {action}: {one_line(error)}. Endpoint names are unique per region; "
             "`serving.endpoint` sets another."
         ) from error
-    written = _settled(ws, endpoint.name, log)
     if written is None or not has_succeeded(written):
         state = "gone" if written is None else f"in state {state_of(written)}"
-        raise EndpointFailed(f"Endpoint {endpoint.name} is {state} after it was {action}. Delete it and run again.")
-    return _ref(written, action)
-
-
-def _wait_gone(ws: Workspace, name: str, log: Log) -> None:
-    wait_until(
-        lambda: _get(ws, name, log) is None,
-        _SETTLE_TIMEOUT_SECONDS,
-        lambda: EndpointFailed(f"Endpoint {name} still exists although it was deleted. Delete it in Studio."),
-    )
+        raise EndpointFailed(f"Endpoint {name} is {state} after it was {action}. Delete it and run again.")
+    return _ref(written, action, reason)
 
 
 def _get(ws: Workspace, name: str, log: Log) -> Any:
     return ride_out(lambda: get_or_none(lambda: ws.ml.online_endpoints.get(name)), f"endpoint {name}", log)
 
 
-def _ref(endpoint: Any, action: Action) -> EndpointRef:
+def _ref(endpoint: Any, action: Action, reason: str) -> EndpointRef:
     return EndpointRef(
         name=str(endpoint.name),
         scoring_uri=str(endpoint.scoring_uri),
         expires_at=str((endpoint.tags or {}).get(EXPIRES_TAG, "")),
         action=action,
+        reason=reason,
     )

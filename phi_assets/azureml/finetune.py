@@ -3,17 +3,20 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import httpx
+
 from phi_assets.azureml.client import Workspace
 from phi_assets.azureml.identity import JobRequest
-from phi_assets.azureml.jobs import OnSubmitted, ensure_job
-from phi_assets.azureml.metrics import MetricPoint, job_metrics
+from phi_assets.azureml.jobs import OnName, OnSubmitted, ensure_job
+from phi_assets.azureml.metrics import MetricPoint, metric_curves
 from phi_assets.azureml.parameters import EffectiveParameters, effective_parameters
 from phi_assets.azureml.pipelines import get_component
-from phi_assets.azureml.retry import Log, silent
+from phi_assets.azureml.retry import Log, one_line, silent
 from phi_assets.recipe import Recipe
-from phi_assets.refs import ComputeRef, JobRef, ModelRef, SampleRef
+from phi_assets.refs import ComputeRef, DataRef, JobRef, ModelRef, SampleRef
 
 EVALUATION_LOSS = "eval_loss"
+_CURVES = ("loss", EVALUATION_LOSS)
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,11 @@ class FinetuneResult:
     job: JobRef
     parameters: EffectiveParameters
     curves: Mapping[str, Sequence[MetricPoint]]
-    """Every metric over its steps; empty where the job recorded none."""
+    """Training and evaluation loss over the steps; empty where the job recorded none."""
+    inputs: Mapping[str, str]
+    """What the fine-tune depends on, labelled for people, for example `{"train data": "3f2a91bc0d12", "gpus": "1"}`."""
+    data: tuple[DataRef, ...] = ()
+    """The data assets that a new job was given; empty where nothing was submitted."""
 
 
 def ensure_finetune_job(
@@ -36,7 +43,10 @@ def ensure_finetune_job(
     test: SampleRef,
     log: Log = silent,
     on_submitted: OnSubmitted | None = None,
+    on_name: OnName | None = None,
+    output: Log | None = None,
     force: bool = False,
+    forced_by: str = "",
 ) -> FinetuneResult:
     """The recipe's fine-tuning job is Completed with a verified output, submitted only if none was found.
 
@@ -48,16 +58,57 @@ def ensure_finetune_job(
             submitted.
         AzureMLError: whatever `ensure_job` raises.
     """
-    component = get_component(ws, recipe.component, log)
-    parameters = effective_parameters(component.inputs, model.defaults, recipe.finetune)
+    request = finetune_request(ws, recipe, model=model, compute=compute, train=train, test=test, log=log)
+    parameters = request.parameters
     for key, reason in parameters.dropped.items():
         log(f"Default {key} of model {model.name} is not used: {reason}")
     for key, words in parameters.overridden.items():
         log(f"Parameter {key}: {words}")
-    request = JobRequest(component, model, compute, train, test, parameters, recipe.finetune)
-    job = ensure_job(ws, request=request, log=log, on_submitted=on_submitted, force=force)
-    curves = job_metrics(ws, job.name, log) if job.metrics else {}
-    return FinetuneResult(_with_first_evaluation(job, curves), parameters, curves)
+    data: list[DataRef] = []
+    job = ensure_job(
+        ws,
+        request=request,
+        log=log,
+        on_submitted=on_submitted,
+        on_name=on_name,
+        on_data=data.append,
+        output=output,
+        force=force,
+        forced_by=forced_by,
+    )
+    curves = _curves(ws, job, log)
+    return FinetuneResult(_with_first_evaluation(job, curves), parameters, curves, request.labelled_inputs, tuple(data))
+
+
+def finetune_request(
+    ws: Workspace,
+    recipe: Recipe,
+    *,
+    model: ModelRef,
+    compute: ComputeRef,
+    train: SampleRef,
+    test: SampleRef,
+    log: Log = silent,
+) -> JobRequest:
+    """The job that the recipe asks for on these inputs; one read of the registry, nothing is submitted.
+
+    Raises:
+        UnknownParameter, InvalidParameter, ComponentNotFound: the recipe does not fit the component.
+    """
+    component = get_component(ws, recipe.component, log)
+    parameters = effective_parameters(component.inputs, model.defaults, recipe.finetune)
+    return JobRequest(component, model, compute, train, test, parameters, recipe.finetune)
+
+
+def _curves(ws: Workspace, job: JobRef, log: Log) -> Mapping[str, Sequence[MetricPoint]]:
+    if not job.metrics:
+        return {}
+    try:
+        return metric_curves(ws, job.name, _CURVES, log)
+    except httpx.HTTPError as error:
+        # A proven job is worth more than its curve.
+        log(f"Job {job.name}: its loss curve cannot be read ({one_line(error)}).")
+        return {}
 
 
 def _with_first_evaluation(job: JobRef, curves: Mapping[str, Sequence[MetricPoint]]) -> JobRef:

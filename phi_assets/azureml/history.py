@@ -13,14 +13,29 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from phi_assets.azureml.client import Workspace
-from phi_assets.azureml.retry import Log, ride_out, silent
+from phi_assets.azureml.retry import OUTAGE_PATIENCE_SECONDS, Log, ride_out, silent
 from phi_assets.azureml.status import JobStatus
 
 
-class Run(BaseModel):
-    """A run: a job, or one step of a pipeline job."""
-
+class _Document(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore")
+
+
+class User(_Document):
+    """Somebody who did something with a run."""
+
+    user_name: str | None = None
+    """A person's name, or the application id of a service principal."""
+    user_object_id: str | None = None
+
+    @property
+    def label(self) -> str | None:
+        """What people call them."""
+        return self.user_name or self.user_object_id
+
+
+class Run(_Document):
+    """A run: a job, or one step of a pipeline job."""
 
     run_id: str
     display_name: str | None = None
@@ -33,6 +48,9 @@ class Run(BaseModel):
     tags: dict[str, str | None] | None = None
     properties: dict[str, str | None] | None = None
     cancelation_reason: str | None = None
+    """Spelled like this by the service."""
+    last_modified_by: User | None = None
+    """Of a run that has been cancelled: who did it."""
 
     @property
     def job_status(self) -> JobStatus:
@@ -55,18 +73,18 @@ class Run(BaseModel):
 
 
 class RunHistory:
-    """Reads the run history of one workspace; outages of minutes are sat out."""
+    """Reads the run history of one workspace; outages of up to `patience_seconds` are sat out."""
 
-    def __init__(self, workspace: Workspace, log: Log = silent) -> None:
+    def __init__(
+        self, workspace: Workspace, log: Log = silent, patience_seconds: float = OUTAGE_PATIENCE_SECONDS
+    ) -> None:
         self._workspace = workspace
         self._log = log
+        self._patience_seconds = patience_seconds
 
-    @cached_property
-    def api_url(self) -> str:
-        """Base url of the workspace's region, from its discovery document."""
-        discovery = self._workspace.description.discovery_url
-        document = self._json("GET", str(discovery), "discovery", with_token=False)
-        return str(document["api"]).rstrip("/")
+    def run(self, run_id: str) -> Run:
+        """A run with who changed it last, and why it was cancelled."""
+        return Run.model_validate(self._json("GET", f"{self._runs}/{run_id}", f"run {run_id}"))
 
     def details(self, run_id: str) -> Run:
         """A run with its error and the addresses of its logs."""
@@ -88,17 +106,21 @@ class RunHistory:
             yield child
             yield from self.descendants(child.run_id)
 
-    def log_tail(self, url: str, offset: int, limit: int = 1 << 20) -> bytes:
-        """The bytes of a log from `offset` on, at most `limit` of them; none where nothing new has been written."""
+    def log_piece(self, url: str, offset: int, limit: int) -> bytes:
+        """The bytes of a log from `offset` on, at most `limit` of them; none where nothing new has been written.
+
+        No more than that is kept in memory, whatever the server sends.
+        """
         headers = {"x-ms-version": "2021-08-06", "Range": f"bytes={offset}-{offset + limit - 1}"}
 
         def read() -> bytes:
-            response = self._workspace.http.get(url, headers=headers)
-            if response.status_code in (404, 416):
-                return b""
-            response.raise_for_status()
-            # A server may answer a range with the whole.
-            return response.content if response.status_code == 206 else response.content[offset : offset + limit]
+            with self._workspace.http.stream("GET", url, headers=headers) as response:
+                if response.status_code in (404, 416):
+                    return b""
+                response.raise_for_status()
+                # A server may answer a range with the whole.
+                skip = 0 if response.status_code == 206 else offset
+                return _slice(response.iter_bytes(), skip, limit)
 
         return self._ride_out(read, "log")
 
@@ -112,17 +134,17 @@ class RunHistory:
 
     @property
     def _runs(self) -> str:
-        return f"{self.api_url}/history/v1.0{self._workspace.path}/runs"
+        return f"{self._workspace.api_url}/history/v1.0{self._workspace.path}/runs"
 
     @cached_property
     def _mlflow_url(self) -> str:
         uri = self._workspace.description.mlflow_tracking_uri
-        base = str(uri) if uri else f"{self.api_url}/mlflow/v1.0{self._workspace.path}"
+        base = str(uri) if uri else f"{self._workspace.api_url}/mlflow/v1.0{self._workspace.path}"
         return base.replace("azureml://", "https://", 1).split("?")[0].rstrip("/")
 
-    def _json(self, method: str, url: str, what: str, *, with_token: bool = True, **options: Any) -> dict[str, Any]:
+    def _json(self, method: str, url: str, what: str, **options: Any) -> dict[str, Any]:
         def ask() -> dict[str, Any]:
-            headers = {"Authorization": f"Bearer {self._workspace.bearer()}"} if with_token else {}
+            headers = {"Authorization": f"Bearer {self._workspace.bearer()}"}
             response = self._workspace.http.request(method, url, headers=headers, **options)
             response.raise_for_status()
             return response.json()
@@ -130,7 +152,18 @@ class RunHistory:
         return self._ride_out(ask, what)
 
     def _ride_out(self, call: Callable[[], Any], what: str) -> Any:
-        return ride_out(call, what, self._log)
+        return ride_out(call, what, self._log, self._patience_seconds)
+
+
+def _slice(chunks: Iterator[bytes], skip: int, limit: int) -> bytes:
+    """`limit` bytes after the first `skip`; the rest is not asked for."""
+    kept = bytearray()
+    for chunk in chunks:
+        kept += chunk[skip : skip + limit - len(kept)]
+        skip = max(0, skip - len(chunk))
+        if len(kept) == limit:
+            break
+    return bytes(kept)
 
 
 def is_missing(error: httpx.HTTPStatusError) -> bool:

@@ -1,5 +1,6 @@
 """What makes two fine-tuning jobs the same job, and how that is written on the job."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from phi_assets.recipe import FinetuneSection
 from phi_assets.refs import ComputeRef, ModelRef, SampleRef
 
 FINGERPRINT_TAG = "phi/fingerprint"
+FORCED_TAG = "phi/forced_by"
 COMPONENT_ENVIRONMENT = "pinned by the component"
 
 _PARAMETER_TAG = "phi/parameter/"
@@ -35,8 +37,8 @@ class JobRequest:
 
     @property
     def display_name(self) -> str:
-        """Name for people."""
-        return display_name(self.model.name, self.parameters.values, self.compute.gpus)
+        """Name for people: the recipe's, or one made from model and parameters."""
+        return self.finetune.display_name or display_name(self.model.name, self.parameters.values, self.compute.gpus)
 
     @property
     def inputs(self) -> dict[str, Any]:
@@ -54,6 +56,22 @@ class JobRequest:
         }
 
     @property
+    def labelled_inputs(self) -> dict[str, str]:
+        """The same for people, as short text: `{"train data": "3f2a91bc0d12", "learning_rate": "5e-06", ...}`."""
+        return {
+            "component": f"{self.component.name}:{self.component.version}",
+            "component registry": _registry(self.component.id),
+            "foundation model": f"{self.model.name}:{self.model.version}",
+            "model registry": _registry(self.model.id),
+            "model content": self.model.content_hash[:12],
+            "train data": self.train.sha256[:12],
+            "test data": self.test.sha256[:12],
+            "gpus": str(self.compute.gpus),
+            "environment": self.environment,
+            **{name: _text(value) for name, value in self.parameters.complete.items()},
+        }
+
+    @property
     def fingerprint(self) -> str:
         """Identity of the job: equal for equal inputs, in any process on any machine."""
         return job_fingerprint(self.inputs)
@@ -62,15 +80,18 @@ class JobRequest:
         """Name of the n-th job for this fingerprint; n starts at 1."""
         return job_name(self.fingerprint, attempt)
 
-    def tags(self, attempt: int) -> dict[str, str]:
-        """The fingerprint and its inputs, readable in Studio, within the service's limits."""
+    def tags(self, attempt: int, forced_by: str = "") -> dict[str, str]:
+        """The recipe's tags, the fingerprint and its inputs, readable in Studio, within the service's limits."""
         inputs = self.inputs
         parameters = inputs.pop("parameters")
         tags = {
+            **self.finetune.tags,
             FINGERPRINT_TAG: self.fingerprint,
             "phi/attempt": str(attempt),
             "phi/parameters_sha256": fingerprint(parameters),
         }
+        if forced_by:
+            tags[FORCED_TAG] = _tag_value(forced_by)
         tags |= {f"phi/{name}": _tag_value(value) for name, value in inputs.items() if value is not None}
         chosen = {f"{_PARAMETER_TAG}{key}": _tag_value(value) for key, value in self.parameters.values.items()}
         room = _MOST_TAGS - len(tags)
@@ -90,6 +111,15 @@ def job_name(job_fingerprint: str, attempt: int) -> str:
     return f"phi3-ft-{job_fingerprint[:12]}-r{attempt}"
 
 
+def _registry(asset_id: str) -> str:
+    found = re.search(r"registries/([^/]+)/", asset_id)
+    return found[1] if found else "workspace"
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else canonical_json(value)
+
+
 def _tag_value(value: Any) -> str:
-    text = value if isinstance(value, str) else canonical_json(value)
+    text = _text(value)
     return text if len(text) <= _LONGEST_TAG else f"{text[: _LONGEST_TAG - 3]}..."

@@ -1,5 +1,6 @@
 """Metrics of a job, through the workspace's MLflow interface."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import httpx
@@ -23,15 +24,19 @@ class MetricPoint(BaseModel):
     """Milliseconds since 1970, UTC."""
 
 
-def job_metrics(ws: Workspace, job_name: str, log: Log = silent) -> dict[str, list[MetricPoint]]:
-    """Every metric of a job and of its steps, each in the order of its steps; empty where nothing was recorded."""
+def metric_curves(
+    ws: Workspace, job_name: str, names: Sequence[str], log: Log = silent
+) -> dict[str, list[MetricPoint]]:
+    """The named metrics of a job over its steps, or of the steps that recorded them; without those that nobody did."""
     history = RunHistory(ws, log)
-    series: dict[str, list[MetricPoint]] = {}
-    for run_id, names in _runs_with_metrics(history, job_name):
-        for name in names:
-            if name not in series:
-                series[name] = _history(history, run_id, name)
-    return series
+
+    def recorded(run_id: str) -> dict[str, list[MetricPoint]]:
+        curves = {name: _history(history, run_id, name) for name in names}
+        return {name: points for name, points in curves.items() if points}
+
+    return recorded(job_name) or next(
+        (curves for step in history.descendants(job_name) if (curves := recorded(step.run_id))), {}
+    )
 
 
 def last_metrics(ws: Workspace, job_name: str, log: Log = silent) -> dict[str, float]:
@@ -68,9 +73,14 @@ def _history(history: RunHistory, run_id: str, name: str) -> list[MetricPoint]:
     token: str | None = None
     while True:
         paging = {"page_token": token} if token else {}
-        page = history.mlflow(
-            "GET", "metrics/get-history", run_id=run_id, metric_key=name, max_results=_HISTORY_PAGE, **paging
-        )
+        try:
+            page = history.mlflow(
+                "GET", "metrics/get-history", run_id=run_id, metric_key=name, max_results=_HISTORY_PAGE, **paging
+            )
+        except httpx.HTTPStatusError as error:
+            if is_missing(error):
+                return []
+            raise
         points += page.get("metrics") or []
         token = page.get("next_page_token")
         if not token:

@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import Any
 
-from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
+from azure.core.exceptions import AzureError, ResourceNotFoundError
 
 from phi_assets.azureml.client import Workspace, sdk
 from phi_assets.azureml.errors import InvalidParameter, ModelNotFineTunable, ModelNotFound, RegistrationFailed
 from phi_assets.azureml.retry import Log, get_or_none, one_line, ride_out, silent
+from phi_assets.azureml.writes import write
 from phi_assets.fingerprint import fingerprint
 from phi_assets.recipe import ModelSection
-from phi_assets.refs import JobRef, ModelRef, RegisteredModelRef
+from phi_assets.refs import Action, JobRef, ModelRef, RegisteredModelRef
 
 TRAINED_MODEL_OUTPUT = "trained_model"
 
@@ -64,20 +65,33 @@ def ensure_registered_model(
         RegistrationFailed: the service refused it, or a version with this number has another origin.
     """
     version = model_version(job)
-    models = ws.ml.models
-    existing = ride_out(lambda: get_or_none(lambda: models.get(name, version)), f"model {name}", log)
+    existing = _get(ws, name, version, log)
     if existing is not None:
-        if not _comes_from(existing, job.name):
-            raise RegistrationFailed(
-                f"Model {name}:{version} exists but comes from {existing.job_name or existing.path}, not from job "
-                f"{job.name}. Delete that version, or give `serving.model_name` another name.",
-                studio_url=job.studio_url,
-            )
+        _check_origin(existing, job)
         log(f"Model {name}:{version} is already registered.")
-        return _registered(existing, job, "reused")
-    created = _register(ws, job, name, version, description)
+        return _registered(existing, job, "reused", f"Version {version} of {name} comes from job {job.name}.")
+    try:
+        written = write(
+            f"Model {name}:{version}",
+            look=lambda: _get(ws, name, version, log),
+            send=lambda _: ws.ml.models.create_or_update(_entity(job, name, version, description)),
+            is_done=lambda model: model is not None,
+            log=log,
+        )
+    except AzureError as error:
+        raise RegistrationFailed(
+            f"Model {name}:{version} could not be registered from job {job.name}: {one_line(error)}",
+            studio_url=job.studio_url,
+        ) from error
+    if written.found is None:
+        raise RegistrationFailed(
+            f"Model {name}:{version} was registered but cannot be read back; run again.", studio_url=job.studio_url
+        )
+    _check_origin(written.found, job)
     log(f"Registered model {name}:{version} from job {job.name}.")
-    return _registered(created, job, "created")
+    if not written.by_us:
+        return _registered(written.found, job, "reused", "Somebody else registered it from the same job meanwhile.")
+    return _registered(written.found, job, "created", f"No version of {name} came from job {job.name}.")
 
 
 def model_version(job: JobRef) -> str:
@@ -85,9 +99,9 @@ def model_version(job: JobRef) -> str:
     return f"{job.fingerprint[:12]}-r{job.attempt}"
 
 
-def _register(ws: Workspace, job: JobRef, name: str, version: str, description: str) -> Any:
+def _entity(job: JobRef, name: str, version: str, description: str) -> Any:
     module = sdk()
-    wanted = module.entities.Model(
+    return module.entities.Model(
         path=f"azureml://jobs/{job.name}/outputs/{TRAINED_MODEL_OUTPUT}",
         type=module.constants.AssetTypes.MLFLOW_MODEL,
         name=name,
@@ -95,23 +109,30 @@ def _register(ws: Workspace, job: JobRef, name: str, version: str, description: 
         description=description,
         tags={"phi/job": job.name, "phi/fingerprint": job.fingerprint},
     )
-    try:
-        ws.ml.models.create_or_update(wanted)
-        return ws.ml.models.get(name, version)
-    except HttpResponseError as error:
-        existing = get_or_none(lambda: ws.ml.models.get(name, version))
-        if existing is not None and _comes_from(existing, job.name):
-            return existing
-        raise RegistrationFailed(
-            f"Model {name}:{version} could not be registered from job {job.name}: {one_line(error)}",
-            studio_url=job.studio_url,
-        ) from error
 
 
-def _registered(model: Any, job: JobRef, action: Any) -> RegisteredModelRef:
+def _get(ws: Workspace, name: str, version: str, log: Log) -> Any:
+    return ride_out(lambda: get_or_none(lambda: ws.ml.models.get(name, version)), f"model {name}", log)
+
+
+def _registered(model: Any, job: JobRef, action: Action, reason: str) -> RegisteredModelRef:
     return RegisteredModelRef(
-        id=str(model.id), name=str(model.name), version=str(model.version), job_name=job.name, action=action
+        id=str(model.id),
+        name=str(model.name),
+        version=str(model.version),
+        job_name=job.name,
+        action=action,
+        reason=reason,
     )
+
+
+def _check_origin(model: Any, job: JobRef) -> None:
+    if not _comes_from(model, job.name):
+        raise RegistrationFailed(
+            f"Model {model.name}:{model.version} exists but comes from {model.job_name or model.path}, not from job "
+            f"{job.name}. Delete that version, or give `serving.model_name` another name.",
+            studio_url=job.studio_url,
+        )
 
 
 def _comes_from(model: Any, job_name: str) -> bool:

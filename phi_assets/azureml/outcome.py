@@ -1,13 +1,16 @@
 """How a job ended, in words and as errors."""
 
+from collections.abc import Callable
 from typing import Any
+
+import httpx
 
 from phi_assets.azureml.client import Workspace
 from phi_assets.azureml.errors import JobCanceled, JobFailed, OutputMissing
 from phi_assets.azureml.history import RunHistory
 from phi_assets.azureml.models import TRAINED_MODEL_OUTPUT
 from phi_assets.azureml.outputs import OutputReport, inspect_output
-from phi_assets.azureml.retry import Log, silent
+from phi_assets.azureml.retry import Log, one_line, silent
 from phi_assets.azureml.status import JobStatus
 
 
@@ -16,16 +19,16 @@ def require_success(ws: Workspace, job: Any, log: Log = silent) -> OutputReport:
 
     Raises:
         JobFailed: with the service's text about the job and about the step that failed.
-        JobCanceled: with the time and the reason where the service knows them.
+        JobCanceled: with who did it, when and why, where run history knows.
         OutputMissing: the job is Completed but there is no MLflow model.
     """
     status, studio_url = JobStatus.of(job), ws.studio_url(job)
     if status is JobStatus.FAILED:
-        raise JobFailed(f"Job {job.name} failed: {_why_failed(ws, job.name, log)}", studio_url=studio_url)
+        raise JobFailed(f"Job {job.name} failed: {_read(_why_failed, ws, job.name, log)}", studio_url=studio_url)
     if status is JobStatus.CANCELED:
+        by_whom = _read(_who_canceled, ws, job.name, log)
         raise JobCanceled(
-            f"Job {job.name} was cancelled{_who_canceled(ws, job.name, log)}. Run again to submit the next attempt.",
-            studio_url=studio_url,
+            f"Job {job.name} was cancelled{by_whom}. Run again to submit the next attempt.", studio_url=studio_url
         )
     report = inspect_output(ws, job, TRAINED_MODEL_OUTPUT, log)
     if not report.is_complete:
@@ -35,6 +38,14 @@ def require_success(ws: Workspace, job: Any, log: Log = silent) -> OutputReport:
         )
     log(f"Job {job.name} is Completed; {report.in_words}.")
     return report
+
+
+def _read(words: Callable[[Workspace, str, Log], str], ws: Workspace, name: str, log: Log) -> str:
+    try:
+        return words(ws, name, log)
+    except httpx.HTTPError as error:
+        # How the job ended is known without run history, and is what its reader has to be told.
+        return f" (run history cannot be read: {one_line(error)})"
 
 
 def _why_failed(ws: Workspace, name: str, log: Log) -> str:
@@ -54,6 +65,7 @@ def _message(error_text: str) -> str:
 
 
 def _who_canceled(ws: Workspace, name: str, log: Log) -> str:
-    details = RunHistory(ws, log).details(name)
-    when = f" at {details.end_time_utc:%Y-%m-%d %H:%M:%S} UTC" if details.end_time_utc else ""
-    return f"{when} ({details.cancelation_reason})" if details.cancelation_reason else when
+    run = RunHistory(ws, log).run(name)
+    who = f" by {run.last_modified_by.label}" if run.last_modified_by and run.last_modified_by.label else ""
+    when = f" at {run.end_time_utc:%Y-%m-%d %H:%M:%S} UTC" if run.end_time_utc else ""
+    return f"{who}{when} ({run.cancelation_reason})" if run.cancelation_reason else f"{who}{when}"

@@ -25,20 +25,24 @@ class OutputReport:
     uri: str
     files: int
     size_bytes: int
-    has_mlmodel: bool
+    mlmodel_bytes: int | None
+    """Size of `MLmodel`; None where there is none."""
 
     @property
     def is_complete(self) -> bool:
         """Whether it can be registered as an MLflow model."""
-        return self.has_mlmodel and self.size_bytes > 0
+        return bool(self.mlmodel_bytes) and self.size_bytes > 0
 
     @property
     def in_words(self) -> str:
-        """For messages."""
+        """For messages, as a clause."""
+        size = f"{self.files} files, {_human(self.size_bytes)}"
+        if self.is_complete:
+            return f"its model is complete ({size})"
         if not self.files:
             return f"{self.uri} is empty"
-        lacks = "" if self.has_mlmodel else f", but no {MLFLOW_MODEL_FILE}"
-        return f"{self.uri} holds {self.files} files, {self.size_bytes:,} bytes{lacks}"
+        lacks = "no" if self.mlmodel_bytes is None else "an empty"
+        return f"{self.uri} holds {size}, but {lacks} {MLFLOW_MODEL_FILE}"
 
 
 def inspect_output(ws: Workspace, job: Any, output: str, log: Log = silent) -> OutputReport:
@@ -54,18 +58,27 @@ def inspect_output(ws: Workspace, job: Any, output: str, log: Log = silent) -> O
 
     def walk() -> OutputReport:
         files = size = 0
-        has_mlmodel = False
+        mlmodel_bytes: int | None = None
         with _container(ws, datastore) as container:
             for blob in container.list_blobs(name_starts_with=prefix):
                 files += 1
                 size += blob.size or 0
-                has_mlmodel = has_mlmodel or (blob.name == f"{prefix}{MLFLOW_MODEL_FILE}" and bool(blob.size))
-        return OutputReport(uri=uri, files=files, size_bytes=size, has_mlmodel=has_mlmodel)
+                if blob.name == f"{prefix}{MLFLOW_MODEL_FILE}":
+                    mlmodel_bytes = blob.size or 0
+        return OutputReport(uri=uri, files=files, size_bytes=size, mlmodel_bytes=mlmodel_bytes)
 
     try:
         return ride_out(walk, f"output {output} of {job.name}", log)
     except ResourceNotFoundError:
-        return OutputReport(uri=uri, files=0, size_bytes=0, has_mlmodel=False)
+        return OutputReport(uri=uri, files=0, size_bytes=0, mlmodel_bytes=None)
+
+
+def _human(size_bytes: int) -> str:
+    """`812 bytes`, `4.5 MB`, `7.6 GB`; decimal units, as Studio shows them."""
+    for unit, divisor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if size_bytes >= divisor:
+            return f"{size_bytes / divisor:.1f} {unit}"
+    return f"{size_bytes} bytes"
 
 
 def _location(job: Any, output: str) -> tuple[str, str]:

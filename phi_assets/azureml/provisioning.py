@@ -7,6 +7,9 @@ from phi_assets.azureml.errors import AzureMLError
 from phi_assets.azureml.retry import Log, wait_until
 from phi_assets.azureml.status import service_text
 
+MANAGED_TAG = "phi/managed"
+"""On everything that this project makes and may therefore delete."""
+
 _SETTLED = frozenset({"succeeded", "failed", "canceled"})
 
 

@@ -3,6 +3,8 @@
 import random
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeVar
 
 import httpx
@@ -13,7 +15,7 @@ from azure.core.exceptions import (
     ServiceRequestError,
     ServiceResponseError,
 )
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_exponential_jitter
+from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential_jitter
 
 from phi_assets.azureml.errors import AzureMLError
 
@@ -26,12 +28,24 @@ TRANSIENT_STATUS = frozenset({408, 429, 500, 502, 503, 504})
 OUTAGE_PATIENCE_SECONDS = 15 * 60.0
 """How long a service may fail to answer a read before whoever waits for it gives up."""
 
+_patience: ContextVar[float] = ContextVar("patience", default=float("inf"))
+
 _SHORTEST_POLL, _LONGEST_POLL = 0.3, 30.0
 _POLL_SHARE = 0.04
 
 
 def silent(_: str) -> None:
     """A log for callers that want none."""
+
+
+@contextmanager
+def patience(seconds: float) -> Iterator[None]:
+    """Nothing inside the block sits an outage out for longer than this, for callers whose own time is limited."""
+    token = _patience.set(min(seconds, _patience.get()))
+    try:
+        yield
+    finally:
+        _patience.reset(token)
 
 
 def is_transient(error: BaseException) -> bool:
@@ -43,26 +57,42 @@ def is_transient(error: BaseException) -> bool:
     return isinstance(error, httpx.HTTPStatusError) and error.response.status_code in TRANSIENT_STATUS
 
 
-def ride_out(call: Callable[[], T], what: str, log: Log, patience_seconds: float = OUTAGE_PATIENCE_SECONDS) -> T:
+def ride_out(
+    call: Callable[[], T],
+    what: str,
+    log: Log,
+    patience_seconds: float | Callable[[BaseException], float] = OUTAGE_PATIENCE_SECONDS,
+    *,
+    passes: Callable[[BaseException], bool] = is_transient,
+) -> T:
     """`call()`, repeated while it fails for reasons that pass, waiting 1 to 60 s or what `Retry-After` asks for.
 
     The SDK and httpx have done their own few quick retries before; this is for outages of minutes, during which a job
     goes on running whether or not anybody looks.
 
     Raises:
-        Exception: whatever `call` raised last, when it is not transient or `patience_seconds` are over.
+        Exception: whatever `call` raised last, when that does not pass or `patience_seconds` (for that error) are over.
     """
 
-    def report(state: RetryCallState) -> None:
+    def error_of(state: RetryCallState) -> BaseException:
         error = state.outcome.exception() if state.outcome else None
-        log(f"{what}: no answer ({one_line(error)}); asking again in {state.upcoming_sleep:.0f} s")
+        assert error is not None
+        return error
+
+    def is_over(state: RetryCallState) -> bool:
+        error = error_of(state)
+        limit = patience_seconds(error) if callable(patience_seconds) else patience_seconds
+        passed = state.seconds_since_start or 0
+        return passed >= limit or passed + retry_after(error) >= _patience.get()
 
     exponential = wait_exponential_jitter(multiplier=1, max=60)
     return Retrying(
-        retry=retry_if_exception(is_transient),
-        stop=stop_after_delay(patience_seconds),
-        wait=lambda state: max(exponential(state), retry_after(state.outcome.exception() if state.outcome else None)),
-        before_sleep=report,
+        retry=retry_if_exception(passes),
+        stop=is_over,
+        wait=lambda state: max(exponential(state), retry_after(error_of(state))),
+        before_sleep=lambda state: log(
+            f"{what}: {one_line(error_of(state))}; trying again in {state.upcoming_sleep:.0f} s"
+        ),
         reraise=True,
     )(call)
 
@@ -113,6 +143,10 @@ def get_or_none(get: Callable[[], T]) -> T | None:
 
 def one_line(error: BaseException | None) -> str:
     """The first meaningful line of an error, without its full stop: the service's own message where there is one."""
+    if isinstance(error, httpx.HTTPStatusError):
+        # Its own text has the whole address, whose query may hold a signature.
+        answer = error.response
+        return f"{answer.status_code} {answer.reason_phrase} for {answer.request.method} {answer.request.url.path}"
     service_error = getattr(error, "error", None)
     message = getattr(service_error, "message", None) or getattr(error, "message", None) or str(error)
     code = getattr(service_error, "code", None)

@@ -49,6 +49,17 @@ class JobStatus(StrEnum):
         return not self.is_terminal
 
     @property
+    def may_have_started(self) -> bool:
+        """Not one of the states that come before a job runs."""
+        return self not in (
+            JobStatus.NOT_STARTED,
+            JobStatus.STARTING,
+            JobStatus.PROVISIONING,
+            JobStatus.PREPARING,
+            JobStatus.QUEUED,
+        )
+
+    @property
     def has_started(self) -> bool:
         """Compute is allocated and the clock of the recipe's timeout runs."""
         return self in (JobStatus.RUNNING, JobStatus.FINALIZING)

@@ -2,14 +2,15 @@
 
 from typing import Any
 
-from azure.core.exceptions import HttpResponseError
+from azure.core.exceptions import AzureError
 
-from phi_assets.azureml.client import Workspace, without_sdk_chatter
-from phi_assets.azureml.deployments import MANAGED_TAG
-from phi_assets.azureml.errors import TrafficFailed
-from phi_assets.azureml.provisioning import is_settled
+from phi_assets.azureml.client import Workspace
+from phi_assets.azureml.deployments import delete_deployment
+from phi_assets.azureml.errors import DeploymentFailed, TrafficFailed
+from phi_assets.azureml.provisioning import MANAGED_TAG, is_settled, settled
 from phi_assets.azureml.retry import Log, get_or_none, one_line, ride_out, silent, wait_until
-from phi_assets.refs import Action, DeploymentRef, EndpointRef, TrafficRef
+from phi_assets.azureml.writes import write
+from phi_assets.refs import DeploymentRef, EndpointRef, TrafficRef
 
 _VISIBLE_TIMEOUT_SECONDS = 15 * 60.0
 
@@ -24,12 +25,12 @@ def ensure_traffic(ws: Workspace, endpoint: EndpointRef, deployment: DeploymentR
     """
     wanted = {deployment.name: 100}
     current = _endpoint(ws, endpoint.name, log)
-    moved = _traffic(current) != wanted or bool(current.mirror_traffic)
+    before = _traffic(current)
+    moved = not _shows(current, wanted)
     if moved:
-        _move(ws, current, wanted, log)
-        current = _wait_visible(ws, endpoint.name, wanted, log)
+        log(f"Endpoint {endpoint.name}: traffic {before or 'nowhere'} -> {wanted}.")
+        current = _move(ws, endpoint.name, wanted, log)
     retired = _retire(ws, endpoint.name, deployment.name, log)
-    action: Action = "updated" if moved or retired else "reused"
     log(f"Endpoint {endpoint.name}: all traffic goes to {deployment.name}.")
     return TrafficRef(
         endpoint=endpoint.name,
@@ -37,22 +38,44 @@ def ensure_traffic(ws: Workspace, endpoint: EndpointRef, deployment: DeploymentR
         traffic=_traffic(current),
         model_id=deployment.model_id,
         retired=tuple(retired),
-        action=action,
+        action="updated" if moved or retired else "reused",
+        reason=_reason(before, deployment.name, moved, retired),
     )
 
 
-def _move(ws: Workspace, endpoint: Any, wanted: dict[str, int], log: Log) -> None:
-    log(f"Endpoint {endpoint.name}: traffic {_traffic(endpoint) or 'nowhere'} -> {wanted}.")
-    endpoint.traffic = dict(wanted)
-    endpoint.mirror_traffic = {}
+def _reason(before: dict[str, int], live: str, moved: bool, retired: list[str]) -> str:
+    if moved:
+        shares = ", ".join(f"{name} {share} %" for name, share in before.items()) or "nowhere"
+        return f"Traffic went to {shares} instead of {live}."
+    if retired:
+        return f"Deployments without traffic were left: {', '.join(retired)}."
+    return f"All traffic goes to {live} already."
+
+
+def _move(ws: Workspace, name: str, wanted: dict[str, int], log: Log) -> Any:
+    def send(endpoint: Any) -> None:
+        endpoint.traffic = dict(wanted)
+        endpoint.mirror_traffic = {}
+        ws.ml.online_endpoints.begin_create_or_update(endpoint).wait()
+
     try:
-        with without_sdk_chatter():
-            ws.ml.online_endpoints.begin_create_or_update(endpoint).wait()
-    except HttpResponseError as error:
+        current = write(
+            f"Traffic of endpoint {name}",
+            look=lambda: _settled(ws, name, log),
+            send=send,
+            is_done=lambda endpoint: _shows(endpoint, wanted),
+            log=log,
+        ).found
+    except AzureError as error:
         raise TrafficFailed(
-            f"Traffic of endpoint {endpoint.name} could not be set to {wanted}: {one_line(error)}. Run again; the old "
+            f"Traffic of endpoint {name} could not be set to {wanted}: {one_line(error)}. Run again; the old "
             "traffic stays as it was."
         ) from error
+    return current if _shows(current, wanted) else _wait_visible(ws, name, wanted, log)
+
+
+def _shows(endpoint: Any, wanted: dict[str, int]) -> bool:
+    return is_settled(endpoint) and _traffic(endpoint) == wanted and not endpoint.mirror_traffic
 
 
 def _wait_visible(ws: Workspace, name: str, wanted: dict[str, int], log: Log) -> Any:
@@ -60,7 +83,7 @@ def _wait_visible(ws: Workspace, name: str, wanted: dict[str, int], log: Log) ->
 
     def done() -> bool:
         seen[:] = [_endpoint(ws, name, log)]
-        return _traffic(seen[0]) == wanted and is_settled(seen[0])
+        return _shows(seen[0], wanted)
 
     wait_until(
         done,
@@ -84,12 +107,9 @@ def _retire(ws: Workspace, endpoint: str, live: str, log: Log) -> list[str]:
             continue
         log(f"Deleting deployment {name}, which has no traffic any more.")
         try:
-            with without_sdk_chatter():
-                ws.ml.online_deployments.begin_delete(name=name, endpoint_name=endpoint).wait()
-        except HttpResponseError as error:
-            raise TrafficFailed(
-                f"Deployment {name} could not be deleted and is billing: {one_line(error)}. Run again."
-            ) from error
+            delete_deployment(ws, endpoint, name, log)
+        except DeploymentFailed as error:
+            raise TrafficFailed(str(error)) from error
         retired.append(name)
     return retired
 
@@ -99,6 +119,10 @@ def _endpoint(ws: Workspace, name: str, log: Log) -> Any:
     if found is None:
         raise TrafficFailed(f"Endpoint {name} is gone. Materialize online_endpoint again.")
     return found
+
+
+def _settled(ws: Workspace, name: str, log: Log) -> Any:
+    return settled(lambda: _endpoint(ws, name, log), f"Endpoint {name}", TrafficFailed, _VISIBLE_TIMEOUT_SECONDS, log)
 
 
 def _traffic(endpoint: Any) -> dict[str, int]:

@@ -9,6 +9,7 @@ import pytest
 
 from phi_assets.azureml.client import Workspace, connect_azure, connect_emulator, credential
 from phi_assets.azureml.errors import WorkspaceUnreachable
+from phi_assets.azureml.lazy_sdk import without_sdk_chatter
 from phi_assets.emulator.process import Connection
 from phi_assets.settings import load_settings
 
@@ -40,6 +41,17 @@ def test_importing_the_package_does_not_import_the_sdk() -> None:
 
 def test_a_child_process_that_inherits_an_emulators_cloud_can_import_the_sdk() -> None:
     assert python(IMPORTS_THE_SDK, AZUREML_CURRENT_CLOUD="PhiEmulator-1") == "azure.ai.ml"
+
+
+def test_silence_of_two_threads_ends_with_the_streams_as_they_were() -> None:
+    streams = sys.stdout, sys.stderr
+    first, second = without_sdk_chatter(), without_sdk_chatter()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    print("nobody hears this, and it does not fail")
+    second.__exit__(None, None, None)
+    assert (sys.stdout, sys.stderr) == streams
 
 
 def test_connecting_twice_changes_nothing_the_second_time(emulator: Connection) -> None:

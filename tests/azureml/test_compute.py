@@ -3,12 +3,17 @@
 from collections.abc import Iterator
 
 import pytest
+from azure.core.exceptions import HttpResponseError
 
-from phi_assets.azureml.client import Workspace
-from phi_assets.azureml.compute import check_size, ensure_compute
+from phi_assets.azureml import writes
+from phi_assets.azureml.client import Workspace, sdk
+from phi_assets.azureml.compute import ensure_compute
 from phi_assets.azureml.errors import ComputeFailed, ComputeNotAllowed
 from phi_assets.azureml.models import get_foundation_model
+from phi_assets.azureml.provisioning import MANAGED_TAG
 from phi_assets.azureml.retry import get_or_none
+from phi_assets.azureml.vm_sizes import check_size
+from phi_assets.emulator.control import Control
 from phi_assets.emulator.process import Connection
 from phi_assets.recipe import ComputeSection, ModelSection
 from phi_assets.refs import ModelRef
@@ -38,7 +43,7 @@ def test_created_once_then_reused_without_a_write(
     assert created.size.lower() == toy.SIZE.lower()
     with Requests(emulator) as again:
         reused = ensure_compute(toys, cluster, model)
-    assert reused == created.model_copy(update={"action": "reused"})
+    assert reused == created.model_copy(update={"action": "reused", "reason": reused.reason})
     assert not again.writes
 
 
@@ -90,3 +95,58 @@ def test_without_a_list_k80_sizes_are_refused(model: ModelRef) -> None:
 
 def test_the_list_is_compared_without_regard_to_case(model: ModelRef) -> None:
     check_size(toy.SIZE.upper(), model)
+
+
+def test_low_priority_is_taken_where_dedicated_is_refused(
+    toys: Workspace, model: ModelRef, cluster: ComputeSection, control: Control
+) -> None:
+    control.add_scenario("compute", scenario="refused", match=cluster.name, tier="Dedicated", count=None)
+    created = ensure_compute(toys, cluster, model)
+    assert (created.action, created.tier) == ("created", "LowPriority")
+    assert created.reason.startswith("Cluster own-cluster did not exist. Dedicated was refused: ")
+    assert ensure_compute(toys, cluster, model).action == "reused"
+
+
+def test_low_priority_is_taken_where_dedicated_cannot_be_provisioned(
+    toys: Workspace, model: ModelRef, cluster: ComputeSection, control: Control
+) -> None:
+    control.add_scenario("compute", scenario="allocation_failed", match=cluster.name, tier="Dedicated", count=None)
+    assert ensure_compute(toys, cluster, model).tier == "LowPriority"
+
+
+def test_without_any_tier_the_first_reason_is_told_and_nothing_is_left(
+    toys: Workspace, model: ModelRef, cluster: ComputeSection, control: Control
+) -> None:
+    control.add_scenario("compute", scenario="allocation_failed", match=cluster.name, count=None)
+    with pytest.raises(ComputeFailed, match=r"Dedicated was refused.*LowPriority was refused.*quota"):
+        ensure_compute(toys, cluster, model)
+    assert get_or_none(lambda: toys.ml.compute.get(cluster.name)) is None
+
+
+def test_an_outage_is_not_taken_for_a_refusal(
+    toys: Workspace, model: ModelRef, cluster: ComputeSection, control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writes, "OUTAGE_PATIENCE_SECONDS", 0.0)
+    control.add_fault(method="PUT", route="/computes/{name}", action="status", status=503)
+    with pytest.raises(ComputeFailed, match="Run again later"):
+        ensure_compute(toys, cluster, model)
+
+
+def test_a_broken_cluster_of_ours_is_made_again_and_one_of_others_is_not(
+    toys: Workspace, model: ModelRef, cluster: ComputeSection, control: Control
+) -> None:
+    def break_it(**tags: str) -> None:
+        control.add_scenario("compute", scenario="allocation_failed", match=cluster.name)
+        entity = sdk().entities.AmlCompute(name=cluster.name, size=cluster.size, tags=tags)
+        with pytest.raises(HttpResponseError):
+            toys.ml.compute.begin_create_or_update(entity).result()
+
+    break_it(**{MANAGED_TAG: "true"})
+    again = ensure_compute(toys, cluster, model)
+    assert again.action == "created"
+    assert again.reason.startswith("Cluster own-cluster was Failed")
+
+    toys.ml.compute.begin_delete(cluster.name).wait()
+    break_it()
+    with pytest.raises(ComputeFailed, match="is in state Failed"):
+        ensure_compute(toys, cluster, model)

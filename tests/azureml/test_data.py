@@ -1,12 +1,18 @@
 """Samples as data assets: one upload per content."""
 
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from phi_assets.azureml.client import Workspace
 from phi_assets.azureml.data import data_version, ensure_data_asset
 from phi_assets.azureml.errors import DataUploadFailed
+from phi_assets.azureml.retry import get_or_none
+from phi_assets.emulator.control import Control
 from phi_assets.emulator.process import Connection
 from tests.azureml.toys import make_sample
 from tests.emulator_requests import Requests
@@ -21,7 +27,7 @@ def test_uploaded_once_then_found_by_its_hash(toys: Workspace, tmp_path: Path, e
 
     with Requests(emulator) as second:
         reused = ensure_data_asset(toys, "reuse", sample)
-    assert reused == created.model_copy(update={"action": "reused"})
+    assert reused == created.model_copy(update={"action": "reused", "reason": reused.reason})
     assert len(second.lines) == 1
     assert not second.writes
 
@@ -45,3 +51,56 @@ def test_a_missing_file_is_named(toys: Workspace, tmp_path: Path) -> None:
     Path(sample.jsonl).unlink()
     with pytest.raises(DataUploadFailed, match=r"test_sft.jsonl.*Materialize sampled/test_sft again"):
         ensure_data_asset(toys, "missing", sample)
+
+
+UPLOAD = """
+import sys
+from pathlib import Path
+from phi_assets.azureml.client import connect_emulator
+from phi_assets.azureml.data import ensure_data_asset
+from phi_assets.emulator import process
+from phi_assets.refs import SampleRef
+
+sample = SampleRef.model_validate_json(Path(sys.argv[2]).read_text())
+ensure_data_asset(connect_emulator(process.ensure_running(Path(sys.argv[1]))), "killed", sample)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("blocks", [5, 17, 18], ids=["in the middle", "before the list of blocks", "before the mark"])
+def test_an_upload_whose_worker_was_killed_is_completed_by_the_next(
+    toys: Workspace, tmp_path: Path, emulator: Connection, control: Control, blocks: int
+) -> None:
+    # More than 64 MiB are sent in blocks of 4 MiB, then a list of them, then the mark of completeness.
+    sample = make_sample(tmp_path, "train_sft", f"{blocks:02}" * 17_500_000)
+    assert -(-sample.size_bytes // (4 << 20)) == 17
+    document = tmp_path / "sample.json"
+    document.write_text(sample.model_dump_json())
+    held = control.add_fault(plane="blob", method="PUT", skip=blocks, action="hold", when="before")
+    worker = subprocess.Popen([sys.executable, "-c", UPLOAD, str(emulator.directory), str(document)])
+    control.wait_until_held(held)
+    worker.kill()
+    worker.wait(60)
+    control.release(held, discard=True)
+    assert get_or_none(lambda: toys.ml.data.get("killed", data_version(sample))) is None
+
+    ref = ensure_data_asset(toys, "killed", sample)
+    assert ref.action == "created"
+    asset: Any = toys.ml.data.get("killed", ref.version)
+    (uploaded,) = emulator.directory.rglob(asset.path.partition("/paths/")[2])
+    assert uploaded.read_bytes() == Path(sample.jsonl).read_bytes()
+
+
+def test_the_same_content_uploaded_by_two_at_once_is_one_asset(
+    toys: Workspace, tmp_path: Path, control: Control, background: ThreadPoolExecutor
+) -> None:
+    sample = make_sample(tmp_path, "train_sft", str(tmp_path))
+    held = control.add_fault(plane="blob", method="PUT", count=1, action="hold", when="before")
+    slow = background.submit(ensure_data_asset, toys, "contested", sample)
+    control.wait_until_held(held)
+    quick = ensure_data_asset(toys, "contested", sample)
+    control.release(held)
+    late = slow.result(60)
+    assert (quick.action, late.action) == ("created", "reused")
+    assert "Somebody else" in late.reason
+    assert late.id == quick.id

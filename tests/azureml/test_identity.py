@@ -48,6 +48,12 @@ BASE = JobRequest(
     [
         {"component": replace(BASE.component, id=BASE.component.id[:-1] + "2", version="2")},
         {"model": BASE.model.model_copy(update={"id": BASE.model.id[:-1] + "2", "version": "2"})},
+        {"component": replace(BASE.component, id=BASE.component.id.replace("registries/azureml/", "registries/own/"))},
+        {
+            "model": BASE.model.model_copy(
+                update={"id": BASE.model.id.replace("registries/azureml/", "registries/own/")}
+            )
+        },
         {"model": BASE.model.model_copy(update={"content_hash": "edited in place"})},
         {"train": sample("train_sft", "c" * 64)},
         {"test": sample("test_sft", "c" * 64)},
@@ -56,10 +62,23 @@ BASE = JobRequest(
         {"compute": BASE.compute.model_copy(update={"gpus": 2})},
         {"environment": "another image"},
     ],
-    ids=["component", "model", "model content", "train", "test", "parameter", "seed", "gpus", "environment"],
+    ids=[
+        "component",
+        "model",
+        "component registry",
+        "model registry",
+        "model content",
+        "train",
+        "test",
+        "parameter",
+        "seed",
+        "gpus",
+        "environment",
+    ],
 )
-def test_what_the_result_depends_on_changes_the_fingerprint(changed: dict[str, Any]) -> None:
+def test_what_the_result_depends_on_changes_the_fingerprint_and_what_people_see_of_it(changed: dict[str, Any]) -> None:
     assert replace(BASE, **changed).fingerprint != BASE.fingerprint
+    assert replace(BASE, **changed).labelled_inputs != BASE.labelled_inputs
 
 
 @pytest.mark.parametrize(
@@ -68,13 +87,22 @@ def test_what_the_result_depends_on_changes_the_fingerprint(changed: dict[str, A
         {"compute": BASE.compute.model_copy(update={"name": "other", "tier": "LowPriority", "action": "created"})},
         {"compute": BASE.compute.model_copy(update={"size": "Standard_NC40ads_H100_v5"})},
         {"finetune": FinetuneSection(experiment="other", attempts=1, timeout_hours=1)},
+        {"finetune": FinetuneSection(display_name="Mine", tags={"cost centre": "7"})},
         {"train": BASE.train.model_copy(update={"jsonl": "/elsewhere", "parquet": "/elsewhere"})},
         {"parameters": replace(BASE.parameters, overridden={"x": "y"}, dropped={"a": "b"})},
     ],
-    ids=["cluster's name and tier", "size with equal gpus", "experiment and limits", "where files lie", "reports"],
+    ids=[
+        "cluster's name and tier",
+        "size with equal gpus",
+        "experiment and limits",
+        "display name and tags",
+        "where files lie",
+        "reports",
+    ],
 )
 def test_what_does_not_matter_leaves_the_fingerprint(changed: dict[str, Any]) -> None:
     assert replace(BASE, **changed).fingerprint == BASE.fingerprint
+    assert replace(BASE, **changed).labelled_inputs == BASE.labelled_inputs
 
 
 def test_a_value_that_is_the_components_default_anyway_is_the_same_job() -> None:
@@ -97,6 +125,15 @@ def test_tags_carry_the_fingerprint_and_its_inputs_within_the_services_limits() 
     assert max(len(value) for value in many.tags(1).values()) <= 256
     shown = sum(key.startswith("phi/parameter/p") for key in many.tags(1))
     assert many.tags(1)["phi/parameter/..."] == f"and {80 - shown} more"
+
+
+def test_the_recipes_tags_and_name_are_on_the_job_and_cannot_replace_ours() -> None:
+    own = replace(BASE, finetune=FinetuneSection(display_name="Mine", tags={"team": "x", "phi/fingerprint": "0"}))
+    assert own.display_name == "Mine"
+    assert own.tags(1)["team"] == "x"
+    assert own.tags(1)["phi/fingerprint"] == BASE.fingerprint
+    assert own.tags(1, "run 1")["phi/forced_by"] == "run 1"
+    assert "phi/forced_by" not in own.tags(1)
 
 
 def job(attempt: int) -> JobRef:

@@ -2,7 +2,6 @@
 
 import shutil
 import threading
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -21,65 +20,13 @@ from phi_assets.azureml.errors import (
     OutputMissing,
     SubmissionFailed,
 )
-from phi_assets.azureml.identity import JobRequest
-from phi_assets.azureml.jobs import SubmittedJob, cancel_job, ensure_job, job_metrics
+from phi_assets.azureml.jobs import SubmittedJob, cancel_job, ensure_job
 from phi_assets.azureml.status import JobStatus
 from phi_assets.azureml.waiting import get_job
 from phi_assets.emulator.process import Connection
-from phi_assets.emulator.state import Store
 from tests.azureml.toys import make_request
+from tests.azureml.waiting_room import Lines, Submissions, exists, set_state
 from tests.emulator_requests import Requests
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Iterator[Path]:
-    """A file that a job waits for; opened at the end, so that nothing is left waiting."""
-    path = tmp_path / "gate"
-    yield path
-    path.touch()
-
-
-@pytest.fixture
-def background() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(4) as pool:
-        yield pool
-
-
-class Submissions(list[SubmittedJob]):
-    """An `on_submitted` that can be waited for."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._first = threading.Event()
-
-    def __call__(self, job: SubmittedJob) -> None:
-        self.append(job)
-        self._first.set()
-
-    def first(self) -> SubmittedJob:
-        assert self._first.wait(60), "no job was submitted"
-        return self[0]
-
-
-class Lines(list[str]):
-    """A log that can be waited for."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._changed = threading.Condition()
-
-    def __call__(self, line: str) -> None:
-        with self._changed:
-            self.append(line)
-            self._changed.notify_all()
-
-    def expect(self, part: str) -> None:
-        with self._changed:
-            assert self._changed.wait_for(lambda: any(part in line for line in self), 60), f"{part!r} not in {self}"
-
-
-def exists(ws: Workspace, request: JobRequest, attempt: int) -> bool:
-    return get_job(ws, request.job_name(attempt)) is not None
 
 
 def test_submitted_then_reused_without_a_write(toys: Workspace, tmp_path: Path, emulator: Connection) -> None:
@@ -88,7 +35,11 @@ def test_submitted_then_reused_without_a_write(toys: Workspace, tmp_path: Path, 
     first = ensure_job(toys, request=request, log=lines, on_submitted=submissions)
     assert (first.action, first.attempt, first.status) == ("submitted", 1, "Completed")
     assert first.name == request.job_name(1)
-    assert submissions == [SubmittedJob(first.name, first.studio_url, "submitted", 1, request.fingerprint)]
+    reason = "No job for these inputs exists."
+    assert first.reason == reason
+    assert submissions == [
+        SubmittedJob(first.name, first.studio_url, "submitted", 1, request.fingerprint, reason, request.labelled_inputs)
+    ]
     assert first.metrics["loss"] == 1.0
     assert any(line.startswith(f"Job {first.name}:") and line.endswith("-> Completed") for line in lines)
     assert any(line.strip().startswith("toy_step:") and line.endswith("Completed") for line in lines)
@@ -96,7 +47,8 @@ def test_submitted_then_reused_without_a_write(toys: Workspace, tmp_path: Path, 
 
     with Requests(emulator) as again:
         second = ensure_job(toys, request=request)
-    assert second == first.model_copy(update={"action": "reused"})
+    reason = f"Job {first.name} is Completed and its model is complete (3 files, {second.reason.rpartition(', ')[2]}"
+    assert second == first.model_copy(update={"action": "reused", "reason": reason})
     assert not again.writes
     assert len(again.lines) <= 12
 
@@ -110,13 +62,6 @@ def test_the_job_carries_its_fingerprint_inputs_and_name_for_people(toys: Worksp
     assert job.tags["phi/fingerprint"] == request.fingerprint
     assert job.tags["phi/train"] == request.train.sha256
     assert job.tags["phi/parameter/prefix"] == "tags: "
-
-
-def test_metrics_come_step_by_step(toys: Workspace, tmp_path: Path) -> None:
-    request = make_request(toys, tmp_path)
-    job = ensure_job(toys, request=request)
-    points = job_metrics(toys, job.name)["loss"]
-    assert [(point.step, point.value) for point in points] == [(0, 3.0), (1, 2.0), (2, 1.0)]
 
 
 def test_a_second_caller_attaches_to_the_running_job(
@@ -247,14 +192,6 @@ def test_states_that_are_no_end_are_waited_out(
     assert waiting.result(60).action == "submitted"
     if state == "SomethingNew":
         assert sum("'SomethingNew'" in line for line in lines) == 1
-
-
-def set_state(emulator: Connection, name: str, state: str) -> None:
-    """Put a job into a state that the emulator's own runner never takes."""
-    change: Callable[[dict[str, Any]], dict[str, Any]] = lambda document: document | {"status": state}  # noqa: E731
-    store = Store(next(emulator.directory.glob("*.sqlite*")))
-    for kind in ("run", "job"):
-        assert store.update(kind, name, change) is not None
 
 
 def test_a_job_over_its_time_is_cancelled(toys: Workspace, tmp_path: Path, gate: Path) -> None:

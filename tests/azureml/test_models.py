@@ -15,7 +15,7 @@ def test_latest_is_pinned_with_limits_and_defaults_from_its_tags(toys: Workspace
     model = get_foundation_model(toys, toy.MODEL)
     assert model.id == "azureml://registries/toys/models/toy-model/versions/2"
     assert model.version == "2"
-    assert model.finetune_computes == (toy.SIZE, toy.OTHER_SIZE)
+    assert model.finetune_computes == (toy.SIZE, toy.OTHER_SIZE, toy.AS_MANY_GPUS)
     assert model.inference_computes == (toy.SIZE,)
     assert model.defaults == {"prefix": "default: ", "learning_rate_min": 1e-7}
 

@@ -48,7 +48,7 @@ def test_an_outage_is_ridden_out_and_reported() -> None:
 
     assert ride_out(call, "job x", lines.append) == "answer"
     assert len(lines) == 1
-    assert lines[0].startswith("job x: no answer (connection refused); asking again in ")
+    assert lines[0].startswith("job x: connection refused; trying again in ")
 
 
 def test_a_refusal_is_raised_at_once() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from phi_assets.azureml.client import Workspace
-from phi_assets.azureml.deployments import deployment_name, ensure_deployment
+from phi_assets.azureml.deployments import delete_deployment, deployment_name, ensure_deployment
 from phi_assets.azureml.endpoints import delete_endpoint, ensure_endpoint
 from phi_assets.azureml.errors import (
     ComputeNotAllowed,
@@ -24,6 +24,7 @@ from phi_assets.azureml.models import ensure_registered_model
 from phi_assets.azureml.retry import get_or_none
 from phi_assets.azureml.scoring import open_scoring
 from phi_assets.azureml.traffic import ensure_traffic
+from phi_assets.emulator.control import Control
 from phi_assets.emulator.process import Connection
 from phi_assets.recipe import ServingSection
 from phi_assets.refs import DeploymentRef, EndpointRef, JobRef, RegisteredModelRef, TrafficRef
@@ -84,7 +85,7 @@ def test_a_model_version_follows_from_its_job_and_is_made_once(
     assert first.version == f"{job.fingerprint[:12]}-r1"
     with Requests(emulator) as again:
         second = register(toys, job, "registered-once")
-    assert second == first.model_copy(update={"action": "reused"})
+    assert second == first.model_copy(update={"action": "reused", "reason": second.reason})
     assert not again.writes
 
 
@@ -208,6 +209,30 @@ def test_a_model_that_cannot_be_loaded_fails_with_the_containers_words_and_is_re
     lines: list[str] = []
     assert ensure_deployment(toys, served.endpoint, model, SERVING, None, lines.append).action == "created"
     assert any("is Failed; replacing it" in line for line in lines)
+
+
+@pytest.mark.slow
+def test_an_operation_that_another_one_displaced_is_done_again(
+    toys: Workspace, served: Served, tmp_path: Path, control: Control
+) -> None:
+    model = register(toys, make_job(toys, tmp_path, "displaced: "))
+    control.add_scenario("deployment", scenario="OperationCanceled", match=deployment_name(model))
+    deployment = ensure_deployment(toys, served.endpoint, model, SERVING)
+    assert deployment.action == "created"
+    delete_deployment(toys, SERVING.endpoint, deployment.name)
+
+
+@pytest.mark.slow
+def test_a_deployment_without_quota_says_what_to_do(
+    toys: Workspace, served: Served, tmp_path: Path, control: Control
+) -> None:
+    model = register(toys, make_job(toys, tmp_path, "no quota: "))
+    control.add_scenario("deployment", scenario="OutOfQuota", match=deployment_name(model))
+    with pytest.raises(DeploymentFailed, match=r"OutOfQuota.*Ask for quota.*serving.instance_type"):
+        ensure_deployment(toys, served.endpoint, model, SERVING)
+    again = ensure_deployment(toys, served.endpoint, model, SERVING)
+    assert again.reason == f"Deployment {again.name} was Failed and has been replaced."
+    delete_deployment(toys, SERVING.endpoint, again.name)
 
 
 def test_deletion_is_complete_and_can_be_repeated(toys: Workspace, job: JobRef) -> None:

@@ -3,11 +3,11 @@
 import pytest
 
 from phi_assets.azureml.client import Workspace
-from phi_assets.azureml.compute import check_size
 from phi_assets.azureml.errors import ComputeNotAllowed, InvalidParameter, ModelNotFound, UnknownParameter
 from phi_assets.azureml.models import get_foundation_model
 from phi_assets.azureml.parameters import display_name, effective_parameters
 from phi_assets.azureml.pipelines import get_component
+from phi_assets.azureml.vm_sizes import check_size
 from phi_assets.recipe import ComponentSection, FinetuneSection, ModelSection, load_recipe
 
 

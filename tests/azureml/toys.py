@@ -21,6 +21,8 @@ from tests.azureml.toy_step import write_model
 REGISTRY = "toys"
 SIZE = "Standard_NC24ads_A100_v4"
 OTHER_SIZE = "Standard_NC48ads_A100_v4"
+"""Two GPUs instead of one."""
+AS_MANY_GPUS = "Standard_NC40ads_H100_v5"
 
 MODEL = ModelSection(registry=REGISTRY, name="toy-model", version="latest")
 COMPONENT = ComponentSection(registry=REGISTRY, name="toy_pipeline", version="1")
@@ -38,7 +40,7 @@ def write_registry(folder: Path) -> None:
     """The registry `toys` as YAML under an emulator's own registry folder."""
     base = folder / REGISTRY
     tags = {
-        "finetune_compute_allow_list": str([SIZE, OTHER_SIZE]),
+        "finetune_compute_allow_list": str([SIZE, OTHER_SIZE, AS_MANY_GPUS]),
         "inference_compute_allow_list": str([SIZE]),
         "model_specific_defaults": str({"prefix": "default: ", "learning_rate_min": 1e-7}),
     }
@@ -83,6 +85,10 @@ def write_registry(folder: Path) -> None:
                 "compute_finetune": {"type": "string", "default": "serverless"},
                 "number_of_gpu_to_use_finetuning": {"type": "integer", "default": 1},
                 "seed": {"type": "integer", "default": 42},
+                # One of every kind of parameter, which the job does not look at.
+                "rate": {"type": "number", "default": 0.5, "min": 0, "max": 1},
+                "kind": {"type": "string", "default": "a", "enum": ["a", "b"]},
+                "switch": {"type": "boolean", "default": False},
             },
             "outputs": {"mlflow_model_folder": {"type": "mlflow_model"}},
             "jobs": {

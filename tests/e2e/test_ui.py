@@ -1,6 +1,5 @@
 """A person opens the UI and presses *Materialize all*."""
 
-import os
 import shutil
 from pathlib import Path
 
@@ -8,10 +7,10 @@ import pytest
 
 from phi_assets.emulator import process
 from tests.e2e.ui import (
-    CHROMIUM,
     browser_page,
     dagster_dev,
     expand_all_groups,
+    needs_chromium,
     open_lineage,
     press_materialize_all,
     wait_until_green,
@@ -21,9 +20,7 @@ pytestmark = [
     pytest.mark.browser,
     pytest.mark.slow,
     pytest.mark.timeout(900),
-    pytest.mark.skipif(
-        CHROMIUM is None and "CI" not in os.environ, reason="no Chromium here: install the system's `chromium` package"
-    ),
+    needs_chromium,
 ]
 
 SCREENSHOT = "lineage.png"

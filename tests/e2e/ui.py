@@ -3,26 +3,25 @@
 import os
 import re
 import shutil
-import signal
-import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
 
-import httpx
-import psutil
+import pytest
 from playwright.sync_api import Page, sync_playwright
-from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from phi_assets.settings import PROJECT_ROOT
-
-T = TypeVar("T")
+from tests.e2e.graphql import GraphQL
+from tests.e2e.processes import end_group, free_port, until
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+needs_chromium = pytest.mark.skipif(
+    CHROMIUM is None and "CI" not in os.environ, reason="no Chromium here: install the system's `chromium` package"
+)
 
 _CHROMIUM_FLAGS = (
     "--no-sandbox",
@@ -35,14 +34,9 @@ _CHROMIUM_FLAGS = (
 )
 
 _READY_SECONDS = 120
-_POLL_SECONDS = 0.5
-_END_SECONDS = 15
 _PAGE_MILLISECONDS = 60_000
 
 FINISHED = ("SUCCESS", "FAILURE", "CANCELED")
-
-_LOCATIONS = """{ workspaceOrError { __typename ... on Workspace { locationEntries {
-  name loadStatus locationOrLoadError { __typename ... on PythonError { message } } } } } }"""
 
 _RUNS = """{ runsOrError(limit: 20) { __typename ... on Runs { results { runId status } } } }"""
 
@@ -59,21 +53,11 @@ class UiError(Exception):
 
 
 @dataclass(frozen=True)
-class DagsterDev:
+class DagsterDev(GraphQL):
     """A running `dagster dev`."""
 
-    url: str
     process: subprocess.Popen[bytes]
     log: Path
-
-    def query(self, graphql: str) -> dict[str, Any]:
-        """The `data` of a GraphQL answer."""
-        response = httpx.post(f"{self.url}/graphql", json={"query": graphql}, timeout=60)
-        response.raise_for_status()
-        answer = response.json()
-        if answer.get("errors"):
-            raise UiError(f"GraphQL refused: {answer['errors']}")
-        return answer["data"]
 
     def run_ids(self) -> set[str]:
         """Ids of the newest runs."""
@@ -89,7 +73,7 @@ class DagsterDev:
                 raise UiError(f"One press of the button started {len(new)} runs: {new}")
             return next((run for run in new if run[1] in FINISHED), None)
 
-        return _until(finished, timeout, f"No new run has finished, see {self.log},")
+        return until(finished, timeout, f"No new run has finished, see {self.log},")
 
     def not_materialized(self, run_id: str) -> list[str]:
         """Keys of the materializable assets whose newest materialization is not of this run."""
@@ -124,7 +108,7 @@ def dagster_dev(directory: Path, env: Mapping[str, str], project: Path = PROJECT
     home = directory / "dagster-home"
     home.mkdir(parents=True)
     shutil.copy(project / ".dagster" / "dagster.yaml", home)
-    port, log = _free_port(), directory / "dagster-dev.log"
+    port, log = free_port(), directory / "dagster-dev.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "dagster", "dev", "-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port)],
@@ -136,10 +120,10 @@ def dagster_dev(directory: Path, env: Mapping[str, str], project: Path = PROJECT
         )
     dev = DagsterDev(f"http://127.0.0.1:{port}", process, log)
     try:
-        _until(lambda: _loaded(dev), _READY_SECONDS, f"dagster dev is not ready, see {log},")
+        until(lambda: _loaded(dev), _READY_SECONDS, f"dagster dev is not ready, see {log},")
         yield dev
     finally:
-        _end(process)
+        end_group(process)
 
 
 @contextmanager
@@ -186,8 +170,8 @@ def wait_until_green(page: Page, assets: int, timeout: float) -> None:
         return page.get_by_text(_STATE).evaluate_all(_GREEN) == ["Materialized"] * assets
 
     try:
-        _until(lambda: green() or None, timeout, "not green")
-    except UiError as error:
+        until(lambda: green() or None, timeout, "not green")
+    except TimeoutError as error:
         found = page.get_by_text(_STATE).all_inner_texts()
         raise UiError(f"Expected {assets} green assets in the lineage, found {found}") from error
 
@@ -203,55 +187,4 @@ _GREEN = """boxes => boxes.map(box => {
 def _loaded(dev: DagsterDev) -> bool | None:
     if dev.process.poll() is not None:
         raise UiError(f"dagster dev ended with exit code {dev.process.returncode}")
-    try:
-        workspace = dev.query(_LOCATIONS)["workspaceOrError"]
-    except httpx.HTTPError:
-        return None
-    entries = workspace.get("locationEntries", [])
-    errors = [e["locationOrLoadError"]["message"] for e in entries if "message" in (e["locationOrLoadError"] or {})]
-    if errors:
-        raise UiError(f"The code location does not load: {errors[0]}")
-    return True if entries and all(entry["loadStatus"] == "LOADED" for entry in entries) else None
-
-
-def _until(ask: Callable[[], T | None], timeout: float, complaint: str) -> T:
-    """The first answer of `ask` that is not None."""
-    retrying = Retrying(
-        retry=retry_if_result(lambda answer: answer is None),
-        stop=stop_after_delay(timeout),
-        wait=wait_fixed(_POLL_SECONDS),
-    )
-    try:
-        answer = retrying(ask)
-    except RetryError as error:
-        raise UiError(f"{complaint} after {timeout:.0f} s") from error
-    assert answer is not None
-    return answer
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """The process and all that it started in its group have ended."""
-    for sign in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, sign)
-        except ProcessLookupError:
-            break
-        _wait_for_group(process)
-    process.wait()
-
-
-def _wait_for_group(process: subprocess.Popen[bytes]) -> None:
-    members = [member for member in psutil.process_iter() if _group(member) == process.pid]
-    psutil.wait_procs(members, timeout=_END_SECONDS)
-
-
-def _group(process: psutil.Process) -> int | None:
-    try:
-        return os.getpgid(process.pid)
-    except ProcessLookupError:
-        return None
+    return True if dev.is_loaded() else None

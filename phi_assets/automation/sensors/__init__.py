@@ -1,0 +1,30 @@
+"""Sensors: what happens outside, noticed. All are stopped until somebody switches them on.
+
+Each tick makes a fixed, small number of requests, however many jobs the workspace has. A service that cannot be reached
+fails the tick with its message; the next one starts from the same cursor.
+"""
+
+import dagster as dg
+
+from phi_assets.automation.sensors.alerts import run_failure_alert
+from phi_assets.automation.sensors.jobs import orphaned_job_sensor
+from phi_assets.automation.sensors.serving import endpoint_health_sensor
+from phi_assets.automation.sensors.sources import foundation_model_sensor, hub_revision_sensor
+
+phi_automation = dg.AutomationConditionSensorDefinition(
+    "phi_automation",
+    target=dg.AssetSelection.all(),
+    default_status=dg.DefaultSensorStatus.STOPPED,
+    minimum_interval_seconds=15,
+    run_tags={"dagster/priority": "-1"},
+    description="Materialize what has new inputs or another code version. Training costs money: see the conditions.",
+)
+
+sensors = [
+    phi_automation,
+    hub_revision_sensor,
+    foundation_model_sensor,
+    orphaned_job_sensor,
+    endpoint_health_sensor,
+    run_failure_alert,
+]

@@ -1,0 +1,61 @@
+"""What this Dagster instance has done and is doing, as sensors ask for it."""
+
+from collections.abc import Collection
+
+import dagster as dg
+
+_ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+_UNENDED = [status for status in dg.DagsterRunStatus if status not in _ENDED]
+
+_DATA_VERSION_TAG = "dagster/data_version"
+
+
+def last_materialization(instance: dg.DagsterInstance, asset: str) -> dg.EventLogEntry | None:
+    """The asset's last materialization; None if there has never been one."""
+    return instance.get_latest_materialization_event(dg.AssetKey(asset.split("/")))
+
+
+def data_version(entry: dg.EventLogEntry) -> str | None:
+    """The data version that a materialization recorded."""
+    materialization = entry.asset_materialization
+    return (materialization.tags or {}).get(_DATA_VERSION_TAG) if materialization else None
+
+
+def metadata_value(entry: dg.EventLogEntry, key: str) -> object:
+    """A metadata value of a materialization; None if it has none under this key."""
+    materialization = entry.asset_materialization
+    value = materialization.metadata.get(key) if materialization else None
+    return value.value if value is not None else None
+
+
+def active_run(instance: dg.DagsterInstance, assets: Collection[str]) -> dg.DagsterRun | None:
+    """A run that is going to materialize one of the assets: queued, starting, running or being cancelled."""
+    wanted = {dg.AssetKey(asset.split("/")) for asset in assets}
+    for run in instance.get_runs(dg.RunsFilter(statuses=_UNENDED)):
+        if wanted & _planned(instance, run.run_id):
+            return run
+    return None
+
+
+def last_run(instance: dg.DagsterInstance, job: str) -> dg.RunRecord | None:
+    """The job's newest run, whatever became of it."""
+    return next(iter(instance.get_run_records(dg.RunsFilter(job_name=job), limit=1)), None)
+
+
+def has_ended(run: dg.DagsterRun) -> bool:
+    """Whether the run will do nothing any more."""
+    return run.status in _ENDED
+
+
+def _planned(instance: dg.DagsterInstance, run_id: str) -> set[dg.AssetKey]:
+    # Recorded when the run is created, whichever way it was asked for: by job, by selection, by a sensor.
+    planned: set[dg.AssetKey] = set()
+    cursor: str | None = None
+    while True:
+        page = instance.get_records_for_run(
+            run_id, cursor=cursor, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED, limit=100
+        )
+        planned |= {record.asset_key for record in page.records if record.asset_key}
+        if not page.has_more:
+            return planned
+        cursor = page.cursor

@@ -1,0 +1,109 @@
+"""The sensor that puts the endpoint right when somebody has changed it behind the graph's back."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import cast
+
+import dagster as dg
+
+from phi_assets.automation.jobs import teardown
+from phi_assets.automation.sensors.cursor import TICK_PATIENCE_SECONDS, Cursor
+from phi_assets.automation.sensors.history import (
+    active_run,
+    has_ended,
+    last_materialization,
+    last_run,
+    metadata_value,
+)
+from phi_assets.azureml.inventory import EndpointState, endpoint_state
+from phi_assets.azureml.retry import patience
+from phi_assets.resources.recipe import RecipeResource
+from phi_assets.resources.workspace import AzureMLWorkspace
+
+ONLINE_ENDPOINT, ONLINE_DEPLOYMENT, LIVE_TRAFFIC = "online_endpoint", "online_deployment", "live_traffic"
+SERVING = (ONLINE_ENDPOINT, ONLINE_DEPLOYMENT, LIVE_TRAFFIC)
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What the graph has made and nobody has torn down since."""
+
+    assets: list[str]
+    """Those of the three assets that have been materialized, in the order in which they depend on each other."""
+    endpoint: str
+    deployment: str | None = None
+    traffic: Mapping[str, int] = field(default_factory=dict)
+
+    def damage(self, found: EndpointState) -> str | None:
+        """What is missing or broken, as one sentence; None where everything is as it was left."""
+        if found.endpoint is None:
+            return f"Endpoint {self.endpoint} does not exist any more."
+        if found.endpoint.is_broken:
+            return f"Endpoint {self.endpoint} is {found.endpoint.state}."
+        if self.deployment is not None:
+            deployment = found.deployments.get(self.deployment)
+            if deployment is None:
+                return f"Deployment {self.deployment} does not exist any more."
+            if deployment.is_broken:
+                return f"Deployment {self.deployment} is {deployment.state}."
+        if self.traffic and dict(found.traffic) != dict(self.traffic):
+            return f"Traffic of {self.endpoint} is {dict(found.traffic)} instead of {dict(self.traffic)}."
+        return None
+
+
+@dg.sensor(
+    target=dg.AssetSelection.assets(*SERVING),
+    default_status=dg.DefaultSensorStatus.STOPPED,
+    minimum_interval_seconds=120,
+    description="Put the endpoint right where it, its deployment or its traffic is not as it was left. What the "
+    "teardown job has ended stays down.",
+)
+def endpoint_health_sensor(
+    context: dg.SensorEvaluationContext, workspace: AzureMLWorkspace, recipe: RecipeResource
+) -> dg.SensorResult:
+    """The serving assets are requested where endpoint or deployment are gone or failed, or the traffic is another one.
+
+    Only what the graph has made is put right, and nothing that the `teardown` job has ended: who runs it wants no
+    endpoint, even where the run itself failed. At most three reads a tick. What does not stay right is tried again
+    after pauses that double, up to half a day.
+    """
+    cursor = Cursor.of(context)
+    last_teardown = last_run(context.instance, teardown.name)
+    if (busy := _at_work(context.instance, last_teardown)) is not None:
+        return cursor.skip(f"Run {busy.run_id} of {busy.job_name} is changing the endpoint.")
+    expected = expectation(context.instance, since=(last_teardown.end_time or 0.0) if last_teardown else 0.0)
+    if expected is None:
+        since = " since it was torn down" if last_teardown else ""
+        return cursor.after_recovery().skip(f"{ONLINE_ENDPOINT} has not been materialized{since}.")
+    asked_for = recipe.value.serving.endpoint
+    if expected.endpoint != asked_for:
+        return cursor.skip(f"{ONLINE_ENDPOINT} is {expected.endpoint}, and the recipe asks for {asked_for}.")
+    with patience(TICK_PATIENCE_SECONDS), workspace.session() as ws:
+        found = endpoint_state(ws, expected.endpoint, context.log.info)
+    if (moving := found.in_motion) is not None:
+        return cursor.skip(f"{moving.name} is {moving.state}.")
+    damage = expected.damage(found)
+    if damage is not None:
+        return cursor.request(expected.assets, evidence=damage, reason=damage)
+    return cursor.after_recovery().skip(f"Endpoint {expected.endpoint} is as it was left.")
+
+
+def expectation(instance: dg.DagsterInstance, since: float) -> Expectation | None:
+    """What has been made after `since` (seconds since the epoch); None where no endpoint is meant to be."""
+    entries = {asset: last_materialization(instance, asset) for asset in SERVING}
+    made = {asset: entry for asset, entry in entries.items() if entry is not None and entry.timestamp > since}
+    if ONLINE_ENDPOINT not in made:
+        return None
+    deployment, traffic = made.get(ONLINE_DEPLOYMENT), made.get(LIVE_TRAFFIC)
+    return Expectation(
+        assets=list(made),
+        endpoint=str(metadata_value(made[ONLINE_ENDPOINT], "name")),
+        deployment=str(metadata_value(deployment, "name")) if deployment else None,
+        traffic=cast("Mapping[str, int]", metadata_value(traffic, "traffic")) if traffic else {},
+    )
+
+
+def _at_work(instance: dg.DagsterInstance, last_teardown: dg.RunRecord | None) -> dg.DagsterRun | None:
+    if last_teardown is not None and not has_ended(last_teardown.dagster_run):
+        return last_teardown.dagster_run
+    return active_run(instance, SERVING)

@@ -1,0 +1,38 @@
+"""A fresh install does nothing by itself."""
+
+import dagster as dg
+
+from phi_assets.definitions import build_definitions
+from phi_assets.recipe import load_recipe
+from phi_assets.settings import load_settings
+
+SENSORS = {
+    "phi_automation",
+    "hub_revision_sensor",
+    "foundation_model_sensor",
+    "orphaned_job_sensor",
+    "endpoint_health_sensor",
+    "run_failure_alert",
+}
+
+
+def repository() -> dg.RepositoryDefinition:
+    return build_definitions(load_settings({}), load_recipe("quickstart")).get_repository_def()
+
+
+def test_every_sensor_is_stopped_and_says_what_it_does() -> None:
+    sensors = {sensor.name: sensor for sensor in repository().sensor_defs}
+    assert set(sensors) == SENSORS
+    for sensor in sensors.values():
+        assert sensor.default_status is dg.DefaultSensorStatus.STOPPED, sensor.name
+        assert sensor.description, sensor.name
+
+
+def test_nothing_runs_on_a_schedule() -> None:
+    assert not repository().schedule_defs
+
+
+def test_automation_gives_way_to_what_people_start() -> None:
+    sensor = repository().get_sensor_def("phi_automation")
+    assert isinstance(sensor, dg.AutomationConditionSensorDefinition)
+    assert sensor.run_tags == {"dagster/priority": "-1"}

@@ -1,0 +1,66 @@
+"""Programs that a test starts: their group, a port for them, and patience with them."""
+
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Callable
+from typing import TypeVar
+
+import psutil
+from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
+
+T = TypeVar("T")
+
+_POLL_SECONDS = 0.2
+_END_SECONDS = 15
+
+
+def until(ask: Callable[[], T | None], timeout: float, complaint: str) -> T:
+    """The first answer of `ask` that is not None.
+
+    Raises:
+        TimeoutError: there was none within `timeout` seconds; the message is the complaint.
+    """
+    retrying = Retrying(
+        retry=retry_if_result(lambda answer: answer is None),
+        stop=stop_after_delay(timeout),
+        wait=wait_fixed(_POLL_SECONDS),
+    )
+    try:
+        answer = retrying(ask)
+    except RetryError as error:
+        raise TimeoutError(f"{complaint} after {timeout:.0f} s") from error
+    assert answer is not None
+    return answer
+
+
+def free_port() -> int:
+    """A port of the loopback interface that nobody listens on now."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def is_listening(port: int) -> bool:
+    """Whether somebody accepts connections to a port of the loopback interface."""
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+def end_group(leader: subprocess.Popen[bytes], *signals: signal.Signals) -> None:
+    """The process and all that it or others started in its group have ended; SIGTERM, then SIGKILL unless given."""
+    for sign in signals or (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(leader.pid, sign)
+        except ProcessLookupError:
+            break
+        members = [member for member in psutil.process_iter() if _group(member) == leader.pid]
+        psutil.wait_procs(members, timeout=_END_SECONDS)
+    leader.wait()
+
+
+def _group(process: psutil.Process) -> int | None:
+    try:
+        return os.getpgid(process.pid)
+    except ProcessLookupError:
+        return None

@@ -1,0 +1,227 @@
+"""One thing changes: exactly the assets that depend on it act, and no more than one job is submitted."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+import yaml
+
+from phi_assets.azureml.client import Workspace
+from phi_assets.emulator.control import Control
+from phi_assets.emulator.process import Connection
+from phi_assets.recipe import SPLITS
+from tests.azureml import toys as toy
+from tests.dataset.shards import make_rows, write_shards
+from tests.graph import Graph, actions, failure_message
+from tests.toy_graph import write_toy_recipe
+
+pytestmark = pytest.mark.slow
+
+MODEL_CHAIN = {"finetune_job", "registered_model", "online_deployment", "live_traffic", "scoring_result"}
+
+
+@dataclass
+class World:
+    """A data set, a recipe and a registry that a test may change, and the graph over them."""
+
+    folder: Path
+    emulator: Connection
+    instance: dg.DagsterInstance
+    versions: dict[str, str] = field(default_factory=dict)
+    """Data versions as of the last run of the unchanged recipe."""
+    is_settled: bool = False
+
+    @property
+    def registry(self) -> Path:
+        return self.emulator.directory / "registry" / toy.REGISTRY
+
+    def rows(self, split: str, seed: int) -> None:
+        """Replace the split's rows."""
+        write_shards(self.folder / "hub", split, make_rows(20, seed=seed))
+
+    def run(self, changes: dict[str, dict[str, Any]] | None = None) -> dg.ExecuteInProcessResult:
+        """Materialize all, with some of the recipe's values replaced."""
+        base = {
+            "dataset": {"source": "local", "path": str(self.folder / "hub")},
+            "sample": {"percent": 50},
+            "serving": {"endpoint": "change-matrix"},
+            "compute": {"name": "change-matrix"},
+        }
+        for section, values in (changes or {}).items():
+            base[section] = base.get(section, {}) | values
+        # The file's name is the recipe's, and a recipe is read once per path.
+        folder = self.folder / f"recipe-{len(list(self.folder.glob('recipe-*')))}"
+        folder.mkdir()
+        recipe = write_toy_recipe(folder / "matrix.yaml", base)
+        graph = Graph(self.emulator.directory.parent, recipe, self.folder / "storage", self.instance)
+        result = graph.run()
+        assert result.success, failure_message(result)
+        return result
+
+    def settle(self) -> None:
+        """Everything is as the unchanged recipe has it."""
+        if not self.is_settled:
+            for seed, split in enumerate(SPLITS):
+                self.rows(split, seed)
+            write_component(self.registry, "1")
+            write_model_tag(self.registry, None)
+            self.versions = data_versions(self.run())
+            self.is_settled = True
+
+
+def data_versions(result: dg.ExecuteInProcessResult) -> dict[str, str]:
+    return {
+        materialization.asset_key.to_user_string(): materialization.tags["dagster/data_version"]  # type: ignore[index]
+        for event in result.get_asset_materialization_events()
+        if (materialization := event.step_materialization_data.materialization)
+    }
+
+
+def write_component(registry: Path, version: str) -> None:
+    """Another version of the toy pipeline, with the same content."""
+    source = yaml.safe_load((registry / "components" / "toy_pipeline" / "1.yaml").read_text(encoding="utf-8"))
+    target = registry / "components" / "toy_pipeline" / f"{version}.yaml"
+    target.write_text(yaml.safe_dump(source | {"version": version}), encoding="utf-8")
+
+
+def write_model_tag(registry: Path, value: str | None) -> None:
+    """The toy model's version 1, edited in place as registries do."""
+    path = registry / "models" / "toy-model" / "1.yaml"
+    model = yaml.safe_load(path.read_text(encoding="utf-8"))
+    model["tags"] = {key: tag for key, tag in model["tags"].items() if key != "edited"} | (
+        {"edited": value} if value else {}
+    )
+    path.write_text(yaml.safe_dump(model), encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def world(emulator: Connection, toys: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        world = World(tmp_path_factory.mktemp("matrix"), emulator, instance)
+        yield world
+        write_model_tag(world.registry, None)
+        (world.registry / "components" / "toy_pipeline" / "2.yaml").unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Change:
+    """Something that a person or the world changes, and what must come of it."""
+
+    acts: set[str]
+    recipe: dict[str, dict[str, Any]] = field(default_factory=dict)
+    edit: Callable[[World], None] | None = None
+    says: dict[str, str] = field(default_factory=dict)
+    """Asset to a part of what its metadata must say has changed."""
+
+    @property
+    def jobs(self) -> int:
+        return int("finetune_job" in self.acts)
+
+
+CHANGES: dict[str, Change] = {
+    # What must not matter.
+    "nothing": Change(set()),
+    "display name": Change(set(), {"finetune": {"display_name": "another name"}}),
+    "tags": Change(set(), {"finetune": {"tags": {"cost-centre": "42"}}}),
+    "experiment": Change(set(), {"finetune": {"experiment": "another"}}),
+    "job timeout": Change(set(), {"finetune": {"timeout_hours": 3}}),
+    "attempts": Change(set(), {"finetune": {"attempts": 5}}),
+    # Infrastructure.
+    "compute size, as many GPUs": Change(
+        {"finetune_compute"},
+        {"compute": {"name": "other-size", "size": toy.AS_MANY_GPUS}},
+        says={"finetune_compute": f"size: {toy.SIZE} -> {toy.AS_MANY_GPUS}"},
+    ),
+    "compute nodes": Change({"finetune_compute"}, {"compute": {"max_nodes": 2}}),
+    "endpoint lease": Change(
+        {"online_endpoint"}, {"serving": {"lease_hours": 100}}, says={"online_endpoint": "lease_hours: 24.0 -> 100.0"}
+    ),
+    "instance count": Change(
+        {"online_deployment"},
+        {"serving": {"instance_count": 2}},
+        says={"online_deployment": "instance_count: 1 -> 2"},
+    ),
+    "request timeout": Change({"online_deployment"}, {"serving": {"request_timeout_seconds": 31}}),
+    # Scoring.
+    "scoring prompts": Change({"scoring_result"}, {"scoring": {"seed": 7}}, says={"scoring_result": "seed: 42 -> 7"}),
+    "scoring parameter": Change({"scoring_result"}, {"scoring": {"max_new_tokens": 81}}),
+    "test_gen rows": Change(
+        {"ultrachat_hub", "raw/test_gen", "sampled/test_gen", "scoring_result"},
+        edit=lambda world: world.rows("test_gen", 100),
+        says={"sampled/test_gen": "raw data: ", "scoring_result": "test data: "},
+    ),
+    "train_gen rows": Change(
+        {"ultrachat_hub", "raw/train_gen", "sampled/train_gen"}, edit=lambda world: world.rows("train_gen", 100)
+    ),
+    # What makes another model.
+    "train rows": Change(
+        {"ultrachat_hub", "raw/train_sft", "sampled/train_sft", *MODEL_CHAIN},
+        edit=lambda world: world.rows("train_sft", 100),
+        says={"finetune_job": "train data: ", "registered_model": "job: phi3-ft-"},
+    ),
+    "test rows": Change(
+        {"ultrachat_hub", "raw/test_sft", "sampled/test_sft", *MODEL_CHAIN},
+        edit=lambda world: world.rows("test_sft", 100),
+        says={"finetune_job": "test data: "},
+    ),
+    "model version": Change({"foundation_model", *MODEL_CHAIN}, {"model": {"version": "2"}}),
+    "model content under the same version": Change(
+        {"foundation_model", *MODEL_CHAIN},
+        edit=lambda world: write_model_tag(world.registry, "in place"),
+        says={"foundation_model": "model content: ", "finetune_job": "model content: "},
+    ),
+    "component version": Change(
+        MODEL_CHAIN,
+        {"component": {"version": "2"}},
+        edit=lambda world: write_component(world.registry, "2"),
+        says={"finetune_job": "component: "},
+    ),
+    "text parameter": Change(
+        MODEL_CHAIN, {"parameters": {"prefix": "other: "}}, says={"finetune_job": "prefix: echo:  -> other: "}
+    ),
+    "number parameter": Change(MODEL_CHAIN, {"parameters": {"rate": 0.25}}, says={"finetune_job": "rate: "}),
+    "whole number parameter": Change(
+        MODEL_CHAIN, {"parameters": {"seed": 43}}, says={"finetune_job": "seed: 42 -> 43"}
+    ),
+    "choice parameter": Change(MODEL_CHAIN, {"parameters": {"kind": "b"}}, says={"finetune_job": "kind: "}),
+    "switch parameter": Change(MODEL_CHAIN, {"parameters": {"switch": True}}, says={"finetune_job": "switch: "}),
+    "compute size, more GPUs": Change(
+        {"finetune_compute", *MODEL_CHAIN},
+        {"compute": {"name": "more-gpus", "size": toy.OTHER_SIZE}},
+        says={"finetune_job": "gpus: 1 -> 2"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_exactly_what_depends_on_the_change_acts(name: str, world: World, control: Control) -> None:
+    change = CHANGES[name]
+    world.settle()
+    if change.edit is not None:
+        change.edit(world)
+    before = control.last_entry()
+    result = world.run(change.recipe)
+    acted = {asset for asset, action in actions(result).items() if action not in ("reused",)}
+    versions = data_versions(result)
+    acted |= {asset for asset in versions if asset not in actions(result) and versions[asset] != world.versions[asset]}
+    # Only what leaves another state behind has to be set right before the next change.
+    world.is_settled = not acted
+    assert acted == change.acts
+    assert control.counts(since=before).get("PUT /jobs/{name}", 0) == change.jobs
+    changed = changes(result)
+    for asset, part in change.says.items():
+        assert part in changed[asset]
+    untouched = {asset for asset in versions if asset not in acted}
+    assert {asset: versions[asset] for asset in untouched} == {asset: world.versions[asset] for asset in untouched}
+
+
+def changes(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
+    """What each asset's metadata says has changed."""
+    return {
+        materialization.asset_key.to_user_string(): materialization.metadata["changed"].value
+        for event in result.get_asset_materialization_events()
+        if (materialization := event.step_materialization_data.materialization)
+    }

@@ -1,0 +1,108 @@
+"""The toy graph on an emulator of its own, run by Dagster processes of its own."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from phi_assets.assets.training import JOB_TAG
+from phi_assets.azureml.client import Workspace, connect_emulator
+from phi_assets.azureml.status import JobStatus
+from phi_assets.emulator import process
+from phi_assets.emulator.control import Control
+from tests.azureml.toys import write_registry
+from tests.e2e.dagster_process import DagsterProcess
+from tests.e2e.processes import until
+from tests.e2e.run_records import FINISHED
+from tests.toy_graph import write_toy_recipe
+
+ENDPOINT = "toy-completion"
+
+_JOB_SECONDS = 60
+
+
+@dataclass
+class ToyDeployment:
+    """What a test drives and looks at."""
+
+    home: Path
+    dagster: DagsterProcess
+    workspace: Workspace
+    control: Control
+
+    @property
+    def emulator_directory(self) -> Path:
+        return self.home / "emulator"
+
+    @property
+    def recipe(self) -> Path:
+        return self.home / "recipe.yaml"
+
+    @property
+    def storage(self) -> Path:
+        """Folder of the refs."""
+        return self.home / "storage"
+
+    @property
+    def answers(self) -> Path:
+        """Folder of the scored conversations."""
+        return self.home / "data" / "scoring"
+
+    @property
+    def gate(self) -> Path:
+        """Jobs go on running until this file exists; what is written into it is their outcome."""
+        return self.home / "gate"
+
+    def clean(self) -> None:
+        """As after the start: nothing was ever run here, and the gate is closed."""
+        for run in self.dagster.runs():
+            if run.status not in FINISHED:
+                self.dagster.terminate(run.run_id)
+                self.dagster.wait(run.run_id)
+        self.control.reset()
+        self.dagster.look_away()
+        for folder in (self.storage, self.answers):
+            shutil.rmtree(folder, ignore_errors=True)
+        self.gate.unlink(missing_ok=True)
+
+    def open_gate(self) -> None:
+        """Jobs that run, and those to come, may end."""
+        self.gate.touch()
+
+    def job_of(self, run_id: str) -> str:
+        """Name of the Azure ML job that a run has announced."""
+        return until(lambda: self.dagster.run(run_id).tags.get(JOB_TAG), _JOB_SECONDS, f"Run {run_id} has no job")
+
+    def job_status(self, name: str) -> JobStatus:
+        """As Azure ML has it now."""
+        return JobStatus.of(self.workspace.ml.jobs.get(name))
+
+    def wait_for_job(self, name: str, status: JobStatus) -> None:
+        """The job is in that state.
+
+        Raises:
+            TimeoutError: it is not after a minute.
+        """
+        until(lambda: self.job_status(name) is status or None, _JOB_SECONDS, f"Job {name} is not {status}")
+
+    def job_names(self) -> list[str]:
+        """Every pipeline job of the workspace."""
+        jobs: Any = self.workspace.ml.jobs.list()
+        return sorted(str(job.name) for job in jobs)
+
+
+@contextmanager
+def toy_deployment(home: Path) -> Iterator[ToyDeployment]:
+    """Emulator and Dagster are up over a new PHI_HOME, their code location with the toy recipe; none is left over."""
+    connection = process.ensure_running(home / "emulator")
+    try:
+        write_registry(connection.directory / "registry")
+        gate = home / "gate"
+        recipe = write_toy_recipe(home / "recipe.yaml", {"parameters": {"gate": str(gate)}})
+        env = {"PHI_HOME": str(home), "PHI_RECIPE": str(recipe), "PHI_STORAGE": str(home / "storage")}
+        with DagsterProcess(home, env) as dagster, Control(connection) as control:
+            yield ToyDeployment(home, dagster, connect_emulator(connection), control)
+    finally:
+        process.stop(home / "emulator")

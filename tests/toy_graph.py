@@ -1,0 +1,39 @@
+"""A recipe with which the whole graph runs in seconds: the registry `toys` trains and serves a model that echoes."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from phi_assets.recipe import RECIPES_DIR
+from tests.azureml import toys
+
+MODEL_NAME = "toy-model-ultrachat-200k"
+"""Under which the toy recipe's model is registered."""
+
+_SECTIONS = {
+    "model": {"registry": toys.REGISTRY, "name": toys.MODEL.name, "version": "1"},
+    "component": {"registry": toys.REGISTRY, "name": toys.COMPONENT.name, "version": toys.COMPONENT.version},
+    "compute": {"name": toys.COMPUTE.name, "size": toys.SIZE},
+    "serving": {"endpoint": "toy-completion", "instance_type": toys.SIZE, "request_timeout_seconds": 30},
+    "scoring": {"samples": 2},
+}
+
+_PARAMETERS = {"prefix": "echo: ", "seed": 42}
+
+
+def write_toy_recipe(path: Path, changes: dict[str, dict[str, Any]] | None = None) -> Path:
+    """The quickstart recipe on the registry `toys`, with the given keys of its sections replaced.
+
+    `changes["parameters"]` are parameters of the toy pipeline: `prefix` (what its answers begin with), `gate` (a file
+    for which the job stays in Running until it exists, 60 s at most), `outcome` (`complete`, `fail` or `nothing`),
+    `seed`. The registry has to lie beside the emulator's own: `tests.azureml.toys.write_registry`.
+    """
+    content = yaml.safe_load((RECIPES_DIR / "quickstart.yaml").read_text(encoding="utf-8"))
+    content["description"] = "Fine-tune nothing at all on the bundled conversations, on the emulator."
+    content["finetune"]["parameters"] = dict(_PARAMETERS)
+    for section, values in [*_SECTIONS.items(), *(changes or {}).items()]:
+        target = content["finetune"]["parameters"] if section == "parameters" else content.setdefault(section, {})
+        target.update(values)
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    return path
