@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,8 @@ def _run(job: str) -> tuple[Settings, Any]:
     from phi_assets.definitions import build_definitions
 
     definitions = build_definitions(settings, recipe, loggers={"console": calm_console})
-    with dg.DagsterInstance.get() as instance:
+    # What the steps print is the jobs' own logs, line by line; the console logger tells what a person wants to know.
+    with dg.DagsterInstance.get() as instance, Path(os.devnull).open("w") as sink, redirect_stdout(sink):
         result = definitions.resolve_job_def(job).execute_in_process(
             instance=instance, raise_on_error=False, run_config={"loggers": {"console": {}}}
         )

@@ -25,6 +25,9 @@ STUDIO_TAG = "azureml/studio"
 FINGERPRINT_TAG = "azureml/fingerprint"
 
 
+_TERMINATED = (dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED)
+
+
 class FinetuneConfig(dg.Config):
     """Launch-time choices of the fine-tuning job."""
 
@@ -86,15 +89,16 @@ def _announce(context: dg.AssetExecutionContext, job: SubmittedJob) -> None:
 def cancelled_with_the_run(context: dg.AssetExecutionContext, ws: Workspace) -> Iterator[Callable[[str], None]]:
     """Cancel the watched Azure ML job when a person terminates the run; leave it alone when the worker is killed.
 
-    Both interrupt the step in the same way; only a termination by a person puts the run into state CANCELING first.
-    A job that is left running is found again by its name when the run is started again. The interrupt always goes on.
+    Both interrupt the step in the same way; only a termination by a person makes the run CANCELING first, or CANCELED
+    at once where it is forced. A job that is left running is found again by its name when the run is started again.
+    The interrupt always goes on.
     """
     watched: list[str] = []
     try:
         yield watched.append
     except dg.DagsterExecutionInterruptedError:
         run = context.instance.get_run_by_id(context.run.run_id)
-        if watched and run is not None and run.status is dg.DagsterRunStatus.CANCELING:
+        if watched and run is not None and run.status in _TERMINATED:
             cancel_if_submitted(ws, watched[-1], context.log.info)
         raise
 

@@ -227,3 +227,28 @@ def test_cancelling_what_has_ended_or_never_was(toys: Workspace, tmp_path: Path)
     assert cancel_job(toys, done.name) is JobStatus.COMPLETED
     with pytest.raises(JobNotFound, match="no-such-job"):
         cancel_job(toys, "no-such-job")
+
+
+def test_a_deleted_attempt_does_not_hide_the_later_one(
+    toys: Workspace, tmp_path: Path, gate: Path, background: ThreadPoolExecutor
+) -> None:
+    request = make_request(toys, tmp_path, gate=str(gate))
+    gate.write_text("fail")
+    with pytest.raises(JobFailed):
+        ensure_job(toys, request=request)
+    gate.unlink()
+    submissions, lines = Submissions(), Lines()
+    background.submit(ensure_job, toys, request=request, on_submitted=submissions)
+    assert submissions.first().attempt == 2
+    delete_job(toys, request.job_name(1))
+    again = background.submit(ensure_job, toys, request=request, log=lines)
+    lines.expect("Action: attached")
+    gate.touch()
+    assert again.result(60).attempt == 2
+    assert not exists(toys, request, 1)
+
+
+def delete_job(ws: Workspace, name: str) -> None:
+    """The SDK has no method for it."""
+    url = f"{ws.resource_manager}{ws.path}/jobs/{name}?api-version=2025-12-01"
+    ws.http.delete(url, headers={"Authorization": f"Bearer {ws.bearer()}"}).raise_for_status()

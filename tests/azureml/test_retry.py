@@ -7,7 +7,15 @@ import pytest
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError, ServiceRequestError
 
 from phi_assets.azureml.errors import AzureMLError
-from phi_assets.azureml.retry import is_transient, one_line, poll_delays, retry_after, ride_out, wait_until
+from phi_assets.azureml.retry import (
+    is_transient,
+    one_line,
+    patience,
+    poll_delays,
+    retry_after,
+    ride_out,
+    wait_until,
+)
 
 
 def service_error(status: int, headers: dict[str, str] | None = None) -> HttpResponseError:
@@ -69,6 +77,24 @@ def test_patience_ends() -> None:
 
     with pytest.raises(HttpResponseError):
         ride_out(call, "job x", lambda _: None, patience_seconds=0)
+
+
+def test_nobody_waits_longer_than_the_callers_patience() -> None:
+    calls: list[str] = []
+
+    def throttled() -> None:
+        calls.append("asked")
+        raise service_error(429, {"Retry-After": "60"})
+
+    with patience(20), pytest.raises(HttpResponseError):
+        ride_out(throttled, "job", calls.append)
+    assert calls == ["asked"]
+    with patience(0.5), patience(60), pytest.raises(ServiceRequestError):
+        ride_out(unreachable, "job", calls.append)
+
+
+def unreachable() -> None:
+    raise ServiceRequestError("connection refused")
 
 
 @pytest.mark.parametrize(("header", "seconds"), [("7", 7), ("0.5", 0.5), ("86400", 300), ("soon", 0), (None, 0)])

@@ -1,0 +1,237 @@
+"""kill -9 of the run worker at named points: Dagster starts the run again, and nothing is done twice or left undone."""
+
+import os
+import shutil
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import dagster as dg
+import pytest
+
+from phi_assets.azureml.deployments import ensure_deployment
+from phi_assets.azureml.endpoints import ensure_endpoint
+from phi_assets.azureml.status import JobStatus
+from phi_assets.azureml.traffic import ensure_traffic
+from phi_assets.recipe import load_recipe
+from phi_assets.refs import RegisteredModelRef
+from tests.azureml import toys
+from tests.e2e.processes import until
+from tests.e2e.snapshot import Snapshot, snapshot
+from tests.e2e.toy_deployment import ENDPOINT, ToyDeployment, toy_deployment
+
+S = dg.DagsterRunStatus
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+SERVING = ["online_endpoint", "online_deployment", "live_traffic", "scoring_result"]
+
+
+@dataclass(frozen=True)
+class Point:
+    """The request that the worker is busy with when it is killed.
+
+    `when`: the service has not processed it yet, or it has but the answer is not out. A request that has not been
+    processed is lost with the worker, or `arrives_late`: after the run that follows.
+    """
+
+    method: str
+    route: str
+    when: Literal["before", "after"]
+    skip: int = 0
+    path: str | None = None
+    arrives_late: bool = False
+    while_running: bool = False
+    """It is the first such request after the job has come into state Running, where it is kept meanwhile."""
+    takes_over: bool = False
+    """The endpoint has an older deployment with all the traffic."""
+    actions: dict[str, str] = field(default_factory=dict)
+    """What the second run says that it did."""
+
+    @property
+    def fault(self) -> dict[str, Any]:
+        return {
+            "action": "hold",
+            "count": 1,
+            "method": self.method,
+            "route": self.route,
+            "when": self.when,
+            "skip": self.skip,
+            "path": self.path,
+        }
+
+
+COMPUTE, DATA, BLOB = "/computes/{name}", "/data/{name}/versions/{version}", "/{container}/{name}"
+JOB, MODEL = "/jobs/{name}", "/models/{name}/versions/{version}"
+ONLINE, DEPLOYMENT, OPERATION = (
+    "/onlineendpoints/{endpoint}",
+    "/onlineendpoints/{endpoint}/deployments/{name}",
+    "/mfeoperationsstatus/{operation}",
+)
+
+SUBMITTED, ATTACHED, REUSED = ({"finetune_job": action} for action in ("submitted", "attached", "reused"))
+
+TRAINING_POINTS = {
+    "cluster not asked for": Point("PUT", COMPUTE, "before", actions={"finetune_compute": "created"}),
+    "cluster being created": Point("PUT", COMPUTE, "after", actions={"finetune_compute": "reused"}),
+    "train data not uploaded": Point("PUT", BLOB, "before", path="train_sft", actions=SUBMITTED),
+    "train data uploaded, not marked complete": Point("PUT", BLOB, "before", path="train_sft", skip=1),
+    "train data not registered": Point("PUT", DATA, "before", path="train-sft", actions=SUBMITTED),
+    "train data registered, test data not": Point("PUT", DATA, "after", path="train-sft", actions=SUBMITTED),
+    # Three looks for earlier attempts come first.
+    "data registered, no job": Point("GET", JOB, "after", skip=3, actions=SUBMITTED),
+    "job not submitted": Point("PUT", JOB, "before", actions=SUBMITTED),
+    "job on the wire for a long time": Point("PUT", JOB, "before", arrives_late=True, actions=SUBMITTED),
+    "job submitted, answer lost": Point("PUT", JOB, "after"),
+    "job being polled": Point("GET", JOB, "before", while_running=True, actions=ATTACHED),
+    "log being streamed": Point("GET", BLOB, "after", path="user_logs/std_log", while_running=True, actions=ATTACHED),
+    "output being verified": Point("GET", "/{container}", "before", actions=REUSED),
+    "model not registered": Point("PUT", MODEL, "before", actions={"registered_model": "created"}),
+    "model registered, answer lost": Point("PUT", MODEL, "after", actions={"registered_model": "reused"}),
+}
+
+SERVING_POINTS = {
+    "endpoint not asked for": Point("PUT", ONLINE, "before", actions={"online_endpoint": "created"}),
+    "endpoint being created": Point("PUT", ONLINE, "after", actions={"online_endpoint": "reused"}),
+    "deployment not asked for": Point("PUT", DEPLOYMENT, "before", actions={"online_deployment": "created"}),
+    "deployment accepted, answer lost": Point("PUT", DEPLOYMENT, "after", actions={"online_deployment": "reused"}),
+    "deployment being created": Point(
+        "GET", OPERATION, "before", skip=1, takes_over=True, actions={"online_deployment": "reused"}
+    ),
+    "traffic not moved": Point("PUT", ONLINE, "before", takes_over=True, actions={"live_traffic": "updated"}),
+    "traffic being moved": Point("PUT", ONLINE, "after", takes_over=True, actions={"live_traffic": "updated"}),
+    "old deployment not deleted": Point(
+        "DELETE", DEPLOYMENT, "before", takes_over=True, actions={"live_traffic": "updated"}
+    ),
+    "old deployment being deleted": Point("DELETE", DEPLOYMENT, "after", takes_over=True),
+    "first question not asked": Point("POST", "/endpoints/{endpoint}/score", "before"),
+    "last answer lost": Point("POST", "/endpoints/{endpoint}/score", "after", skip=1),
+}
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ToyDeployment]:
+    with toy_deployment(tmp_path_factory.mktemp("kill")) as toy:
+        yield toy
+
+
+def start_training(toy: ToyDeployment) -> str:
+    return toy.dagster.launch("finetune")
+
+
+def start_serving(toy: ToyDeployment) -> str:
+    return toy.dagster.launch("finetune_and_deploy", assets=SERVING)
+
+
+@pytest.fixture(scope="module")
+def trained(toy: ToyDeployment) -> Snapshot:
+    """What an undisturbed run of `finetune` leaves."""
+    toy.clean()
+    toy.open_gate()
+    found = undisturbed(toy, start_training(toy))
+    assert counts(found, "computes", "data", "jobs", "models") == [1, 2, 1, 1]
+    return found
+
+
+@pytest.fixture(scope="module")
+def served(toy: ToyDeployment) -> Snapshot:
+    """What an undisturbed run of the serving assets leaves, once the model is there."""
+    toy.clean()
+    toy.open_gate()
+    undisturbed(toy, toy.dagster.launch("finetune_and_deploy"))
+    nothing_served(toy)
+    found = undisturbed(toy, start_serving(toy))
+    assert counts(found, "jobs", "models", "endpoints", "deployments", "answers", "leftovers") == [1, 1, 1, 1, 1, 0]
+    return found
+
+
+def undisturbed(toy: ToyDeployment, run_id: str) -> Snapshot:
+    assert toy.dagster.wait(run_id) is S.SUCCESS, toy.dagster.failures(run_id)
+    return snapshot(toy)
+
+
+def counts(found: Snapshot, *kinds: str) -> list[int]:
+    return [len(found[kind]) for kind in kinds]
+
+
+def nothing_served(toy: ToyDeployment) -> None:
+    """There is a model, but no endpoint, and no record of there having been one."""
+    toy.workspace.ml.online_endpoints.begin_delete(name=ENDPOINT).wait()
+    for asset in SERVING:
+        (toy.storage / f"{asset}.json").unlink(missing_ok=True)
+    shutil.rmtree(toy.answers)
+    toy.dagster.look_away()
+
+
+def serve_older_version(toy: ToyDeployment) -> None:
+    """The endpoint answers with a deployment that this project made for another version of the model."""
+    recipe = load_recipe(str(toy.recipe))
+    (model,) = toy.workspace.ml.models.list(name=recipe.registered_model_name)
+    older = RegisteredModelRef(
+        id=str(model.id), name=str(model.name), version="older", job_name="older", action="created"
+    )
+    endpoint = ensure_endpoint(toy.workspace, recipe.serving, {"phi/recipe": recipe.name})
+    ensure_traffic(
+        toy.workspace, endpoint, ensure_deployment(toy.workspace, endpoint, older, recipe.serving, [toys.SIZE])
+    )
+
+
+@pytest.mark.parametrize("name", TRAINING_POINTS)
+def test_killed_while_training(name: str, toy: ToyDeployment, trained: Snapshot) -> None:
+    point = TRAINING_POINTS[name]
+    toy.clean()
+    if not point.while_running:
+        toy.open_gate()
+    retry = killed_and_started_again(toy, point, start_training)
+    assert_as_if_undisturbed(toy, retry, point, trained)
+    assert created(toy, "PUT", JOB) == 1
+
+
+@pytest.mark.parametrize("name", SERVING_POINTS)
+def test_killed_while_serving(name: str, toy: ToyDeployment, served: Snapshot) -> None:
+    point = SERVING_POINTS[name]
+    nothing_served(toy)
+    if point.takes_over:
+        serve_older_version(toy)
+    retry = killed_and_started_again(toy, point, start_serving)
+    assert_as_if_undisturbed(toy, retry, point, served)
+
+
+def killed_and_started_again(toy: ToyDeployment, point: Point, start: Any) -> str:
+    """Id of the run that Dagster started by itself, and that has ended."""
+    if point.while_running:
+        run_id = start(toy)
+        toy.wait_for_job(toy.job_of(run_id), JobStatus.RUNNING)
+        fault = toy.control.add_fault(**point.fault)
+    else:
+        fault = toy.control.add_fault(**point.fault)
+        run_id = start(toy)
+    toy.control.wait_until_held(fault)
+    os.kill(toy.dagster.worker_pid(run_id), signal.SIGKILL)
+    if not point.arrives_late:
+        toy.control.release(fault, discard=point.when == "before")
+    assert toy.dagster.wait(run_id) is S.FAILURE
+    retry = toy.dagster.retry_of(run_id)
+    if point.while_running:
+        toy.dagster.wait_for_message(retry, "Action: attached.")
+        toy.open_gate()
+    assert toy.dagster.wait(retry) is S.SUCCESS, toy.dagster.failures(retry)
+    toy.control.release(fault)
+    assert {run.run_id for run in toy.dagster.runs()} == {run_id, retry}
+    return retry
+
+
+def assert_as_if_undisturbed(toy: ToyDeployment, retry: str, point: Point, expected: Snapshot) -> None:
+    assert snapshot(toy) == expected
+    assert all(len(versions) == 1 for versions in expected["data_versions"].values())
+    done = {asset: toy.dagster.metadata(toy.dagster.materializations(asset)[0])["action"] for asset in point.actions}
+    assert done == point.actions
+    until(lambda: toy.dagster.slots_in_use("azureml") == 0 or None, 30, "Slots of the pool are still in use")
+
+
+def created(toy: ToyDeployment, method: str, route: str) -> int:
+    """Requests that made something new."""
+    answers = Counter((entry.method, entry.route, entry.status) for entry in toy.control.journal())
+    return answers[method, route, 201]

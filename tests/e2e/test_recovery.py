@@ -1,0 +1,50 @@
+"""The machine was switched off: no process is left to say so, and all the same the run is started again."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+import pytest
+
+from phi_assets.azureml.status import JobStatus
+from tests.e2e.processes import until
+from tests.e2e.toy_deployment import ToyDeployment, toy_deployment
+
+S = dg.DagsterRunStatus
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ToyDeployment]:
+    with toy_deployment(tmp_path_factory.mktemp("recovery")) as toy:
+        yield toy
+
+
+def test_a_run_that_lost_its_machine_is_started_again_and_attaches(toy: ToyDeployment) -> None:
+    run_id = toy.dagster.launch("finetune")
+    job = toy.job_of(run_id)
+    toy.wait_for_job(job, JobStatus.RUNNING)
+    toy.dagster.lose_power()
+    assert toy.dagster.status(run_id) is S.STARTED
+    toy.dagster.start()
+    assert toy.dagster.wait(run_id) is S.FAILURE
+    retry = toy.dagster.retry_of(run_id)
+    toy.dagster.wait_for_message(retry, f"Job {job} is Running. Action: attached.")
+    toy.open_gate()
+    assert toy.dagster.wait(retry) is S.SUCCESS, toy.dagster.failures(retry)
+    assert toy.job_names() == [job]
+
+
+def test_a_worker_that_outlives_its_code_server_is_left_alone(toy: ToyDeployment) -> None:
+    toy.clean()
+    run_id = toy.dagster.launch("finetune")
+    toy.wait_for_job(toy.job_of(run_id), JobStatus.RUNNING)
+    toy.dagster.lose_servers()
+    log = toy.dagster.directory / "daemon.log"
+    looks = log.read_text().count(f"Checking run {run_id}")
+    toy.dagster.start()
+    until(lambda: log.read_text().count(f"Checking run {run_id}") > looks + 1 or None, 30, "The daemon does not look")
+    assert toy.dagster.status(run_id) is S.STARTED
+    toy.open_gate()
+    assert toy.dagster.wait(run_id) is S.SUCCESS, toy.dagster.failures(run_id)
+    assert len(toy.dagster.runs()) == 1
