@@ -38,4 +38,5 @@ def changes_since_last(context: dg.AssetExecutionContext, inputs: Mapping[str, s
     event = context.instance.get_latest_materialization_event(context.asset_key)
     materialization = event.asset_materialization if event else None
     recorded = materialization.metadata.get(INPUTS_KEY) if materialization else None
-    return describe_changes(recorded.value if isinstance(recorded, dg.JsonMetadataValue) else None, inputs)
+    before = recorded.value if isinstance(recorded, dg.JsonMetadataValue) else None
+    return describe_changes(before if isinstance(before, Mapping) else None, inputs)

@@ -1,6 +1,7 @@
 """What a person sees of a running job in Dagster: name and link on the run, the job's log in the step's."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -13,6 +14,7 @@ from tests.graph import Graph, actions, failure_message
 from tests.toy_graph import write_toy_recipe
 
 KEY = dg.AssetKey("finetune_job")
+CAPTURED = "LOGS_CAPTURED"
 
 
 @pytest.fixture(scope="module")
@@ -63,11 +65,8 @@ def test_the_job_is_observed_before_it_is_materialized(
 
 
 def test_the_steps_log_has_the_jobs_own_lines(run: dg.ExecuteInProcessResult, instance: dg.DagsterInstance) -> None:
-    (step,) = [
-        event.event_specific_data.file_key
-        for event in run.all_events
-        if event.event_type_value == "LOGS_CAPTURED" and event.event_specific_data.file_key
-    ]
+    captured: list[Any] = [event.event_specific_data for event in run.all_events if event.event_type_value == CAPTURED]
+    (step,) = [data.file_key for data in captured]
     log = instance.compute_log_manager.get_log_data([run.run_id, "compute_logs", step]).stdout
     assert log is not None
     assert b"toy_step | {'loss': 3.0, 'step': 0}" in log

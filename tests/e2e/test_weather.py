@@ -44,7 +44,7 @@ def graph(clean_emulator: Connection, toys: Workspace, tmp_path: Path) -> Graph:
 def count(toys: Workspace) -> dict[str, int]:
     """How many of each kind of thing there are."""
     ml = toys.ml
-    endpoints = [endpoint.name for endpoint in ml.online_endpoints.list()]
+    endpoints = [str(endpoint.name) for endpoint in ml.online_endpoints.list()]
     models = [model.name for model in ml.models.list()]
     data = [asset.name for asset in ml.data.list()]
     return {
