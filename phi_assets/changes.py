@@ -7,7 +7,7 @@ NO_CHANGE = "nothing"
 
 
 def describe_changes(before: Mapping[str, str] | None, now: Mapping[str, str]) -> str:
-    """`train data: 3f2a -> 91bc; learning_rate: 5e-6 -> 1e-5`, in the order of `now`.
+    """`train data: 3f2a -> 91bc; learning_rate: 5e-06 -> 1e-05`, in the order of `now`.
 
     An input that is new or no longer there is `added` or `removed`. `before` is None where nothing was recorded.
     """

@@ -112,6 +112,13 @@ def job_metadata(result: FinetuneResult) -> dict[str, Any]:
             ]
         ),
     }
+    if result.data:
+        metadata["data_assets"] = table(
+            [
+                {"asset": f"{data.name}:{data.version}", "action": data.action, "reason": data.reason}
+                for data in result.data
+            ]
+        )
     if parameters.dropped:
         metadata["dropped_defaults"] = table(
             [{"name": key, "reason": reason} for key, reason in sorted(parameters.dropped.items())]

@@ -102,7 +102,7 @@ class FinetuneSection(_Section):
     attempts: Annotated[int, Field(ge=1, le=10)] = 3
     """Jobs that may be submitted for one fingerprint when earlier ones failed or were cancelled."""
     timeout_hours: Annotated[float, Field(gt=0)] = 24
-    """Time from the job's start of running to its end."""
+    """Time from the start of the job's first step to its end."""
 
 
 class ServingSection(_Section):

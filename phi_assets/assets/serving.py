@@ -42,7 +42,7 @@ def online_endpoint(
     """A key-authenticated managed online endpoint in state Succeeded, with the time at which its lease ends."""
     serving = recipe.value.serving
     with workspace.session() as ws:
-        ref = ensure_endpoint(ws, serving, {"phi/recipe": recipe.value.name}, context.log.info)
+        ref = ensure_endpoint(ws, serving, {"phi-recipe": recipe.value.name}, context.log.info)
     why = explained(context, {"endpoint": ref.name, "lease_hours": serving.lease_hours}, ref.reason)
     version = fingerprint({"name": ref.name, "auth": "key"})[:16]
     return dg.MaterializeResult(value=ref, data_version=dg.DataVersion(version), metadata=endpoint_metadata(ref) | why)

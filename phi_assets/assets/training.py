@@ -32,6 +32,7 @@ class FinetuneConfig(dg.Config):
     """Launch-time choices of the fine-tuning job."""
 
     force: bool = Field(default=False, description="Submit a new job even where a completed one matches")
+    submit: bool = Field(default=True, description="Submit a job where none can be reused or waited for; else fail")
 
 
 @dg.asset(
@@ -67,6 +68,7 @@ def finetune_job(
             on_name=watch,
             on_submitted=partial(_announce, context),
             force=config.force,
+            submit=config.submit,
             # A crashed run that forced a job is started again with the same configuration.
             forced_by=context.run.root_run_id or context.run.run_id,
         )
@@ -99,7 +101,11 @@ def cancelled_with_the_run(context: dg.AssetExecutionContext, ws: Workspace) -> 
     except dg.DagsterExecutionInterruptedError:
         run = context.instance.get_run_by_id(context.run.run_id)
         if watched and run is not None and run.status in _TERMINATED:
-            cancel_if_submitted(ws, watched[-1], context.log.info)
+            try:
+                cancel_if_submitted(ws, watched[-1], context.log.info)
+            except Exception as error:
+                # Nothing may take the interrupt's place: the run would go on with its other steps.
+                context.log.error(f"Job {watched[-1]} could not be cancelled, and may be billing: {error}")
         raise
 
 

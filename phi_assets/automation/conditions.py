@@ -19,16 +19,18 @@ def _on_its_way(levels: int) -> _Condition:
     return moving | dg.AutomationCondition.any_deps_match(_on_its_way(levels - 1))
 
 
-def _since_handled(condition: _Condition) -> _Condition:
-    return condition.since_last_handled()
+def _not_yet_requested(condition: _Condition) -> _Condition:
+    """The condition has become true, and the asset has not been requested since.
+
+    `since_last_handled()` would also forget what arrived while the asset was being made from the version before it.
+    """
+    return condition.since(dg.AutomationCondition.newly_requested() | dg.AutomationCondition.initial_evaluation())
 
 
-_edited: _Condition = dg.AutomationCondition.code_version_changed()
-
-_has_new_inputs: _Condition = (
+_has_new_inputs: _Condition = _not_yet_requested(
     dg.AutomationCondition.any_deps_match(dg.AutomationCondition.data_version_changed())
     | dg.AutomationCondition.newly_missing()
-    | _edited
+    | dg.AutomationCondition.code_version_changed()
 )
 
 _may_start: _Condition = (
@@ -38,7 +40,7 @@ _may_start: _Condition = (
     & dg.AutomationCondition.all_deps_blocking_checks_passed()
 )
 
-on_new_inputs: _Condition = (_since_handled(_has_new_inputs) & _may_start).with_label("on_new_inputs")
+on_new_inputs: _Condition = (_has_new_inputs & _may_start).with_label("on_new_inputs")
 """Another data version of an input, or another code version (an edited recipe): an unchanged one starts nothing.
 
 Nothing starts while an input has never been materialized or has not passed its blocking checks, which includes checks
@@ -55,7 +57,9 @@ Without this, `scoring_result` would be made twice: for the old model, and for t
 """
 
 on_edited_recipe: _Condition = (
-    _since_handled(_edited) & ~dg.AutomationCondition.missing() & ~dg.AutomationCondition.in_progress()
+    _not_yet_requested(dg.AutomationCondition.code_version_changed())
+    & ~dg.AutomationCondition.missing()
+    & ~dg.AutomationCondition.in_progress()
 ).with_label("on_edited_recipe")
 """Another code version of a root that has been materialized before; changes of its source are found by a sensor."""
 

@@ -16,7 +16,7 @@ class LocalRunLauncher(dg.DefaultRunLauncher):
     """Dagster's default launcher, whose runs end as failures when their process has gone without a word.
 
     A code server reports workers that die under it. When it died with them, as when the machine is switched off, the
-    run would stay STARTED and keep its pool slot until `max_runtime_seconds`
+    run would stay STARTED and keep its pool slot
     (https://github.com/dagster-io/dagster/issues/4319). With this launcher `run_monitoring` marks it failed within its
     poll interval, and `run_retries` starts it again. Workers that outlive their code server are left alone, and so are
     those of a code server on another machine, whose processes cannot be seen from here.
@@ -38,7 +38,10 @@ class LocalRunLauncher(dg.DefaultRunLauncher):
         pid, time = started
         try:
             # A number is given again; whoever has it now may be younger than the run.
-            alive = psutil.Process(pid).create_time() <= time + _CLOCK_TOLERANCE_SECONDS
+            process = psutil.Process(pid)
+            is_ours = process.create_time() <= time + _CLOCK_TOLERANCE_SECONDS
+            # One that nobody has reaped keeps its number.
+            alive = is_ours and process.status() != psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
             alive = False
         if alive:

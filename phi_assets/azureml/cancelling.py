@@ -9,6 +9,8 @@ from phi_assets.azureml.retry import Log, poll_delays, silent
 from phi_assets.azureml.status import JobStatus
 from phi_assets.azureml.writes import write
 
+ARRIVAL_SECONDS = 60.0
+"""How long a submission that was interrupted may take to arrive."""
 _CANCEL_TIMEOUT_SECONDS = 60 * 60.0
 
 
@@ -54,7 +56,7 @@ def cancel_if_submitted(ws: Workspace, name: str, log: Log = silent) -> JobStatu
         JobTimeout: the service has not cancelled it within an hour.
         AzureError: the service refused to cancel it although it has not ended.
     """
-    if find_new_job(ws, name, log) is None:
+    if find_new_job(ws, name, log, ARRIVAL_SECONDS) is None:
         log(f"Job {name} was not submitted; nothing to cancel.")
         return None
     return cancel_job(ws, name, log)

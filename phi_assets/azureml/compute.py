@@ -118,7 +118,7 @@ def _create(ws: Workspace, section: ComputeSection, log: Log) -> tuple[Any, list
     for tier in section.tiers:
         log(f"Creating compute {section.name} ({section.size}, {tier}, up to {section.max_nodes} nodes).")
         try:
-            return _create_tier(ws, section, tier, log), refused
+            created = _create_tier(ws, section, tier, log)
         except (AzureError, ComputeFailed) as error:
             if is_transient(error):
                 raise ComputeFailed(
@@ -129,6 +129,10 @@ def _create(ws: Workspace, section: ComputeSection, log: Log) -> tuple[Any, list
             refused.append(f"{tier} was refused: {one_line(error)}.")
             log(f"Compute {section.name}: {refused[-1]}")
             _remove(ws, section.name, log)
+        else:
+            # Somebody else may have made it meanwhile, in another size.
+            _check_existing(created, section)
+            return created, refused
     raise ComputeFailed(
         f"Compute {section.name} ({section.size}) could not be created. {' '.join(refused)} Ask for quota of this "
         "VM family in this region, or choose another size or name in the recipe's `compute`."
@@ -153,7 +157,6 @@ def _create_tier(ws: Workspace, section: ComputeSection, tier: str, log: Log) ->
         raise ComputeFailed(f"Compute {section.name} vanished while it was created; run again.")
     if not has_succeeded(created):
         raise ComputeFailed(f"state {state_of(created)}{_errors(created)}")
-    _check_existing(created, section)
     return created
 
 
@@ -171,13 +174,16 @@ def _entity(section: ComputeSection, tier: str) -> Any:
 
 def _remove(ws: Workspace, name: str, log: Log) -> None:
     """No broken cluster holds the name: neither its priority nor its state can be changed."""
-    write(
-        f"Deletion of compute {name}",
-        look=lambda: _settled(ws, name, log),
-        send=lambda _: ws.ml.compute.begin_delete(name, action="Delete").wait(),
-        is_done=lambda cluster: cluster is None or has_succeeded(cluster),
-        log=log,
-    )
+    try:
+        write(
+            f"Deletion of compute {name}",
+            look=lambda: _settled(ws, name, log),
+            send=lambda _: ws.ml.compute.begin_delete(name, action="Delete").wait(),
+            is_done=lambda cluster: cluster is None or has_succeeded(cluster),
+            log=log,
+        )
+    except AzureError as error:
+        raise ComputeFailed(f"Compute {name} could not be deleted: {one_line(error)}. Delete it in Studio.") from error
 
 
 def _errors(cluster: Any) -> str:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from phi_assets.azureml.errors import AttemptsExhausted
+from phi_assets.azureml.errors import AttemptsExhausted, OutputMissing
 from phi_assets.azureml.outputs import OutputReport
 from phi_assets.azureml.status import JobStatus
 from phi_assets.refs import Action
@@ -61,9 +61,11 @@ def decide(latest: Attempt | None, *, force: bool, attempts: int) -> Decision:
     | Completed with its model, forced                                    | resubmitted, as the next             |
     | Failed, Canceled, or Completed without its model                    | resubmitted, up to `attempts` in all |
     | the same, forced                                                    | resubmitted, whatever its number     |
+    | Completed, its model not where it was looked for, nobody says where | none: a person has to look           |
 
     Raises:
         AttemptsExhausted: `attempts` jobs have ended without a model.
+        OutputMissing: the job does not say where its model lies.
     """
     if latest is None:
         return Decision("submitted", 1, "No job for these inputs exists.")
@@ -73,6 +75,11 @@ def decide(latest: Attempt | None, *, force: bool, attempts: int) -> Decision:
         return Decision("reused", latest.number, f"{latest.in_words}.")
     if force:
         return Decision("resubmitted", latest.number + 1, f"{latest.in_words}; another attempt is forced.")
+    if latest.output is not None and not latest.output.is_missing:
+        raise OutputMissing(
+            f"{latest.in_words}. Look for the model in Studio; a new job is submitted with force only.",
+            studio_url=latest.studio_url,
+        )
     if latest.number < attempts:
         return Decision("resubmitted", latest.number + 1, f"{latest.in_words}: {latest.studio_url}")
     raise AttemptsExhausted(

@@ -126,7 +126,7 @@ def _entity(endpoint: EndpointRef, model: RegisteredModelRef, section: ServingSe
             request_timeout_ms=section.request_timeout_seconds * 1000,
             max_concurrent_requests_per_instance=section.max_concurrent_requests,
         ),
-        tags={MANAGED_TAG: "true", "phi/model": f"{model.name}:{model.version}", "phi/job": model.job_name},
+        tags={MANAGED_TAG: "true", "phi-model": f"{model.name}:{model.version}", "phi-job": model.job_name},
     )
 
 

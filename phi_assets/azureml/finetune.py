@@ -3,9 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import httpx
-
 from phi_assets.azureml.client import Workspace
+from phi_assets.azureml.history import UNREADABLE
 from phi_assets.azureml.identity import JobRequest
 from phi_assets.azureml.jobs import OnName, OnSubmitted, ensure_job
 from phi_assets.azureml.metrics import MetricPoint, metric_curves
@@ -47,6 +46,7 @@ def ensure_finetune_job(
     output: Log | None = None,
     force: bool = False,
     forced_by: str = "",
+    submit: bool = True,
 ) -> FinetuneResult:
     """The recipe's fine-tuning job is Completed with a verified output, submitted only if none was found.
 
@@ -75,6 +75,7 @@ def ensure_finetune_job(
         output=output,
         force=force,
         forced_by=forced_by,
+        submit=submit,
     )
     curves = _curves(ws, job, log)
     return FinetuneResult(_with_first_evaluation(job, curves), parameters, curves, request.labelled_inputs, tuple(data))
@@ -105,7 +106,7 @@ def _curves(ws: Workspace, job: JobRef, log: Log) -> Mapping[str, Sequence[Metri
         return {}
     try:
         return metric_curves(ws, job.name, _CURVES, log)
-    except httpx.HTTPError as error:
+    except UNREADABLE as error:
         # A proven job is worth more than its curve.
         log(f"Job {job.name}: its loss curve cannot be read ({one_line(error)}).")
         return {}

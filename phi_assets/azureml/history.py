@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 import httpx
+from azure.core.exceptions import AzureError
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
@@ -70,6 +71,10 @@ class Run(_Document):
             return None
         code = error.get("code")
         return f"{code}: {message}" if code else str(message)
+
+
+UNREADABLE = (httpx.HTTPError, AzureError, ValueError)
+"""What reading run history may end with: no answer, no token for it, or an answer that is not one."""
 
 
 class RunHistory:

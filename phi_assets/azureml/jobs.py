@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-import httpx
-
 from phi_assets.azureml.cancelling import cancel_if_submitted, cancel_job
 from phi_assets.azureml.client import Workspace
 from phi_assets.azureml.decision import Attempt, Decision, decide
+from phi_assets.azureml.errors import JobNotFound
+from phi_assets.azureml.history import UNREADABLE
 from phi_assets.azureml.identity import FORCED_TAG, JobRequest, job_fingerprint, job_name
 from phi_assets.azureml.metrics import last_metrics
 from phi_assets.azureml.models import TRAINED_MODEL_OUTPUT
@@ -64,6 +64,7 @@ def ensure_job(
     output: Log | None = None,
     force: bool = False,
     forced_by: str = "",
+    submit: bool = True,
 ) -> JobRef:
     """A Completed job for the request's fingerprint exists, and its `trained_model` has been seen in the datastore.
 
@@ -71,7 +72,7 @@ def ensure_job(
     submitted before; `decision.decide` has the table of what follows from it. `force` submits another attempt although
     one has succeeded, and without regard to the recipe's limit; a running one is still waited for, so that there is
     never more than one at a time. `forced_by` names who forces: a job that the same name has forced before is not
-    forced again, so a caller that died and comes back does not make two.
+    forced again, so a caller that died and comes back does not make two. Without `submit`, there is a job or an error.
 
     `on_name` is called with the job's name as soon as a job of ours may exist: before a new one is sent, and when
     attaching. `on_submitted` is called once, as soon as the job exists and before it is waited for; `on_data` with each
@@ -81,6 +82,7 @@ def ensure_job(
     Raises:
         DataUploadFailed, SubmissionFailed: there is no new job.
         JobFailed, JobCanceled, OutputMissing, JobTimeout, JobNotFound: how the job that was waited for ended.
+        JobNotFound: a job would have to be submitted, without `submit`.
         AttemptsExhausted: all allowed attempts had ended without a model before this call.
         JobConflict: a job with our name carries another fingerprint.
     """
@@ -90,6 +92,8 @@ def ensure_job(
         force = False
     decision = decide(latest, force=force, attempts=request.finetune.attempts)
     log(f"{decision.reason} Action: {decision.action}.")
+    if decision.submits and not submit:
+        raise JobNotFound(f"{decision.reason} This run was not to submit one: materialize finetune_job to do so.")
     if decision.submits:
         mark = forced_by if force else ""
         made = submit_job(ws, request, decision.attempt, log, on_name=on_name, on_data=on_data, forced_by=mark)
@@ -166,7 +170,7 @@ def _announcement(ws: Workspace, request: JobRequest, decision: Decision, job: A
 def _metrics(ws: Workspace, name: str, log: Log) -> dict[str, float]:
     try:
         return last_metrics(ws, name, log)
-    except httpx.HTTPError as error:
+    except UNREADABLE as error:
         # A proven job is worth more than its curve, which some roles may not read.
         log(f"Job {name}: its metrics cannot be read ({one_line(error)}).")
         return {}

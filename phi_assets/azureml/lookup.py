@@ -3,29 +3,20 @@
 import time
 from typing import Any
 
-from azure.core.exceptions import ResourceNotFoundError
-
 from phi_assets.azureml.client import Workspace
-from phi_assets.azureml.retry import Log, poll_delays, ride_out, silent
+from phi_assets.azureml.retry import Log, get_or_none, poll_delays, ride_out, silent
 
-_APPEARANCE_SECONDS = 10.0
+APPEARANCE_SECONDS = 10.0
 
 
 def get_job(ws: Workspace, name: str, log: Log = silent) -> Any:
     """The job as the service has it now, or None if there is none; outages of minutes are sat out."""
-
-    def get() -> Any:
-        try:
-            return ws.ml.jobs.get(name)
-        except ResourceNotFoundError:
-            return None
-
-    return ride_out(get, f"job {name}", log)
+    return ride_out(lambda: get_or_none(lambda: ws.ml.jobs.get(name)), f"job {name}", log)
 
 
-def find_new_job(ws: Workspace, name: str, log: Log = silent) -> Any:
-    """The job, which gets 10 s to appear: its submission may be on the wire still. None where it does not."""
-    deadline = time.monotonic() + _APPEARANCE_SECONDS
+def find_new_job(ws: Workspace, name: str, log: Log = silent, seconds: float = APPEARANCE_SECONDS) -> Any:
+    """The job, which gets some seconds to appear: its submission may be on the wire still. None where it does not."""
+    deadline = time.monotonic() + seconds
     delays = poll_delays()
     while (job := get_job(ws, name, log)) is None and time.monotonic() < deadline:
         time.sleep(next(delays))

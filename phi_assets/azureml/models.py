@@ -18,6 +18,8 @@ from phi_assets.refs import Action, JobRef, ModelRef, RegisteredModelRef
 
 TRAINED_MODEL_OUTPUT = "trained_model"
 
+_LARGEST_VERSION = 2**31 - 1
+
 
 def get_foundation_model(ws: Workspace, section: ModelSection, log: Log = silent) -> ModelRef:
     """Pin the recipe's model: resolve `latest` (the newest by creation time) and read its limits and defaults.
@@ -95,8 +97,12 @@ def ensure_registered_model(
 
 
 def model_version(job: JobRef) -> str:
-    """The version under which a job's model is registered: the same job, the same version, in any process."""
-    return f"{job.fingerprint[:12]}-r{job.attempt}"
+    """The version under which a job's model is registered: the same job, the same version, in any process.
+
+    The service takes positive integers only (https://github.com/Azure/azureml-examples/issues/2725). Two jobs that
+    fell on the same number would be told apart by the version's origin, and the second one refused.
+    """
+    return str(1 + int(fingerprint({"job": job.name})[:15], 16) % _LARGEST_VERSION)
 
 
 def _entity(job: JobRef, name: str, version: str, description: str) -> Any:

@@ -3,11 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-import httpx
-
 from phi_assets.azureml.client import Workspace
 from phi_assets.azureml.errors import JobCanceled, JobFailed, OutputMissing
-from phi_assets.azureml.history import RunHistory
+from phi_assets.azureml.history import UNREADABLE, RunHistory
 from phi_assets.azureml.models import TRAINED_MODEL_OUTPUT
 from phi_assets.azureml.outputs import OutputReport, inspect_output
 from phi_assets.azureml.retry import Log, one_line, silent
@@ -32,8 +30,9 @@ def require_success(ws: Workspace, job: Any, log: Log = silent) -> OutputReport:
         )
     report = inspect_output(ws, job, TRAINED_MODEL_OUTPUT, log)
     if not report.is_complete:
+        advice = "Run again to submit the next attempt" if report.is_missing else "Look for the model in Studio"
         raise OutputMissing(
-            f"Job {job.name} is Completed, but {report.in_words}. Run again to submit the next attempt.",
+            f"Job {job.name} is Completed, but {report.in_words}. {advice}.",
             studio_url=studio_url,
         )
     log(f"Job {job.name} is Completed; {report.in_words}.")
@@ -43,7 +42,7 @@ def require_success(ws: Workspace, job: Any, log: Log = silent) -> OutputReport:
 def _read(words: Callable[[Workspace, str, Log], str], ws: Workspace, name: str, log: Log) -> str:
     try:
         return words(ws, name, log)
-    except httpx.HTTPError as error:
+    except UNREADABLE as error:
         # How the job ended is known without run history, and is what its reader has to be told.
         return f" (run history cannot be read: {one_line(error)})"
 

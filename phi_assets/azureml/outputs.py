@@ -27,6 +27,13 @@ class OutputReport:
     size_bytes: int
     mlmodel_bytes: int | None
     """Size of `MLmodel`; None where there is none."""
+    is_reported: bool = True
+    """The job says that this is the place, and it could be read; otherwise it was only looked for at the default."""
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether it is certain that there is no model. Nothing at a place that the job did not name proves nothing."""
+        return not self.is_complete and (self.is_reported or bool(self.files))
 
     @property
     def is_complete(self) -> bool:
@@ -40,7 +47,7 @@ class OutputReport:
         if self.is_complete:
             return f"its model is complete ({size})"
         if not self.files:
-            return f"{self.uri} is empty"
+            return f"{self.uri} is empty" + ("" if self.is_reported else ", which may not be the place")
         lacks = "no" if self.mlmodel_bytes is None else "an empty"
         return f"{self.uri} holds {size}, but {lacks} {MLFLOW_MODEL_FILE}"
 
@@ -52,7 +59,7 @@ def inspect_output(ws: Workspace, job: Any, output: str, log: Log = silent) -> O
     `azureml/<job>/<output>/` in the workspace's blob datastore
     (https://learn.microsoft.com/azure/machine-learning/how-to-read-write-data-v2).
     """
-    datastore, path = _location(job, output)
+    datastore, path, is_reported = _location(job, output)
     prefix = path.rstrip("/") + "/"
     uri = f"azureml://datastores/{datastore}/paths/{prefix}"
 
@@ -65,12 +72,13 @@ def inspect_output(ws: Workspace, job: Any, output: str, log: Log = silent) -> O
                 size += blob.size or 0
                 if blob.name == f"{prefix}{MLFLOW_MODEL_FILE}":
                     mlmodel_bytes = blob.size or 0
-        return OutputReport(uri=uri, files=files, size_bytes=size, mlmodel_bytes=mlmodel_bytes)
+        return OutputReport(uri, files, size, mlmodel_bytes, is_reported)
 
     try:
         return ride_out(walk, f"output {output} of {job.name}", log)
     except ResourceNotFoundError:
-        return OutputReport(uri=uri, files=0, size_bytes=0, mlmodel_bytes=None)
+        # The datastore or its container.
+        return OutputReport(uri, 0, 0, None, is_reported=False)
 
 
 def _human(size_bytes: int) -> str:
@@ -81,12 +89,12 @@ def _human(size_bytes: int) -> str:
     return f"{size_bytes} bytes"
 
 
-def _location(job: Any, output: str) -> tuple[str, str]:
+def _location(job: Any, output: str) -> tuple[str, str, bool]:
     reported = (job.outputs or {}).get(output)
     match = _DATASTORE_URI.match(str(getattr(reported, "path", None) or ""))
     if match and "${{" not in match["path"]:
-        return match["datastore"], match["path"]
-    return DEFAULT_DATASTORE, f"azureml/{job.name}/{output}"
+        return match["datastore"], match["path"], True
+    return DEFAULT_DATASTORE, f"azureml/{job.name}/{output}", False
 
 
 def _container(ws: Workspace, name: str) -> "ContainerClient":

@@ -7,8 +7,12 @@ from phi_assets.azureml.errors import AzureMLError
 from phi_assets.azureml.retry import Log, wait_until
 from phi_assets.azureml.status import service_text
 
-MANAGED_TAG = "phi/managed"
-"""On everything that this project makes and may therefore delete."""
+MANAGED_TAG = "phi-managed"
+"""On everything that this project makes and may therefore delete.
+
+Names of tags on ARM resources may not have a slash
+(https://learn.microsoft.com/azure/azure-resource-manager/management/tag-resources#limitations).
+"""
 
 _SETTLED = frozenset({"succeeded", "failed", "canceled"})
 

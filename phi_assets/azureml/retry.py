@@ -28,7 +28,9 @@ TRANSIENT_STATUS = frozenset({408, 429, 500, 502, 503, 504})
 OUTAGE_PATIENCE_SECONDS = 15 * 60.0
 """How long a service may fail to answer a read before whoever waits for it gives up."""
 
-_patience: ContextVar[float] = ContextVar("patience", default=float("inf"))
+_deadline: ContextVar[float] = ContextVar("deadline", default=float("inf"))
+
+_NOWHERE = frozenset({"ResourceGroupNotFound", "SubscriptionNotFound", "ParentResourceNotFound"})
 
 _SHORTEST_POLL, _LONGEST_POLL = 0.3, 30.0
 _POLL_SHARE = 0.04
@@ -40,12 +42,12 @@ def silent(_: str) -> None:
 
 @contextmanager
 def patience(seconds: float) -> Iterator[None]:
-    """Nothing inside the block sits an outage out for longer than this, for callers whose own time is limited."""
-    token = _patience.set(min(seconds, _patience.get()))
+    """Nothing inside the block sits an outage out beyond this time, for callers whose own time is limited."""
+    token = _deadline.set(min(time.monotonic() + seconds, _deadline.get()))
     try:
         yield
     finally:
-        _patience.reset(token)
+        _deadline.reset(token)
 
 
 def is_transient(error: BaseException) -> bool:
@@ -74,16 +76,20 @@ def ride_out(
         Exception: whatever `call` raised last, when that does not pass or `patience_seconds` (for that error) are over.
     """
 
+    failing_since: list[float] = []
+
     def error_of(state: RetryCallState) -> BaseException:
         error = state.outcome.exception() if state.outcome else None
         assert error is not None
         return error
 
     def is_over(state: RetryCallState) -> bool:
+        # From the first failure on: what the call did before, waiting for an operation perhaps, was no outage.
+        failing_since.append(time.monotonic())
         error = error_of(state)
         limit = patience_seconds(error) if callable(patience_seconds) else patience_seconds
-        passed = state.seconds_since_start or 0
-        return passed >= limit or passed + retry_after(error) >= _patience.get()
+        passed = failing_since[-1] - failing_since[0]
+        return passed >= limit or failing_since[-1] + state.upcoming_sleep >= _deadline.get()
 
     exponential = wait_exponential_jitter(multiplier=1, max=60)
     return Retrying(
@@ -134,10 +140,12 @@ def wait_until(done: Callable[[], bool], timeout_seconds: float, failure: Callab
 
 
 def get_or_none(get: Callable[[], T]) -> T | None:
-    """`get()`, or None where the service answers 404."""
+    """`get()`, or None where there is no such thing; an error where there is not even a workspace to look in."""
     try:
         return get()
-    except ResourceNotFoundError:
+    except ResourceNotFoundError as error:
+        if getattr(error.error, "code", None) in _NOWHERE:
+            raise
         return None
 
 

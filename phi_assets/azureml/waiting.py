@@ -4,12 +4,10 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import httpx
-
 from phi_assets.azureml.cancelling import cancel_job
 from phi_assets.azureml.client import Workspace
 from phi_assets.azureml.errors import JobNotFound, JobTimeout
-from phi_assets.azureml.history import Run, RunHistory
+from phi_assets.azureml.history import UNREADABLE, Run, RunHistory
 from phi_assets.azureml.logs import StepLogs
 from phi_assets.azureml.lookup import find_new_job, get_job
 from phi_assets.azureml.retry import Log, one_line, poll_delays, silent
@@ -25,9 +23,9 @@ def wait_for_job(ws: Workspace, name: str, timeout: timedelta, log: Log = silent
     """The job once it is Completed, Failed or Canceled, whatever it goes through before.
 
     Only these three end a job: `CancelRequested`, `NotResponding`, `Paused` and states that nobody knows are waited
-    out. The time limit counts from the job's start of running, as run history has it, so waiting for capacity does
-    not use it up and attaching later does not extend it. `log` receives transitions of the job and its steps, a
-    heartbeat and lines about the loss; `output` every line that the steps write.
+    out. The time limit counts from the start of the job's first step, as run history has it, so waiting for capacity
+    before that does not use it up and attaching later does not extend it. `log` receives transitions of the job and
+    its steps, a heartbeat and lines about the loss; `output` every line that the steps write.
 
     Raises:
         JobNotFound: the job has been deleted.
@@ -90,7 +88,7 @@ class _Watch:
             if status.is_terminal:
                 for step in self._steps.values():
                     self._logs.read(step, to_end=True, flush=True)
-        except httpx.HTTPError as error:
+        except UNREADABLE as error:
             # Nothing of this decides about the job.
             self._warn(f"{type(error)}", f"Steps of job {self._name} cannot be read ({one_line(error)}).")
         if time.monotonic() - self._last_line > _HEARTBEAT_SECONDS:
@@ -99,16 +97,26 @@ class _Watch:
     def runs_longer_than(self, timeout: timedelta) -> bool:
         """Whether the job began to run longer ago than that, by the service's clock where it tells."""
         if self._started_at is None and self._status is not None and self._status.may_have_started:
-            self._started_at = self._start_time() or (datetime.now(UTC) if self._status.has_started else None)
+            self._started_at = self._first_step_start() if self._steps else self._job_start(self._status)
         return self._started_at is not None and datetime.now(UTC) - self._started_at > timeout
 
-    def _start_time(self) -> datetime | None:
+    def _first_step_start(self) -> datetime | None:
+        """When the first step got its node. A pipeline job is Running before, while its steps wait for capacity."""
+        leaves = [step for run_id, step in self._steps.items() if run_id in self._leaves]
+        starts = [_in_utc(step.start_time_utc) for step in leaves if step.start_time_utc]
+        if starts:
+            return min(starts)
+        return datetime.now(UTC) if any(step.job_status.has_started for step in leaves) else None
+
+    def _job_start(self, status: JobStatus) -> datetime | None:
         try:
             started = self._history.details(self._name).start_time_utc
-        except httpx.HTTPError as error:
+        except UNREADABLE as error:
             self._warn(f"{type(error)}", f"Start of job {self._name} cannot be read ({one_line(error)}).")
-            return None
-        return started if started is None or started.tzinfo else started.replace(tzinfo=UTC)
+            started = None
+        if started is not None:
+            return _in_utc(started)
+        return datetime.now(UTC) if status.has_started else None
 
     def _report_steps(self, parent: str) -> None:
         steps = self._history.children(parent)
@@ -140,3 +148,7 @@ class _Watch:
         if what not in self._warned:
             self._warned.add(what)
             self._say(line)
+
+
+def _in_utc(moment: datetime) -> datetime:
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -179,7 +179,7 @@ def _covered(parameters: dict[str, str], name: str) -> str | None:
         return name
     depth = parameters.get("sdd", "")
     segments = name.split("/")
-    if parameters["sr"] != "d" or not depth.isdigit() or len(segments) <= int(depth):
+    if parameters["sr"] != "d" or not depth.isdecimal() or len(segments) <= int(depth):
         return None
     return "/".join(segments[: int(depth)])
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from http import HTTPStatus
+from http.client import responses
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -143,7 +143,9 @@ async def _read_all(receive: Receive) -> Receive:
 
 
 async def _refuse(action: Status, scope: Scope, receive: Receive, send: Send) -> None:
-    code = action.code or _CODES.get(action.status) or HTTPStatus(action.status).phrase.title().replace(" ", "")
+    # Python has no phrase for codes of proxies, such as 499.
+    phrase = responses.get(action.status, "Unknown Error")
+    code = action.code or _CODES.get(action.status) or phrase.title().replace(" ", "")
     headers = {} if action.retry_after is None else {"Retry-After": f"{action.retry_after:g}"}
     exchange: Exchange = scope["state"]["exchange"]
     if exchange.name is not None and exchange.name.plane == "blob":

@@ -89,6 +89,10 @@ class RequestFrame:
         app = _refuse_path if _climbs(scope["path"]) else self._app
         try:
             await app(scope, receive, answer)
+        except Exception:
+            # A defect of ours, which is answered further out, unless an answer had begun.
+            exchange.status = exchange.status or 500
+            raise
         finally:
             exchange.record()
 

@@ -3,7 +3,7 @@
 import logging
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -137,10 +137,15 @@ def recover(emulator: Emulator) -> None:
             emulator.store.delete("operation", body["name"])
 
 
-def settle(emulator: Emulator, resource_url: str, error: ServiceError | None = None) -> None:
-    """Ends what is still running for the resource: its owner found, on recovery, that it is done, or that it failed."""
+def settle(
+    emulator: Emulator, resource_url: str, error: ServiceError | None = None, *, among: Container[str] | None = None
+) -> None:
+    """Ends what is still running for the resource: its owner found, on recovery, that it is done, or that it failed.
+
+    With `among` only the operations with these ids.
+    """
     for body in unsettled(emulator):
-        if body["resource"].lower() == resource_url.lower():
+        if body["resource"].lower() == resource_url.lower() and (among is None or body["name"] in among):
             _finish(emulator, body["name"], "Succeeded" if error is None else "Failed", error)
 
 

@@ -38,6 +38,6 @@ def _number(request: Request, name: str) -> int | None:
     text = request.query_params.get(name)
     if text is None:
         return None
-    if not text.isdigit():
+    if not text.isdecimal():
         raise user_error(f"{name} must be a number, not '{text}'.", "BadArgument/ArgumentInvalid")
     return int(text)

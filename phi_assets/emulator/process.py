@@ -125,6 +125,7 @@ def ensure_running(directory: Path, timeout: float = 60) -> Connection:
     Raises:
         EmulatorError: if it cannot be started, or does not answer, within `timeout` seconds.
     """
+    directory = directory.resolve()  # the server is started with another working directory
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     running = status(directory)
     if running is not None:
@@ -146,6 +147,7 @@ def ensure_running(directory: Path, timeout: float = 60) -> Connection:
 
 def status(directory: Path) -> Connection | None:
     """The emulator of `directory` if it runs and answers, else None."""
+    directory = directory.resolve()
     state = _live_state(directory)
     if state is None:
         return None
@@ -158,6 +160,7 @@ def stop(directory: Path) -> bool:
 
     It gets SIGTERM and 20 seconds, then SIGKILL.
     """
+    directory = directory.resolve()
     state = _live_state(directory)
     if state is None:
         return False

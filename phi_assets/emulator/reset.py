@@ -40,16 +40,19 @@ def _empty(emulator: Emulator) -> None:
     # A server that begins to stop meanwhile waits for this, so that nobody clears its mark.
     with emulator.changing:
         emulator.stopping.set()
-        _end_work(emulator)
-        emulator.scenarios.clear()
-        emulator.store.clear()
-        emulator.blobs.clear()
-        for folder in ("runs", "deployments"):
-            shutil.rmtree(emulator.directory / folder, ignore_errors=True)
-        emulator.clock.reset()
-        emulator.runner = JobRunner(emulator)
-        emulator.deployments = DeploymentManager(emulator)
-        emulator.stopping.clear()
+        try:
+            _end_work(emulator)
+            emulator.scenarios.clear()
+            emulator.store.clear()
+            emulator.blobs.clear()
+            for folder in ("runs", "deployments"):
+                shutil.rmtree(emulator.directory / folder, ignore_errors=True)
+        finally:
+            # After a reset that fails the emulator must be able to work, if only for another reset.
+            emulator.clock.reset()
+            emulator.runner = JobRunner(emulator)
+            emulator.deployments = DeploymentManager(emulator)
+            emulator.stopping.clear()
 
 
 def _end_work(emulator: Emulator) -> None:

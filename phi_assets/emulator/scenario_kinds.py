@@ -156,6 +156,7 @@ class DeploymentFailed(DeploymentScenario):
     scenario: Literal[
         "OutOfQuota",
         "ImageBuildFailure",
+        "SecretsInjectionError",
         "BadArgument",
         "ResourceNotReady",
         "ResourceNotFound",

@@ -228,7 +228,7 @@ def _bind(directory: Path, port: int | None) -> socket.socket:
 def _last_port(directory: Path) -> int:
     path = directory / _PORT_FILE
     text = path.read_text(encoding="ascii").strip() if path.is_file() else ""
-    return int(text) if text.isdigit() else 0
+    return int(text) if text.isdecimal() else 0
 
 
 def _set_up_logs(directory: Path) -> None:

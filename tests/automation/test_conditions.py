@@ -113,6 +113,23 @@ def test_a_run_that_comes_out_unchanged_ends_the_flow(automation: Automation) ->
     assert automation.tick() == set()
 
 
+def test_what_arrives_while_the_job_runs_is_not_lost(automation: Automation) -> None:
+    automation.materialize(["sampled/train_sft"], "2")
+    assert automation.tick() == {"finetune_job"}
+    run = automation.instance.create_run_for_job(
+        job_def=automation.definitions.resolve_job_def("finetune"),
+        asset_selection=frozenset({key("finetune_job")}),
+        status=dg.DagsterRunStatus.STARTED,
+    )
+    assert automation.tick() == set()
+    automation.materialize(["sampled/train_sft"], "3")
+    assert automation.tick() == set()
+    automation.materialize(["finetune_job"], "2")
+    automation.instance.report_run_canceled(run)
+    requested = [automation.tick() for _ in range(3)]
+    assert sum("finetune_job" in assets for assets in requested) == 1
+
+
 def test_test_gen_never_reaches_the_job(automation: Automation) -> None:
     automation.materialize(["raw/test_gen"], "2")
     assert automation.flow("2") == [{"sampled/test_gen"}, {"scoring_result"}]

@@ -16,7 +16,7 @@ from phi_assets.emulator.process import Connection
 from phi_assets.emulator.state import Store
 from tests.automation.ticks import Tick, Ticker, active_run, materialized
 from tests.emulator_requests import Requests
-from tests.graph import Graph, actions
+from tests.graph import Graph, actions, failure_message
 from tests.toy_graph import write_toy_recipe
 
 UPSTREAM = '+key:"sampled/train_sft" or +key:"sampled/test_sft" or +key:"finetune_compute"'
@@ -67,7 +67,6 @@ def test_a_completed_job_is_taken_up_once_and_nothing_is_submitted(world: World)
     name, _ = world.job_without_us()
     tick = world.sensor.tick()
     assert tick.assets == {"finetune_job", "registered_model"}
-    assert tick.requests[0].run_key == f"adopt-{name}"
     assert name in tick.requests[0].tags["phi/reason"]
     assert not world.sensor.tick().requests
     with Requests(world.emulator) as requests:
@@ -78,11 +77,12 @@ def test_a_completed_job_is_taken_up_once_and_nothing_is_submitted(world: World)
     assert f"Job {name} is recorded" in str(world.sensor.tick().skip)
 
 
-def test_a_lost_cursor_asks_with_the_same_run_key(world: World) -> None:
+def test_a_lost_cursor_asks_again(world: World) -> None:
     name, _ = world.job_without_us()
     for cursor in (None, "not json", json.dumps({"version": 99})):
         world.sensor.cursor = cursor
-        assert [request.run_key for request in world.sensor.tick().requests] == [f"adopt-{name}"]
+        (request,) = world.sensor.tick().requests
+        assert name in request.tags["phi/reason"]
 
 
 def test_a_job_of_another_recipe_is_left_alone(world: World) -> None:
@@ -103,7 +103,7 @@ def test_a_later_attempt_is_taken_up_although_an_earlier_one_is_recorded(world: 
     assert "is recorded" in str(world.sensor.tick().skip)
     name, _ = world.job_without_us(force=True)
     assert name.endswith("-r2")
-    assert world.sensor.tick().requests[0].run_key == f"adopt-{name}"
+    assert name in world.sensor.tick().requests[0].tags["phi/reason"]
 
 
 def test_nothing_is_taken_up_while_a_run_is_at_it(world: World) -> None:
@@ -143,7 +143,7 @@ def test_a_thousand_jobs_cost_no_more_than_one(world: World, workspace: Workspac
         assert many[sensor] == few[sensor]
         assert crowded[sensor].assets == alone[sensor].assets
         assert len(many[sensor]) <= MOST_REQUESTS
-    assert crowded["orphaned_job_sensor"].requests[0].run_key == f"adopt-{name}"
+    assert crowded["orphaned_job_sensor"].requests[0].tags["phi/reason"].startswith(f"Job {name} is Completed")
 
 
 def fill_workspace(emulator: Connection, name: str) -> None:
@@ -157,3 +157,14 @@ def fill_workspace(emulator: Connection, name: str) -> None:
             tags = crowd["properties"]["tags"] if kind == "job" else crowd["tags"]
             tags["phi/fingerprint"] = f"{number:064x}"
             store.put(kind, f"crowd-{number}", crowd)
+
+
+def test_a_run_that_takes_a_job_up_submits_none_where_the_inputs_have_changed_meanwhile(world: World) -> None:
+    world.job_without_us()
+    (request,) = world.sensor.tick().requests
+    changed = Ticker(world.graph_of({"prefix": "changed: "}), "orphaned_job_sensor")
+    with Requests(world.emulator) as requests:
+        result = changed.run(request)
+    assert not result.success
+    assert "This run was not to submit one" in failure_message(result)
+    assert not requests.writes

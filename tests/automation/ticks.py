@@ -57,6 +57,7 @@ class Ticker:
             instance=self.graph.instance,
             asset_selection=list(request.asset_selection or ()),
             tags=dict(request.tags),
+            run_config=request.run_config,
             raise_on_error=False,
         )
 

@@ -7,10 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from phi_assets.azureml import decision
 from phi_assets.azureml.client import Workspace
-from phi_assets.azureml.errors import AttemptsExhausted
+from phi_assets.azureml.decision import Attempt
+from phi_assets.azureml.errors import AttemptsExhausted, OutputMissing
 from phi_assets.azureml.identity import JobRequest
 from phi_assets.azureml.jobs import ensure_job
+from phi_assets.azureml.outputs import OutputReport
+from phi_assets.azureml.status import JobStatus
 from phi_assets.emulator.process import Connection
 from tests.azureml.toys import make_request
 from tests.azureml.waiting_room import exists, set_state
@@ -122,3 +126,13 @@ def test_what_the_same_caller_has_forced_is_not_forced_again(toys: Workspace, tm
     assert (again.action, again.name) == ("reused", forced.name)
     other = ensure_job(toys, request=request, force=True, forced_by="run 2")
     assert (other.action, other.attempt) == ("resubmitted", 3)
+
+
+def test_a_model_that_is_not_where_nobody_says_it_is_costs_no_second_job() -> None:
+    nowhere = OutputReport("azureml://datastores/d/paths/p/", 0, 0, None, is_reported=False)
+    attempt = Attempt(1, "job-r1", JobStatus.COMPLETED, "Completed", "https://studio", nowhere)
+    with pytest.raises(OutputMissing, match=r"may not be the place.*with force only"):
+        decision.decide(attempt, force=False, attempts=3)
+    assert decision.decide(attempt, force=True, attempts=3).action == "resubmitted"
+    reported = replace(attempt, output=replace(nowhere, is_reported=True))
+    assert decision.decide(reported, force=False, attempts=3).action == "resubmitted"

@@ -9,6 +9,7 @@ from types import FrameType
 
 import pytest
 
+from phi_assets.azureml import cancelling
 from phi_assets.azureml.client import Workspace
 from phi_assets.azureml.compute import ensure_compute
 from phi_assets.azureml.data import ensure_data_asset
@@ -90,7 +91,10 @@ def test_a_submission_on_the_wire_is_ended_when_it_arrives(toys: Workspace, tmp_
 
 
 @pytest.mark.slow
-def test_a_submission_that_never_arrives_leaves_nothing(toys: Workspace, tmp_path: Path, control: Control) -> None:
+def test_a_submission_that_never_arrives_leaves_nothing(
+    toys: Workspace, tmp_path: Path, control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cancelling, "ARRIVAL_SECONDS", 3.0)
     request, names, lines = toy.make_request(toys, tmp_path), [], Lines()
     held = control.add_fault(method="PUT", route="/jobs/{name}", count=1, action="hold", when="before")
     with interrupted(lambda: control.wait_until_held(held)):

@@ -89,12 +89,35 @@ def test_nobody_waits_longer_than_the_callers_patience() -> None:
     with patience(20), pytest.raises(HttpResponseError):
         ride_out(throttled, "job", calls.append)
     assert calls == ["asked"]
-    with patience(0.5), patience(60), pytest.raises(ServiceRequestError):
-        ride_out(unreachable, "job", calls.append)
 
 
-def unreachable() -> None:
-    raise ServiceRequestError("connection refused")
+def test_patience_is_one_for_all_that_is_asked_inside_it() -> None:
+    calls: list[str] = []
+
+    def unreachable() -> None:
+        calls.append("asked")
+        raise ServiceRequestError("connection refused")
+
+    with patience(0.5), patience(60):
+        for _ in range(2):
+            with pytest.raises(ServiceRequestError):
+                ride_out(unreachable, "job", lambda _: None)
+    assert calls == ["asked", "asked"]
+
+
+def test_an_outage_begins_with_the_first_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("phi_assets.azureml.retry.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("tenacity.nap.time.sleep", lambda _: None)
+    attempts = iter([ServiceRequestError("dropped after a long operation"), None])
+
+    def long_operation() -> str:
+        now[0] += 3600
+        if error := next(attempts):
+            raise error
+        return "done"
+
+    assert ride_out(long_operation, "deployment", lambda _: None) == "done"
 
 
 @pytest.mark.parametrize(("header", "seconds"), [("7", 7), ("0.5", 0.5), ("86400", 300), ("soon", 0), (None, 0)])

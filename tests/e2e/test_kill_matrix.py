@@ -172,7 +172,7 @@ def serve_older_version(toy: ToyDeployment) -> None:
     older = RegisteredModelRef(
         id=str(model.id), name=str(model.name), version="older", job_name="older", action="created"
     )
-    endpoint = ensure_endpoint(toy.workspace, recipe.serving, {"phi/recipe": recipe.name})
+    endpoint = ensure_endpoint(toy.workspace, recipe.serving, {"phi-recipe": recipe.name})
     ensure_traffic(
         toy.workspace, endpoint, ensure_deployment(toy.workspace, endpoint, older, recipe.serving, [toys.SIZE])
     )

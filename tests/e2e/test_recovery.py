@@ -43,7 +43,7 @@ def test_a_worker_that_outlives_its_code_server_is_left_alone(toy: ToyDeployment
     log = toy.dagster.directory / "daemon.log"
     looks = log.read_text().count(f"Checking run {run_id}")
     toy.dagster.start()
-    until(lambda: log.read_text().count(f"Checking run {run_id}") > looks + 1 or None, 30, "The daemon does not look")
+    until(lambda: log.read_text().count(f"Checking run {run_id}") > looks + 1 or None, 120, "The daemon does not look")
     assert toy.dagster.status(run_id) is S.STARTED
     toy.open_gate()
     assert toy.dagster.wait(run_id) is S.SUCCESS, toy.dagster.failures(run_id)

@@ -42,6 +42,13 @@ def statuses(client: httpx.Client, times: int) -> list[int]:
     return found
 
 
+@pytest.mark.parametrize(("status", "code"), [(404, "NotFound"), (499, "UnknownError")])
+def test_a_status_without_a_code_has_that_of_its_phrase(control: Control, client: httpx.Client, status: int, code: str):
+    control.add_fault(action="status", status=status)
+    answer = client.get("/computes")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+
+
 class TestMatching:
     def test_a_fault_without_conditions_is_for_every_request(self, control: Control, client: httpx.Client):
         fault = control.add_fault(action="status", status=503)

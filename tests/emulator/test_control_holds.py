@@ -58,7 +58,7 @@ class TestDelay:
         assert (slow.fault is None, quick.fault is None) == (False, True)
 
     def test_a_client_that_does_not_wait_has_sent_its_request(self, control: Control, client: httpx.Client, name: str):
-        fault = control.add_fault(action="delay", seconds=LEAVES_AFTER_SECONDS + 0.3, method="PUT")
+        fault = control.add_fault(action="delay", seconds=LEAVES_AFTER_SECONDS + 3, method="PUT")
         since = control.last_entry()
         with pytest.raises(httpx.ReadTimeout):
             client.put(f"/computes/{name}", json=CLUSTER, timeout=LEAVES_AFTER_SECONDS)
@@ -137,6 +137,7 @@ class TestHold:
                     headers={"x-ms-blob-type": "BlockBlob"},
                     timeout=httpx.Timeout(30, read=LEAVES_AFTER_SECONDS),
                 )
+            control.wait_until_held(fault)
             assert control.fault(fault).holding == 1
             assert client.get(f"{url}/{name}?{query}").status_code == 404
             since = control.last_entry()

@@ -1,12 +1,17 @@
 """The journal: one entry a request, in the words of the routes."""
 
+import asyncio
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import pytest
 
 from phi_assets.emulator.control import Control
 from phi_assets.emulator.journal import KEPT_ENTRIES, Journal
+from phi_assets.emulator.middleware import RequestFrame
+from phi_assets.emulator.planes import RouteNames
 from phi_assets.emulator.process import Connection
 from tests.emulator.http import arm_client, raw_client, workspace_path
 from tests.emulator_requests import Requests
@@ -89,6 +94,19 @@ def test_the_oldest_entries_make_room():
     entries = journal.since(0)
     assert (len(entries), entries[0].number, entries[-1].number) == (KEPT_ENTRIES, 6, KEPT_ENTRIES + 5)
     assert journal.counts(KEPT_ENTRIES) == {"GET /0": 3, "GET /1": 2}
+
+
+def test_a_defect_of_the_emulator_is_noted_as_the_500_that_it_becomes():
+    journal = Journal()
+
+    async def defect(*_: Any) -> Any:
+        raise RuntimeError("a defect")
+
+    app: Any = SimpleNamespace(state=SimpleNamespace(emulator=SimpleNamespace(journal=journal)))
+    scope = {"type": "http", "method": "GET", "path": "/some", "headers": [], "app": app}
+    with pytest.raises(RuntimeError, match="a defect"):
+        asyncio.run(RequestFrame(defect, RouteNames([]))(scope, defect, defect))
+    assert [entry.status for entry in journal.since(0)] == [500]
 
 
 def test_a_block_of_a_test_knows_its_requests_and_which_may_have_changed_something(

@@ -55,14 +55,14 @@ def test_whoever_has_no_token_left_is_told_for_how_long(control: Control, client
 
 
 def test_after_the_named_time_there_is_a_token_however_often_one_asked_before(control: Control, client: httpx.Client):
-    control.set_throttling(True, reads=(1, 0.5))
+    control.set_throttling(True, reads=(1, 0.2))
     assert client.get("/computes").status_code == 200
     refused = client.get("/computes")
     told = time.monotonic()
     seconds = int(refused.headers["retry-after"])
-    assert seconds == 2
-    assert [client.get("/computes").status_code for _ in range(10)] == [429] * 10
-    time.sleep(told + seconds - time.monotonic())
+    assert 1 <= seconds <= 5
+    assert [client.get("/computes").status_code for _ in range(3)] == [429] * 3
+    time.sleep(max(told + seconds - time.monotonic(), 0))
     assert client.get("/computes").status_code == 200
 
 
@@ -122,7 +122,7 @@ def test_other_planes_have_no_limits(emulator: Connection, control: Control, cli
 
 
 def test_the_sdk_waits_as_long_as_it_is_told_and_goes_on(control: Control, workspace: "Workspace"):
-    control.set_throttling(True, reads=(2, 1))
+    control.set_throttling(True, reads=(2, 0.25))
     since = control.last_entry()
     for _ in range(4):
         assert all(compute.name for compute in workspace.ml.compute.list())

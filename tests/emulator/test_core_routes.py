@@ -253,6 +253,21 @@ def test_models_without_files(client: httpx.Client, uri: str, status: int, code:
     assert client.get("/models/ghost/versions/1").status_code == 404
 
 
+@pytest.mark.parametrize("parameter", ["$top", "$skip"])
+@pytest.mark.parametrize("number", ["-1", "x", "\N{SUPERSCRIPT TWO}"])
+def test_a_page_is_asked_for_by_numbers(client: httpx.Client, parameter: str, number: str):
+    answer = client.get("/jobs", params={parameter: number})
+    assert (answer.status_code, error(answer)["code"]) == (400, "UserError")
+
+
+@pytest.mark.parametrize("version", ["v1", "0", "01", "-1", "1.0"])
+def test_the_version_of_a_model_is_a_positive_integer(client: httpx.Client, version: str):
+    body = {"properties": {"modelUri": "azureml://datastores/workspaceblobstore/paths/nothing"}}
+    answer = client.put(f"/models/numbered/versions/{version}", json=body)
+    assert answer.status_code == 400
+    assert "must be a positive integer" in answer.json()["error"]["message"]
+
+
 def test_environments_keep_their_definition(client: httpx.Client):
     body = {"properties": {"image": "mcr.microsoft.com/x:1", "condaFile": "name: e\ndependencies: [python=3.11]\n"}}
     first = client.put("/environments/env/versions/1", json=body)

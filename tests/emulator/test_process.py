@@ -104,6 +104,16 @@ def test_stop_ends_it_and_says_so(directory: Path):
         client.get("/healthz")
 
 
+def test_the_folder_can_be_named_from_where_one_is(directory: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(directory.parent)
+    relative = Path(directory.name)
+    running = process.ensure_running(relative)
+    assert running.directory == directory.resolve()
+    assert process.status(directory) == process.status(relative) == running
+    assert process.stop(relative)
+    assert process.status(directory) is None
+
+
 def test_another_process_with_the_same_pid_is_not_taken_for_it(directory: Path):
     running = process.ensure_running(directory)
     state = json.loads((directory / process.STATE_FILE).read_text())

@@ -104,16 +104,18 @@ def test_a_cluster_that_exists_can_run_out_of_nodes_for_a_while(
     jobs: Jobs, control: Control, create, name: str
 ) -> None:
     create()
-    control.add_scenario("compute", scenario="allocation_failed", state="Succeeded", match=name, seconds=1, exact=True)
+    control.add_scenario("compute", scenario="allocation_failed", state="Succeeded", match=name)
     jobs.submitted(name, copying(name))
     compute = f"/computes/{name}"
     until(lambda: jobs.client.get(compute).json()["properties"]["properties"]["errors"], "the nodes to be missed")
     assert step_status(jobs, name) == "Queued"
+    control.clear_scenarios()
     assert jobs.ended(name) == "Completed"
 
 
-def test_a_repeated_deletion_is_accepted(jobs: Jobs, create, name: str) -> None:
+def test_a_repeated_deletion_is_accepted(jobs: Jobs, control: Control, create, name: str) -> None:
     create()
+    control.set_time_scale(0.25)  # so that the second request meets the work of the first
     answers = [jobs.client.delete(f"/computes/{name}") for _ in range(2)]
     assert [answer.status_code for answer in answers] == [202, 202]
     for answer in answers:

@@ -189,10 +189,17 @@ class TestCancellation:
     def test_a_job_that_would_end_before_is_canceled_all_the_same(
         self, jobs: Jobs, control: Control, name: str
     ) -> None:
-        control.add_scenario("job", scenario="canceled", match=name, seconds=1.5, exact=True)
+        control.add_scenario("job", scenario="canceled", match=name, seconds=8, exact=True)
         jobs.submitted(name, two_steps())
         assert jobs.ended(name) == "Canceled"
         assert children(jobs, name) == {"first": "Completed", "second": "Completed"}
+
+    def test_a_cancellation_that_is_cleared_does_not_happen(self, jobs: Jobs, control: Control, name: str) -> None:
+        control.add_scenario("job", scenario="canceled", match=name, seconds=600, exact=True)
+        jobs.submitted(name, two_steps())
+        until(lambda: children(jobs, name) == {"first": "Completed", "second": "Completed"}, "both steps to end")
+        control.clear_scenarios()
+        assert jobs.ended(name) == "Completed"
 
     def test_a_cancel_request_says_who_asked(self, jobs: Jobs, name: str) -> None:
         jobs.submitted(name, waiting(60, stubborn=True))
@@ -211,17 +218,19 @@ class TestCancellation:
 
 class TestStatus:
     def test_a_job_that_does_not_respond_comes_back(self, jobs: Jobs, ml, control: Control, name: str) -> None:
-        control.add_scenario("job", scenario="not_responding", match=name, seconds=1.5, exact=True)
+        control.add_scenario("job", scenario="not_responding", match=name, seconds=600, exact=True)
         jobs.submitted(name, two_steps())
         seen(lambda: service_text(ml.jobs.get(name).status), "NotResponding")
+        control.clear_scenarios()
         assert jobs.ended(name) == "Completed"
         assert passages(jobs, name) == ["Preparing", "Running", "NotResponding", "Running", "Finalizing", "Completed"]
         assert files(jobs, name) == ["copied.txt"]
 
     def test_an_unknown_status_is_shown_for_a_while(self, jobs: Jobs, ml, control: Control, name: str) -> None:
-        control.add_scenario("job", scenario="unknown_status", match=name, status="Thawing", seconds=1.5, exact=True)
+        control.add_scenario("job", scenario="unknown_status", match=name, status="Thawing", seconds=600, exact=True)
         jobs.submitted(name, two_steps())
         seen(lambda: ml.jobs.get(name).status, "Thawing")
+        control.clear_scenarios()
         assert jobs.ended(name) == "Completed"
         assert passages(jobs, name)[1:4] == ["Running", "Thawing", "Running"]
 

@@ -1,8 +1,8 @@
 """The cursor of the sensors: what was last asked for, and how long to wait before asking for the same again."""
 
 import time
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import dagster as dg
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -60,7 +60,7 @@ class Cursor(BaseModel):
         return dg.SensorResult(skip_reason=reason, cursor=self.model_dump_json())
 
     def request(
-        self, assets: Sequence[str], *, evidence: str, reason: str, run_key: str | None = None
+        self, assets: Sequence[str], *, evidence: str, reason: str, run_config: Mapping[str, Any] | None = None
     ) -> dg.SensorResult:
         """The result of a tick that asks for the assets, or says that it is too early to ask for them again."""
         if not self.allows(evidence):
@@ -69,8 +69,8 @@ class Cursor(BaseModel):
                 f"{reason} {self.requests} run(s) have not put that right; the next one is not before {when}."
             )
         run = dg.RunRequest(
-            run_key=run_key,
             asset_selection=[dg.AssetKey(asset.split("/")) for asset in assets],
             tags={REASON_TAG: reason},
+            run_config=run_config,
         )
         return dg.SensorResult(run_requests=[run], cursor=self.after_request(evidence).model_dump_json())

@@ -41,7 +41,7 @@ def orphaned_job_sensor(
     The job is the one that the graph would reuse now: its name follows from the recipe and from the recorded values of
     the four inputs. So a job of an earlier recipe is never taken up, one whose run died before it could leave a trace
     in Dagster is, and no list of jobs is read however many there are. The run materializes none of the inputs, and the
-    job is Completed with a verified output: nothing is submitted. A job is taken up once.
+    job is Completed with a verified output: nothing is submitted.
     """
     cursor = Cursor.of(context)
     missing = [asset for asset in _INPUTS if last_materialization(context.instance, asset) is None]
@@ -62,7 +62,8 @@ def orphaned_job_sensor(
         ADOPTED,
         evidence=job.name,
         reason=f"Job {job.name} is Completed, but {FINETUNE_JOB} has not been materialized from it.",
-        run_key=f"adopt-{job.name}",
+        # Its inputs may change until the run starts; a job that nobody asked for must not come of it.
+        run_config={"ops": {FINETUNE_JOB: {"config": {"submit": False}}}},
     )
 
 

@@ -84,7 +84,7 @@ def endpoint_health_sensor(
         return cursor.skip(f"{moving.name} is {moving.state}.")
     damage = expected.damage(found)
     if damage is not None:
-        return cursor.request(expected.assets, evidence=damage, reason=damage)
+        return cursor.request(expected.assets, evidence=expected.endpoint, reason=damage)
     return cursor.after_recovery().skip(f"Endpoint {expected.endpoint} is as it was left.")
 
 

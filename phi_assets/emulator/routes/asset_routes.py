@@ -90,7 +90,7 @@ class _AssetRoutes:
         if "asc" not in query.get("$orderBy", "").lower().split():
             found.reverse()
         top = query.get("$top", "")
-        if top and not (top.isdigit() and int(top)):
+        if top and not (top.isdecimal() and int(top)):
             raise user_error(f"$top must be a positive number, not '{top}'.", "BadArgument/ArgumentInvalid")
         found = found[: int(top)] if top else found
         return JSONResponse({"value": [assets.version_document(emulator, self._kind, each) for each in found]})

@@ -84,7 +84,7 @@ def _list(blobs: BlobStore, request: Request) -> Response:
         prefix=query.get("prefix", ""),
         delimiter=query.get("delimiter", ""),
         marker=query.get("marker", ""),
-        most=int(most) if most.isdigit() and int(most) else blob_listing.MOST,
+        most=int(most) if most.isdecimal() and int(most) else blob_listing.MOST,
     )
     content = blob_listing.document(
         page, request.path_params["container"], dict(query), metadata="metadata" in query.get("include", "")

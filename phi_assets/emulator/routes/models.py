@@ -1,5 +1,6 @@
 """Registered models."""
 
+import re
 from typing import Any
 
 import yaml
@@ -13,11 +14,14 @@ from phi_assets.emulator.routes.asset_routes import asset_routes, with_changes
 from phi_assets.emulator.state import Document
 
 _TYPES = {"custom_model", "mlflow_model", "triton_model"}
+_VERSION = re.compile(r"[1-9][0-9]*")
 _INVALID = "BadArgument/ArgumentInvalid"
 
 
 def _prepare(emulator: Emulator, name: str, version: str, sent: dict[str, Any]) -> dict[str, Any]:
     """The model with its uri resolved, its files checked and, for an MLflow model, its flavors read."""
+    if not _VERSION.fullmatch(version):
+        raise user_error(f"The version of model '{name}' must be a positive integer, not '{version}'.", _INVALID)
     uri, type_ = sent.get("modelUri"), sent.get("modelType") or "custom_model"
     if not isinstance(uri, str) or not uri:
         raise user_error(f"Model '{name}:{version}' has no modelUri.", _INVALID)

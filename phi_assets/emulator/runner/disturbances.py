@@ -111,12 +111,18 @@ class Disturbances:
             armed = self._scenarios.take(kind, self._job)
             if armed is None:
                 continue
-            turns = ((armed.scenario.after, armed.scenario.status), (armed.scenario.seconds, "Running"))
-            for seconds, status in turns:
-                if self._wait(armed, seconds) or not self._records.set_status(self._job, status):
-                    return
+            if self._wait(armed, armed.scenario.after):
+                return
+            if armed.cleared.is_set():
+                continue
+            if not self._records.set_status(self._job, armed.scenario.status):
+                return
+            if self._wait(armed, armed.scenario.seconds) or not self._records.set_status(self._job, "Running"):
+                return
         canceled = self._scenarios.take(JobCanceled, self._job)
-        if canceled is not None and not self._wait(canceled, canceled.scenario.seconds):
+        if canceled is None or self._wait(canceled, canceled.scenario.seconds):
+            return
+        if not canceled.cleared.is_set():
             self._cancel_as(canceled)
 
     def _cancel_as(self, canceled: Armed[JobCanceled]) -> None:
@@ -178,8 +184,10 @@ class Blow:
         assert self._armed is not None
         scenario = self._armed.scenario
         # At once means at once, even if the process is quicker than this thread.
-        if scenario.seconds and self._over.wait(scenario.real(scenario.seconds, self._emulator.clock)):
-            return
+        if scenario.seconds:
+            ended = self._over.wait(scenario.real(scenario.seconds, self._emulator.clock))
+            if ended or self._armed.cleared.is_set():
+                return
         self._struck = True
         self._process.stop(self._grace_seconds)
 

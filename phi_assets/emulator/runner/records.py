@@ -114,13 +114,14 @@ class Records:
             if status in TERMINAL:
                 run["ended"] = run["modified"]
                 run["process"] = None
+            if run_id == run["root_run_id"]:
+                # In the run's transaction: of two changes at once, the same one is the last for both.
+                self._store.update("job", run_id, lambda job: job | {"status": status})
             return run
 
         run = self._store.update("run", run_id, change)
         if run is None:
             return False
-        if run_id == run["root_run_id"]:
-            self._store.update("job", run_id, lambda job: job | {"status": status})
         if run["previous"] != status:
             subject = "Pipeline" if run_id == run["root_run_id"] else f"Step {run['display_name']} ({run_id})"
             self.log(run["root_run_id"], f"{subject}: {run['previous']} -> {status}")

@@ -24,6 +24,7 @@ from phi_assets.emulator.serving.rules import (
     bad_argument,
     check_deployment,
     check_name,
+    check_tags,
     with_defaults,
 )
 from phi_assets.emulator.serving.skus import check_instance_type
@@ -155,6 +156,7 @@ def settings_of(document: Document) -> DeploymentSettings:
 
 
 def _wanted(emulator: Emulator, body: dict[str, Any]) -> dict[str, Any]:
+    check_tags(body.get("tags"))
     given_sku = {key: value for key, value in (body.get("sku") or {}).items() if value is not None}
     sku = {"name": "Default", "capacity": 1} | given_sku
     properties = with_defaults(body.get("properties") or {})

@@ -19,6 +19,7 @@ _FAILURES = {
         "Not enough quota for the deployment: {cores} more cores of the family of {size} are needed and 0 are left.",
     ),
     "ImageBuildFailure": (400, "The image of the deployment's environment could not be built: its build ended failed."),
+    "SecretsInjectionError": (400, "A secret of the deployment could not be read or injected."),
     "BadArgument": (400, "The deployment cannot be started with these settings: its model could not be downloaded."),
     "ResourceNotReady": (400, "User container has crashed or terminated, or is not ready: see the deployment's logs."),
     "ResourceNotFound": (404, "A resource that the deployment needs was not found in Azure Resource Manager."),

@@ -20,7 +20,7 @@ from phi_assets.emulator.serving.documents import (
     now,
     require_endpoint,
 )
-from phi_assets.emulator.serving.rules import MAX_ENDPOINTS, bad_argument, check_name, checked_traffic
+from phi_assets.emulator.serving.rules import MAX_ENDPOINTS, bad_argument, check_name, check_tags, checked_traffic
 from phi_assets.emulator.state import Document
 
 OPERATION_SECONDS = 0.5
@@ -49,9 +49,10 @@ def begin_patch(emulator: Emulator, name: str, body: dict[str, Any]) -> tuple[Do
     """Records new tags or a new identity: the parts of an endpoint that can be patched.
 
     Raises:
-        ServiceError: 404, or 409 while another operation on the endpoint is underway.
+        ServiceError: 400 for tags the service refuses, 404, or 409 while another operation on the endpoint is underway.
     """
     require_endpoint(emulator.store, name)
+    check_tags(body.get("tags"))
     patch = {field: body[field] for field in ("tags", "identity") if body.get(field) is not None}
 
     def patched(document: Document) -> Document:
@@ -145,6 +146,7 @@ def _refuse_busy(document: Document) -> None:
 
 
 def _wanted(emulator: Emulator, name: str, body: dict[str, Any]) -> dict[str, Any]:
+    check_tags(body.get("tags"))
     properties = body.get("properties") or {}
     existing = emulator.store.get(ENDPOINT, endpoint_key(name))
     traffic, mirror = checked_traffic(

@@ -196,21 +196,30 @@ class DeploymentManager:
         self._targets[key] = target
 
     def serve_again(self, document: Document) -> None:
-        """The process that an earlier emulator had in service runs again, or the deployment is Failed."""
+        """The process that an earlier emulator had in service runs again, or the deployment is Failed.
+
+        Nothing happens if the deployment is being deleted by now, or has got a process already.
+        """
         key = deployment_key(document["endpoint"], document["name"])
-        settings = deployments.settings_of(document)
-        logs = self._logs(document["endpoint"], document["name"])
-        logs.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._locks[key]:
+            # Clients may have changed the deployment since `document` was read.
+            current = self._emulator.store.get(DEPLOYMENT, key)
+            if self._stopping.is_set() or key in self._targets:
+                return
+            if current is None or current["state"] == "Deleting" or current["serving"] is None:
+                return
+            settings = deployments.settings_of(current)
+            logs = self._logs(current["endpoint"], current["name"])
+            logs.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             canceled = self._cancellations[key]
             try:
-                server = self._start(Launch.from_document(document["serving"]), settings, logs, canceled)
+                server = self._start(Launch.from_document(current["serving"]), settings, logs, canceled)
             except Stopped:
                 return
             except ServiceError as error:
-                deployments.fail(self._emulator, document["endpoint"], document["name"], error)
+                deployments.fail(self._emulator, current["endpoint"], current["name"], error)
                 return
-            self._targets[key] = Target(document["name"], server, settings, Gate(settings))
+            self._targets[key] = Target(current["name"], server, settings, Gate(settings))
 
     def _logs(self, endpoint: str, deployment: str) -> DeploymentLogs:
         return DeploymentLogs(self._emulator.directory / "deployments" / endpoint.lower() / deployment.lower())

@@ -22,6 +22,7 @@ class Recovery:
 
     def __init__(self, emulator: Emulator):
         self._emulator = emulator
+        self._left_behind: frozenset[str] = frozenset()
         self._pool = ThreadPoolExecutor(RECOVERIES_AT_A_TIME, thread_name_prefix="recover-serving")
 
     def begin(self) -> None:
@@ -33,9 +34,13 @@ class Recovery:
             path = deployment_path(self._emulator, document["endpoint"], document["name"])
             found[path] = document, self._deployment
         known = {path.lower() for path in found}
-        for body in operations.unsettled(self._emulator):
-            if body["kind"] in {operations.ENDPOINT, operations.DEPLOYMENT} and body["resource"].lower() not in known:
-                operations.settle(self._emulator, body["resource"])  # it was deleted
+        kinds = {operations.ENDPOINT, operations.DEPLOYMENT}
+        left = [body for body in operations.unsettled(self._emulator) if body["kind"] in kinds]
+        # Those that clients begin from now on end by themselves.
+        self._left_behind = frozenset(body["name"] for body in left)
+        for body in left:
+            if body["resource"].lower() not in known:
+                operations.settle(self._emulator, body["resource"], among=self._left_behind)  # it was deleted
         for path, (document, recover) in found.items():
             self._pool.submit(self._settled, path, document["name"], partial(recover, document))
 
@@ -55,7 +60,7 @@ class Recovery:
         except Exception as caught:
             logger.exception("recovery of %s", name)
             error = ServiceError(500, "InternalServerError", f"The emulator failed: {type(caught).__name__}.")
-        operations.settle(self._emulator, path, error)
+        operations.settle(self._emulator, path, error, among=self._left_behind)
 
     def _endpoint(self, document: Document) -> ServiceError | None:
         if document["state"] == "Deleting":

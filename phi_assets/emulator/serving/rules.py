@@ -35,6 +35,7 @@ DEFAULT_REQUEST_SETTINGS: dict[str, Any] = {
 }
 
 _NAME = re.compile(r"[A-Za-z](?:-?[A-Za-z0-9])*")
+_RESERVED_IN_TAG_NAMES = frozenset("<>%&\\?/")
 _DURATION = TypeAdapter(timedelta)
 
 
@@ -111,6 +112,24 @@ def check_name(what: str, name: str) -> None:
         raise bad_argument(
             f"'{name}' is not a valid {what} name. It must have 3 to 32 characters, begin with a letter, end with a "
             "letter or digit, and consist of letters, digits and single dashes."
+        )
+
+
+def check_tags(tags: Any) -> None:
+    """Refuses tags that Azure Resource Manager refuses on tracked resources.
+
+    https://learn.microsoft.com/azure/azure-resource-manager/management/tag-resources#limitations
+    """
+    if tags is None:
+        return
+    if not isinstance(tags, dict):
+        raise bad_argument("'tags' must map names to texts.")
+    wrong = [name for name in tags if any(each in _RESERVED_IN_TAG_NAMES or each < " " for each in name)]
+    if wrong:
+        raise ServiceError(
+            400,
+            "InvalidTagNameCharacters",
+            f"The tag names '{', '.join(wrong)}' have reserved characters '<,>,%,&,\\,?,/' or control characters.",
         )
 
 

@@ -43,7 +43,7 @@ def outcome(arm: httpx.Client, answer: httpx.Response) -> dict[str, Any]:
 
 
 def test_an_endpoint_is_created_once(arm: httpx.Client, control: Control, shop: str) -> None:
-    control.set_time_scale(1)
+    control.set_time_scale(0.2)
     answers = [arm.put(shop, json=ENDPOINT) for _ in range(3)]
     assert [answer.status_code for answer in answers] == [201, 201, 201]
     assert arm.put(shop, json=ENDPOINT | {"tags": {"another": "content"}}).status_code == 409
@@ -53,7 +53,7 @@ def test_an_endpoint_is_created_once(arm: httpx.Client, control: Control, shop: 
 
 def test_a_deployment_is_created_once(arm: httpx.Client, control: Control, shop: str, echo: str) -> None:
     outcome(arm, arm.put(shop, json=ENDPOINT))
-    control.add_scenario("deployment", scenario="delay", match=f"{shop.rsplit('/', 1)[1]}/blue", seconds=1, exact=True)
+    control.add_scenario("deployment", scenario="delay", match=f"{shop.rsplit('/', 1)[1]}/blue", seconds=3, exact=True)
     blue = f"{shop}/deployments/blue"
     body = {"location": "emulator", "properties": {"model": echo}}
     answers = [arm.put(blue, json=body) for _ in range(3)]
@@ -65,7 +65,7 @@ def test_a_deployment_is_created_once(arm: httpx.Client, control: Control, shop:
 def test_all_copies_of_a_failing_request_learn_why(arm: httpx.Client, control: Control, shop: str, echo: str) -> None:
     outcome(arm, arm.put(shop, json=ENDPOINT))
     match = f"{shop.rsplit('/', 1)[1]}/blue"
-    control.add_scenario("deployment", scenario="delay", match=match, seconds=1, exact=True)
+    control.add_scenario("deployment", scenario="delay", match=match, seconds=3, exact=True)
     control.add_scenario("deployment", scenario="OutOfQuota", match=match)
     body = {"location": "emulator", "properties": {"model": echo}}
     answers = [arm.put(f"{shop}/deployments/blue", json=body) for _ in range(2)]
@@ -76,9 +76,10 @@ def test_a_repeated_deletion_does_not_delete_what_came_after(
     arm: httpx.Client, control: Control, shop: str, echo: str
 ) -> None:
     outcome(arm, arm.put(shop, json=ENDPOINT))
-    control.set_time_scale(1)
+    control.set_time_scale(0.2)
     first = arm.delete(shop)
     second = arm.delete(shop)
+    control.set_time_scale(5)
     assert (first.status_code, second.status_code) == (202, 202)
     until(lambda: arm.get(shop).status_code == 404, "the endpoint to be gone")
     outcome(arm, arm.put(shop, json=ENDPOINT))

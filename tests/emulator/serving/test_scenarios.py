@@ -13,6 +13,7 @@ from tests.emulator.serving.echo import ask
 CODES = [
     "OutOfQuota",
     "ImageBuildFailure",
+    "SecretsInjectionError",
     "BadArgument",
     "ResourceNotReady",
     "ResourceNotFound",

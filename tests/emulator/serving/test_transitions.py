@@ -4,12 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from phi_assets.emulator import operations
 from phi_assets.emulator.catalog import Catalog
 from phi_assets.emulator.context import Emulator, open_emulator
 from phi_assets.emulator.errors import ServiceError
 from phi_assets.emulator.serving import DeploymentManager, deployments, endpoints
 from phi_assets.emulator.serving.credentials import list_keys
-from phi_assets.emulator.serving.documents import DEPLOYMENT, Begun, deployment_key, require_endpoint
+from phi_assets.emulator.serving.documents import DEPLOYMENT, Begun, deployment_key, endpoint_path, require_endpoint
+from tests.emulator.jobs import until
 from tests.emulator.serving.echo import write_echo_model
 
 ENDPOINT = {"location": "emulator", "tags": {"a": "b"}, "properties": {"authMode": "key"}}
@@ -102,6 +104,50 @@ def test_a_deployment_that_is_deleted_before_its_turn_never_starts(emulator: Emu
     emulator.deployments.delete(endpoint, "blue")
     assert emulator.store.get(DEPLOYMENT, deployment_key(endpoint, "blue")) is None
     assert not (emulator.directory / "deployments" / "shop").exists()
+
+
+@pytest.mark.parametrize("name", ["phi/run", "a<b", "a\\b", "100%", "who?", "a\tb"])
+def test_tag_names_with_reserved_characters_are_refused(emulator: Emulator, endpoint: str, name: str) -> None:
+    tags = {"tags": {"owner": "me", name: "value"}}
+    deployments.begin_put(emulator, endpoint, "blue", WANTED | {"tags": {"phi-run": "value"}})
+    requests = (
+        lambda: endpoints.begin_put(emulator, "another", ENDPOINT | tags),
+        lambda: endpoints.begin_patch(emulator, endpoint, tags),
+        lambda: deployments.begin_put(emulator, endpoint, "green", WANTED | tags),
+        lambda: deployments.begin_patch(emulator, endpoint, "blue", tags),
+    )
+    for request in requests:
+        with pytest.raises(ServiceError, match="reserved characters") as refused:
+            request()
+        assert (refused.value.status, refused.value.code) == (400, "InvalidTagNameCharacters")
+
+
+def test_a_deployment_that_was_deleted_meanwhile_is_not_served_again(emulator: Emulator, endpoint: str) -> None:
+    document, _ = deployments.begin_put(emulator, endpoint, "blue", WANTED)
+    stale = document | {"state": "Succeeded", "serving": {"folder": "gone", "environment": {}}}
+    emulator.deployments.delete(endpoint, "blue")
+    emulator.deployments.serve_again(stale)
+    assert emulator.deployments.target(endpoint, "blue") is None
+    assert not (emulator.directory / "deployments" / "shop").exists()
+
+
+def test_recovery_ends_only_what_an_earlier_process_began(
+    emulator: Emulator, endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def operation(name: str) -> None:
+        body = {"name": name, "kind": operations.ENDPOINT, "resource": endpoint_path(emulator, endpoint)}
+        emulator.store.put("operation", name, body | {"status": "Updating"})
+
+    def status(name: str) -> str:
+        found = emulator.store.get("operation", name)
+        return found["status"] if found else "none"
+
+    endpoints.begin_put(emulator, endpoint, OTHER_ENDPOINT)
+    operation("before")
+    monkeypatch.setattr(endpoints, "finish_put", lambda emulator, name: operation("meanwhile"))
+    emulator.deployments.recover()
+    until(lambda: status("before") == "Succeeded", "the operation to end")
+    assert status("meanwhile") == "Updating"
 
 
 def test_an_endpoint_has_at_most_twenty_deployments(emulator: Emulator, endpoint: str) -> None:
