@@ -102,7 +102,8 @@ def model_version(job: JobRef) -> str:
     The service takes positive integers only (https://github.com/Azure/azureml-examples/issues/2725). Two jobs that
     fell on the same number would be told apart by the version's origin, and the second one refused.
     """
-    return str(1 + int(fingerprint({"job": job.name})[:15], 16) % _LARGEST_VERSION)
+    digits = fingerprint({"fingerprint": job.fingerprint, "attempt": job.attempt})[:15]
+    return str(1 + int(digits, 16) % _LARGEST_VERSION)
 
 
 def _entity(job: JobRef, name: str, version: str, description: str) -> Any:

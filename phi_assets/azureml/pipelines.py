@@ -1,5 +1,6 @@
 """The fine-tuning component of the registry, and the pipeline job that runs it."""
 
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,9 @@ __all__ = [
     "effective_parameters",
     "get_component",
 ]
+
+_BUILDER = threading.Lock()
+"""The SDK collects the steps of a pipeline on one stack per process: two built at once would mix or lose them."""
 
 # The computes that the notebook sets; each is passed where the component's version declares it.
 _COMPUTE_INPUTS = ("compute_model_import", "compute_preprocess", "compute_finetune", "compute_model_evaluation")
@@ -101,7 +105,8 @@ def build_pipeline(
         )
         return {TRAINED_MODEL_OUTPUT: chat_completion_pipeline.outputs.mlflow_model_folder}
 
-    job: Any = fine_tune()
+    with _BUILDER:
+        job: Any = fine_tune()
     job.settings.force_rerun = True
     job.settings.continue_on_step_failure = False
     return job

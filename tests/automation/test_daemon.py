@@ -10,13 +10,14 @@ import dagster as dg
 import pytest
 
 from phi_assets.assets.training import JOB_TAG
-from phi_assets.azureml.client import Workspace, connect_emulator
+from phi_assets.azureml.client import Workspace
 from phi_assets.azureml.lookup import get_job
 from phi_assets.azureml.status import JobStatus
 from phi_assets.emulator import process
 from phi_assets.emulator.control import Control
 from phi_assets.recipe import SPLITS
 from tests.azureml.toys import write_registry
+from tests.connections import workspace_of
 from tests.dataset.hub_server import Hub, running
 from tests.dataset.shards import make_rows, write_shards
 from tests.e2e.dagster_process import FINISHED, LOCATION, DagsterProcess
@@ -115,8 +116,12 @@ def world(tmp_path: Path) -> Iterator[World]:
                 "HF_HOME": str(tmp_path / "huggingface"),
                 "NO_PROXY": ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1", "localhost"])),
             }
-            with DagsterProcess(tmp_path, env) as dagster, Control(connection) as control:
-                yield World(hub, dagster, connect_emulator(connection), control, gate)
+            with (
+                DagsterProcess(tmp_path, env) as dagster,
+                Control(connection) as control,
+                workspace_of(connection) as workspace,
+            ):
+                yield World(hub, dagster, workspace, control, gate)
     finally:
         process.stop(tmp_path / "emulator")
 

@@ -20,7 +20,7 @@ from phi_assets.azureml.errors import (
     TrafficFailed,
 )
 from phi_assets.azureml.jobs import ensure_job
-from phi_assets.azureml.models import ensure_registered_model
+from phi_assets.azureml.models import ensure_registered_model, model_version
 from phi_assets.azureml.retry import get_or_none
 from phi_assets.azureml.scoring import open_scoring
 from phi_assets.azureml.traffic import ensure_traffic
@@ -82,7 +82,7 @@ def test_a_model_version_follows_from_its_job_and_is_made_once(
 ) -> None:
     first = register(toys, job, "registered-once")
     assert first.action == "created"
-    assert first.version == f"{job.fingerprint[:12]}-r1"
+    assert first.version == model_version(job)
     with Requests(emulator) as again:
         second = register(toys, job, "registered-once")
     assert second == first.model_copy(update={"action": "reused", "reason": second.reason})

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from phi_assets.assets.training import JOB_TAG
-from phi_assets.azureml.client import Workspace, connect_emulator
+from phi_assets.azureml.client import Workspace
 from phi_assets.azureml.status import JobStatus
 from phi_assets.emulator import process
 from phi_assets.emulator.control import Control
 from tests.azureml.toys import write_registry
+from tests.connections import workspace_of
 from tests.e2e.dagster_process import DagsterProcess
 from tests.e2e.processes import until
 from tests.e2e.run_records import FINISHED
@@ -102,7 +103,11 @@ def toy_deployment(home: Path) -> Iterator[ToyDeployment]:
         gate = home / "gate"
         recipe = write_toy_recipe(home / "recipe.yaml", {"parameters": {"gate": str(gate)}})
         env = {"PHI_HOME": str(home), "PHI_RECIPE": str(recipe), "PHI_STORAGE": str(home / "storage")}
-        with DagsterProcess(home, env) as dagster, Control(connection) as control:
-            yield ToyDeployment(home, dagster, connect_emulator(connection), control)
+        with (
+            DagsterProcess(home, env) as dagster,
+            Control(connection) as control,
+            workspace_of(connection) as workspace,
+        ):
+            yield ToyDeployment(home, dagster, workspace, control)
     finally:
         process.stop(home / "emulator")

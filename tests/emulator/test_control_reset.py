@@ -20,6 +20,7 @@ from phi_assets.emulator.process import Connection
 from phi_assets.emulator.reset import reset
 from phi_assets.emulator.runner import JobRunner
 from phi_assets.emulator.serving import DeploymentManager
+from tests.connections import workspace_of
 from tests.emulator import testing_registry
 from tests.emulator.http import arm_client, datastore_sas, raw_client
 from tests.emulator.jobs import FILE, Jobs, connected, until
@@ -68,10 +69,9 @@ def jobs(own: Connection) -> Iterator[Jobs]:
 
 
 @pytest.fixture
-def workspace(own: Connection) -> "Workspace":
-    from phi_assets.azureml.client import connect_emulator
-
-    return connect_emulator(own)
+def workspace(own: Connection) -> Iterator["Workspace"]:
+    with workspace_of(own) as workspace:
+        yield workspace
 
 
 def children(emulator: Connection) -> list[psutil.Process]:
