@@ -64,7 +64,7 @@ def _print_summary(settings: Settings, result: Any) -> None:
     from rich.panel import Panel
     from rich.table import Table
 
-    from phi_assets.dataset.sample import read_jsonl
+    from phi_assets.dataset.jsonl import read_jsonl
 
     job = result.asset_value("finetune_job")
     model = result.asset_value("registered_model")

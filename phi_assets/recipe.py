@@ -7,14 +7,19 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from phi_assets.fingerprint import fingerprint
 
 RECIPES_DIR = Path(__file__).parent / "recipes"
 
 SPLITS = ("train_sft", "test_sft", "train_gen", "test_gen")
+VALIDATION_SPLIT = "validation_sft"
+SAMPLED_SPLITS = ("train_sft", VALIDATION_SPLIT, "test_sft", "train_gen", "test_gen")
+"""What is made of the splits: part of the sample of `train_sft` becomes `validation_sft`."""
 
+Split = Literal["train_sft", "test_sft", "train_gen", "test_gen"]
+Policy = Literal["drop", "warn", "fail"]
 ParameterValue = bool | int | float | str
 
 
@@ -34,8 +39,20 @@ class DatasetSection(_Section):
     repo: str = "HuggingFaceH4/ultrachat_200k"
     revision: str = "main"
     """Branch, tag or commit of the hub repository; pin a commit for reproducible runs."""
+    config: str | None = None
+    """Configuration (subset) of the hub repository; its default one unless given."""
     path: Path | None = None
-    """Folder for `source: local`, holding `data/<split>-*.parquet`."""
+    """Folder for `source: local`, holding `data/<split>-*.parquet`, or files as `format` and `splits` describe them."""
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,40}$")] = "ultrachat"
+    """What the registered data assets are called, followed by the split: `ultrachat-train-sft`."""
+    splits: dict[Split, str] = Field(default_factory=dict)
+    """The source's own names of the four splits where they differ, for example `{train_sft: train}`."""
+    format: Literal["auto", "messages", "prompt_completion", "sharegpt", "alpaca"] = "auto"
+    """How the source writes a conversation; `auto` tells it from the columns."""
+    columns: dict[str, str] = Field(default_factory=dict)
+    """The source's own names of the format's columns where they differ, for example `{messages: dialogue}`."""
+    roles: dict[str, Literal["system", "user", "assistant"]] = Field(default_factory=dict)
+    """What the source's own names of roles mean; the usual ones (`human`, `gpt`, `bot`, ...) are known."""
 
     @model_validator(mode="after")
     def _local_needs_a_path(self) -> "DatasetSection":
@@ -51,6 +68,61 @@ class SampleSection(_Section):
     """`head`: the first rows, exactly as `datasets` rounds `split[0%:5%]`; `hash`: a uniform, nested, seeded choice."""
     percent: Annotated[float, Field(gt=0, le=100)] = 5
     seed: int = 42
+    validation_percent: Annotated[float, Field(gt=0, le=50)] = 5
+    """Share of the sampled `train_sft` rows that is kept from training, to evaluate on while it runs."""
+
+
+class Policies(_Section):
+    """What happens to a row that breaks a rule: `drop` moves it to quarantine, `warn` keeps it, `fail` ends the run."""
+
+    schema_: Annotated[Policy, Field(alias="schema")] = "drop"
+    """Nothing is missing: prompt, prompt_id, messages, the role and content of each message."""
+    no_messages: Policy = "drop"
+    """There is at least one message."""
+    roles: Policy = "drop"
+    """An optional system message, then user and assistant in turn, beginning with the user."""
+    ending: Policy = "drop"
+    """A conversation to train on (`*_sft`) ends with the assistant."""
+    empty_content: Policy = "drop"
+    """No message is empty or blank."""
+    prompt_mismatch: Policy = "warn"
+    """The prompt is the first message of the user."""
+    duplicate_id: Policy = "drop"
+    """No earlier row of the sample has the same prompt_id."""
+    duplicate_conversation: Policy = "drop"
+    """No earlier row of the sample has the same messages."""
+    leaked_id: Policy = "drop"
+    """No row of the test sample has the same prompt_id."""
+    leaked_text: Policy = "drop"
+    """No row of the test sample begins with the same question, case, punctuation and white space aside."""
+    too_long: Policy = "warn"
+    """The conversation fits into `contract.context_tokens`."""
+
+    def of(self, rule: str) -> Policy:
+        """The policy of a rule by its name in the recipe."""
+        return getattr(self, "schema_" if rule == "schema" else rule)
+
+
+class ContractSection(_Section):
+    """What a conversation has to be like, and when a sample is not fit to train on."""
+
+    policies: Policies = Field(default_factory=Policies)
+    context_tokens: Annotated[int, Field(ge=16)] = 4096
+    """The model's context; the component truncates what is longer."""
+    tokenizer: Path | None = None
+    """A `tokenizer.json` to count tokens with, relative to the recipe; estimated from the bytes without one."""
+
+    minimum_rows: Annotated[int, Field(ge=1)] = 10
+    """A sample with fewer rows fails its check."""
+    max_quarantined_percent: Annotated[float, Field(ge=0, le=100)] = 10
+    """A larger share of the sampled rows in quarantine fails the sample's check."""
+    max_truncated_percent: Annotated[float, Field(ge=0, le=100)] = 20
+    """A larger share of conversations that are longer than the context fails the sample's check."""
+
+    @field_validator("tokenizer")
+    @classmethod
+    def _beside_the_recipe(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        return value and (info.context or Path()) / value.expanduser()
 
 
 class ModelSection(_Section):
@@ -144,6 +216,7 @@ class Recipe(_Section):
     description: str = ""
     dataset: DatasetSection = Field(default_factory=DatasetSection)
     sample: SampleSection = Field(default_factory=SampleSection)
+    contract: ContractSection = Field(default_factory=ContractSection)
     model: ModelSection = Field(default_factory=ModelSection)
     component: ComponentSection = Field(default_factory=ComponentSection)
     compute: ComputeSection = Field(default_factory=ComputeSection)
@@ -194,7 +267,7 @@ def load_recipe(name_or_path: str) -> Recipe:
     if not isinstance(content, dict):
         raise RecipeError(f"{path} must hold a mapping of recipe sections, not {type(content).__name__}")
     try:
-        return Recipe.model_validate({"name": path.stem, **content})
+        return Recipe.model_validate({"name": path.stem, **content}, context=path.resolve().parent)
     except ValidationError as error:
         raise RecipeError(f"{path} is not a usable recipe:\n" + "\n".join(_problems(error))) from error
 

@@ -46,18 +46,36 @@ class SplitRef(Ref):
     """Human-readable origin, for example `HuggingFaceH4/ultrachat_200k@8049631c`."""
 
 
+class Message(Ref):
+    """One message of a conversation."""
+
+    role: str | None
+    content: str | None
+
+
 class SampleRef(Ref):
-    """A sampled split, in both formats, on local disk."""
+    """Sampled conversations that keep the contract, in both formats, on local disk."""
 
     split: str
+    """Which conversations these are: a raw split, or `validation_sft`, which is kept from `train_sft`."""
     jsonl: str
     parquet: str
     rows: int
     rows_total: int
+    """Rows of the raw split."""
     size_bytes: int
     """Size of the JSON Lines file."""
     sha256: str
     """Of the JSON Lines file."""
+    quarantine: str = ""
+    """Parquet file with the sampled rows that were left out and why; empty where none were."""
+    rows_quarantined: int = 0
+    violations: dict[str, int] = Field(default_factory=dict)
+    """Rows of the sample that break a rule, by its name, whether they were left out or not."""
+    truncated_share: float = 0.0
+    """Share of the conversations that are longer than the model's context."""
+    report: str = ""
+    """JSON file with a `SplitReport`."""
 
 
 class ModelRef(Ref):

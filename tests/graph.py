@@ -14,9 +14,18 @@ FAST_PARAMETERS = {"max_steps": 2, "num_train_epochs": 1, "per_device_eval_batch
 """A real fine-tune that is over as soon as its libraries are imported."""
 
 
+def read_recipe(name: str) -> dict[str, Any]:
+    """A shipped recipe's content, to be written to any other folder."""
+    content = yaml.safe_load((RECIPES_DIR / f"{name}.yaml").read_text(encoding="utf-8"))
+    contract = content.get("contract", {})
+    if "tokenizer" in contract:
+        contract["tokenizer"] = str(RECIPES_DIR / contract["tokenizer"])
+    return content
+
+
 def write_recipe(path: Path, changes: dict[str, dict[str, Any]], base: str = "quickstart") -> Path:
     """A recipe file like `base`, with the given keys of its sections replaced."""
-    content = yaml.safe_load((RECIPES_DIR / f"{base}.yaml").read_text(encoding="utf-8"))
+    content = read_recipe(base)
     for section, values in changes.items():
         if section == "parameters":
             content["finetune"]["parameters"].update(values)

@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 
 from phi_assets.definitions import build_definitions
-from phi_assets.recipe import load_recipe
+from phi_assets.recipe import SAMPLED_SPLITS, load_recipe
 from phi_assets.settings import load_settings
 
 HEAVY = ("azure.ai.ml", "torch", "transformers", "datasets", "mlflow", "matplotlib", "pandas")
@@ -15,10 +15,19 @@ HEAVY = ("azure.ai.ml", "torch", "transformers", "datasets", "mlflow", "matplotl
 EXPECTED_DEPENDENCIES = {
     "ultrachat_hub": set(),
     **{f"raw/{split}": {"ultrachat_hub"} for split in ("train_sft", "test_sft", "train_gen", "test_gen")},
-    **{f"sampled/{split}": {f"raw/{split}"} for split in ("train_sft", "test_sft", "train_gen", "test_gen")},
+    **{f"sampled/{split}": {f"raw/{split}"} for split in ("test_sft", "test_gen")},
+    "sampled/train_sft": {"raw/train_sft", "sampled/test_sft"},
+    "sampled/validation_sft": {"raw/train_sft", "sampled/test_sft"},
+    "sampled/train_gen": {"raw/train_gen", "sampled/test_gen"},
     "foundation_model": set(),
     "finetune_compute": {"foundation_model"},
-    "finetune_job": {"sampled/train_sft", "sampled/test_sft", "foundation_model", "finetune_compute"},
+    "finetune_job": {
+        "sampled/train_sft",
+        "sampled/validation_sft",
+        "sampled/test_sft",
+        "foundation_model",
+        "finetune_compute",
+    },
     "registered_model": {"finetune_job"},
     "online_endpoint": set(),
     "online_deployment": {"online_endpoint", "registered_model", "foundation_model"},
@@ -70,9 +79,7 @@ def test_a_recipe_edit_changes_the_code_version_of_exactly_the_assets_it_touches
         return {key for key in before if before[key] != after[key]}
 
     assert touched("rate", {"parameters": {"learning_rate": 1e-3}}) == {"finetune_job"}
-    assert touched("percent", {"sample": {"percent": 20}}) == {
-        f"sampled/{split}" for split in ("train_sft", "test_sft", "train_gen", "test_gen")
-    }
+    assert touched("percent", {"sample": {"percent": 20}}) == {f"sampled/{split}" for split in SAMPLED_SPLITS}
     assert touched("model", {"model": {"version": "13"}}) == {"foundation_model"}
     assert touched("lease", {"serving": {"lease_hours": 1}}) == {"online_endpoint"}
     assert touched("count", {"serving": {"instance_count": 2}}) == {"online_deployment"}

@@ -5,8 +5,8 @@ from typing import Any
 
 import yaml
 
-from phi_assets.recipe import RECIPES_DIR
 from tests.azureml import toys
+from tests.graph import read_recipe
 
 MODEL_NAME = "toy-model-ultrachat-200k"
 """Under which the toy recipe's model is registered."""
@@ -29,7 +29,7 @@ def write_toy_recipe(path: Path, changes: dict[str, dict[str, Any]] | None = Non
     for which the job stays in Running until it exists, 60 s at most), `outcome` (`complete`, `fail` or `nothing`),
     `seed`. The registry has to lie beside the emulator's own: `tests.azureml.toys.write_registry`.
     """
-    content = yaml.safe_load((RECIPES_DIR / "quickstart.yaml").read_text(encoding="utf-8"))
+    content = read_recipe("quickstart")
     content["description"] = "Fine-tune nothing at all on the bundled conversations, on the emulator."
     content["finetune"]["parameters"] = dict(_PARAMETERS)
     for section, values in [*_SECTIONS.items(), *(changes or {}).items()]:

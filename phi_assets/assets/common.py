@@ -23,19 +23,25 @@ def reads(*keys: str) -> dict[str, Any]:
     return {RECIPE_KEYS: list(keys)}
 
 
-def explained(context: dg.AssetExecutionContext, inputs: Mapping[str, Any], reason: str = "") -> dict[str, Any]:
+def explained(
+    context: dg.AssetExecutionContext, inputs: Mapping[str, Any], reason: str = "", key: dg.AssetKey | None = None
+) -> dict[str, Any]:
     """Metadata that says why: `changed` names the inputs that differ from those of the asset's last materialization.
 
-    `reason` is what decided about the action, `inputs` what the next materialization will be compared with.
+    `reason` is what decided about the action, `inputs` what the next materialization will be compared with, `key` which
+    asset is meant where a step has several.
     """
     now = {name: str(value) for name, value in inputs.items()}
-    metadata: dict[str, Any] = {"changed": changes_since_last(context, now), INPUTS_KEY: dg.MetadataValue.json(now)}
+    changed = changes_since_last(context, now, key)
+    metadata: dict[str, Any] = {"changed": changed, INPUTS_KEY: dg.MetadataValue.json(now)}
     return {"reason": reason, **metadata} if reason else metadata
 
 
-def changes_since_last(context: dg.AssetExecutionContext, inputs: Mapping[str, str]) -> str:
+def changes_since_last(
+    context: dg.AssetExecutionContext, inputs: Mapping[str, str], key: dg.AssetKey | None = None
+) -> str:
     """What of `inputs` differs from those that the asset's last materialization recorded, in words."""
-    event = context.instance.get_latest_materialization_event(context.asset_key)
+    event = context.instance.get_latest_materialization_event(key or context.asset_key)
     materialization = event.asset_materialization if event else None
     recorded = materialization.metadata.get(INPUTS_KEY) if materialization else None
     before = recorded.value if isinstance(recorded, dg.JsonMetadataValue) else None

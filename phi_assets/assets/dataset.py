@@ -1,10 +1,12 @@
 """Raw and sampled splits of the chat data set."""
 
+from collections.abc import Iterator
+
 import dagster as dg
 
 from phi_assets.assets.common import OWNERS, explained, reads
-from phi_assets.metadata import dataset_metadata, sample_metadata, split_metadata
-from phi_assets.recipe import SPLITS
+from phi_assets.metadata.dataset import dataset_metadata, sample_metadata, split_metadata
+from phi_assets.recipe import SPLITS, Recipe
 from phi_assets.refs import DatasetRef, SampleRef, SplitRef
 from phi_assets.resources.recipe import RecipeResource
 from phi_assets.resources.ultrachat import UltrachatSource
@@ -45,29 +47,85 @@ def _raw(split: str) -> dg.AssetsDefinition:
     return raw
 
 
-def _sampled(split: str) -> dg.AssetsDefinition:
+@dg.multi_asset(
+    name="sampled__train_sft",
+    group_name=GROUP,
+    ins={"raw": dg.AssetIn(key=["raw", "train_sft"]), "test": dg.AssetIn(key=["sampled", "test_sft"])},
+    outs={
+        "train": dg.AssetOut(
+            key=["sampled", "train_sft"],
+            kinds={"polars", "parquet"},
+            owners=OWNERS,
+            code_version="2",
+            metadata=reads("sample", "contract"),
+            description="The recipe's sample of `train_sft` that keeps the chat contract, without what is kept for "
+            "validation and what occurs in the test sample: JSON Lines for Azure ML, Parquet for people.",
+        ),
+        "validation": dg.AssetOut(
+            key=["sampled", "validation_sft"],
+            kinds={"polars", "parquet"},
+            owners=OWNERS,
+            code_version="2",
+            metadata=reads("sample", "contract"),
+            description="A seeded share of the sample of `train_sft`, kept from training to evaluate on while it runs.",
+        ),
+    },
+)
+def sampled_training_data(
+    context: dg.AssetExecutionContext,
+    raw: SplitRef,
+    test: SampleRef,
+    ultrachat: UltrachatSource,
+    recipe: RecipeResource,
+) -> Iterator[dg.MaterializeResult[SampleRef]]:
+    """Rows to train on and rows to evaluate on while training, which have no question in common."""
+    refs = ultrachat.prepare(
+        raw, recipe.value.sample, recipe.value.contract, context.log.info, validation=True, against=test
+    )
+    for ref in refs:
+        yield _sampled_result(context, ref, raw, test, recipe.value)
+
+
+def _sampled(split: str, test_split: str | None = None) -> dg.AssetsDefinition:
+    unseen = {"test": dg.AssetIn(["sampled", test_split], dagster_type=SampleRef)} if test_split else {}  # type: ignore[arg-type]
+
     @dg.asset(
         key=["sampled", split],
         group_name=GROUP,
-        ins={"raw": dg.AssetIn(key=["raw", split])},
+        ins={"raw": dg.AssetIn(key=["raw", split]), **unseen},
         kinds={"polars", "parquet"},
         owners=OWNERS,
-        code_version="1",
-        metadata=reads("sample"),
-        description=f"The recipe's sample of `{split}`, as JSON Lines for Azure ML and as Parquet for people.",
+        code_version="2",
+        metadata=reads("sample", "contract"),
+        description=f"The recipe's sample of `{split}` that keeps the chat contract, as JSON Lines and as Parquet.",
     )
     def sampled(
-        context: dg.AssetExecutionContext, raw: SplitRef, ultrachat: UltrachatSource, recipe: RecipeResource
+        context: dg.AssetExecutionContext,
+        raw: SplitRef,
+        ultrachat: UltrachatSource,
+        recipe: RecipeResource,
+        **unseen: SampleRef,
     ) -> dg.MaterializeResult[SampleRef]:
-        sample = recipe.value.sample
-        ref = ultrachat.sample(raw, sample, context.log.info)
-        why = explained(context, {"raw data": raw.sha256[:12], **sample.model_dump(mode="json")})
-        return dg.MaterializeResult(
-            value=ref, data_version=dg.DataVersion(ref.sha256), metadata=sample_metadata(ref) | why
-        )
+        test = unseen.get("test")
+        (ref,) = ultrachat.prepare(raw, recipe.value.sample, recipe.value.contract, context.log.info, against=test)
+        return _sampled_result(context, ref, raw, test, recipe.value)
 
     return sampled
 
 
+def _sampled_result(
+    context: dg.AssetExecutionContext, ref: SampleRef, raw: SplitRef, test: SampleRef | None, recipe: Recipe
+) -> dg.MaterializeResult[SampleRef]:
+    choices = recipe.sample.model_dump(mode="json") | recipe.contract.model_dump(mode="json")
+    inputs = {"raw data": raw.sha256[:12], **({"test data": test.sha256[:12]} if test else {}), **choices}
+    key = dg.AssetKey(["sampled", ref.split])
+    return dg.MaterializeResult(
+        asset_key=key,
+        value=ref,
+        data_version=dg.DataVersion(ref.sha256),
+        metadata=sample_metadata(ref) | explained(context, inputs, key=key),
+    )
+
+
 raw_splits = [_raw(split) for split in SPLITS]
-sampled_splits = [_sampled(split) for split in SPLITS]
+sampled_splits = [_sampled("test_sft"), _sampled("train_gen", "test_gen"), _sampled("test_gen")]

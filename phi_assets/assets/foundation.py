@@ -5,7 +5,7 @@ import dagster as dg
 from phi_assets.assets.common import AZUREML_POOL, OWNERS, explained, reads
 from phi_assets.azureml.compute import ensure_compute
 from phi_assets.azureml.models import get_foundation_model
-from phi_assets.metadata import compute_metadata, model_metadata
+from phi_assets.metadata.foundation import compute_metadata, model_metadata
 from phi_assets.refs import ComputeRef, ModelRef
 from phi_assets.resources.recipe import RecipeResource
 from phi_assets.resources.workspace import AzureMLWorkspace

@@ -12,7 +12,7 @@ from phi_assets.azureml.endpoints import ensure_endpoint
 from phi_assets.azureml.traffic import ensure_traffic
 from phi_assets.dataset.held_out import held_out_conversations
 from phi_assets.fingerprint import fingerprint
-from phi_assets.metadata import deployment_metadata, endpoint_metadata, scoring_metadata, traffic_metadata
+from phi_assets.metadata.serving import deployment_metadata, endpoint_metadata, scoring_metadata, traffic_metadata
 from phi_assets.refs import DeploymentRef, EndpointRef, ModelRef, RegisteredModelRef, SampleRef, ScoringRef, TrafficRef
 from phi_assets.resources.recipe import RecipeResource
 from phi_assets.resources.workspace import AzureMLWorkspace

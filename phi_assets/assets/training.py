@@ -12,7 +12,7 @@ from phi_assets.azureml.client import Workspace
 from phi_assets.azureml.finetune import ensure_finetune_job
 from phi_assets.azureml.jobs import SubmittedJob, cancel_if_submitted
 from phi_assets.azureml.models import ensure_registered_model
-from phi_assets.metadata import job_metadata, registered_model_metadata, submitted_metadata
+from phi_assets.metadata.training import job_metadata, registered_model_metadata, submitted_metadata
 from phi_assets.refs import ComputeRef, JobRef, ModelRef, RegisteredModelRef, SampleRef
 from phi_assets.resources.recipe import RecipeResource
 from phi_assets.resources.workspace import AzureMLWorkspace
@@ -37,7 +37,11 @@ class FinetuneConfig(dg.Config):
 
 @dg.asset(
     group_name=GROUP,
-    ins={"train": dg.AssetIn(["sampled", "train_sft"]), "test": dg.AssetIn(["sampled", "test_sft"])},
+    ins={
+        "train": dg.AssetIn(["sampled", "train_sft"]),
+        "validation": dg.AssetIn(["sampled", "validation_sft"]),
+        "test": dg.AssetIn(["sampled", "test_sft"]),
+    },
     kinds={"azureml", "pytorch"},
     owners=OWNERS,
     code_version="1",
@@ -48,13 +52,17 @@ def finetune_job(
     context: dg.AssetExecutionContext,
     config: FinetuneConfig,
     train: SampleRef,
+    validation: SampleRef,
     test: SampleRef,
     foundation_model: ModelRef,
     finetune_compute: ComputeRef,
     workspace: AzureMLWorkspace,
     recipe: RecipeResource,
 ) -> dg.MaterializeResult[JobRef]:
-    """A fine-tuning pipeline job is Completed in Azure ML and its `trained_model` output has been verified."""
+    """A fine-tuning pipeline job is Completed in Azure ML and its `trained_model` output has been verified.
+
+    It has trained on `train_sft` and been evaluated meanwhile on `validation_sft`, which no step trains on.
+    """
     with workspace.session() as ws, cancelled_with_the_run(context, ws) as watch:
         result = ensure_finetune_job(
             ws,
@@ -62,6 +70,7 @@ def finetune_job(
             model=foundation_model,
             compute=finetune_compute,
             train=train,
+            validation=validation,
             test=test,
             log=context.log.info,
             output=partial(print, flush=True),
@@ -126,7 +135,7 @@ def registered_model(
             ws,
             job=finetune_job,
             name=recipe.value.registered_model_name,
-            description=f"{recipe.value.model.name} fine-tuned for chat completion on ultrachat_200k",
+            description=f"{recipe.value.model.name} fine-tuned for chat completion on {recipe.value.dataset.name}",
             log=context.log.info,
         )
     why = explained(context, {"job": finetune_job.name, "name": ref.name}, ref.reason)

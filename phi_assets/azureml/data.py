@@ -9,17 +9,19 @@ from phi_assets.azureml.client import Workspace, sdk
 from phi_assets.azureml.errors import DataUploadFailed
 from phi_assets.azureml.retry import Log, get_or_none, one_line, ride_out, silent
 from phi_assets.azureml.writes import write
+from phi_assets.fingerprint import file_sha256
 from phi_assets.refs import Action, DataRef, SampleRef
 
 
 def ensure_data_asset(ws: Workspace, name: str, sample: SampleRef, log: Log = silent) -> DataRef:
     """Data asset `name` has a version with the sample's JSON Lines file, version being the start of its SHA-256.
 
-    Nothing is read from disk or sent where that version exists. An upload that was broken off is done again: the SDK
+    Nothing is read from disk or sent where that version exists, and nothing is sent where the file has been uploaded
+    under another name. A file is never in memory as a whole. An upload that was broken off is done again: the SDK
     takes a blob for complete only once it carries the mark that is put on it after its last byte.
 
     Raises:
-        DataUploadFailed: the file is missing, or the upload or the registration failed.
+        DataUploadFailed: the file is missing or is not what the sample says, or the upload or the registration failed.
     """
     version = data_version(sample)
     existing = _get(ws, name, version, log)
@@ -29,6 +31,12 @@ def ensure_data_asset(ws: Workspace, name: str, sample: SampleRef, log: Log = si
     path = Path(sample.jsonl)
     if not path.is_file():
         raise DataUploadFailed(f"Sample {sample.split} is missing at {path}. Materialize sampled/{sample.split} again.")
+    if file_sha256(path) != sample.sha256:
+        # A version that says one content and holds another could never be mended: versions are immutable.
+        raise DataUploadFailed(
+            f"Sample {sample.split} at {path} has changed since it was written. Materialize sampled/{sample.split} "
+            "again."
+        )
     log(f"Uploading {path.name} ({sample.size_bytes:,} bytes, {sample.rows:,} rows) as data asset {name}:{version}.")
     try:
         written = write(
@@ -62,8 +70,14 @@ def _entity(name: str, sample: SampleRef) -> Any:
         version=data_version(sample),
         type=module.constants.AssetTypes.URI_FILE,
         path=sample.jsonl,
-        description=f"{sample.rows} of {sample.rows_total} rows of {sample.split}",
-        tags={"phi/sha256": sample.sha256, "phi/split": sample.split, "phi/rows": str(sample.rows)},
+        description=f"Sample {sample.split}: {sample.rows:,} of the {sample.rows_total:,} rows of its raw split",
+        tags={
+            "phi/sha256": sample.sha256,
+            "phi/split": sample.split,
+            "phi/rows": str(sample.rows),
+            "phi/rows_total": str(sample.rows_total),
+            "phi/rows_quarantined": str(sample.rows_quarantined),
+        },
     )
 
 

@@ -9,7 +9,7 @@ from phi_assets.azureml.identity import JobRequest
 from phi_assets.azureml.jobs import OnName, OnSubmitted, ensure_job
 from phi_assets.azureml.metrics import MetricPoint, metric_curves
 from phi_assets.azureml.parameters import EffectiveParameters, effective_parameters
-from phi_assets.azureml.pipelines import get_component
+from phi_assets.azureml.pipelines import VALIDATION_INPUT, get_component
 from phi_assets.azureml.retry import Log, one_line, silent
 from phi_assets.recipe import Recipe
 from phi_assets.refs import ComputeRef, DataRef, JobRef, ModelRef, SampleRef
@@ -29,7 +29,7 @@ class FinetuneResult:
     inputs: Mapping[str, str]
     """What the fine-tune depends on, labelled for people, for example `{"train data": "3f2a91bc0d12", "gpus": "1"}`."""
     data: tuple[DataRef, ...] = ()
-    """The data assets that a new job was given; empty where nothing was submitted."""
+    """The data assets that a new job was given: train, validation, test. Empty where nothing was submitted."""
 
 
 def ensure_finetune_job(
@@ -39,6 +39,7 @@ def ensure_finetune_job(
     model: ModelRef,
     compute: ComputeRef,
     train: SampleRef,
+    validation: SampleRef,
     test: SampleRef,
     log: Log = silent,
     on_submitted: OnSubmitted | None = None,
@@ -51,15 +52,23 @@ def ensure_finetune_job(
     """The recipe's fine-tuning job is Completed with a verified output, submitted only if none was found.
 
     The ref's metrics hold the last value of each metric, and `eval_loss_before` where the first evaluation was made
-    before the first training step.
+    before the first training step. A component that takes no validation data is given none, and `log` says so.
 
     Raises:
         UnknownParameter, InvalidParameter, ComponentNotFound: the recipe does not fit the component; nothing was
             submitted.
         AzureMLError: whatever `ensure_job` raises.
     """
-    request = finetune_request(ws, recipe, model=model, compute=compute, train=train, test=test, log=log)
+    request = finetune_request(
+        ws, recipe, model=model, compute=compute, train=train, validation=validation, test=test, log=log
+    )
     parameters = request.parameters
+    if not request.component.takes_validation:
+        log(
+            f"Warning: component {request.component.name}:{request.component.version} has no input {VALIDATION_INPUT}: "
+            f"the {validation.rows:,} rows of {validation.split} are not used, and it chooses itself what to evaluate "
+            "on. Set `component.version` to one that declares it."
+        )
     for key, reason in parameters.dropped.items():
         log(f"Default {key} of model {model.name} is not used: {reason}")
     for key, words in parameters.overridden.items():
@@ -88,6 +97,7 @@ def finetune_request(
     model: ModelRef,
     compute: ComputeRef,
     train: SampleRef,
+    validation: SampleRef,
     test: SampleRef,
     log: Log = silent,
 ) -> JobRequest:
@@ -98,7 +108,17 @@ def finetune_request(
     """
     component = get_component(ws, recipe.component, log)
     parameters = effective_parameters(component.inputs, model.defaults, recipe.finetune)
-    return JobRequest(component, model, compute, train, test, parameters, recipe.finetune)
+    return JobRequest(
+        component=component,
+        model=model,
+        compute=compute,
+        train=train,
+        validation=validation,
+        test=test,
+        parameters=parameters,
+        finetune=recipe.finetune,
+        data_name=recipe.dataset.name,
+    )
 
 
 def _curves(ws: Workspace, job: JobRef, log: Log) -> Mapping[str, Sequence[MetricPoint]]:

@@ -29,11 +29,22 @@ class JobRequest:
     model: ModelRef
     compute: ComputeRef
     train: SampleRef
+    validation: SampleRef
     test: SampleRef
     parameters: EffectiveParameters
     finetune: FinetuneSection
     environment: str = COMPONENT_ENVIRONMENT
     """The image that the steps run in; the component's own unless one is given."""
+    data_name: str = "ultrachat"
+    """What the data assets are called, followed by the split. Not part of the job's identity."""
+
+    @property
+    def samples(self) -> dict[str, SampleRef]:
+        """What the job is given, by its use: `train`, `validation` where the component's version takes it, `test`."""
+        samples = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {
+            use: sample for use, sample in samples.items() if use != "validation" or self.component.takes_validation
+        }
 
     @property
     def display_name(self) -> str:
@@ -47,8 +58,7 @@ class JobRequest:
             "component": f"{self.component.id}:{self.component.version}",
             "model": self.model.id,
             "model_content": self.model.content_hash,
-            "train": self.train.sha256,
-            "test": self.test.sha256,
+            **{use: sample.sha256 for use, sample in self.samples.items()},
             "parameters": dict(self.parameters.complete),
             "gpus": self.compute.gpus,
             "environment": self.environment,
@@ -64,8 +74,7 @@ class JobRequest:
             "foundation model": f"{self.model.name}:{self.model.version}",
             "model registry": _registry(self.model.id),
             "model content": self.model.content_hash[:12],
-            "train data": self.train.sha256[:12],
-            "test data": self.test.sha256[:12],
+            **{f"{use} data": sample.sha256[:12] for use, sample in self.samples.items()},
             "gpus": str(self.compute.gpus),
             "environment": self.environment,
             **{name: _text(value) for name, value in self.parameters.complete.items()},
@@ -75,6 +84,10 @@ class JobRequest:
     def fingerprint(self) -> str:
         """Identity of the job: equal for equal inputs, in any process on any machine."""
         return job_fingerprint(self.inputs)
+
+    def data_asset(self, sample: SampleRef) -> str:
+        """Name of the data asset for a sample, for example `ultrachat-train-sft`."""
+        return f"{self.data_name}-{sample.split.replace('_', '-')}"
 
     def job_name(self, attempt: int) -> str:
         """Name of the n-th job for this fingerprint; n starts at 1."""

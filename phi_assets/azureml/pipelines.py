@@ -32,6 +32,9 @@ __all__ = [
     "get_component",
 ]
 
+VALIDATION_INPUT = "validation_file_path"
+"""What the job evaluates on while it trains; without it, the component chooses itself."""
+
 _BUILDER = threading.Lock()
 """The SDK collects the steps of a pipeline on one stack per process: two built at once would mix or lose them."""
 
@@ -49,6 +52,11 @@ class FinetuneComponent:
     inputs: Mapping[str, ComponentInput]
     node: Callable[..., Any]
     """The SDK's component: called with inputs inside a pipeline function, it gives a step."""
+
+    @property
+    def takes_validation(self) -> bool:
+        """Whether this version declares an input for validation data."""
+        return VALIDATION_INPUT in self.inputs
 
 
 def get_component(ws: Workspace, section: ComponentSection, log: Log = silent) -> FinetuneComponent:
@@ -79,11 +87,15 @@ def build_pipeline(
     compute_name: str,
     gpus: int,
     train_data: str,
+    validation_data: str | None,
     test_data: str,
     parameters: EffectiveParameters,
     title: str,
 ) -> "PipelineJob":
     """The pipeline job around the component, with one output, `trained_model`; not submitted, and without a name.
+
+    `train_data`, `validation_data` and `test_data` are ids of data assets. No `validation_data` means that the
+    component's version does not declare it.
 
     Steps never take over results of earlier jobs and the first failing step ends the job: what has been done already
     is decided by the job's fingerprint, not by the service's cache.
@@ -93,12 +105,16 @@ def build_pipeline(
 
     pipeline: Any = dsl.pipeline
 
+    def file(data: str) -> Any:
+        return module.Input(type="uri_file", path=data)
+
     @pipeline(name=title, display_name=title)
     def fine_tune() -> dict[str, Any]:
         chat_completion_pipeline = component.node(
             mlflow_model_path=model_id,
-            train_file_path=module.Input(type="uri_file", path=train_data),
-            test_file_path=module.Input(type="uri_file", path=test_data),
+            train_file_path=file(train_data),
+            test_file_path=file(test_data),
+            **({VALIDATION_INPUT: file(validation_data)} if validation_data is not None else {}),
             **{name: compute_name for name in _COMPUTE_INPUTS if name in component.inputs},
             **({GPU_INPUT: gpus} if GPU_INPUT in component.inputs else {}),
             **parameters.values,

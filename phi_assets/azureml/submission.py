@@ -39,7 +39,7 @@ def submit_job(
     on_data: OnData | None = None,
     forced_by: str = "",
 ) -> Submission:
-    """The attempt's job exists in the workspace, and its data as data assets.
+    """The attempt's job exists in the workspace, and its training, validation and test data as data assets.
 
     The name follows from the fingerprint and the service keeps one job per name, so a PUT whose answer was lost can be
     sent again: whatever arrives, there is one job. `on_name` is called right before the first PUT, `on_data` with each
@@ -51,13 +51,12 @@ def submit_job(
         JobConflict: a job with this name carries another fingerprint.
     """
     name = request.job_name(attempt)
-    train, test = (
-        ensure_data_asset(ws, f"ultrachat-{sample.split.replace('_', '-')}", sample, log)
-        for sample in (request.train, request.test)
-    )
+    data = {
+        use: ensure_data_asset(ws, request.data_asset(sample), sample, log) for use, sample in request.samples.items()
+    }
     if on_data is not None:
-        on_data(train)
-        on_data(test)
+        for asset in data.values():
+            on_data(asset)
     if on_name is not None:
         on_name(name)
 
@@ -67,8 +66,9 @@ def submit_job(
             model_id=request.model.id,
             compute_name=request.compute.name,
             gpus=request.compute.gpus,
-            train_data=train.id,
-            test_data=test.id,
+            train_data=data["train"].id,
+            validation_data=data["validation"].id if "validation" in data else None,
+            test_data=data["test"].id,
             parameters=request.parameters,
             title=request.display_name,
         )

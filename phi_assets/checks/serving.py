@@ -5,7 +5,7 @@ from pathlib import Path
 import dagster as dg
 
 from phi_assets.assets.serving import live_traffic, online_deployment, scoring_result
-from phi_assets.dataset.sample import read_jsonl
+from phi_assets.dataset.jsonl import read_jsonl
 from phi_assets.refs import DeploymentRef, ModelRef, ScoringRef, TrafficRef
 
 

@@ -4,7 +4,7 @@ import random
 from dataclasses import dataclass
 from pathlib import Path
 
-from phi_assets.dataset.sample import read_jsonl
+from phi_assets.dataset.jsonl import read_jsonl
 from phi_assets.refs import SampleRef
 
 

@@ -1,91 +1,162 @@
-"""A look at conversations: a few of them readably, and the numbers that sum them up."""
+"""Conversations as Markdown that a person can read and no conversation can break."""
 
-import random
-from pathlib import Path
-from typing import Any
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
-import polars as pl
-import pyarrow.parquet as pq
+from phi_assets.dataset.report import Conversation, Violation
+from phi_assets.refs import Message
 
-from phi_assets.dataset.schema import COLUMNS, POLARS_SCHEMA
-from phi_assets.refs import SampleRef, SplitRef
+CONVERSATIONS_BUDGET = 40_000
+"""Bytes of JSON that a rendered set of conversations takes at most; Dagster stores it in its event log."""
 
-TOKENS_PER_BYTE = 0.214
-"""Measured on a byte-pair encoding of English chat; the total is within a percent or so, a single message is not."""
+_LINE_CHARACTERS = 100
+_NAME_CHARACTERS = 40
 
-_CELL_CHARACTERS = 240
+_CUT = re.compile(r"… \(([\d,]+) more characters\)$")
+"""How a report ends a text that it does not hold whole."""
 
-
-def example_conversations(ref: SplitRef | SampleRef, n: int, seed: int) -> list[dict[str, Any]]:
-    """`n` rows (all, when there are fewer), in the split's order; the same ones for the same file and seed."""
-    wanted = sorted(random.Random(seed).sample(range(ref.rows), min(n, ref.rows)))  # noqa: S311 - a choice, no secret
-    rows: list[dict[str, Any]] = []
-    first = 0
-    for path in _files(ref):
-        with pq.ParquetFile(path) as file:
-            for group in range(file.num_row_groups):
-                count = file.metadata.row_group(group).num_rows
-                inside = [index - first for index in wanted if first <= index < first + count]
-                if inside:
-                    rows += file.read_row_group(group, columns=list(COLUMNS)).take(inside).to_pylist()
-                first += count
-    return rows
+_UNSEEN = {
+    **{code: chr(0x2400 + code) for code in range(0x20) if chr(code) not in "\n\t"},
+    0x7F: "\u2421",
+    **{
+        code: f"<U+{code:04X}>"
+        # C1 controls, ends of line that are none in a file, and marks that turn the direction of what follows.
+        for code in (*range(0x80, 0xA0), 0x2028, 0x2029, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+    },
+}
 
 
-def summary(ref: SplitRef | SampleRef) -> dict[str, int | float]:
-    """Numbers of a split or sample, by names that stay the same from run to run.
+@dataclass(frozen=True)
+class _Limits:
+    """How much of each conversation is shown."""
 
-    `rows`; `bytes` of UTF-8 in all messages; `turns_mean`, messages by the user in a conversation; `characters_mean`
-    of a conversation; `estimated_tokens`, from the bytes.
+    characters: int
+    messages: int
+    conversations: int
+
+
+_CONVERSATION_LIMITS = (_Limits(1000, 8, 5), _Limits(500, 6, 5), _Limits(200, 6, 5), _Limits(40, 3, 5))
+_VIOLATION_LIMITS = (_Limits(400, 4, 3), _Limits(200, 4, 3), _Limits(80, 3, 3), _Limits(30, 3, 1))
+
+
+def conversations_markdown(conversations: Sequence[Conversation], budget: int = CONVERSATIONS_BUDGET) -> str:
+    """The conversations one below the other: a heading with the row, then each role with what it says.
+
+    Long texts and long conversations are cut and say how much was left out; the more so, the less fits into `budget`
+    bytes of JSON. What people wrote stands in fenced blocks: it is shown as it is and never taken for markup.
     """
-    frame = pl.scan_parquet(
-        [str(path) for path in _files(ref)],
-        schema=POLARS_SCHEMA,
-        extra_columns="ignore",
-        cast_options=pl.ScanCastOptions(extra_struct_fields="ignore"),
-        glob=False,
+    if not conversations:
+        return "*There are no conversations.*"
+    return _fitting(
+        lambda limits: "\n\n".join(_conversation(each, limits) for each in conversations[: limits.conversations]),
+        _CONVERSATION_LIMITS,
+        budget,
     )
-    content = pl.element().struct.field("content")
-    sums = frame.select(
-        rows=pl.len(),
-        bytes=pl.col("messages").list.eval(content.str.len_bytes()).list.sum().sum(),
-        characters=pl.col("messages").list.eval(content.str.len_chars()).list.sum().sum(),
-        turns=pl.col("messages").list.eval(pl.element().struct.field("role") == "user").list.sum().sum(),
+
+
+def violations_markdown(violations: Sequence[Violation], budget: int = CONVERSATIONS_BUDGET) -> str:
+    """Every rule that some row breaks: how many do, what became of them, and examples as `conversations_markdown`."""
+    broken = [violation for violation in violations if violation.rows]
+    if not broken:
+        return "*Every sampled conversation keeps every rule.*"
+
+    def section(violation: Violation, limits: _Limits) -> str:
+        heading = f"### {violation.rule}: {_count(violation.rows, 'row')}, {became(violation)}"
+        examples = [_conversation(each, limits) for each in violation.examples[: limits.conversations]]
+        return "\n\n".join([heading, *examples])
+
+    return _fitting(
+        lambda limits: "\n\n".join(section(violation, limits) for violation in broken), _VIOLATION_LIMITS, budget
     )
-    totals = sums.collect(engine="streaming").row(0, named=True)
-    rows = max(totals["rows"], 1)
-    return {
-        "rows": totals["rows"],
-        "bytes": totals["bytes"],
-        "turns_mean": round(totals["turns"] / rows, 3),
-        "characters_mean": round(totals["characters"] / rows, 1),
-        "estimated_tokens": round(totals["bytes"] * TOKENS_PER_BYTE),
-    }
 
 
-def preview_markdown(conversations: list[dict[str, Any]]) -> str:
-    """A Markdown table of conversations: first question, first answer, messages; long texts are cut."""
-    import pandas as pd
-
-    records = []
-    for row in conversations:
-        by_role = {role: [m["content"] for m in row["messages"] if m["role"] == role] for role in ("user", "assistant")}
-        records.append(
-            {
-                "prompt_id": _cell(row["prompt_id"][:12]),
-                "question": _cell(next(iter(by_role["user"]), "")),
-                "answer": _cell(next(iter(by_role["assistant"]), "")),
-                "messages": len(row["messages"]),
-            }
-        )
-    return pd.DataFrame(records).to_markdown(index=False)
+def became(violation: Violation) -> str:
+    """What has become of the rows that break a rule, in words."""
+    if not violation.rows:
+        return "-"
+    return {"drop": "in quarantine", "warn": "kept, unless another rule drops them", "fail": "the run fails"}[
+        violation.policy
+    ]
 
 
-def _files(ref: SplitRef | SampleRef) -> list[Path]:
-    return [Path(file) for file in ref.files] if isinstance(ref, SplitRef) else [Path(ref.parquet)]
+def shown(text: str, characters: int) -> str:
+    """A short text on one line, with what cannot be seen made visible."""
+    flat = " ".join(text.translate(_UNSEEN).split())
+    return flat if len(flat) <= characters else flat[: characters - 1] + "…"
 
 
-def _cell(text: str | None) -> str:
-    flat = " ".join((text or "").split())
-    short = flat if len(flat) <= _CELL_CHARACTERS else flat[: _CELL_CHARACTERS - 1] + "…"
-    return short.replace("|", "\\|")
+def _fitting(render: Callable[[_Limits], str], limits: Sequence[_Limits], budget: int) -> str:
+    text = ""
+    for each in limits:
+        text = render(each)
+        if len(json.dumps(text)) <= budget:
+            break
+    return text
+
+
+def _conversation(conversation: Conversation, limits: _Limits) -> str:
+    heading = f"#### Row {conversation.row:,}, {_code(conversation.prompt_id, 12)}"
+    return "\n\n".join([heading, *_messages(conversation.messages, limits)])
+
+
+def _messages(messages: Sequence[Message], limits: _Limits) -> Iterator[str]:
+    if not messages:
+        yield "*no messages*"
+        return
+    # The last one is always among them: whether the assistant has the last word is a rule.
+    first = messages if len(messages) <= limits.messages else messages[: limits.messages - 1]
+    for message in first:
+        yield _message(message, limits.characters)
+    if len(first) < len(messages):
+        if left_out := len(messages) - len(first) - 1:
+            yield f"*{_count(left_out, 'message')} left out*"
+        yield _message(messages[-1], limits.characters)
+
+
+def _message(message: Message, characters: int) -> str:
+    known = message.role in ("system", "user", "assistant")
+    role = message.role if known else "no role" if message.role is None else _code(message.role, _NAME_CHARACTERS)
+    if message.content is None:
+        return f"**{role}** *no content*"
+    if not message.content.strip():
+        return f"**{role}** *blank, {_count(len(message.content), 'character')}*"
+    cut = _CUT.search(message.content)
+    text, missing = (message.content[: cut.start()], int(cut[1].replace(",", ""))) if cut else (message.content, 0)
+    left_out = missing + max(0, len(text) - characters)
+    block = f"**{role}**\n\n{_fenced(text[:characters])}"
+    return f"{block}\n\n*{_count(left_out, 'character')} left out*" if left_out > 0 else block
+
+
+def _fenced(text: str) -> str:
+    """A block that ends where it should: its fence is longer than any run of backticks inside."""
+    lines = [part for line in text.replace("\r\n", "\n").translate(_UNSEEN).split("\n") for part in _wrapped(line)]
+    fence = "`" * max(3, 1 + _longest_run("\n".join(lines)))
+    return "\n".join([f"{fence}text", *lines, fence])
+
+
+def _wrapped(line: str) -> list[str]:
+    """The line in pieces that fit on a screen: a block in the UI does not break lines."""
+    pieces = []
+    while len(line) > _LINE_CHARACTERS:
+        space = line.rfind(" ", _LINE_CHARACTERS // 2, _LINE_CHARACTERS)
+        end = space + 1 if space >= 0 else _LINE_CHARACTERS
+        pieces.append(line[:end])
+        line = line[end:]
+    return [*pieces, line]
+
+
+def _code(text: str, characters: int) -> str:
+    """A short text as a code span, which no backtick in it can end."""
+    flat = shown(text, characters) or "blank"
+    fence = "`" * (1 + _longest_run(flat))
+    return f"{fence} {flat} {fence}" if "`" in flat else f"{fence}{flat}{fence}"
+
+
+def _longest_run(text: str) -> int:
+    return max((len(run) for run in re.findall("`+", text)), default=0)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"

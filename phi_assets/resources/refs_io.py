@@ -1,10 +1,12 @@
 """Refs between assets as small JSON files, readable by people and by any other process."""
 
 import dagster as dg
-from pydantic import Field
+from pydantic import Field, ValidationError
 from upath import UPath
 
 from phi_assets.refs import Ref
+
+_PROBLEMS_SHOWN = 3
 
 
 class RefIOManager(dg.ConfigurableIOManager):
@@ -27,16 +29,35 @@ class RefIOManager(dg.ConfigurableIOManager):
         """Read the upstream asset's ref.
 
         Raises:
-            dagster.Failure: the upstream asset has never been materialized with this storage.
+            dagster.Failure: the upstream asset has never been materialized with this storage, or what it recorded is
+                no ref that this version can read.
         """
         path = self._path(context.asset_key)
+        asset = context.asset_key.to_user_string()
         if not path.exists():
             raise dg.Failure(
-                description=f"Asset {context.asset_key.to_user_string()} has no recorded value at {path}: "
+                description=f"Asset {asset} has no recorded value at {path}: "
                 "materialize it first, or point PHI_STORAGE at the folder where it was materialized",
                 allow_retries=False,
             )
-        return context.dagster_type.typing_type.model_validate_json(path.read_text(encoding="utf-8"))
+        kind: type[Ref] = context.dagster_type.typing_type
+        try:
+            return kind.model_validate_json(path.read_bytes())
+        except ValidationError as error:
+            raise dg.Failure(
+                description=f"The value of asset {asset} at {path} is not a {kind.__name__} that this version can read "
+                f"({_problems(error)}): materialize {asset} again",
+                allow_retries=False,
+            ) from error
 
     def _path(self, key: dg.AssetKey) -> UPath:
         return UPath(self.base).joinpath(*key.path[:-1], f"{key.path[-1]}.json")
+
+
+def _problems(error: ValidationError) -> str:
+    """What is wrong, without the values: `gpus: Field required`."""
+    lines = [
+        ": ".join(filter(None, [".".join(map(str, problem["loc"])), problem["msg"]]))
+        for problem in error.errors(include_url=False, include_input=False, include_context=False)
+    ]
+    return "; ".join(lines[:_PROBLEMS_SHOWN])

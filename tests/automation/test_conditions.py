@@ -16,6 +16,10 @@ from tests.graph import write_recipe
 
 MODEL_CHAIN = ["finetune_job", "registered_model", "online_deployment", "live_traffic", "scoring_result"]
 
+TRAINING_DATA = {"sampled/train_sft", "sampled/validation_sft"}
+"""They come from one step."""
+SAMPLED = {f"sampled/{split}" for split in SPLITS} | TRAINING_DATA
+
 pytestmark = pytest.mark.filterwarnings("ignore:Parameter `include_sources`")
 
 
@@ -101,13 +105,23 @@ def test_unchanged_data_versions_start_nothing(automation: Automation) -> None:
 
 def test_a_new_version_of_one_split_goes_its_way_and_no_other(automation: Automation) -> None:
     automation.materialize(["raw/train_sft"], "2")
-    assert automation.flow("2") == [{"sampled/train_sft"}, *({asset} for asset in MODEL_CHAIN)]
+    assert automation.flow("2") == [TRAINING_DATA, *({asset} for asset in MODEL_CHAIN)]
+
+
+def test_new_test_data_is_compared_with_the_training_data_before_anything_is_trained(automation: Automation) -> None:
+    automation.materialize(["raw/test_sft"], "2")
+    assert automation.tick() == {"sampled/test_sft"}
+    automation.materialize(["sampled/test_sft"], "2")
+    assert automation.tick() == TRAINING_DATA
+    # No row of it has leaked: they are as before, and the job has the test data as a reason of its own.
+    automation.materialize(TRAINING_DATA)
+    assert automation.flow("2") == [{asset} for asset in MODEL_CHAIN]
 
 
 def test_a_run_that_comes_out_unchanged_ends_the_flow(automation: Automation) -> None:
     automation.materialize(["raw/train_sft"], "2")
-    assert automation.tick() == {"sampled/train_sft"}
-    automation.materialize(["sampled/train_sft"], "2")
+    assert automation.tick() == TRAINING_DATA
+    automation.materialize(TRAINING_DATA, "2")
     assert automation.tick() == {"finetune_job"}
     automation.materialize(["finetune_job"])
     assert automation.tick() == set()
@@ -132,7 +146,10 @@ def test_what_arrives_while_the_job_runs_is_not_lost(automation: Automation) -> 
 
 def test_test_gen_never_reaches_the_job(automation: Automation) -> None:
     automation.materialize(["raw/test_gen"], "2")
-    assert automation.flow("2") == [{"sampled/test_gen"}, {"scoring_result"}]
+    levels = automation.flow("2")
+    assert levels[0] == {"sampled/test_gen"}
+    assert set().union(*levels[1:]) == {"sampled/train_gen", "scoring_result"}
+    assert sum(map(len, levels)) == 3
 
 
 def test_a_new_revision_makes_every_asset_once(automation: Automation) -> None:
@@ -140,7 +157,8 @@ def test_a_new_revision_makes_every_asset_once(automation: Automation) -> None:
     levels = automation.flow("2")
     assert levels == [
         {f"raw/{split}" for split in SPLITS},
-        {f"sampled/{split}" for split in SPLITS},
+        {"sampled/test_sft", "sampled/test_gen"},
+        {*TRAINING_DATA, "sampled/train_gen"},
         *({asset} for asset in MODEL_CHAIN),
     ]
 
@@ -164,9 +182,11 @@ def test_scoring_goes_on_with_the_old_model_where_the_new_one_fails(automation: 
 def test_an_edited_recipe_starts_exactly_what_it_touches(automation: Automation, tmp_path: Path) -> None:
     def edited(name: str, changes: dict[str, dict[str, Any]]) -> set[str]:
         automation.definitions = definitions(str(write_recipe(tmp_path / f"{name}.yaml", changes)))
-        requested = automation.tick()
-        automation.materialize(requested)
-        assert automation.tick() == set()
+        requested: set[str] = set()
+        while now := automation.tick():
+            assert not requested & now
+            automation.materialize(now)
+            requested |= now
         return requested
 
     assert edited("rate", {"parameters": {"learning_rate": 1e-3}}) == {"finetune_job"}
@@ -175,7 +195,7 @@ def test_an_edited_recipe_starts_exactly_what_it_touches(automation: Automation,
     both["scoring"] = {"samples": 3}
     assert edited("model", {**both, "model": {"version": "13"}}) == {"foundation_model"}
     both["model"] = {"version": "13"}
-    assert edited("percent", {**both, "sample": {"percent": 20}}) == {f"sampled/{split}" for split in SPLITS}
+    assert edited("percent", {**both, "sample": {"percent": 20}}) == SAMPLED
 
 
 def test_an_endpoint_is_never_started_by_itself(automation: Automation, tmp_path: Path) -> None:
@@ -186,10 +206,12 @@ def test_an_endpoint_is_never_started_by_itself(automation: Automation, tmp_path
 
 def test_an_input_that_is_missing_or_unchecked_starts_nothing(automation: Automation) -> None:
     automation.materialize(["raw/train_sft"], "2")
-    assert automation.tick() == {"sampled/train_sft"}
-    automation.materialize(["sampled/train_sft"], "2", checks=False)
+    assert automation.tick() == TRAINING_DATA
+    automation.materialize(TRAINING_DATA, "2", checks=False)
     assert automation.tick() == set()
     automation.check("sampled/train_sft", passed=True)
+    assert automation.tick() == set()
+    automation.check("sampled/validation_sft", passed=True)
     assert automation.tick() == {"finetune_job"}
 
 

@@ -19,7 +19,7 @@ from tests.emulator_requests import Requests
 from tests.graph import Graph, actions, failure_message
 from tests.toy_graph import write_toy_recipe
 
-UPSTREAM = '+key:"sampled/train_sft" or +key:"sampled/test_sft" or +key:"finetune_compute"'
+UPSTREAM = '+key:"sampled/train_sft" or +key:"sampled/validation_sft" or +key:"finetune_compute"'
 JOBS = 1000
 MOST_REQUESTS = 14
 

@@ -1,5 +1,6 @@
 """Samples as data assets: one upload per content."""
 
+import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from phi_assets.azureml.errors import DataUploadFailed
 from phi_assets.azureml.retry import get_or_none
 from phi_assets.emulator.control import Control
 from phi_assets.emulator.process import Connection
+from phi_assets.fingerprint import file_sha256
 from tests.azureml.toys import make_sample
 from tests.emulator_requests import Requests
 
@@ -53,6 +55,33 @@ def test_a_missing_file_is_named(toys: Workspace, tmp_path: Path) -> None:
         ensure_data_asset(toys, "missing", sample)
 
 
+def test_a_file_that_is_not_what_the_sample_says_is_not_registered(
+    toys: Workspace, tmp_path: Path, emulator: Connection
+) -> None:
+    sample = make_sample(tmp_path, "validation_sft", f"before {tmp_path}")
+    make_sample(tmp_path, "validation_sft", f"behind {tmp_path}")
+    with (
+        Requests(emulator) as requests,
+        pytest.raises(DataUploadFailed, match=r"validation_sft.jsonl has changed.*Materialize sampled/validation_sft"),
+    ):
+        ensure_data_asset(toys, "changed", sample)
+    assert not requests.writes
+
+
+def test_the_asset_says_what_it_holds(toys: Workspace, tmp_path: Path) -> None:
+    sample = make_sample(tmp_path, "validation_sft", str(tmp_path))
+    sample = sample.model_copy(update={"rows": 1200, "rows_total": 20_000, "rows_quarantined": 7})
+    asset: Any = toys.ml.data.get("told", ensure_data_asset(toys, "told", sample).version)
+    assert asset.description == "Sample validation_sft: 1,200 of the 20,000 rows of its raw split"
+    assert asset.tags == {
+        "phi/sha256": sample.sha256,
+        "phi/split": "validation_sft",
+        "phi/rows": "1200",
+        "phi/rows_total": "20000",
+        "phi/rows_quarantined": "7",
+    }
+
+
 UPLOAD = """
 import sys
 from pathlib import Path
@@ -63,7 +92,36 @@ from phi_assets.refs import SampleRef
 
 sample = SampleRef.model_validate_json(Path(sys.argv[2]).read_text())
 ensure_data_asset(connect_emulator(process.ensure_running(Path(sys.argv[1]))), "killed", sample)
+(peak,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:")]
+print(int(peak.split()[1]) << 10)
 """
+
+
+@pytest.mark.slow
+def test_an_upload_does_not_read_the_file_into_memory(toys: Workspace, tmp_path: Path, emulator: Connection) -> None:
+    def peak(megabytes: int) -> int:
+        path = tmp_path / "train_sft.jsonl"
+        with path.open("w") as file:
+            for number in range(megabytes):
+                file.write(json.dumps({"number": number, "text": "x" * 1_000_000}) + "\n")
+        sample = make_sample(tmp_path, "test_sft").model_copy(
+            update={"jsonl": str(path), "size_bytes": path.stat().st_size, "sha256": file_sha256(path)}
+        )
+        document = tmp_path / "sample.json"
+        document.write_text(sample.model_dump_json())
+        with Requests(emulator) as requests:
+            worker = subprocess.run(
+                [sys.executable, "-c", UPLOAD, str(emulator.directory), str(document)],
+                stdout=subprocess.PIPE,
+                text=True,
+                check=True,
+            )
+        assert requests.uploaded == {path.name: sample.size_bytes}
+        path.unlink()
+        return int(worker.stdout)
+
+    # The SDK sends blocks of 4 MiB, several at a time.
+    assert peak(300) - peak(1) < 150_000_000
 
 
 @pytest.mark.slow

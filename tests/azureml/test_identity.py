@@ -13,6 +13,7 @@ from phi_assets.azureml.parameters import EffectiveParameters
 from phi_assets.azureml.pipelines import FinetuneComponent
 from phi_assets.recipe import FinetuneSection
 from phi_assets.refs import ComputeRef, JobRef, ModelRef, RegisteredModelRef, SampleRef
+from tests.azureml.test_parameters import Declared
 
 
 def sample(split: str, sha: str, rows: int = 10) -> SampleRef:
@@ -24,9 +25,11 @@ def parameters(**values: Any) -> EffectiveParameters:
     return EffectiveParameters(values=values, complete=complete, origins=dict.fromkeys(complete, "recipe"))
 
 
+INPUTS: dict[str, Any] = {"validation_file_path": Declared("uri_file", optional=True)}
+
 BASE = JobRequest(
     component=FinetuneComponent(
-        "azureml://registries/azureml/components/c/versions/1", "c", "1", {}, node=lambda: None
+        "azureml://registries/azureml/components/c/versions/1", "c", "1", INPUTS, node=lambda: None
     ),
     model=ModelRef(
         id="azureml://registries/azureml/models/m/versions/1",
@@ -38,6 +41,7 @@ BASE = JobRequest(
     ),
     compute=ComputeRef(name="cluster", size="Standard_NC24ads_A100_v4", gpus=1, tier="Dedicated", action="reused"),
     train=sample("train_sft", "a" * 64),
+    validation=sample("validation_sft", "d" * 64),
     test=sample("test_sft", "b" * 64),
     parameters=parameters(learning_rate=5e-6),
     finetune=FinetuneSection(),
@@ -57,6 +61,7 @@ BASE = JobRequest(
         },
         {"model": BASE.model.model_copy(update={"content_hash": "edited in place"})},
         {"train": sample("train_sft", "c" * 64)},
+        {"validation": sample("validation_sft", "c" * 64)},
         {"test": sample("test_sft", "c" * 64)},
         {"parameters": parameters(learning_rate=1e-5)},
         {"parameters": parameters(learning_rate=5e-6, seed=7)},
@@ -70,6 +75,7 @@ BASE = JobRequest(
         "model registry",
         "model content",
         "train",
+        "validation",
         "test",
         "parameter",
         "seed",
@@ -90,6 +96,8 @@ def test_what_the_result_depends_on_changes_the_fingerprint_and_what_people_see_
         {"finetune": FinetuneSection(experiment="other", attempts=1, timeout_hours=1)},
         {"finetune": FinetuneSection(display_name="Mine", tags={"cost centre": "7"})},
         {"train": BASE.train.model_copy(update={"jsonl": "/elsewhere", "parquet": "/elsewhere"})},
+        {"train": BASE.train.model_copy(update={"report": "/r", "quarantine": "/q", "rows_quarantined": 1})},
+        {"data_name": "other"},
         {"parameters": replace(BASE.parameters, overridden={"x": "y"}, dropped={"a": "b"})},
     ],
     ids=[
@@ -98,6 +106,8 @@ def test_what_the_result_depends_on_changes_the_fingerprint_and_what_people_see_
         "experiment and limits",
         "display name and tags",
         "where files lie",
+        "what was left out of a sample with equal content",
+        "names of the data assets",
         "reports",
     ],
 )
@@ -110,6 +120,21 @@ def test_a_value_that_is_the_components_default_anyway_is_the_same_job() -> None
     assert replace(BASE, parameters=parameters(learning_rate=5e-6, lora_r=8)).fingerprint == BASE.fingerprint
 
 
+def test_validation_data_that_the_component_does_not_take_is_no_input_of_the_job() -> None:
+    without = replace(BASE, component=replace(BASE.component, inputs={}))
+    assert list(without.samples) == ["train", "test"]
+    other = replace(without, validation=sample("validation_sft", "c" * 64))
+    assert other.fingerprint == without.fingerprint != BASE.fingerprint
+    assert other.labelled_inputs == without.labelled_inputs
+    assert "phi/validation" not in without.tags(1)
+
+
+def test_data_assets_are_named_after_the_data_set_and_the_split() -> None:
+    names = [BASE.data_asset(sample) for sample in BASE.samples.values()]
+    assert names == ["ultrachat-train-sft", "ultrachat-validation-sft", "ultrachat-test-sft"]
+    assert replace(BASE, data_name="mine").data_asset(BASE.test) == "mine-test-sft"
+
+
 def test_job_names_are_computable_and_valid() -> None:
     assert BASE.job_name(2) == f"phi3-ft-{BASE.fingerprint[:12]}-r2"
     assert BASE.job_name(2).replace("-", "").isalnum()
@@ -118,7 +143,7 @@ def test_job_names_are_computable_and_valid() -> None:
 def test_tags_carry_the_fingerprint_and_its_inputs_within_the_services_limits() -> None:
     tags = BASE.tags(3)
     assert tags["phi/fingerprint"] == BASE.fingerprint
-    assert tags["phi/train"] == "a" * 64
+    assert [tags[f"phi/{use}"] for use in ("train", "validation", "test")] == ["a" * 64, "d" * 64, "b" * 64]
     assert tags["phi/parameter/learning_rate"] == "5e-06"
     assert tags["phi/attempt"] == "3"
     many = replace(BASE, parameters=parameters(**{f"p{i}": "x" * 999 for i in range(80)}))

@@ -40,11 +40,11 @@ class RunningJob:
         store.update("run", run_id, lambda run: run | {"logs": run["logs"] | {f"user_logs/{name}": blob}})
 
     def finish(self) -> list[str]:
-        """Everything that was put out after the step's own three lines, once the job has ended."""
+        """Everything that was put out after the step's own four lines, once the job has ended."""
         self._gate.touch()
         self._waiting.result(120)
-        own, rest = self.output[:3], self.output[3:]
-        assert [line.split(" | ")[0] for line in own] == ["toy_step"] * 3
+        own, rest = self.output[:4], self.output[4:]
+        assert [line.split(" | ")[0] for line in own] == ["toy_step"] * 4
         return [line.removeprefix("toy_step | ") for line in rest]
 
 

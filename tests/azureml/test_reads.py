@@ -35,7 +35,8 @@ RECIPE = Recipe(
 def graph(toys: Workspace, tmp_path: Path) -> Iterator[dict[str, Callable[[Workspace], Any]]]:
     """Every `ensure_*` of the graph in its order, each given what those before it have returned."""
     done: dict[str, Any] = {}
-    samples = {split: toy.make_sample(tmp_path, split, str(tmp_path)) for split in ("train_sft", "test_sft")}
+    splits = ("train_sft", "validation_sft", "test_sft")
+    samples = {split: toy.make_sample(tmp_path, split, str(tmp_path)) for split in splits}
 
     def remember(name: str, make: Callable[[Workspace], Any]) -> Callable[[Workspace], Any]:
         def call(ws: Workspace) -> Any:
@@ -56,6 +57,7 @@ def graph(toys: Workspace, tmp_path: Path) -> Iterator[dict[str, Callable[[Works
                 model=done["model"],
                 compute=done["compute"],
                 train=samples["train_sft"],
+                validation=samples["validation_sft"],
                 test=samples["test_sft"],
             ).job
         ),

@@ -1,12 +1,14 @@
 """The recipes that ship with the project against the registries that ship with the emulator."""
 
+from typing import Any
+
 import pytest
 
 from phi_assets.azureml.client import Workspace
 from phi_assets.azureml.errors import ComputeNotAllowed, InvalidParameter, ModelNotFound, UnknownParameter
 from phi_assets.azureml.models import get_foundation_model
 from phi_assets.azureml.parameters import display_name, effective_parameters
-from phi_assets.azureml.pipelines import get_component
+from phi_assets.azureml.pipelines import build_pipeline, get_component
 from phi_assets.azureml.vm_sizes import check_size
 from phi_assets.recipe import ComponentSection, FinetuneSection, ModelSection, load_recipe
 
@@ -27,6 +29,27 @@ def test_the_recipe_fits_the_component_and_the_model(
     if content.finetune.defaults == "recipe_wins":
         assert all(parameters.origins[name] == "recipe" for name in content.finetune.parameters)
     check_size(content.compute.size, model)
+
+
+def test_the_job_is_given_train_validation_and_test_data(workspace: Workspace) -> None:
+    recipe = load_recipe("phi3_mini_ultrachat")
+    model = get_foundation_model(workspace, recipe.model)
+    component = get_component(workspace, recipe.component)
+    job: Any = build_pipeline(
+        component,
+        model_id=model.id,
+        compute_name="cluster",
+        gpus=1,
+        train_data="azureml:train:1",
+        validation_data="azureml:validation:1",
+        test_data="azureml:test:1",
+        parameters=effective_parameters(component.inputs, model.defaults, recipe.finetune),
+        title="a title",
+    )
+    inputs = job.jobs["chat_completion_pipeline"].inputs
+    given = {use: inputs[f"{use}_file_path"]._data for use in ("train", "validation", "test")}
+    assert {use: data.path for use, data in given.items()} == {use: f"azureml:{use}:1" for use in given}
+    assert {data.type for data in given.values()} == {"uri_file"}
 
 
 def test_todays_metadata_is_understood(workspace: Workspace) -> None:

@@ -52,6 +52,7 @@ def report(name: str, value: float, step: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--train", type=Path, required=True)
+    parser.add_argument("--validation", type=Path)
     parser.add_argument("--outcome", required=True)
     parser.add_argument("--gate", default="")
     parser.add_argument("--prefix", required=True)
@@ -59,6 +60,8 @@ def main() -> None:
     options = parser.parse_args()
     if not options.train.read_text().strip():
         sys.exit("ERROR: the training data is empty")
+    if options.validation is not None:
+        print(f"evaluating on {options.validation.name}: {options.validation.read_text().strip()}", flush=True)
     for step, loss in enumerate((3.0, 2.0, 1.0)):
         report("loss", loss, step)
         print({"loss": loss, "step": step}, flush=True)

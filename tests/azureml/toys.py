@@ -26,8 +26,11 @@ AS_MANY_GPUS = "Standard_NC40ads_H100_v5"
 
 MODEL = ModelSection(registry=REGISTRY, name="toy-model", version="latest")
 COMPONENT = ComponentSection(registry=REGISTRY, name="toy_pipeline", version="1")
+WITHOUT_VALIDATION = ComponentSection(registry=REGISTRY, name="toy_pipeline_without_validation", version="1")
+"""The same, but for the input for validation data."""
 COMPUTE = ComputeSection(name="toy-cluster", size=SIZE)
 
+_VALIDATION = {"validation_file_path": {"type": "uri_file", "optional": True}}
 _TRAINING_INPUTS = {
     "train_file_path": {"type": "uri_file"},
     "outcome": {"type": "string", "default": "complete", "enum": ["complete", "fail", "nothing"]},
@@ -65,43 +68,16 @@ def write_registry(folder: Path) -> None:
             "name": "toy_step",
             "version": "1",
             "type": "command",
-            "inputs": _TRAINING_INPUTS,
+            "inputs": _TRAINING_INPUTS | _VALIDATION,
             "outputs": {"model": {"type": "mlflow_model"}},
             "command": f"{sys.executable} {step} --train ${{{{inputs.train_file_path}}}} "
+            "$[[--validation ${{inputs.validation_file_path}}]] "
             "--outcome ${{inputs.outcome}} --gate ${{inputs.gate}} --prefix ${{inputs.prefix}} "
             "--model ${{outputs.model}}",
         },
     )
-    _write(
-        base / "components" / "toy_pipeline" / "1.yaml",
-        {
-            "name": "toy_pipeline",
-            "version": "1",
-            "type": "pipeline",
-            "inputs": {
-                **_TRAINING_INPUTS,
-                "test_file_path": {"type": "uri_file"},
-                "mlflow_model_path": {"type": "mlflow_model"},
-                "compute_finetune": {"type": "string", "default": "serverless"},
-                "number_of_gpu_to_use_finetuning": {"type": "integer", "default": 1},
-                "seed": {"type": "integer", "default": 42},
-                # One of every kind of parameter, which the job does not look at.
-                "rate": {"type": "number", "default": 0.5, "min": 0, "max": 1},
-                "kind": {"type": "string", "default": "a", "enum": ["a", "b"]},
-                "switch": {"type": "boolean", "default": False},
-            },
-            "outputs": {"mlflow_model_folder": {"type": "mlflow_model"}},
-            "jobs": {
-                "toy_step": {
-                    "type": "command",
-                    "component": "azureml:toy_step:1",
-                    "compute": "${{parent.inputs.compute_finetune}}",
-                    "inputs": {name: f"${{{{parent.inputs.{name}}}}}" for name in _TRAINING_INPUTS},
-                    "outputs": {"model": "${{parent.outputs.mlflow_model_folder}}"},
-                }
-            },
-        },
-    )
+    _write_pipeline(base, COMPONENT, _TRAINING_INPUTS | _VALIDATION)
+    _write_pipeline(base, WITHOUT_VALIDATION, _TRAINING_INPUTS)
 
 
 def make_sample(folder: Path, split: str, text: str = "hello") -> SampleRef:
@@ -130,9 +106,43 @@ def make_request(ws: Workspace, folder: Path, *, attempts: int = 3, **parameters
         model=model,
         compute=ensure_compute(ws, COMPUTE, model),
         train=make_sample(folder, "train_sft", str(folder)),
+        validation=make_sample(folder, "validation_sft", str(folder)),
         test=make_sample(folder, "test_sft", str(folder)),
         parameters=effective_parameters(component.inputs, model.defaults, finetune),
         finetune=finetune,
+    )
+
+
+def _write_pipeline(base: Path, section: ComponentSection, inputs: dict[str, Any]) -> None:
+    _write(
+        base / "components" / section.name / f"{section.version}.yaml",
+        {
+            "name": section.name,
+            "version": section.version,
+            "type": "pipeline",
+            "inputs": {
+                **inputs,
+                "test_file_path": {"type": "uri_file"},
+                "mlflow_model_path": {"type": "mlflow_model"},
+                "compute_finetune": {"type": "string", "default": "serverless"},
+                "number_of_gpu_to_use_finetuning": {"type": "integer", "default": 1},
+                "seed": {"type": "integer", "default": 42},
+                # One of every kind of parameter, which the job does not look at.
+                "rate": {"type": "number", "default": 0.5, "min": 0, "max": 1},
+                "kind": {"type": "string", "default": "a", "enum": ["a", "b"]},
+                "switch": {"type": "boolean", "default": False},
+            },
+            "outputs": {"mlflow_model_folder": {"type": "mlflow_model"}},
+            "jobs": {
+                "toy_step": {
+                    "type": "command",
+                    "component": "azureml:toy_step:1",
+                    "compute": "${{parent.inputs.compute_finetune}}",
+                    "inputs": {name: f"${{{{parent.inputs.{name}}}}}" for name in inputs},
+                    "outputs": {"model": "${{parent.outputs.mlflow_model_folder}}"},
+                }
+            },
+        },
     )
 
 

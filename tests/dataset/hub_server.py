@@ -1,12 +1,16 @@
 """A Hugging Face hub on the loopback interface: the routes that its clients call to find and read a data set."""
 
+import asyncio
 import hashlib
+import re
 import socket
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import uvicorn
 from starlette.applications import Starlette
@@ -15,6 +19,23 @@ from starlette.responses import FileResponse, JSONResponse, Response, StreamingR
 from starlette.routing import Route
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+ALWAYS = 1 << 30
+
+
+@dataclass
+class Weather:
+    """What happens to coming requests instead of an answer."""
+
+    kind: Literal["unavailable", "limited", "silent", "stalled", "other commit"]
+    """503; 429; no answer; half an answer and then nothing; an answer that says it is of another commit."""
+    where: str = ""
+    """Regular expression that is searched for in `<method> <path>`."""
+    times: int = 1
+    """So many requests are met."""
+    retry_after: str = "1"
+    """What 429 comes with: seconds or a date, or, beginning with a quotation mark, a `RateLimit` instead."""
 
 
 @dataclass
@@ -26,17 +47,20 @@ class Hub:
     commit: str = COMMIT
     served_commit: str = COMMIT
     """What the hub says that it serves; another one is how a stale mirror behaves."""
-    unavailable: int = 0
-    """So many coming requests are answered with 503."""
+    weather: list[Weather] = field(default_factory=list)
     cut: int = 0
     """So many coming downloads without a range end in the middle."""
     requests: list[str] = field(default_factory=list)
+    impatient: list[str] = field(default_factory=list)
+    """Requests that came before the time that a refusal asked to wait for."""
     ranges: list[str] = field(default_factory=list)
     url: str = ""
+    closing: bool = False
+    not_before: float = 0.0
 
     def downloads(self) -> list[str]:
-        """Names of the Parquet files that were asked for, one for each GET."""
-        return [line.rsplit("/", 1)[1] for line in self.requests if line.startswith("GET") and ".parquet" in line]
+        """Names of the data files that were asked for, one for each GET."""
+        return [line.rsplit("/", 1)[1] for line in self.requests if re.search(r"^GET .*/resolve/.*/data/", line)]
 
     def app(self) -> Starlette:
         repository = "/api/datasets/{owner}/{name}"
@@ -50,10 +74,17 @@ class Hub:
         ]
         return Starlette(routes=routes)
 
-    def _refusal(self, request: Request) -> Response | None:
-        self.requests.append(f"{request.method} {request.url.path}")
-        if self.unavailable:
-            self.unavailable -= 1
+    async def _refusal(self, request: Request) -> Response | None:
+        line = f"{request.method} {request.url.path}"
+        self.requests.append(line)
+        if time.monotonic() < self.not_before:
+            self.impatient.append(line)
+        weather = self._met(line, "unavailable", "limited", "silent")
+        if weather is not None and weather.kind == "silent":
+            await self._silence(request)
+        if weather is not None and weather.kind == "limited":
+            return self._limit(weather.retry_after)
+        if weather is not None:
             return Response("busy", status_code=503)
         repo = f"{request.path_params['owner']}/{request.path_params['name']}"
         if repo == "owner/gated":
@@ -64,11 +95,28 @@ class Hub:
             return _error(404, "RevisionNotFound", "Invalid rev id")
         return None
 
+    def _met(self, line: str, *kinds: str) -> Weather | None:
+        for weather in self.weather:
+            if weather.kind in kinds and weather.times and re.search(weather.where, line):
+                weather.times -= 1
+                return weather
+        return None
+
+    async def _silence(self, request: Request) -> None:
+        while not (self.closing or await request.is_disconnected()):
+            await asyncio.sleep(0.02)
+
+    def _limit(self, retry_after: str) -> Response:
+        seconds = re.search(r"\d+$", retry_after)
+        self.not_before = time.monotonic() + (int(seconds[0]) if seconds else 0)
+        header = "RateLimit" if retry_after.startswith('"') else "Retry-After"
+        return Response("slow down", status_code=429, headers={header: retry_after})
+
     def _files(self) -> list[Path]:
         return sorted(path for path in self.folder.rglob("*") if path.is_file())
 
     async def _info(self, request: Request) -> Response:
-        return self._refusal(request) or JSONResponse(
+        return await self._refusal(request) or JSONResponse(
             {
                 "id": self.repo,
                 "sha": self.served_commit,
@@ -81,7 +129,7 @@ class Hub:
         )
 
     async def _tree(self, request: Request) -> Response:
-        if refusal := self._refusal(request):
+        if refusal := await self._refusal(request):
             return refusal
         top = self.folder / request.path_params.get("path", "")
         if not top.is_dir():
@@ -90,7 +138,7 @@ class Hub:
         return JSONResponse([self._entry(path) for path in sorted(top.rglob("*") if recursive else top.iterdir())])
 
     async def _paths_info(self, request: Request) -> Response:
-        if refusal := self._refusal(request):
+        if refusal := await self._refusal(request):
             return refusal
         paths = (await request.form()).getlist("paths") or (await request.json())["paths"]
         return JSONResponse([self._entry(path) for name in paths if (path := self.folder / str(name)).exists()])
@@ -102,18 +150,28 @@ class Hub:
         return {"type": "file", "path": name, "oid": _etag(path), "size": path.stat().st_size}
 
     async def _resolve(self, request: Request) -> Response:
-        if refusal := self._refusal(request):
+        if refusal := await self._refusal(request):
             return refusal
         path = self.folder / request.path_params["path"]
+        line = f"{request.method} {request.url.path}"
+        served = "e" * 40 if self._met(line, "other commit") else self.served_commit
         if not path.is_file():
-            return _error(404, "EntryNotFound", "Entry not found", {"X-Repo-Commit": self.served_commit})
-        headers = {"X-Repo-Commit": self.served_commit, "ETag": f'"{_etag(path)}"'}
+            return _error(404, "EntryNotFound", "Entry not found", {"X-Repo-Commit": served})
+        headers = {"X-Repo-Commit": served, "ETag": f'"{_etag(path)}"'}
+        halved = headers | {"Content-Length": str(path.stat().st_size)}
+        if self._met(line, "stalled"):
+            return StreamingResponse(self._stalled(path, request), headers=halved)
         if request.method == "GET" and "range" in request.headers:
             self.ranges.append(request.headers["range"])
         elif request.method == "GET" and self.cut and path.suffix == ".parquet":
             self.cut -= 1
-            return StreamingResponse(_half(path), headers=headers | {"Content-Length": str(path.stat().st_size)})
+            return StreamingResponse(_half(path), headers=halved)
         return FileResponse(path, headers=headers)
+
+    async def _stalled(self, path: Path, request: Request) -> AsyncIterator[bytes]:
+        content = path.read_bytes()
+        yield content[: len(content) // 2]
+        await self._silence(request)
 
 
 async def _half(path: Path) -> AsyncIterator[bytes]:
@@ -143,6 +201,6 @@ def running(hub: Hub) -> Iterator[Hub]:
     try:
         yield hub
     finally:
-        server.should_exit = True
+        hub.closing = server.should_exit = True
         thread.join()
         listener.close()

@@ -4,7 +4,10 @@ import json
 from pathlib import Path
 
 from phi_assets.dataset.held_out import held_out_conversations
+from phi_assets.dataset.prepare import prepare_split
+from phi_assets.recipe import ContractSection, SampleSection
 from phi_assets.refs import SampleRef
+from tests.dataset.shards import make_rows, quiet, raw_split
 
 
 def sample(folder: Path, conversations: list[list[dict[str, str]]]) -> SampleRef:
@@ -48,3 +51,22 @@ def test_the_seed_decides_and_the_order_is_the_samples(tmp_path: Path) -> None:
 
 def test_more_than_there_are_is_all_of_them(tmp_path: Path) -> None:
     assert len(held_out_conversations(sample(tmp_path, [turns("a", "b")] * 3), 10, seed=0)) == 3
+
+
+def test_a_prepared_sample_is_asked_as_it_was_written(tmp_path: Path) -> None:
+    """Also where half of it ends with a question, which is what generation splits do, and has a system message."""
+    rows = make_rows(40)
+    for row in rows[::2]:
+        row["messages"].pop()
+    for row in rows[::3]:
+        row["messages"].insert(0, {"content": "Be brief.", "role": "system"})
+    ref = raw_split(tmp_path, rows, split="test_gen")
+    (prepared,) = prepare_split(ref, SampleSection(percent=100), ContractSection(), tmp_path / "out", quiet)
+    items = held_out_conversations(prepared, 40, seed=0)
+    assert len(items) == 40
+    for row, item in zip(rows, items, strict=True):
+        asked = list(item.conversation)
+        answer = [{"content": item.reference, "role": "assistant"}] if item.reference else []
+        assert asked + answer == row["messages"]
+        assert asked[-1]["role"] == "user"
+        assert bool(answer) == (len(row["messages"]) % 2 == (row["messages"][0]["role"] == "system"))

@@ -14,13 +14,18 @@ from phi_assets.emulator.control import Control
 from phi_assets.emulator.process import Connection
 from phi_assets.recipe import SPLITS
 from tests.azureml import toys as toy
-from tests.dataset.shards import make_rows, write_shards
+from tests.dataset.shards import write_shards
 from tests.graph import Graph, actions, failure_message
 from tests.toy_graph import write_toy_recipe
 
 pytestmark = pytest.mark.slow
 
+TRAINING_DATA = {"sampled/train_sft", "sampled/validation_sft"}
 MODEL_CHAIN = {"finetune_job", "registered_model", "online_deployment", "live_traffic", "scoring_result"}
+
+
+ROWS = 60
+"""Of a split: half of them are sampled."""
 
 
 @dataclass
@@ -39,14 +44,20 @@ class World:
         return self.emulator.directory / "registry" / toy.REGISTRY
 
     def rows(self, split: str, seed: int) -> None:
-        """Replace the split's rows."""
-        write_shards(self.folder / "hub", split, make_rows(20, seed=seed))
+        """Replace the split's rows; another seed, other questions."""
+        write_shards(self.folder / "hub", split, make_rows(seed))
+
+    def leak(self) -> None:
+        """Two questions of the training split are asked in the test split, too."""
+        # Of these rows, one is kept for validation and the other is not.
+        leaked = make_rows(SPLITS.index("train_sft"))[2:4]
+        write_shards(self.folder / "hub", "test_sft", [*leaked, *make_rows(100)[2:]])
 
     def run(self, changes: dict[str, dict[str, Any]] | None = None) -> dg.ExecuteInProcessResult:
         """Materialize all, with some of the recipe's values replaced."""
         base = {
             "dataset": {"source": "local", "path": str(self.folder / "hub")},
-            "sample": {"percent": 50},
+            "sample": {"percent": 50, "validation_percent": 20},
             "serving": {"endpoint": "change-matrix"},
             "compute": {"name": "change-matrix"},
         }
@@ -70,6 +81,21 @@ class World:
             write_model_tag(self.registry, None)
             self.versions = data_versions(self.run())
             self.is_settled = True
+
+
+def make_rows(seed: int) -> list[dict[str, Any]]:
+    """Conversations that break no rule, of questions that no other seed has."""
+    return [
+        {
+            "prompt": f"What is {seed} times {number}?",
+            "prompt_id": f"{seed}/{number}",
+            "messages": [
+                {"role": "user", "content": f"What is {seed} times {number}?"},
+                {"role": "assistant", "content": str(seed * number)},
+            ],
+        }
+        for number in range(ROWS)
+    ]
 
 
 def data_versions(result: dg.ExecuteInProcessResult) -> dict[str, str]:
@@ -129,6 +155,7 @@ CHANGES: dict[str, Change] = {
     "experiment": Change(set(), {"finetune": {"experiment": "another"}}),
     "job timeout": Change(set(), {"finetune": {"timeout_hours": 3}}),
     "attempts": Change(set(), {"finetune": {"attempts": 5}}),
+    "name of the data assets": Change(set(), {"dataset": {"name": "another-name"}}),
     # Infrastructure.
     "compute size, as many GPUs": Change(
         {"finetune_compute"},
@@ -158,13 +185,23 @@ CHANGES: dict[str, Change] = {
     ),
     # What makes another model.
     "train rows": Change(
-        {"ultrachat_hub", "raw/train_sft", "sampled/train_sft", *MODEL_CHAIN},
+        {"ultrachat_hub", "raw/train_sft", *TRAINING_DATA, *MODEL_CHAIN},
         edit=lambda world: world.rows("train_sft", 100),
         says={"finetune_job": "train data: ", "registered_model": "job: phi3-ft-"},
+    ),
+    "share of the validation data": Change(
+        {*TRAINING_DATA, *MODEL_CHAIN},
+        {"sample": {"validation_percent": 40}},
+        says={"finetune_job": "validation data: "},
     ),
     "test rows": Change(
         {"ultrachat_hub", "raw/test_sft", "sampled/test_sft", *MODEL_CHAIN},
         edit=lambda world: world.rows("test_sft", 100),
+        says={"finetune_job": "test data: "},
+    ),
+    "rows of the training data in the test data": Change(
+        {"ultrachat_hub", "raw/test_sft", "sampled/test_sft", *TRAINING_DATA, *MODEL_CHAIN},
+        edit=World.leak,
         says={"finetune_job": "test data: "},
     ),
     "model version": Change({"foundation_model", *MODEL_CHAIN}, {"model": {"version": "2"}}),

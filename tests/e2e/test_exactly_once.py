@@ -28,7 +28,13 @@ PATIENCE = 60
 EVENTS = {"submitted", "attached", "reused", "SIGKILL", "SIGTERM", "complete", "fail", "nothing", "cancel", "delete"}
 """What has to have happened at least once, or the test has shown nothing."""
 
-UPSTREAM = ["sampled/train_sft", "sampled/test_sft", "foundation_model", "finetune_compute"]
+UPSTREAM = [
+    "sampled/train_sft",
+    "sampled/validation_sft",
+    "sampled/test_sft",
+    "foundation_model",
+    "finetune_compute",
+]
 
 
 class World:

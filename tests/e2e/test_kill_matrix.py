@@ -79,7 +79,7 @@ TRAINING_POINTS = {
     "train data not uploaded": Point("PUT", BLOB, "before", path="train_sft", actions=SUBMITTED),
     "train data uploaded, not marked complete": Point("PUT", BLOB, "before", path="train_sft", skip=1),
     "train data not registered": Point("PUT", DATA, "before", path="train-sft", actions=SUBMITTED),
-    "train data registered, test data not": Point("PUT", DATA, "after", path="train-sft", actions=SUBMITTED),
+    "validation data registered, test data not": Point("PUT", DATA, "after", path="validation-sft", actions=SUBMITTED),
     # Three looks for earlier attempts come first.
     "data registered, no job": Point("GET", JOB, "after", skip=3, actions=SUBMITTED),
     "job not submitted": Point("PUT", JOB, "before", actions=SUBMITTED),
@@ -131,7 +131,7 @@ def trained(toy: ToyDeployment) -> Snapshot:
     toy.clean()
     toy.open_gate()
     found = undisturbed(toy, start_training(toy))
-    assert counts(found, "computes", "data", "jobs", "models") == [1, 2, 1, 1]
+    assert counts(found, "computes", "data", "jobs", "models") == [1, 3, 1, 1]
     return found
 
 

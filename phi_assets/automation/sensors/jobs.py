@@ -23,6 +23,7 @@ _INPUTS: dict[str, type[Ref]] = {
     "foundation_model": ModelRef,
     "finetune_compute": ComputeRef,
     "sampled/train_sft": SampleRef,
+    "sampled/validation_sft": SampleRef,
     "sampled/test_sft": SampleRef,
 }
 
@@ -39,7 +40,7 @@ def orphaned_job_sensor(
     """`finetune_job` and `registered_model` are requested where a Completed job has not been recorded.
 
     The job is the one that the graph would reuse now: its name follows from the recipe and from the recorded values of
-    the four inputs. So a job of an earlier recipe is never taken up, one whose run died before it could leave a trace
+    the five inputs. So a job of an earlier recipe is never taken up, one whose run died before it could leave a trace
     in Dagster is, and no list of jobs is read however many there are. The run materializes none of the inputs, and the
     job is Completed with a verified output: nothing is submitted.
     """
@@ -72,7 +73,7 @@ def _request(context: dg.SensorEvaluationContext, ws: Workspace, recipe: Recipe)
     if repository is None:
         raise dg.DagsterInvariantViolationError("This sensor reads asset values, so it needs its code location.")
     with repository.get_asset_value_loader(context.instance) as loader:
-        model, compute, train, test = (
+        model, compute, train, validation, test = (
             loader.load_asset_value(dg.AssetKey(asset.split("/")), python_type=kind) for asset, kind in _INPUTS.items()
         )
     return finetune_request(
@@ -81,6 +82,7 @@ def _request(context: dg.SensorEvaluationContext, ws: Workspace, recipe: Recipe)
         model=cast("ModelRef", model),
         compute=cast("ComputeRef", compute),
         train=cast("SampleRef", train),
+        validation=cast("SampleRef", validation),
         test=cast("SampleRef", test),
         log=context.log.info,
     )
