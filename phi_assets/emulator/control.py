@@ -129,7 +129,10 @@ class Control:
         self._ask("PUT", "/throttling", {"enabled": enabled, "buckets": limits})
 
     def add_scenario(self, kind: str, **fields: Any) -> str:
-        """A `job`, `compute` or `deployment` goes wrong from now on; the id of the scenario."""
+        """A `job`, `compute` or `deployment` goes wrong from now on; the id of the scenario.
+
+        `scenario`, `match`, `count` and what else it takes are the fields of `scenario_kinds` and `model_scenarios`.
+        """
         return self._ask("POST", "/scenarios", {"kind": kind, **fields}).json()["id"]
 
     def clear_scenarios(self) -> None:

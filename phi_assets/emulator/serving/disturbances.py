@@ -5,8 +5,10 @@ from collections.abc import Callable
 
 from phi_assets.emulator.context import Emulator
 from phi_assets.emulator.errors import ServiceError
+from phi_assets.emulator.model_scenarios import ModelCrashes
 from phi_assets.emulator.scenario_kinds import DeploymentDelayed, DeploymentFailed, DeploymentUnhealthy
-from phi_assets.emulator.serving.process import Stopped
+from phi_assets.emulator.serving.ailments import Ailments
+from phi_assets.emulator.serving.process import Crash, Stopped
 from phi_assets.emulator.state import Document
 from phi_assets.emulator.vm_sizes import VM_SIZES
 
@@ -62,8 +64,23 @@ class DeploymentDisturbances:
             )
             raise ServiceError(status, code, failed.scenario.message or text)
 
-    def while_live(self, document: Document) -> None:
-        """Lets a live deployment break down, in its time, if it shall."""
+    def at_load(self, document: Document) -> Crash | None:
+        """How the process that is started now shall fail to load its model."""
+        crashes = self._scenarios.take(ModelCrashes, *_names(document))
+        if crashes is None:
+            return None
+        scenario = crashes.scenario
+        return Crash(scenario.message, scenario.real(scenario.seconds, self._emulator.clock))
+
+    def ailments(self, document: Document) -> Ailments:
+        """What the model of the process that is about to be put into service suffers from."""
+        found = Ailments(self._scenarios, self._emulator.clock)
+        found.catch(*_names(document))
+        return found
+
+    def while_live(self, document: Document, ailments: Ailments) -> None:
+        """Lets a live deployment misbehave at once, and break down in its time, if it shall."""
+        ailments.catch(*_names(document))
         unhealthy = self._scenarios.take(DeploymentUnhealthy, *_names(document))
         if unhealthy is None:
             return

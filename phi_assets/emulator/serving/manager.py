@@ -12,12 +12,13 @@ from phi_assets.emulator.context import Emulator
 from phi_assets.emulator.errors import ServiceError
 from phi_assets.emulator.operations import Interrupted
 from phi_assets.emulator.serving import deployments
+from phi_assets.emulator.serving.ailments import Ailments
 from phi_assets.emulator.serving.disturbances import DeploymentDisturbances
 from phi_assets.emulator.serving.documents import DEPLOYMENT, deployment_key, require_deployment
 from phi_assets.emulator.serving.gate import Gate
 from phi_assets.emulator.serving.logs import INFERENCE_SERVER, DeploymentLogs
 from phi_assets.emulator.serving.models import fetch_model
-from phi_assets.emulator.serving.process import Launch, ModelServer, NotReady, Stopped
+from phi_assets.emulator.serving.process import Crash, Launch, ModelServer, NotReady, Stopped
 from phi_assets.emulator.serving.recovery import Recovery
 from phi_assets.emulator.serving.rules import DeploymentSettings
 from phi_assets.emulator.serving.sockets import SocketFolder
@@ -30,12 +31,13 @@ DRAIN_POLL_SECONDS = 0.05
 
 @dataclass(frozen=True)
 class Target:
-    """A deployment that can answer: its process, and the gate before it."""
+    """A deployment that can answer: its process, what that suffers from, and the gate before it."""
 
     deployment: str
     server: ModelServer
     settings: DeploymentSettings
     gate: Gate
+    ailments: Ailments
 
 
 class DeploymentManager:
@@ -88,7 +90,7 @@ class DeploymentManager:
             except ServiceError as error:
                 deployments.fail(self._emulator, document["endpoint"], document["name"], error)
                 raise
-        self._disturbances.while_live(document)
+        self._disturb_live(key)
 
     def update(self, endpoint: str, deployment: str) -> None:
         """As `create`; the process in service answers until the new one is ready, and goes on if that fails."""
@@ -124,10 +126,8 @@ class DeploymentManager:
 
     def disturb(self) -> None:
         """Lets scenarios that have just been added happen to the deployments that are live."""
-        for key, target in list(self._targets.items()):
-            document = self._emulator.store.get(DEPLOYMENT, key)
-            if document is not None and not target.server.is_stopped:
-                self._disturbances.while_live(document)
+        for key in list(self._targets):
+            self._disturb_live(key)
 
     def shutdown(self) -> None:
         """All processes have ended; what they served is started again by the next `recover`."""
@@ -142,6 +142,11 @@ class DeploymentManager:
                 list(pool.map(lambda target: target.server.stop(), targets))
         self._sockets.delete()
 
+    def _disturb_live(self, key: str) -> None:
+        target, document = self._targets.get(key), self._emulator.store.get(DEPLOYMENT, key)
+        if target is not None and document is not None and not target.server.is_stopped:
+            self._disturbances.while_live(document, target.ailments)
+
     def _bring_up(self, document: Document, canceled: threading.Event) -> None:
         endpoint, name = document["endpoint"], document["name"]
         settings = deployments.settings_of(document)
@@ -153,18 +158,24 @@ class DeploymentManager:
         launch = Launch(str(folder), document["properties"]["environmentVariables"])
         if old is not None and old.server.launch == launch and not old.server.is_stopped:
             old.server.configure(settings)
-            self._put_into_service(document, Target(name, old.server, settings, Gate(settings)))
+            self._put_into_service(document, Target(name, old.server, settings, Gate(settings), old.ailments))
             return
-        server = self._start(launch, settings, logs, canceled)
-        self._put_into_service(document, Target(name, server, settings, Gate(settings)))
+        server = self._start(launch, settings, logs, canceled, self._disturbances.at_load(document))
+        ailments = self._disturbances.ailments(document)
+        self._put_into_service(document, Target(name, server, settings, Gate(settings), ailments))
         if old is not None:
             _drain(old)
 
     def _start(
-        self, launch: Launch, settings: DeploymentSettings, logs: DeploymentLogs, canceled: threading.Event
+        self,
+        launch: Launch,
+        settings: DeploymentSettings,
+        logs: DeploymentLogs,
+        canceled: threading.Event,
+        crash: Crash | None = None,
     ) -> ModelServer:
         """A server that is ready, or none at all."""
-        server = ModelServer(launch, settings, self._emulator.clock, self._sockets.new(), logs.inference_server)
+        server = ModelServer(launch, settings, self._emulator.clock, self._sockets.new(), logs.inference_server, crash)
         try:
             server.start()
             server.wait_until_ready(canceled)
@@ -219,7 +230,8 @@ class DeploymentManager:
             except ServiceError as error:
                 deployments.fail(self._emulator, current["endpoint"], current["name"], error)
                 return
-            self._targets[key] = Target(current["name"], server, settings, Gate(settings))
+            ailments = self._disturbances.ailments(current)
+            self._targets[key] = Target(current["name"], server, settings, Gate(settings), ailments)
 
     def _logs(self, endpoint: str, deployment: str) -> DeploymentLogs:
         return DeploymentLogs(self._emulator.directory / "deployments" / endpoint.lower() / deployment.lower())
