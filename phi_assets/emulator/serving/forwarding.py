@@ -7,7 +7,7 @@ import httpx
 
 from phi_assets.emulator.errors import ServiceError
 from phi_assets.emulator.serving.behaviour import HEADER
-from phi_assets.emulator.serving.manager import Target
+from phi_assets.emulator.serving.target import Target
 
 IDLE_SECONDS = 30.0
 """How long an unused connection is kept: less than the process keeps it, so that it never closes under a request."""
