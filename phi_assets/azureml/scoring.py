@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self, TypeVar, cast
 
 import httpx
-from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential_jitter
+from tenacity import RetryCallState, Retrying, retry_if_exception, sleep_using_event, wait_exponential_jitter
 
 from phi_assets.azureml.client import Workspace
 from phi_assets.azureml.errors import ScoringFailed
@@ -147,7 +147,7 @@ class ScoringClient:
                 retry=retry_if_exception(lambda error: repeats(error) > 0),
                 stop=lambda state: self._closed.is_set() or state.attempt_number > repeats(_error(state)),
                 wait=lambda state: max(exponential(state), retry_after(_error(state))),
-                sleep=self._closed.wait,
+                sleep=sleep_using_event(self._closed),
                 before_sleep=lambda state: self.log(f"Endpoint: {reason(_error(state))}; trying again."),
                 reraise=True,
             )(self._send, body, headers)
