@@ -183,6 +183,8 @@ class ServingSection(_Section):
     endpoint: Annotated[str, Field(min_length=3, max_length=32, pattern=r"^[a-zA-Z](-?[a-zA-Z0-9])*$")] = (
         "ultrachat-completion"
     )
+    auth_mode: Literal["key", "aml_token", "aad_token"] = "key"
+    """How callers are let in: by a key without end, a token of the endpoint that ends, or one of Microsoft Entra."""
     model_name: str | None = None
     """Name to register the fine-tuned model under; `<model>-ultrachat-200k` unless given."""
     instance_type: str = "Standard_NC24ads_A100_v4"

@@ -11,7 +11,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from tests.benchmarks import prepare, ultrachat
+from tests.azureml.toy_step import write_model
+from tests.benchmarks import prepare, scoring, ultrachat
 
 SCALE = 0.002
 
@@ -252,3 +253,27 @@ def test_the_benchmarks_own_process_stays_small() -> None:
         check=True,
     ).stdout.split()
     assert {"pyarrow", "polars", "pandas", "datasets", "numpy"}.isdisjoint(loaded)
+
+
+def test_scoring_is_measured_side_by_side_and_judged_against_the_seed(tmp_path: Path) -> None:
+    write_model(tmp_path / "model", "echo ")
+    lines: list[str] = []
+
+    report = scoring.benchmark(tmp_path / "scratch", rounds=2, requests=40, model=tmp_path / "model", log=lines.append)
+
+    assert list(report.runs) == [scoring.SEED, "ours-1", "ours-8", "ours-32"]
+    asked = [f"echo {turns[-1]['content']}" for turns in scoring.read_prompts(40)]
+    for runs in report.runs.values():
+        assert [run.texts for run in runs] == [asked, asked]
+        assert all(0 < latency < run.wall_s for run in runs for latency in run.latencies_s)
+    ours = report.verdicts[-1]
+    ratios = [ours / seed for ours, seed in zip(report.rates("ours-32"), report.rates(scoring.SEED), strict=True)]
+    assert (ours.what, ours.target) == ("ours-32: times the seed's requests/s", ">= 8")
+    assert (ours.lowest, ours.highest, ours.ok) == (min(ratios), max(ratios), ours.measured >= 8)
+    assert 0 < report.latency_ms("ours-32", 50) <= report.latency_ms("ours-32", 99)
+    assert len(lines) == 2 * len(report.runs)
+    assert not list((tmp_path / "scratch").rglob("emulator.json")), "the emulator is still running"
+
+    report.runs["ours-8"][1].texts[3] = "something else"
+    with pytest.raises(prepare.BenchmarkError, match="ours-8 got 'something else' to prompt 3, seed-invoke got 'echo "):
+        scoring.check_agreement(report)

@@ -34,17 +34,17 @@ DEPLOYMENT_KEYS = (
     owners=OWNERS,
     code_version="1",
     pool=AZUREML_POOL,
-    metadata=reads("serving.endpoint", "serving.lease_hours"),
+    metadata=reads("serving.endpoint", "serving.auth_mode", "serving.lease_hours"),
 )
 def online_endpoint(
     context: dg.AssetExecutionContext, workspace: AzureMLWorkspace, recipe: RecipeResource
 ) -> dg.MaterializeResult[EndpointRef]:
-    """A key-authenticated managed online endpoint in state Succeeded, with the time at which its lease ends."""
+    """A managed online endpoint in state Succeeded, with the time at which its lease ends."""
     serving = recipe.value.serving
     with workspace.session() as ws:
         ref = ensure_endpoint(ws, serving, {"phi-recipe": recipe.value.name}, context.log.info)
-    why = explained(context, {"endpoint": ref.name, "lease_hours": serving.lease_hours}, ref.reason)
-    version = fingerprint({"name": ref.name, "auth": "key"})[:16]
+    why = explained(context, serving.model_dump(include={"endpoint", "auth_mode", "lease_hours"}), ref.reason)
+    version = fingerprint({"name": ref.name, "auth": serving.auth_mode})[:16]
     return dg.MaterializeResult(value=ref, data_version=dg.DataVersion(version), metadata=endpoint_metadata(ref) | why)
 
 

@@ -34,7 +34,7 @@ _NAME = re.compile(r"^[a-zA-Z](-?[a-zA-Z0-9])*$")
 def ensure_endpoint(
     ws: Workspace, section: ServingSection, tags: Mapping[str, str] | None = None, log: Log = silent
 ) -> EndpointRef:
-    """The endpoint exists in state Succeeded with key authentication, the given tags and a lease.
+    """The endpoint exists in state Succeeded with the recipe's authentication, the given tags and a lease.
 
     The lease is the tag `expires_at`, after which the endpoint counts as forgotten. It is renewed when less than half
     of it is left, so that repeated runs write nothing. Traffic is left as it is.
@@ -57,7 +57,7 @@ def ensure_endpoint(
             return _ref(existing, "reused", f"Endpoint {section.endpoint} is ready and its lease is fresh.")
     reason = _reason(section.endpoint, existing, wanted, renewed)
     log(f"{'Creating' if existing is None else 'Updating'} endpoint {section.endpoint}; its lease ends at {lease}.")
-    return _put(ws, section.endpoint, wanted, "created" if existing is None else "updated", reason, log)
+    return _put(ws, section, wanted, "created" if existing is None else "updated", reason, log)
 
 
 def delete_endpoint(ws: Workspace, name: str, log: Log = silent) -> bool:
@@ -101,10 +101,10 @@ def _check_name(name: str) -> None:
 
 def _check_existing(endpoint: Any, section: ServingSection) -> None:
     mode = service_text(endpoint.auth_mode).lower()
-    if mode != "key":
+    if mode != section.auth_mode:
         raise EndpointFailed(
-            f"Endpoint {section.endpoint} exists with authentication {mode!r}, not 'key', which cannot be changed. "
-            "Delete it, or give `serving.endpoint` another name."
+            f"Endpoint {section.endpoint} exists with authentication {mode!r}, not {section.auth_mode!r}, which cannot "
+            "be changed. Delete it, set `serving.auth_mode`, or give `serving.endpoint` another name."
         )
 
 
@@ -140,10 +140,14 @@ def _reason(name: str, endpoint: Any, tags: Mapping[str, str], renewed: bool) ->
     return f"Endpoint {name} lacked tags: {', '.join(key for key, value in tags.items() if have.get(key) != value)}."
 
 
-def _put(ws: Workspace, name: str, tags: Mapping[str, str], action: Action, reason: str, log: Log) -> EndpointRef:
+def _put(
+    ws: Workspace, section: ServingSection, tags: Mapping[str, str], action: Action, reason: str, log: Log
+) -> EndpointRef:
+    name = section.endpoint
+
     def send(existing: Any) -> None:
         endpoint = existing or sdk().entities.ManagedOnlineEndpoint(
-            name=name, description="Fine-tuned chat completion", auth_mode="key"
+            name=name, description="Fine-tuned chat completion", auth_mode=section.auth_mode
         )
         endpoint.tags = {**(endpoint.tags or {}), **tags}
         ws.ml.online_endpoints.begin_create_or_update(endpoint).wait()

@@ -23,6 +23,7 @@ from phi_assets.azureml.jobs import ensure_job
 from phi_assets.azureml.models import ensure_registered_model, model_version
 from phi_assets.azureml.retry import get_or_none
 from phi_assets.azureml.scoring import open_scoring
+from phi_assets.azureml.scoring_auth import EndpointCredential, Secret
 from phi_assets.azureml.traffic import ensure_traffic
 from phi_assets.emulator.control import Control
 from phi_assets.emulator.process import Connection
@@ -160,7 +161,7 @@ def test_an_unknown_deployment_or_a_bad_request_is_explained(
 
 def test_a_wrong_key_is_explained(toys: Workspace, served: Served) -> None:
     with open_scoring(toys, SERVING.endpoint, served.endpoint.scoring_uri, timeout_seconds=30) as client:
-        client.key = "wrong"
+        client.credential = EndpointCredential(lambda: Secret("wrong"))
         with pytest.raises(ScoringFailed, match=r"401.*run again"):
             client.ask([QUESTION], {})
         assert "wrong" not in repr(client)

@@ -276,9 +276,7 @@ def _machine() -> dict[str, str]:
 
 
 def _print(report: Report, console: Console) -> None:
-    runs = Table(
-        "contestant", *(_right(name) for name in ("rows", "work s", "with imports s", "peak MB", "written MB"))
-    )
+    runs = Table("contestant", *(right(name) for name in ("rows", "work s", "with imports s", "peak MB", "written MB")))
     for name in report.runs:
         runs.add_row(
             name,
@@ -289,7 +287,7 @@ def _print(report: Report, console: Console) -> None:
             f"{report.median(name, 'bytes') / 1e6:,.1f}",
         )
     console.print(runs)
-    verdicts = Table("target", *(_right(name) for name in ("wanted", "measured", "over the rounds")), "")
+    verdicts = Table("target", *(right(name) for name in ("wanted", "measured", "over the rounds")), "")
     for verdict in report.verdicts:
         verdicts.add_row(
             verdict.what,
@@ -303,7 +301,8 @@ def _print(report: Report, console: Console) -> None:
         console.print(f"{report.equal_rows:,} rows of our 5 % parse to the same objects as the seed's")
 
 
-def _right(header: str) -> Any:
+def right(header: str) -> Any:
+    """A column whose figures stand below each other."""
     from rich.table import Column
 
     return Column(header, justify="right")

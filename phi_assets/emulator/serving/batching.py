@@ -11,11 +11,14 @@ from phi_assets.emulator.serving.payload import ScoringRequest
 
 Predict = Callable[[ScoringRequest], list[Any]]
 
-MAX_BATCH = 16
+MAX_BATCH = 32
 """Conversations in one call of the model."""
 
 WINDOW = 0.010
-"""Seconds that a batch waits for company."""
+"""Seconds without another request after which a batch waits for company no longer."""
+
+WINDOWS = 5
+"""How many times in a row a batch waits for company that is still arriving."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class MicroBatcher:
         self._waiting: deque[_Waiting] = deque()
         self._arrived = asyncio.Event()
         self._model_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
-        self._company = False
+        self._expected = 1
 
     async def submit(self, request: ScoringRequest) -> Scored:
         """Waits for the answers; cancelling the call takes the request out of the queue.
@@ -63,15 +66,25 @@ class MicroBatcher:
         """Serves the queue until cancelled."""
         while True:
             await self._arrived.wait()
-            # A lone caller gains nothing from waiting; those who came in company last time are likely to come again.
-            if self._company and self._size() < self._max_batch:
-                await asyncio.sleep(self._window)
+            await self._gather()
             batch = self._take()
             if not self._waiting:
                 self._arrived.clear()
             if batch:
-                self._company = len(batch) > 1 or bool(self._waiting)
                 await self._score(batch)
+                # Callers that have just got their answers are likely to come again.
+                self._expected = len(batch) + len(self._waiting)
+
+    async def _gather(self) -> None:
+        """Waits for as many requests as there were at the last time, for as long as they keep coming."""
+        for _ in range(WINDOWS):
+            there = len(self._waiting)
+            # A lone caller gains nothing from waiting.
+            if there >= self._expected or self._size() >= self._max_batch:
+                return
+            await asyncio.sleep(self._window)
+            if len(self._waiting) == there:
+                return
 
     def _size(self) -> int:
         return sum(len(waiting.request.conversations) for waiting in self._waiting)

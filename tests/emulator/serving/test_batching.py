@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -35,7 +36,7 @@ def request(*texts: str, **parameters: object) -> ScoringRequest:
     return ScoringRequest([[{"role": "user", "content": text}] for text in texts], parameters)
 
 
-def play(model: Model, scene: Callable[[MicroBatcher], Awaitable[None]], **options: int) -> None:
+def play(model: Model, scene: Callable[[MicroBatcher], Awaitable[None]], **options: Any) -> None:
     async def run() -> None:
         batcher = MicroBatcher(model, **options)
         serving = asyncio.create_task(batcher.run())
@@ -86,6 +87,35 @@ def test_a_seeded_draw_is_never_batched() -> None:
 
     play(model, scene)
     assert model.calls == [["first"], ["a"], ["b"]]
+
+
+def test_callers_that_came_together_are_waited_for_while_they_keep_coming() -> None:
+    model = Model()
+
+    async def scene(batcher: MicroBatcher) -> None:
+        await gather_behind_first(batcher, model, *[request(text) for text in "abc"])
+        again = []
+        for text in "def":
+            again.append(asyncio.create_task(batcher.submit(request(text))))
+            await asyncio.sleep(0.05)
+        await asyncio.gather(*again)
+        # Nobody comes beside this one, which is noticed after one window.
+        await batcher.submit(request("g"))
+
+    play(model, scene, window=1.0)
+    assert model.calls == [["first"], ["a", "b", "c"], ["d", "e", "f"], ["g"]]
+
+
+def test_a_lone_caller_never_waits_for_company() -> None:
+    model = Model()
+    model.release.set()
+
+    async def scene(batcher: MicroBatcher) -> None:
+        for text in "abc":
+            await batcher.submit(request(text))
+
+    play(model, scene, window=60.0)  # longer than the scene may take
+    assert model.calls == [["a"], ["b"], ["c"]]
 
 
 def test_a_request_with_many_conversations_gets_all_its_answers_in_order() -> None:
