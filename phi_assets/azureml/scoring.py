@@ -5,9 +5,10 @@ process, and retries a failing model.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import httpx
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
@@ -17,6 +18,8 @@ from phi_assets.azureml.errors import ScoringFailed
 from phi_assets.azureml.retry import Log, one_line, retry_after, ride_out, silent
 
 Conversation = Sequence[Mapping[str, str]]
+
+T = TypeVar("T")
 
 _ATTEMPTS = 5
 _RETRIED_STATUS = frozenset({408, 424, 429, 503})
@@ -31,6 +34,17 @@ _ADVICE = {
     424: "The model itself failed; its log has the reason.",
     429: "More requests than the deployment takes at once; raise `serving.instance_count`.",
 }
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model said to one conversation."""
+
+    text: str
+    seconds: float
+    """From sending the successful request to having read its answer."""
+    deployment: str | None
+    """Which deployment answered, where the endpoint says so."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +111,45 @@ class ScoringClient:
             )
         return Answers(texts, seconds, response.headers.get("azureml-model-deployment"))
 
+    def ask_each(
+        self,
+        conversations: Sequence[Conversation],
+        parameters: Mapping[str, Any],
+        *,
+        deployment: str | None = None,
+        concurrency: int = 1,
+    ) -> list[Answer]:
+        """The model's next turn for each conversation, one request each, at most `concurrency` at a time, in order.
+
+        The service's own measure of what a deployment takes is `max_concurrent_requests * instance_count`.
+
+        Raises:
+            ScoringFailed: a request failed; those that had not begun are not sent.
+        """
+        return _each(lambda turns: self._ask_one(turns, parameters, deployment), conversations, concurrency)
+
+    def try_each(
+        self,
+        conversations: Sequence[Conversation],
+        parameters: Mapping[str, Any],
+        *,
+        deployment: str | None = None,
+        concurrency: int = 1,
+    ) -> list[Answer | ScoringFailed]:
+        """As `ask_each`, but a failed request is a value like any other and ends nothing."""
+
+        def attempt(turns: Conversation) -> Answer | ScoringFailed:
+            try:
+                return self._ask_one(turns, parameters, deployment)
+            except ScoringFailed as failure:
+                return failure
+
+        return _each(attempt, conversations, concurrency)
+
+    def _ask_one(self, turns: Conversation, parameters: Mapping[str, Any], deployment: str | None) -> Answer:
+        answers = self.ask([turns], parameters, deployment=deployment)
+        return Answer(answers.texts[0], answers.seconds, answers.deployment)
+
     def _post(self, body: dict[str, Any], headers: dict[str, str]) -> tuple[httpx.Response, float]:
         def send() -> tuple[httpx.Response, float]:
             started = time.perf_counter()
@@ -139,7 +192,27 @@ def open_scoring(
     if not key:
         raise ScoringFailed(f"Endpoint {endpoint} gives no key; its authentication is not 'key'.")
     timeout = httpx.Timeout(timeout_seconds + _MARGIN_SECONDS, connect=15.0)
-    return ScoringClient(scoring_uri, str(key), httpx.Client(verify=ws.tls_context(), timeout=timeout), log)
+    return ScoringClient(scoring_uri, str(key), _http(ws, timeout), log)
+
+
+def _http(ws: Workspace, timeout: httpx.Timeout) -> httpx.Client:
+    # Callers bound what is underway; every connection is kept, because a TLS handshake costs more than a short answer.
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+    return httpx.Client(verify=ws.tls_context(), timeout=timeout, limits=limits)
+
+
+def _each(ask: Callable[[Conversation], T], conversations: Sequence[Conversation], concurrency: int) -> list[T]:
+    pool = ThreadPoolExecutor(max(1, min(concurrency, len(conversations))), thread_name_prefix="scoring")
+    try:
+        asked = [pool.submit(ask, turns) for turns in conversations]
+        ended = wait(asked, return_when=FIRST_EXCEPTION).done
+        for future in asked:
+            if future in ended:
+                future.result()  # raises where it failed
+        return [future.result() for future in asked]
+    finally:
+        # An interrupt must not wait for what is underway; the client's own timeouts end it.
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _texts(response: httpx.Response) -> tuple[str, ...]:
