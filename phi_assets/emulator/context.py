@@ -28,6 +28,14 @@ if TYPE_CHECKING:
 ACCOUNT = "phistorage"
 
 
+@dataclass(frozen=True)
+class TokenLife:
+    """How many seconds the token of an endpoint is good for, and after how many it should be replaced."""
+
+    seconds: int = 24 * 3600
+    refresh_after: int = 12 * 3600
+
+
 @dataclass
 class Emulator:
     """The workspace and the parts that bring it to life.
@@ -55,6 +63,8 @@ class Emulator:
     journal: Journal = field(default_factory=Journal)
     throttling: Throttling = field(default_factory=Throttling)
     occupancy: Occupancy = field(default_factory=Occupancy)
+    token_life: TokenLife = TokenLife()
+    """Of tokens that endpoints in mode AMLToken issue from now on."""
     changing: threading.Lock = field(default_factory=threading.Lock)
     """Held by whoever stops or replaces the parts below."""
     catalog: "Catalog" = field(init=False, repr=False)

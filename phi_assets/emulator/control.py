@@ -63,6 +63,10 @@ class Control:
         """Artificial durations that begin from now on are divided by `scale`."""
         self._ask("PUT", "/timescale", {"scale": scale})
 
+    def set_token_life(self, seconds: int, refresh_after: int) -> None:
+        """Tokens that endpoints in mode `aml_token` give from now on expire, and should be replaced, that soon."""
+        self._ask("PUT", "/tokens", {"seconds": seconds, "refresh_after": refresh_after})
+
     def journal(self, since: int = 0) -> list[Entry]:
         """What was answered after entry number `since`, oldest first; of the last 20,000 requests."""
         found = self._ask("GET", f"/journal?since={since}").json()
@@ -75,6 +79,17 @@ class Control:
     def counts(self, since: int = 0) -> dict[str, int]:
         """How often each route was asked after entry number `since`: `{"PUT /jobs/{name}": 1, ...}`."""
         return self._ask("GET", f"/journal/counts?since={since}").json()
+
+    def requests(self, endpoint: str) -> dict[str, dict[str, dict[int, int]]]:
+        """What came of the scoring requests to each deployment: `{deployment: {way: {status: count}}}`.
+
+        `way` is `live` (drawn by the traffic), `named` (by the request's header) or `mirrored` (a copy).
+        """
+        found = self._ask("GET", f"/endpoints/{endpoint}/requests").json()
+        return {
+            deployment: {way: {int(status): count for status, count in counts.items()} for way, counts in ways.items()}
+            for deployment, ways in found.items()
+        }
 
     def add_fault(self, **fields: Any) -> str:
         """Something happens to requests from now on; the id of the fault.
@@ -129,7 +144,10 @@ class Control:
         self._ask("PUT", "/throttling", {"enabled": enabled, "buckets": limits})
 
     def add_scenario(self, kind: str, **fields: Any) -> str:
-        """A `job`, `compute` or `deployment` goes wrong from now on; the id of the scenario."""
+        """A `job`, `compute` or `deployment` goes wrong from now on; the id of the scenario.
+
+        `scenario`, `match`, `count` and what else it takes are the fields of `scenario_kinds` and `model_scenarios`.
+        """
         return self._ask("POST", "/scenarios", {"kind": kind, **fields}).json()["id"]
 
     def clear_scenarios(self) -> None:

@@ -7,7 +7,7 @@ import time
 
 from starlette.concurrency import run_in_threadpool
 
-from phi_assets.emulator.context import Emulator
+from phi_assets.emulator.context import Emulator, TokenLife
 from phi_assets.emulator.runner import JobRunner, steps
 from phi_assets.emulator.serving import DeploymentManager
 
@@ -24,14 +24,15 @@ async def reset(emulator: Emulator) -> None:
     """The emulator is as one that has just been started in an empty directory.
 
     Gone are jobs and runs with their processes, data, models, computes, endpoints, deployments with theirs, blobs,
-    operations, faults, scenarios, limits and the journal; the time scale is that of the start. What is left are the
-    workspace with its two datastores, keys and tokens, and the registries, those that somebody dropped in too.
-    Requests that a fault holds are dropped; those that arrive meanwhile are processed afterwards.
+    operations, faults, scenarios, limits and the journal; time scale and life of tokens are those of the start. What
+    is left are the workspace with its two datastores, keys and tokens, and the registries, those that somebody dropped
+    in too. Requests that a fault holds are dropped; those that arrive meanwhile are processed afterwards.
     """
     emulator.faults.clear(discard=True)
     async with emulator.occupancy.alone(_PATIENCE_SECONDS):
         await run_in_threadpool(_empty, emulator)
         emulator.throttling.switch(None)
+        emulator.token_life = TokenLife()
         emulator.faults.clear(discard=True)
         emulator.journal.clear()
 

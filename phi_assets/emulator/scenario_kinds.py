@@ -4,12 +4,11 @@ States and codes are those of the service: https://learn.microsoft.com/rest/api/
 https://learn.microsoft.com/azure/machine-learning/how-to-troubleshoot-online-endpoints.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from phi_assets.emulator.clock import Clock
-from phi_assets.emulator.errors import user_error
 
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Step = Annotated[int, Field(ge=1, strict=True)] | Annotated[str, Field(min_length=1)]
@@ -182,21 +181,3 @@ class DeploymentUnhealthy(DeploymentScenario):
     scenario: Literal["unhealthy"]
     seconds: Seconds = 0
     state: Literal["Failed", "Succeeded"] = "Failed"
-
-
-_Job = Annotated[
-    StuckQueued | Preempted | JobFailed | JobCanceled | NotResponding | UnknownStatus | CompletedWithoutOutput,
-    Field(discriminator="scenario"),
-]
-_Compute = Annotated[ComputeRefused | AllocationFailed, Field(discriminator="scenario")]
-_Deployment = Annotated[DeploymentFailed | DeploymentDelayed | DeploymentUnhealthy, Field(discriminator="scenario")]
-_ADAPTER: TypeAdapter[Any] = TypeAdapter(Annotated[_Job | _Compute | _Deployment, Field(discriminator="kind")])
-
-
-def parse(body: Any) -> Scenario:
-    """The scenario that a request describes. Raises ServiceError 400, naming every field that is wrong."""
-    try:
-        return _ADAPTER.validate_python(body)
-    except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, entry['loc'])) or 'body'}: {entry['msg']}" for entry in error.errors())
-        raise user_error(f"This is no scenario. {wrong}.", "BadArgument/ArgumentInvalid") from error

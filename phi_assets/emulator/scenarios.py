@@ -3,7 +3,7 @@
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, Generic, TypeVar
@@ -63,10 +63,19 @@ class Scenarios:
         with self._lock:
             return [armed.document() for armed in self._armed]
 
-    def take(self, kind: type[S], *names: str, accepts: Callable[[S], bool] | None = None) -> Armed[S] | None:
-        """The oldest scenario of this kind that matches one of the names and is not used up; it has applied now."""
+    def take(
+        self,
+        kind: type[S],
+        *names: str,
+        accepts: Callable[[S], bool] | None = None,
+        except_for: Container[str] = (),
+    ) -> Armed[S] | None:
+        """The oldest scenario of this kind that matches one of the names and is not used up; it has applied now.
+
+        Those whose ids are in `except_for` are passed over.
+        """
         with self._lock:
-            armed = self._find(kind, names, accepts)
+            armed = self._find(kind, names, accepts, except_for)
             if armed is not None:
                 armed.applied += 1
             return armed
@@ -106,10 +115,16 @@ class Scenarios:
     def _holding(self, compute: str) -> Armed[AllocationFailed] | None:
         return next((armed for armed in self._armed if compute.lower() in armed.held_until), None)
 
-    def _find(self, kind: type[S], names: tuple[str, ...], accepts: Callable[[S], bool] | None) -> Armed[S] | None:
+    def _find(
+        self,
+        kind: type[S],
+        names: tuple[str, ...],
+        accepts: Callable[[S], bool] | None,
+        except_for: Container[str] = (),
+    ) -> Armed[S] | None:
         for armed in self._armed:
             scenario = armed.scenario
-            if not isinstance(scenario, kind) or armed.is_used_up:
+            if not isinstance(scenario, kind) or armed.is_used_up or armed.id in except_for:
                 continue
             matches = any(fnmatchcase(name.lower(), scenario.match.lower()) for name in names)
             if matches and (accepts is None or accepts(scenario)):

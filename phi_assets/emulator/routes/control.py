@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from phi_assets.emulator import faults
-from phi_assets.emulator.context import Emulator
+from phi_assets.emulator.context import Emulator, TokenLife
 from phi_assets.emulator.errors import ServiceError, user_error
 from phi_assets.emulator.reset import reset
 from phi_assets.emulator.throttling import Limits
@@ -30,6 +30,11 @@ class _Body(BaseModel):
 
 class _TimeScale(_Body):
     scale: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class _TokenLife(_Body):
+    seconds: Annotated[int, Field(ge=1)]
+    refresh_after: Annotated[int, Field(ge=0)]
 
 
 class _Release(_Body):
@@ -59,6 +64,12 @@ async def _set_time_scale(request: Request) -> Response:
     return Response(status_code=204)
 
 
+async def _set_token_life(request: Request) -> Response:
+    body = await _body(request, _TokenLife)
+    _emulator(request).token_life = TokenLife(body.seconds, body.refresh_after)
+    return Response(status_code=204)
+
+
 async def _journal(request: Request) -> Response:
     journal = _emulator(request).journal
     entries = journal.since(_query(request, _Since).since)
@@ -71,6 +82,10 @@ async def _counts(request: Request) -> Response:
 
 async def _last(request: Request) -> Response:
     return JSONResponse({"last": _emulator(request).journal.last})
+
+
+async def _requests(request: Request) -> Response:
+    return JSONResponse(_emulator(request).deployments.tally.of(request.path_params["endpoint"]))
 
 
 async def _add_fault(request: Request) -> Response:
@@ -147,9 +162,11 @@ def _route(path: str, endpoint: Callable[[Request], Awaitable[Response]], method
 routes = [
     _route("/reset", _reset, "POST"),
     _route("/timescale", _set_time_scale, "PUT"),
+    _route("/tokens", _set_token_life, "PUT"),
     _route("/journal", _journal),
     _route("/journal/counts", _counts),
     _route("/journal/last", _last),
+    _route("/endpoints/{endpoint}/requests", _requests),
     _route("/faults", _add_fault, "POST"),
     _route("/faults", _clear_faults, "DELETE"),
     _route("/faults/{fault}", _fault),

@@ -9,7 +9,7 @@ from starlette.routing import Route
 from phi_assets.emulator.bodies import with_json
 from phi_assets.emulator.context import Emulator
 from phi_assets.emulator.errors import not_found
-from phi_assets.emulator.scenario_kinds import parse
+from phi_assets.emulator.scenario_parsing import parse
 
 _SCENARIOS = "/_control/scenarios"
 

@@ -1,4 +1,4 @@
-"""The front of all online endpoints: checks the credential, chooses the deployment, passes the request on.
+"""Scoring requests: checked for the credential, and answered by one of the endpoint's deployments.
 
 Status codes: https://learn.microsoft.com/azure/machine-learning/how-to-troubleshoot-online-endpoints#http-status-codes.
 """
@@ -8,35 +8,19 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from phi_assets.emulator.context import Emulator
-from phi_assets.emulator.errors import ServiceError
 from phi_assets.emulator.serving.credentials import authenticate
-from phi_assets.emulator.serving.documents import DEPLOYMENT, deployment_key, require_endpoint, scoring_uri
-from phi_assets.emulator.serving.forwarding import Forwarder, unavailable
-from phi_assets.emulator.serving.gate import choose
-from phi_assets.emulator.serving.manager import Target
+from phi_assets.emulator.serving.documents import require_endpoint, scoring_uri
+from phi_assets.emulator.serving.front import DEPLOYMENT_HEADER, Front
 from phi_assets.emulator.serving.openapi import document_of
 from phi_assets.emulator.state import Document
-
-DEPLOYMENT_HEADER = "azureml-model-deployment"
 
 
 async def score(request: Request) -> Response:
     """The answer of one of the endpoint's deployments, with the deployment's name in a header."""
-    emulator: Emulator = request.app.state.emulator
     endpoint = _authenticated(request)
-    name = request.headers.get(DEPLOYMENT_HEADER) or choose(
-        endpoint["properties"]["traffic"], emulator.deployments.generator
-    )
-    if name is None:
-        raise ServiceError(
-            404,
-            "NoDeploymentWithTraffic",
-            f"No deployment of the endpoint '{endpoint['name']}' has positive traffic. Set the endpoint's traffic, or "
-            f"name a deployment in the header {DEPLOYMENT_HEADER}.",
-        )
-    target = _target(emulator, endpoint["name"], name)
-    answer = await _forwarder(request).score(target, await request.body())
-    return Response(answer, media_type="application/json", headers={DEPLOYMENT_HEADER: target.deployment})
+    body = await request.body()
+    scored = await _front(request).score(endpoint["name"], request.headers.get(DEPLOYMENT_HEADER), body)
+    return Response(scored.content, media_type="application/json", headers={DEPLOYMENT_HEADER: scored.deployment})
 
 
 async def swagger(request: Request) -> Response:
@@ -52,28 +36,11 @@ def _authenticated(request: Request) -> Document:
     return endpoint
 
 
-def _target(emulator: Emulator, endpoint: str, name: str) -> Target:
-    target = emulator.deployments.target(endpoint, name)
-    if target is not None:
-        return target
-    document = emulator.store.get(DEPLOYMENT, deployment_key(endpoint, name))
-    if document is None:
-        raise ServiceError(404, "DeploymentNotFound", f"The endpoint '{endpoint}' has no deployment '{name}'.")
-    if document["state"] == "Succeeded":
-        raise unavailable(name)
-    raise ServiceError(
-        404,
-        "DeploymentNotReady",
-        f"The deployment '{name}' of the endpoint '{endpoint}' is in {document['state']} provisioning state and "
-        "does not serve.",
-    )
-
-
-def _forwarder(request: Request) -> Forwarder:
+def _front(request: Request) -> Front:
     state = request.app.state
-    if not hasattr(state, "forwarder"):
-        state.forwarder = Forwarder()
-    return state.forwarder
+    if not hasattr(state, "front"):
+        state.front = Front(state.emulator)
+    return state.front
 
 
 routes = [

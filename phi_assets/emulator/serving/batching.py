@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from phi_assets.emulator.serving.payload import ScoringRequest
@@ -123,7 +123,7 @@ def _compatible(first: ScoringRequest, other: ScoringRequest) -> bool:
 def _joined(batch: list[_Waiting]) -> ScoringRequest:
     first = batch[0].request
     conversations = [conversation for waiting in batch for conversation in waiting.request.conversations]
-    return ScoringRequest(conversations, first.parameters, first.params)
+    return replace(first, conversations=conversations)
 
 
 def _settle(waiting: _Waiting, outcome: "Scored | Exception") -> None:

@@ -10,8 +10,6 @@ from phi_assets.emulator.serving.documents import KEYS, endpoint_key
 from phi_assets.emulator.state import Document
 
 AUTH_MODES = ("Key", "AMLToken", "AADToken")
-TOKEN_LIFETIME_SECONDS = 24 * 3600
-TOKEN_REFRESH_SECONDS = 12 * 3600
 
 
 def ensure_keys(emulator: Emulator, endpoint: str) -> None:
@@ -54,12 +52,12 @@ def regenerate_key(emulator: Emulator, document: Document, key_type: Any, key_va
 def issue_token(emulator: Emulator, document: Document) -> dict[str, Any]:
     """A token that scores on this endpoint only. Raises ServiceError: 400 unless the endpoint is in mode AMLToken."""
     _require_mode(document, "AMLToken")
-    issued = int(emulator.clock.now().timestamp())
+    issued, life = int(emulator.clock.now().timestamp()), emulator.token_life
     return {
-        "accessToken": emulator.auth.issue(_audience(emulator, document["name"]), TOKEN_LIFETIME_SECONDS),
+        "accessToken": emulator.auth.issue(_audience(emulator, document["name"]), life.seconds),
         "tokenType": "Bearer",
-        "expiryTimeUtc": issued + TOKEN_LIFETIME_SECONDS,
-        "refreshAfterTimeUtc": issued + TOKEN_REFRESH_SECONDS,
+        "expiryTimeUtc": issued + life.seconds,
+        "refreshAfterTimeUtc": issued + life.refresh_after,
     }
 
 

@@ -58,7 +58,8 @@ def begin_put(emulator: Emulator, endpoint: str, name: str, body: dict[str, Any]
             document |= {"state": "Creating", "modified": now(), "error": None, **wanted}
         else:
             _refuse_busy(f"Cannot update the deployment {name}", existing)
-            document = existing | {"state": "Updating", "modified": now(), "error": None, **wanted}
+            state = "Scaling" if _only_scales(existing, wanted) else "Updating"
+            document = existing | {"state": state, "modified": now(), "error": None, **wanted}
         emulator.store.put(DEPLOYMENT, key, document)
         outcome.append((document, Begun.CREATION if existing is None else Begun.UPDATE))
 
@@ -91,18 +92,23 @@ def begin_delete(emulator: Emulator, endpoint: str, name: str) -> Begun | None:
         ServiceError: 400 while the deployment receives traffic.
     """
     key = deployment_key(endpoint, name)
-    existing = emulator.store.get(DEPLOYMENT, key)
-    if existing is not None and existing["state"] == "Deleting":
-        return Begun.NOTHING
-    document = emulator.store.get(ENDPOINT, endpoint_key(endpoint))
-    percent = document["properties"]["traffic"].get(name.lower()) if document else None
-    if percent:
-        raise bad_argument(
-            f"The deployment '{name}' receives {percent} % of the traffic of endpoint '{endpoint}' and cannot be "
-            "deleted. Set its traffic to 0 first."
-        )
-    marked = emulator.store.update(DEPLOYMENT, key, lambda found: found | {"state": "Deleting"})
-    return None if marked is None else Begun.DELETION
+    begun: Begun | None = None
+
+    def change(endpoint_document: Document) -> None:
+        # Inside the endpoint's transaction: no traffic can be given to it before this is recorded.
+        nonlocal begun
+        existing = emulator.store.get(DEPLOYMENT, key)
+        if existing is None:
+            return
+        if existing["state"] == "Deleting":
+            begun = Begun.NOTHING
+            return
+        _refuse_traffic(endpoint_document, name)
+        emulator.store.put(DEPLOYMENT, key, existing | {"state": "Deleting"})
+        begun = Begun.DELETION
+
+    emulator.store.update(ENDPOINT, endpoint_key(endpoint), change)
+    return begun
 
 
 def is_settled(emulator: Emulator, endpoint: str, name: str) -> bool:
@@ -170,6 +176,23 @@ def _wanted(emulator: Emulator, body: dict[str, Any]) -> dict[str, Any]:
         "sku": sku,
         "properties": properties,
     }
+
+
+def _only_scales(existing: Document, wanted: Document) -> bool:
+    """Whether the number of instances is all that changes."""
+    changes = [field for field, value in wanted.items() if existing[field] != value]
+    return changes == ["sku"] and existing["sku"] | {"capacity": wanted["sku"]["capacity"]} == wanted["sku"]
+
+
+def _refuse_traffic(endpoint: Document, name: str) -> None:
+    """The traffic that it has now, and the one that an update of the endpoint is about to give it."""
+    for document in (endpoint, endpoint.get("pending") or {}):
+        percent = document.get("properties", {}).get("traffic", {}).get(name.lower())
+        if percent:
+            raise bad_argument(
+                f"The deployment '{name}' receives {percent} % of the traffic of endpoint '{endpoint['name']}' and "
+                "cannot be deleted. Set its traffic to 0 first."
+            )
 
 
 def _refuse_busy(what: str, document: Document) -> None:

@@ -4,28 +4,13 @@ import threading
 from collections.abc import Callable
 
 from phi_assets.emulator.context import Emulator
-from phi_assets.emulator.errors import ServiceError
+from phi_assets.emulator.model_scenarios import ModelCrashes
 from phi_assets.emulator.scenario_kinds import DeploymentDelayed, DeploymentFailed, DeploymentUnhealthy
-from phi_assets.emulator.serving.process import Stopped
+from phi_assets.emulator.serving.ailments import Ailments
+from phi_assets.emulator.serving.failures import fail
+from phi_assets.emulator.serving.logs import DeploymentLogs
+from phi_assets.emulator.serving.process import Crash, Stopped
 from phi_assets.emulator.state import Document
-from phi_assets.emulator.vm_sizes import VM_SIZES
-
-_TROUBLESHOOTING = "https://learn.microsoft.com/azure/machine-learning/how-to-troubleshoot-online-endpoints"
-
-# Status and text of each code; the texts are ours, the causes those of the page above.
-_FAILURES = {
-    "OutOfQuota": (
-        400,
-        "Not enough quota for the deployment: {cores} more cores of the family of {size} are needed and 0 are left.",
-    ),
-    "ImageBuildFailure": (400, "The image of the deployment's environment could not be built: its build ended failed."),
-    "SecretsInjectionError": (400, "A secret of the deployment could not be read or injected."),
-    "BadArgument": (400, "The deployment cannot be started with these settings: its model could not be downloaded."),
-    "ResourceNotReady": (400, "User container has crashed or terminated, or is not ready: see the deployment's logs."),
-    "ResourceNotFound": (404, "A resource that the deployment needs was not found in Azure Resource Manager."),
-    "OperationCanceled": (409, "The operation was canceled by another one with a higher priority. Try again."),
-    "InternalServerError": (500, "The service failed to process the request. Try again."),
-}
 
 
 class DeploymentDisturbances:
@@ -40,8 +25,8 @@ class DeploymentDisturbances:
         self._break_down = break_down
         self._stopping = stopping
 
-    def during_operation(self, document: Document, canceled: threading.Event) -> None:
-        """Takes the time, and fails with the error, that an operation on the deployment shall.
+    def during_operation(self, document: Document, canceled: threading.Event, logs: DeploymentLogs) -> None:
+        """Takes the time, and fails with the error, that an operation on the deployment shall; `logs` tell of it.
 
         Raises:
             ServiceError: with the code of the scenario.
@@ -54,16 +39,25 @@ class DeploymentDisturbances:
                 raise Stopped
         failed = self._scenarios.take(DeploymentFailed, *_names(document))
         if failed is not None:
-            code = failed.scenario.scenario
-            status, text = _FAILURES[code]
-            size = VM_SIZES[document["properties"]["instanceType"].lower()]
-            text = (
-                f"{text.format(size=size.name, cores=size.cores * document['sku']['capacity'])} See {_TROUBLESHOOTING}"
-            )
-            raise ServiceError(status, code, failed.scenario.message or text)
+            raise fail(failed.scenario.scenario, document, failed.scenario.message, logs)
 
-    def while_live(self, document: Document) -> None:
-        """Lets a live deployment break down, in its time, if it shall."""
+    def at_load(self, document: Document) -> Crash | None:
+        """How the process that is started now shall fail to load its model."""
+        crashes = self._scenarios.take(ModelCrashes, *_names(document))
+        if crashes is None:
+            return None
+        scenario = crashes.scenario
+        return Crash(scenario.message, scenario.real(scenario.seconds, self._emulator.clock))
+
+    def ailments(self, document: Document) -> Ailments:
+        """What the model of the process that is about to be put into service suffers from."""
+        found = Ailments(self._scenarios, self._emulator.clock)
+        found.catch(*_names(document))
+        return found
+
+    def while_live(self, document: Document, ailments: Ailments) -> None:
+        """Lets a live deployment misbehave at once, and break down in its time, if it shall."""
+        ailments.catch(*_names(document))
         unhealthy = self._scenarios.take(DeploymentUnhealthy, *_names(document))
         if unhealthy is None:
             return

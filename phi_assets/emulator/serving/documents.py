@@ -13,10 +13,11 @@ ENDPOINT = "online_endpoint"
 DEPLOYMENT = "online_deployment"
 KEYS = "online_endpoint_keys"
 
-BUSY = frozenset({"Creating", "Updating", "Deleting"})
-"""Provisioning states in which an operation is underway."""
+MAKING = frozenset({"Creating", "Updating", "Scaling"})
+"""Provisioning states in which something is on its way to be as recorded; only deployments are ever Scaling."""
 
-_MAKING = frozenset({"Creating", "Updating"})
+BUSY = MAKING | {"Deleting"}
+"""Provisioning states in which an operation is underway."""
 
 
 class Begun(Enum):
@@ -69,7 +70,7 @@ def deployment_states(store: Store, endpoint: str) -> dict[str, str]:
 def is_underway(document: Document, wanted: Document) -> bool:
     """Whether the endpoint or deployment is being created or updated to be exactly as `wanted`."""
     coming = document | (document.get("pending") or {})
-    return document["state"] in _MAKING and all(coming[field] == value for field, value in wanted.items())
+    return document["state"] in MAKING and all(coming[field] == value for field, value in wanted.items())
 
 
 def now() -> str:

@@ -42,7 +42,8 @@ def begin_put(emulator: Emulator, name: str, body: dict[str, Any]) -> tuple[Docu
         created = {"name": name, "state": "Creating", "pending": None, "created": now(), "modified": now(), **wanted}
         if emulator.store.create(ENDPOINT, endpoint_key(name), created):
             return created, Begun.CREATION
-    return _begin_update(emulator, name, lambda _: wanted)
+    # Looked at again inside the transaction: a deployment of the traffic rules may be about to be deleted by now.
+    return _begin_update(emulator, name, lambda _: _wanted(emulator, name, body))
 
 
 def begin_patch(emulator: Emulator, name: str, body: dict[str, Any]) -> tuple[Document, Begun]:
@@ -67,11 +68,12 @@ def _begin_update(emulator: Emulator, name: str, wanted: Callable[[Document], Do
 
     def change(document: Document) -> Document:
         nonlocal begun
-        if is_underway(document, wanted(document)):
+        coming = wanted(document)
+        if is_underway(document, coming):
             begun = Begun.NOTHING
             return document
         _refuse_busy(document)
-        return document | {"state": "Updating", "pending": wanted(document), "modified": now()}
+        return document | {"state": "Updating", "pending": coming, "modified": now()}
 
     document = emulator.store.update(ENDPOINT, endpoint_key(name), change)
     if document is None:

@@ -6,7 +6,8 @@ from pathlib import Path
 import httpx
 
 from phi_assets.emulator.errors import ServiceError
-from phi_assets.emulator.serving.manager import Target
+from phi_assets.emulator.serving.behaviour import HEADER
+from phi_assets.emulator.serving.target import Target
 
 IDLE_SECONDS = 30.0
 """How long an unused connection is kept: less than the process keeps it, so that it never closes under a request."""
@@ -45,8 +46,11 @@ class Forwarder:
 
     async def _post(self, target: Target, body: bytes) -> httpx.Response:
         client = await self._client(target)
+        headers = {"Content-Type": "application/json"}
+        if behaviour := target.ailments.next():
+            headers[HEADER] = behaviour.header()
         try:
-            return await client.post("http://worker/score", content=body, headers={"Content-Type": "application/json"})
+            return await client.post("http://worker/score", content=body, headers=headers)
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             target.server.suspect()
             raise unavailable(target.deployment) from error

@@ -3,10 +3,8 @@
 import os
 import random
 import threading
-import time
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 from phi_assets.emulator.context import Emulator
 from phi_assets.emulator.errors import ServiceError
@@ -15,27 +13,18 @@ from phi_assets.emulator.serving import deployments
 from phi_assets.emulator.serving.disturbances import DeploymentDisturbances
 from phi_assets.emulator.serving.documents import DEPLOYMENT, deployment_key, require_deployment
 from phi_assets.emulator.serving.gate import Gate
-from phi_assets.emulator.serving.logs import INFERENCE_SERVER, DeploymentLogs
+from phi_assets.emulator.serving.launcher import Launcher
+from phi_assets.emulator.serving.logs import DeploymentLogs, Stage
 from phi_assets.emulator.serving.models import fetch_model
-from phi_assets.emulator.serving.process import Launch, ModelServer, NotReady, Stopped
+from phi_assets.emulator.serving.process import Launch, Stopped
 from phi_assets.emulator.serving.recovery import Recovery
-from phi_assets.emulator.serving.rules import DeploymentSettings
 from phi_assets.emulator.serving.sockets import SocketFolder
+from phi_assets.emulator.serving.tally import Tally
+from phi_assets.emulator.serving.target import Target
 from phi_assets.emulator.state import Document
 
 SEED_VARIABLE = "PHI_EMULATOR_SEED"
-ERROR_LOG_LINES = 20
-DRAIN_POLL_SECONDS = 0.05
-
-
-@dataclass(frozen=True)
-class Target:
-    """A deployment that can answer: its process, and the gate before it."""
-
-    deployment: str
-    server: ModelServer
-    settings: DeploymentSettings
-    gate: Gate
+DELETION_SECONDS = 0.5
 
 
 class DeploymentManager:
@@ -44,7 +33,8 @@ class DeploymentManager:
     The instance count of a deployment widens its gate but starts no further processes: instances are virtual machines
     on Azure, and several copies of a model would only get into each other's way on one machine.
 
-    `generator` draws the deployment of each request; seeded by the environment variable `PHI_EMULATOR_SEED`.
+    `generator` draws the deployment of each request; seeded by the environment variable `PHI_EMULATOR_SEED`. `tally`
+    counts the requests.
     """
 
     def __init__(self, emulator: Emulator):
@@ -54,8 +44,10 @@ class DeploymentManager:
         self._cancellations: defaultdict[str, threading.Event] = defaultdict(threading.Event)
         self._stopping = threading.Event()
         self._sockets = SocketFolder(emulator.store)
+        self._launcher = Launcher(emulator.clock, self._sockets)
         self._recovery = Recovery(emulator)
         self._disturbances = DeploymentDisturbances(emulator, self._break_down, self._stopping)
+        self.tally = Tally()
         # Routing needs fairness and repeatable tests, not secrecy.
         self.generator = random.Random(os.environ.get(SEED_VARIABLE))  # noqa: S311
 
@@ -80,28 +72,36 @@ class DeploymentManager:
             document = self._emulator.store.get(DEPLOYMENT, key)
             if document is None or document["state"] == "Deleting":
                 raise _canceled(endpoint, deployment)
+            logs = self._logs(endpoint, deployment)
+            if key not in self._targets:
+                logs.begin()
             try:
-                self._disturbances.during_operation(document, canceled)
-                self._bring_up(document, canceled)
+                self._disturbances.during_operation(document, canceled, logs)
+                self._bring_up(document, canceled, logs)
             except Stopped as error:
                 raise (Interrupted if self._stopping.is_set() else _canceled(endpoint, deployment)) from error
             except ServiceError as error:
                 deployments.fail(self._emulator, document["endpoint"], document["name"], error)
                 raise
-        self._disturbances.while_live(document)
+        self._disturb_live(key)
 
     def update(self, endpoint: str, deployment: str) -> None:
         """As `create`; the process in service answers until the new one is ready, and goes on if that fails."""
         self.create(endpoint, deployment)
 
     def delete(self, endpoint: str, deployment: str) -> None:
-        """The deployment, its process and its logs are gone; one that is still starting is stopped."""
+        """The deployment, its process and its logs are gone; one that is still starting is stopped.
+
+        Requests that are underway are answered before; new ones find no deployment.
+        """
         key = deployment_key(endpoint, deployment)
         self._cancellations[key].set()
         with self._locks[key]:
             target = self._targets.pop(key, None)
             if target is not None:
+                target.drain(self._stopping)
                 target.server.stop()
+            self._emulator.clock.wait(DELETION_SECONDS, self._stopping)
             self._logs(endpoint, deployment).delete()
             deployments.forget(self._emulator, endpoint, deployment)
 
@@ -124,10 +124,8 @@ class DeploymentManager:
 
     def disturb(self) -> None:
         """Lets scenarios that have just been added happen to the deployments that are live."""
-        for key, target in list(self._targets.items()):
-            document = self._emulator.store.get(DEPLOYMENT, key)
-            if document is not None and not target.server.is_stopped:
-                self._disturbances.while_live(document)
+        for key in list(self._targets):
+            self._disturb_live(key)
 
     def shutdown(self) -> None:
         """All processes have ended; what they served is started again by the next `recover`."""
@@ -142,58 +140,44 @@ class DeploymentManager:
                 list(pool.map(lambda target: target.server.stop(), targets))
         self._sockets.delete()
 
-    def _bring_up(self, document: Document, canceled: threading.Event) -> None:
+    def _disturb_live(self, key: str) -> None:
+        target, document = self._targets.get(key), self._emulator.store.get(DEPLOYMENT, key)
+        if target is not None and document is not None and not target.server.is_stopped:
+            self._disturbances.while_live(document, target.ailments)
+
+    def _bring_up(self, document: Document, canceled: threading.Event, logs: DeploymentLogs) -> None:
         endpoint, name = document["endpoint"], document["name"]
         settings = deployments.settings_of(document)
         old = self.target(endpoint, name)
-        logs = self._logs(endpoint, name)
-        if old is None:
-            logs.begin()
-        folder = fetch_model(self._emulator, document["properties"]["model"], logs.initializer)
+        folder = fetch_model(self._emulator, document["properties"]["model"], logs)
         launch = Launch(str(folder), document["properties"]["environmentVariables"])
         if old is not None and old.server.launch == launch and not old.server.is_stopped:
             old.server.configure(settings)
-            self._put_into_service(document, Target(name, old.server, settings, Gate(settings)))
+            if not self._put_into_service(document, Target(name, old.server, settings, Gate(settings), old.ailments)):
+                raise Stopped
+            old.drain(self._stopping)
             return
-        server = self._start(launch, settings, logs, canceled)
-        self._put_into_service(document, Target(name, server, settings, Gate(settings)))
+        server = self._launcher.start(launch, settings, logs, canceled, self._disturbances.at_load(document))
+        ailments = self._disturbances.ailments(document)
+        if not self._put_into_service(document, Target(name, server, settings, Gate(settings), ailments)):
+            server.stop()
+            raise Stopped
         if old is not None:
-            _drain(old)
+            old.drain(self._stopping)
+            old.server.stop()
 
-    def _start(
-        self, launch: Launch, settings: DeploymentSettings, logs: DeploymentLogs, canceled: threading.Event
-    ) -> ModelServer:
-        """A server that is ready, or none at all."""
-        server = ModelServer(launch, settings, self._emulator.clock, self._sockets.new(), logs.inference_server)
-        try:
-            server.start()
-            server.wait_until_ready(canceled)
-        except NotReady as error:
-            server.stop()
-            raise ServiceError(
-                400,
-                "ResourceNotReady",
-                f"User container has crashed or terminated, or is not ready: {error} The end of its log:\n"
-                f"{logs.tail(INFERENCE_SERVER, ERROR_LOG_LINES)}",
-            ) from error
-        except BaseException:
-            server.stop()
-            raise
-        server.supervise()
-        return server
-
-    def _put_into_service(self, document: Document, target: Target) -> None:
+    def _put_into_service(self, document: Document, target: Target) -> bool:
+        """False, and nothing has changed, if the deployment is being deleted."""
         key = deployment_key(document["endpoint"], document["name"])
 
         def change(current: Document) -> Document | None:
             if current["state"] == "Deleting":
                 return None
+            # In the transaction: whoever finds the deployment Succeeded finds it answering too.
+            self._targets[key] = target
             return current | {"state": "Succeeded", "error": None, "serving": target.server.launch.document()}
 
-        if self._emulator.store.update(DEPLOYMENT, key, change) is None:
-            target.server.stop()
-            raise Stopped
-        self._targets[key] = target
+        return self._emulator.store.update(DEPLOYMENT, key, change) is not None
 
     def serve_again(self, document: Document) -> None:
         """The process that an earlier emulator had in service runs again, or the deployment is Failed.
@@ -213,13 +197,14 @@ class DeploymentManager:
             logs.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             canceled = self._cancellations[key]
             try:
-                server = self._start(Launch.from_document(current["serving"]), settings, logs, canceled)
+                server = self._launcher.start(Launch.from_document(current["serving"]), settings, logs, canceled)
             except Stopped:
                 return
             except ServiceError as error:
                 deployments.fail(self._emulator, current["endpoint"], current["name"], error)
                 return
-            self._targets[key] = Target(current["name"], server, settings, Gate(settings))
+            ailments = self._disturbances.ailments(current)
+            self._targets[key] = Target(current["name"], server, settings, Gate(settings), ailments)
 
     def _logs(self, endpoint: str, deployment: str) -> DeploymentLogs:
         return DeploymentLogs(self._emulator.directory / "deployments" / endpoint.lower() / deployment.lower())
@@ -232,17 +217,13 @@ class DeploymentManager:
             if target is None:
                 return
             target.server.stop()
+            logs = self._logs(endpoint, name)
+            logs.progress(Stage.CONTAINER, "InProgress")
+            logs.event("BackOff", "Back-off restarting failed container inference-server", "Warning")
+            logs.server("The model server was killed: out of memory (exit status 137). It does not come back.")
             if state == "Failed":
                 error = ServiceError(400, "ResourceNotReady", "User container has crashed or terminated.")
                 deployments.fail(self._emulator, endpoint, name, error, serving=False)
-
-
-def _drain(old: Target) -> None:
-    """Ends a process that has been replaced, when its last request is answered."""
-    deadline = time.monotonic() + old.settings.request_timeout
-    while old.gate.pending and time.monotonic() < deadline:
-        time.sleep(DRAIN_POLL_SECONDS)
-    old.server.stop()
 
 
 def _canceled(endpoint: str, deployment: str) -> ServiceError:

@@ -9,6 +9,7 @@ from phi_assets.emulator import assets
 from phi_assets.emulator.blobs import datastore_path
 from phi_assets.emulator.context import Emulator
 from phi_assets.emulator.errors import ServiceError, not_found
+from phi_assets.emulator.serving.logs import DeploymentLogs, Stage
 from phi_assets.emulator.serving.rules import bad_argument
 
 _NAME = r"(?P<name>[A-Za-z0-9][\w.-]*)"
@@ -42,22 +43,33 @@ def check_model_exists(emulator: Emulator, model: Any) -> None:
         raise ServiceError(404, "ResourceNotFound", message, details=error.details) from error
 
 
-def fetch_model(emulator: Emulator, model: str, say: Callable[[str], None]) -> Path:
-    """The folder of the MLflow model; `say` hears what the storage initializer does.
+def fetch_model(emulator: Emulator, model: str, logs: DeploymentLogs) -> Path:
+    """The folder of the MLflow model; the logs tell what the storage initializer does.
 
     Raises:
         ServiceError: `BadArgument` if the model's files are gone or are not an MLflow model with a python_function.
     """
+    say = logs.initializer
+    for stage in (Stage.SYSTEM, Stage.IMAGE):
+        logs.progress(stage, "Succeeded")
+    logs.event("Pulled", "No image is built or pulled: the environment is the emulator's own Python environment")
+    logs.progress(Stage.MODEL, "InProgress")
+    logs.event("Downloading", "Start downloading models")
     say(f"Resolving the model {model}")
     try:
         folder = _locate(emulator, model)()
         _check_files(folder, model)
     except ServiceError as error:
         say(f"Failed: {error.message}")
+        logs.progress(Stage.MODEL, "Failed")
+        logs.event(
+            "DownloadFailed", "Model download failed. Please check storage-initializer log for detail.", "Warning"
+        )
         raise ServiceError(400, "BadArgument", f"The model could not be downloaded: {error.message}") from error
     files = [path for path in folder.rglob("*") if path.is_file()]
     say(f"{len(files)} files, {sum(path.stat().st_size for path in files):,} bytes in {folder}")
-    say("The environment of the deployment is the emulator's own Python environment; no image is built")
+    logs.progress(Stage.MODEL, "Succeeded")
+    logs.event("Downloaded", "Models are downloaded successfully or no model need to download")
     return folder
 
 

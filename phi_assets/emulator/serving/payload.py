@@ -11,6 +11,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from phi_assets.emulator.serving.behaviour import Behaviour
+
 Message = dict[str, str]
 Conversation = list[Message]
 
@@ -31,11 +33,14 @@ class ScoringRequest:
     conversations: list[Conversation]
     parameters: dict[str, Any] = field(default_factory=dict)
     params: dict[str, Any] = field(default_factory=dict)
+    behaviour: Behaviour | None = None
+    """What shall go wrong with it."""
 
     @property
     def batch_key(self) -> str:
         """Requests with equal keys may share one call of the model."""
-        return json.dumps([self.parameters, self.params], sort_keys=True)
+        behaviour = self.behaviour.header() if self.behaviour else None
+        return json.dumps([self.parameters, self.params, behaviour], sort_keys=True)
 
     @property
     def alone(self) -> bool:

@@ -82,15 +82,35 @@ class Launch:
         return environment | {"PYTHONPATH": os.pathsep.join(path)}
 
 
-class ModelServer:
-    """One inference server (`phi_assets.emulator.serving.worker`) behind `socket`, its output appended to `log`."""
+@dataclass(frozen=True)
+class Crash:
+    """How loading the model shall fail."""
 
-    def __init__(self, launch: Launch, settings: DeploymentSettings, clock: Clock, socket: Path, log: Path):
+    message: str
+    seconds: float
+
+
+class ModelServer:
+    """One inference server (`phi_assets.emulator.serving.worker`) behind `socket`, its output appended to `log`.
+
+    With `crash` it does not get as far as that.
+    """
+
+    def __init__(
+        self,
+        launch: Launch,
+        settings: DeploymentSettings,
+        clock: Clock,
+        socket: Path,
+        log: Path,
+        crash: Crash | None = None,
+    ):
         self.launch = launch
         self.socket = socket
         self._settings = settings
         self._clock = clock
         self._log = log
+        self._crash = crash
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._stopped = threading.Event()
@@ -118,6 +138,8 @@ class ModelServer:
             self.socket.unlink(missing_ok=True)
             command = [sys.executable, "-m", "phi_assets.emulator.serving.worker"]
             command += ["--model", self.launch.folder, "--socket", str(self.socket)]
+            if self._crash is not None:
+                command += ["--crash", self._crash.message, "--crash-after", str(self._crash.seconds)]
             with self._log.open("ab") as log:
                 self._process = subprocess.Popen(
                     command,

@@ -9,7 +9,7 @@ from phi_assets.emulator import operations
 from phi_assets.emulator.context import Emulator
 from phi_assets.emulator.errors import ServiceError
 from phi_assets.emulator.serving import endpoints
-from phi_assets.emulator.serving.documents import DEPLOYMENT, ENDPOINT, deployment_path, endpoint_path
+from phi_assets.emulator.serving.documents import DEPLOYMENT, ENDPOINT, MAKING, deployment_path, endpoint_path
 from phi_assets.emulator.state import Document
 
 RECOVERIES_AT_A_TIME = 2
@@ -78,7 +78,7 @@ class Recovery:
             return None
         if document["serving"] is not None:
             manager.serve_again(document)
-        if document["state"] in {"Creating", "Updating"}:
+        if document["state"] in MAKING:
             manager.create(endpoint, name)
         elif document["state"] == "Failed" and document["error"] is not None:
             return ServiceError(400, document["error"]["code"], document["error"]["message"])

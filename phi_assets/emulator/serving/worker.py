@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from phi_assets.emulator.serving.batching import MicroBatcher, Scored
+from phi_assets.emulator.serving.behaviour import HEADER, Behaviour, Misbehaved, misbehave
 from phi_assets.emulator.serving.payload import PayloadError, ScoringRequest, parse_request, render_answers
 
 log = logging.getLogger("inference-server")
@@ -76,7 +78,11 @@ def _as_list(predictions: Any) -> list[Any]:
 
 def create_app(model: Any) -> Starlette:
     """The server for a loaded model."""
-    batcher = MicroBatcher(lambda request: predict(model, request))
+
+    def call(request: ScoringRequest) -> list[Any]:
+        return misbehave(request.behaviour, request.conversations, lambda: predict(model, request))
+
+    batcher = MicroBatcher(call)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -102,7 +108,8 @@ def create_app(model: Any) -> Starlette:
 
 async def _score(request: Request, batcher: MicroBatcher) -> tuple[Response, str]:
     try:
-        parsed = parse_request(await request.body())
+        behaviour = Behaviour.from_header(request.headers.get(HEADER, ""))
+        parsed = replace(parse_request(await request.body()), behaviour=behaviour)
         scored = await _unless_gone(request, batcher, parsed)
     except PayloadError as error:
         return _refusal(400, str(error)), f": {error}"
@@ -111,6 +118,8 @@ async def _score(request: Request, batcher: MicroBatcher) -> tuple[Response, str
         return _refusal(400, message), f": {message}"
     except ModelFailure as error:
         return _refusal(500, str(error)), f": {error}"
+    except Misbehaved as error:
+        return _refusal(error.status, str(error)), f": {error}"
     if scored is None:
         return Response(status_code=CLIENT_CLOSED_REQUEST), ": the caller has gone"
     return JSONResponse(render_answers(scored.answers)), f", {len(scored.answers)} of a batch of {scored.batch_size}"
@@ -149,11 +158,16 @@ def _end_with_parent() -> None:
 @click.command()
 @click.option("--model", "folder", type=click.Path(path_type=Path, exists=True, file_okay=False), required=True)
 @click.option("--socket", type=click.Path(path_type=Path), required=True)
-def main(folder: Path, socket: Path) -> None:
+@click.option("--crash", help="Loading the model fails with this message.")
+@click.option("--crash-after", type=float, default=0.0, help="Seconds of loading before it does.")
+def main(folder: Path, socket: Path, crash: str | None, crash_after: float) -> None:
     """Serves the MLflow model in FOLDER on a Unix domain socket until standard input is closed or SIGTERM comes."""
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     _end_with_parent()
     log.info("Loading the model from %s", folder)
+    if crash is not None:
+        time.sleep(crash_after)
+        raise RuntimeError(crash)
     model = load(folder)
     uvicorn.run(
         create_app(model),

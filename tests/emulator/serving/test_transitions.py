@@ -79,6 +79,41 @@ def test_a_deployment_in_transition_refuses_changes(emulator: Emulator, endpoint
     assert refused.value.status == 409
 
 
+def test_a_change_of_the_instance_count_alone_is_scaling(emulator: Emulator, endpoint: str) -> None:
+    key = deployment_key(endpoint, "blue")
+
+    def begin(**changes: object) -> str:
+        emulator.store.update(DEPLOYMENT, key, lambda document: document | {"state": "Succeeded"})
+        return deployments.begin_put(emulator, endpoint, "blue", WANTED | changes)[0]["state"]
+
+    deployments.begin_put(emulator, endpoint, "blue", WANTED)
+    assert begin(sku={"capacity": 3}) == "Scaling"
+    with pytest.raises(ServiceError, match="because it is in Scaling provisioning state"):
+        deployments.begin_put(emulator, endpoint, "blue", WANTED)
+    assert begin(sku={"capacity": 3}, tags={"a": "b"}) == "Updating"
+    assert begin(sku={"capacity": 2}, tags={"a": "c"}) == "Updating"
+    emulator.store.update(DEPLOYMENT, key, lambda document: document | {"state": "Succeeded"})
+    assert deployments.begin_patch(emulator, endpoint, "blue", {"sku": {"capacity": 4}})[0]["state"] == "Scaling"
+
+
+def test_what_an_update_is_about_to_give_traffic_cannot_be_deleted(emulator: Emulator, endpoint: str) -> None:
+    deployments.begin_put(emulator, endpoint, "blue", WANTED)
+    key = deployment_key(endpoint, "blue")
+    emulator.store.update(DEPLOYMENT, key, lambda document: document | {"state": "Succeeded"})
+    coming = ENDPOINT | {"properties": {"authMode": "key", "traffic": {"blue": 100}}}
+    endpoints.begin_put(emulator, endpoint, coming)
+    with pytest.raises(ServiceError, match="receives 100 % of the traffic"):
+        deployments.begin_delete(emulator, endpoint, "Blue")
+    endpoints.finish_put(emulator, endpoint)
+    endpoints.begin_put(emulator, endpoint, ENDPOINT)
+    with pytest.raises(ServiceError, match="receives 100 % of the traffic"):
+        deployments.begin_delete(emulator, endpoint, "blue")
+    endpoints.finish_put(emulator, endpoint)
+    assert deployments.begin_delete(emulator, endpoint, "blue") is Begun.DELETION
+    with pytest.raises(ServiceError, match="in Deleting provisioning state"):
+        endpoints.begin_put(emulator, endpoint, coming)
+
+
 def test_a_repeated_request_begins_nothing(emulator: Emulator, endpoint: str) -> None:
     endpoints.begin_put(emulator, endpoint, OTHER_ENDPOINT)
     assert endpoints.begin_put(emulator, endpoint, OTHER_ENDPOINT)[1] is Begun.NOTHING

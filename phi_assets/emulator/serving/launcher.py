@@ -1,0 +1,57 @@
+"""From a downloaded model to a process that is ready to answer for it."""
+
+import threading
+
+from phi_assets.emulator.clock import Clock
+from phi_assets.emulator.errors import ServiceError
+from phi_assets.emulator.serving.logs import INFERENCE_SERVER, DeploymentLogs, Stage
+from phi_assets.emulator.serving.process import Crash, Launch, ModelServer, NotReady
+from phi_assets.emulator.serving.rules import DeploymentSettings
+from phi_assets.emulator.serving.sockets import SocketFolder
+
+_ERROR_LOG_LINES = 20
+
+
+class Launcher:
+    """Starts the processes of all deployments, each behind a socket of its own."""
+
+    def __init__(self, clock: Clock, sockets: SocketFolder):
+        self._clock = clock
+        self._sockets = sockets
+
+    def start(
+        self,
+        launch: Launch,
+        settings: DeploymentSettings,
+        logs: DeploymentLogs,
+        canceled: threading.Event,
+        crash: Crash | None = None,
+    ) -> ModelServer:
+        """A server that is ready, or none at all; the logs tell how far it got.
+
+        Raises:
+            ServiceError: `ResourceNotReady`, with the end of the log.
+            Stopped: `canceled` was set.
+        """
+        logs.progress(Stage.CONTAINER, "InProgress")
+        logs.event("Created", "Created container inference-server")
+        server = ModelServer(launch, settings, self._clock, self._sockets.new(), logs.inference_server, crash)
+        try:
+            server.start()
+            logs.event("Started", "Started container inference-server")
+            server.wait_until_ready(canceled)
+        except NotReady as error:
+            server.stop()
+            logs.event("BackOff", f"Back-off restarting failed container inference-server: {error}", "Warning")
+            raise ServiceError(
+                400,
+                "ResourceNotReady",
+                f"User container has crashed or terminated, or is not ready: {error} The end of its log:\n"
+                f"{logs.output(INFERENCE_SERVER, _ERROR_LOG_LINES)}",
+            ) from error
+        except BaseException:
+            server.stop()
+            raise
+        logs.progress(Stage.CONTAINER, "Succeeded")
+        server.supervise()
+        return server
