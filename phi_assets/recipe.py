@@ -203,6 +203,10 @@ class ScoringSection(_Section):
     top_p: Annotated[float, Field(gt=0, le=1)] = 0.9
     do_sample: bool = True
     max_new_tokens: Annotated[int, Field(ge=1, le=4096)] = 200
+    compare_with_base: bool = True
+    """Whether the foundation model is asked the same, once, by a deployment of its own that is deleted right after."""
+    max_p95_seconds: Annotated[float, Field(gt=0)] = 30
+    """A p95 latency above it fails a check."""
 
     def parameters(self) -> dict[str, Any]:
         """The `parameters` object of a scoring request."""

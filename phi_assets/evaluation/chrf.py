@@ -1,0 +1,20 @@
+"""Likeness of an answer to the reference answer: chrF, by sacrebleu."""
+
+from collections.abc import Sequence
+
+
+def chrf(answers: Sequence[str], references: Sequence[str]) -> list[float | None]:
+    """chrF2 of each answer, 0 to 100: shared sequences of up to six characters; None where there is no reference.
+
+    Popović, chrF: character n-gram F-score for automatic MT evaluation, 2015.
+
+    Raises:
+        ValueError: there is not exactly one reference for each answer; it may be empty.
+    """
+    from sacrebleu.metrics.chrf import CHRF
+
+    metric = CHRF()
+    return [
+        round(metric.sentence_score(answer, [reference]).score, 3) if reference.strip() else None
+        for answer, reference in zip(answers, references, strict=True)
+    ]
