@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from phi_assets.azureml.answers import AnswerSet, Questions, ask_model, ensure_answers
+from phi_assets.azureml.answers import AnswerSet, Questions, ask_model, ensure_answers, kept_answers
 from phi_assets.azureml.client import Workspace
 from phi_assets.azureml.deployments import delete_deployment, ensure_deployment
 from phi_assets.azureml.errors import ComputeNotAllowed, DeploymentFailed
@@ -48,21 +48,23 @@ def ensure_base_answers(
     path = directory / f"{key}.json"
 
     def ask() -> AnswerSet:
-        with base_deployment(ws, traffic, model, section, log) as (name, alone):
-            return ask_model(ws, traffic, model.id, questions, alone, deployment=name, log=log)
+        return ask_model(ws, traffic, model.id, questions, alone, deployment=name, log=log)
 
-    given, is_new = ensure_answers(path, ask, force=force, log=log)
-    if not is_new:
+    is_known = not force and kept_answers(path, log) is not None
+    if is_known:
         delete_deployment(ws, traffic.endpoint, base_deployment_name(model), log)
+    else:
+        # Kept before the deployment is deleted: where that fails, nobody has to deploy and ask again.
+        with base_deployment(ws, traffic, model, section, log) as (name, alone):
+            ensure_answers(path, ask, force=True, log=log)
+    who = f"Model {model.name}:{model.version}"
     return AnswersRef(
         path=str(path),
-        rows=len(given.answers),
+        rows=len(questions.conversations),
         fingerprint=key,
         model_id=model.id,
-        action="scored" if is_new else "reused",
-        reason="Forced."
-        if is_new and force
-        else f"Model {model.name}:{model.version} had {'not ' if is_new else ''}answered these questions before.",
+        action="reused" if is_known else "scored",
+        reason="Forced." if force else f"{who} had {'' if is_known else 'not '}answered these questions before.",
     )
 
 

@@ -132,7 +132,7 @@ def test_what_a_killed_run_left_is_used_and_then_deleted(
     assert ask(toys, traffic, model, tmp_path).action == "scored"
     assert not [route for route in control.counts(since=before) if route.startswith("PUT")]
     assert name not in deployments(toys)
-    # Killed between the last answer and the deletion.
+    # Killed between the last answer and the end of the deletion.
     leave_deployment(toys, endpoint, model)
     before = control.last_entry()
     assert ask(toys, traffic, model, tmp_path).action == "reused"
@@ -182,3 +182,18 @@ def test_one_instance_is_enough_and_gets_as_much_as_it_takes(
 def test_who_is_not_asked_has_said_nothing(model: ModelRef) -> None:
     ref = no_base_answers(model)
     assert (ref.rows, ref.path, ref.action) == (0, "", "skipped")
+
+
+def test_answers_are_kept_where_the_deployment_cannot_be_deleted(
+    toys: Workspace, traffic: TrafficRef, model: ModelRef, tmp_path: Path, control: Control
+) -> None:
+    fault = control.add_fault(
+        method="DELETE", route="*/deployments/{deployment}", action="status", status=403, code="AuthorizationFailed"
+    )
+    with pytest.raises(DeploymentFailed, match="could not be deleted and is billing"):
+        ask(toys, traffic, model, tmp_path)
+    assert base_deployment_name(model) in deployments(toys)
+    control.release(fault)
+    control.clear_faults()
+    assert ask(toys, traffic, model, tmp_path).action == "reused"
+    assert base_deployment_name(model) not in deployments(toys)
