@@ -9,6 +9,9 @@ from phi_assets.metadata.drawing import as_markdown, new_figure
 
 _THIS, _OTHER, _LIMIT = "#4f6bed", "#8a8a8a", "#d1495b"
 
+_Line = tuple[str, Interval | None, Interval | None, list[float | None]]
+"""Which model, its mean chrF, how much better this model is, and the chrF of its answers."""
+
 _SPREAD = 0.18
 """How far dots of one row are moved apart, so that equal ones can be seen."""
 
@@ -19,7 +22,7 @@ def quality_picture(report: ScoringReport, rows: Sequence[Mapping[str, Any]]) ->
     The other models' lines say how much better this one is, question by question.
     """
     figure, axes = new_figure()
-    lines = [("this model", report.figures.chrf, None, [row["chrf"] for row in rows])]
+    lines: list[_Line] = [("this model", report.figures.chrf, None, [row["chrf"] for row in rows])]
     if report.base:
         of_base = [row["base_chrf"] for row in rows]
         lines.append(("base model", report.base.figures.chrf, report.base.chrf_gain, of_base))
@@ -47,7 +50,7 @@ def quality_picture(report: ScoringReport, rows: Sequence[Mapping[str, Any]]) ->
 def latency_picture(speed: Speed, latencies: Sequence[float]) -> str:
     """Markdown of one PNG: share of the answers that had come after so many milliseconds, with p50, p95 and p99."""
     figure, axes = new_figure()
-    axes.ecdf(latencies, color=_THIS)
+    axes.ecdf(latencies, color=_THIS, linewidth=2.5)
     for name, value in (("p50", speed.latency_ms_p50), ("p95", speed.latency_ms_p95), ("p99", speed.latency_ms_p99)):
         axes.axvline(value, color=_LIMIT, linestyle="--", linewidth=1)
         axes.annotate(name, (value, 0.02), color=_LIMIT, fontsize=8, rotation=90, ha="right", va="bottom")

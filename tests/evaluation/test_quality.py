@@ -69,7 +69,10 @@ def test_a_loop_that_is_cut_off_or_longer_than_a_phrase_is_found() -> None:
 
 def test_the_data_sets_own_answers_have_no_problem(bundled_answers: list[str]) -> None:
     assert len(bundled_answers) > 100
-    assert [text for text in bundled_answers if answer_problem(text) or is_refusal(text)] == []
+    assert [text for text in bundled_answers if answer_problem(text)] == []
+    assert {text for text in bundled_answers if is_refusal(text)} == {
+        "I cannot see the weather from here. Look out of the window!"
+    }
 
 
 @pytest.fixture(scope="module")
