@@ -13,7 +13,7 @@ from phi_assets.fingerprint import fingerprint
 from phi_assets.recipe import ServingSection
 from phi_assets.refs import AnswersRef, EndpointRef, ModelRef, RegisteredModelRef, TrafficRef
 
-_WITHOUT = "`scoring.compare_with_base: false` scores without the base model."
+_WITHOUT = "`scoring.compare_with_base: false` scores without it."
 
 
 def base_deployment_name(model: ModelRef) -> str:
@@ -113,4 +113,4 @@ def _deploy(ws: Workspace, traffic: TrafficRef, model: ModelRef, section: Servin
     try:
         ensure_deployment(ws, endpoint, version, section, model.inference_computes, log, name=name)
     except (ComputeNotAllowed, DeploymentFailed) as error:
-        raise type(error)(f"The base model cannot be asked: {error} {_WITHOUT}") from error
+        raise type(error)(f"The base model cannot be asked. {_WITHOUT} {error}") from error

@@ -19,7 +19,7 @@ _SPREAD = 0.18
 def quality_picture(report: ScoringReport, rows: Sequence[Mapping[str, Any]]) -> str:
     """Markdown of one PNG: chrF of every answer as dots, one line for each model, with mean and interval.
 
-    The other models' lines say how much better this one is, question by question.
+    The other models' names say how much better this one is, question by question.
     """
     figure, axes = new_figure()
     lines: list[_Line] = [("this model", report.figures.chrf, None, [row["chrf"] for row in rows])]
@@ -28,7 +28,7 @@ def quality_picture(report: ScoringReport, rows: Sequence[Mapping[str, Any]]) ->
         lines.append(("base model", report.base.figures.chrf, report.base.chrf_gain, of_base))
     if report.champion:
         lines.append(("champion", report.champion.figures.chrf, report.champion.chrf_gain, []))
-    for place, (name, interval, gain, scores) in enumerate(lines):
+    for place, (_, interval, gain, scores) in enumerate(lines):
         color = _THIS if gain is None else _OTHER
         known = [score for score in scores if score is not None]
         heights = [place + _SPREAD * (number % 3 - 1) for number in range(len(known))]
@@ -36,14 +36,12 @@ def quality_picture(report: ScoringReport, rows: Sequence[Mapping[str, Any]]) ->
         if interval is not None:
             low, high = _ends(interval)
             axes.plot([low, high], [place, place], color=color, linewidth=3)
-            axes.plot([interval.mean], [place], "D", color=color, markersize=7, label=_label(name, interval, gain))
-    axes.set_yticks(range(len(lines)), [name for name, *_ in lines])
+            axes.plot([interval.mean], [place], "D", color=color, markersize=7)
+    axes.set_yticks(range(len(lines)), [_label(name, interval, gain) for name, interval, gain, _ in lines])
     axes.set_ylim(len(lines) - 0.5, -0.5)
     axes.set_xlim(0, 100)
-    axes.set_xlabel("chrF against the reference answer; bar: 95 % interval of the mean")
+    axes.set_xlabel("chrF against the reference; bar: 95 % interval")
     axes.grid(axis="x", alpha=0.3)
-    if any(interval is not None for _, interval, *_ in lines):
-        axes.legend(loc="lower right", fontsize=8)
     return as_markdown(figure, "quality of the answers")
 
 
@@ -73,7 +71,7 @@ def _ends(interval: Interval) -> tuple[float, float]:
     return interval.low, interval.high
 
 
-def _label(name: str, interval: Interval, gain: Interval | None) -> str:
-    return (
-        f"{name}: {interval.mean:.1f}" if gain is None else f"{name}: {interval.mean:.1f}, this model {gain.mean:+.1f}"
-    )
+def _label(name: str, interval: Interval | None, gain: Interval | None) -> str:
+    if interval is None:
+        return name
+    return f"{name}\n{interval.mean:.1f}" + (f", this one {gain.mean:+.1f}" if gain else "")

@@ -146,7 +146,7 @@ def test_a_deployment_that_stays_unhealthy_is_deleted_and_says_how_to_do_without
     before = deployments(toys)
     control.add_scenario("deployment", scenario="OutOfQuota", match=base_deployment_name(model))
     with pytest.raises(
-        DeploymentFailed, match=r"base model cannot be asked: .*OutOfQuota.*compare_with_base: false"
+        DeploymentFailed, match=r"base model cannot be asked\. `scoring.compare_with_base: false` .*OutOfQuota"
     ) as failed:
         ask(toys, traffic, model, tmp_path)
     assert model.id in str(failed.value)
