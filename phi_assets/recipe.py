@@ -197,7 +197,8 @@ class ServingSection(_Section):
 class ScoringSection(_Section):
     """How the deployed model is tried out."""
 
-    samples: Annotated[int, Field(ge=1, le=1000)] = 4
+    samples: Annotated[int, Field(ge=1, le=1000)] = 32
+    """Questions; with fewer than six, no model counts as better or worse than another."""
     seed: int = 42
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.6
     top_p: Annotated[float, Field(gt=0, le=1)] = 0.9

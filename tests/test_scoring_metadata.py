@@ -14,9 +14,23 @@ from phi_assets.refs import ScoringRef
 from tests.evaluation.answers import MODEL, make_answers, make_questions, make_rival
 from tests.test_metadata import has_color, png, recorded, records
 
-REFERENCES = ["An onion is brown or red.", "A cat has four legs.", "The sun is yellow.", "Snow is white and cold."]
-GOOD = ["An onion is brown.", "A cat has four legs.", "The sun is yellow.", "Snow is cold."]
-BAD = ["", "dog", "moon", "I cannot help with that."]
+REFERENCES = [
+    "An onion is brown or red.",
+    "A cat has four legs.",
+    "The sun is yellow.",
+    "Snow is white and cold.",
+    "Grass is green.",
+    "Two and two is four.",
+]
+GOOD = [
+    "An onion is brown.",
+    "A cat has four legs.",
+    "The sun is yellow.",
+    "Snow is cold.",
+    "Grass is green.",
+    "It is four.",
+]
+BAD = ["", "dog", "moon", "I cannot help with that.", "yes", "no"]
 
 BLUE, GREY = (0x4F, 0x6B, 0xED), (0x8A, 0x8A, 0x8A)
 
@@ -75,11 +89,11 @@ def test_numbers_have_stable_keys(tmp_path: Path) -> None:
     assert compared["base/chrf_gain"] == pytest.approx(compared["chrf"] - compared["base/chrf"], abs=0.02)
     assert compared["base/chrf_gain_low"] > 0
     assert compared["champion/chrf_gain"] == compared["champion/chrf_gain_low"] == 0
-    assert compared["dagster/row_count"] == 4
+    assert compared["dagster/row_count"] == 6
 
 
 def test_without_references_likeness_is_left_out(tmp_path: Path) -> None:
-    metadata = written(tmp_path, GOOD, [""] * 4, base=BAD)
+    metadata = written(tmp_path, GOOD, [""] * 6, base=BAD)
     assert numbers(metadata) == FIGURES - {"length_ratio"} | SPEED
     assert [row["chrF, 95 % interval"] for row in records(metadata["compared"])] == ["-", "-"]
     assert png(metadata["quality"].md_str, "quality of the answers").startswith(b"\x89PNG")
@@ -88,8 +102,8 @@ def test_without_references_likeness_is_left_out(tmp_path: Path) -> None:
 def test_models_are_compared_in_a_table(tmp_path: Path) -> None:
     rows = records(written(tmp_path, GOOD, REFERENCES, base=BAD, champion=GOOD)["compared"])
     assert [row["who"] for row in rows] == ["this model", "base model", "champion"]
-    assert [row["empty"] for row in rows] == ["0%", "25%", "0%"]
-    assert [row["refusals"] for row in rows] == ["0%", "25%", "0%"]
+    assert [row["empty"] for row in rows] == ["0%", "17%", "0%"]
+    assert [row["refusals"] for row in rows] == ["0%", "17%", "0%"]
     assert rows[0]["this model is better by"] == "-"
     assert rows[2]["this model is better by"] == "0.0 (0.0 to 0.0)"
     assert [row["model"] for row in rows] == [MODEL, "azureml:other:1", "azureml:other:1"]
@@ -100,12 +114,13 @@ def test_answers_are_shown_beside_reference_and_base_model(tmp_path: Path) -> No
     assert [(row["answer"], row["reference"], row["base model"]) for row in rows] == list(
         zip(BAD, REFERENCES, GOOD, strict=True)
     )
-    assert [row["problem"] for row in rows] == ["empty", "-", "-", "-"]
+    assert [row["problem"] for row in rows] == ["empty", *"-----"]
     assert "base model" not in records(written(tmp_path, BAD, REFERENCES)["answers"])[0]
 
 
 def test_pictures_are_small_and_show_every_model(tmp_path: Path) -> None:
-    metadata = written(tmp_path, GOOD, REFERENCES, base=[GOOD[0], "", GOOD[2], ""])
+    texts = [GOOD[0], "", GOOD[2], "", GOOD[4], ""]
+    metadata = written(tmp_path, texts, REFERENCES, base=texts[::-1])
     quality = png(metadata["quality"].md_str, "quality of the answers")
     latency = png(metadata["latency"].md_str, "latency of the answers")
     assert len(quality) + len(latency) < 100_000

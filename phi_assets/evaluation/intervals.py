@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from pydantic import BaseModel, ConfigDict
 
 CONFIDENCE = 0.95
+FEWEST = 6
+"""Five coins fall on the same side in more than 5 % of the cases: fewer values than six prove nothing."""
+
 _RESAMPLES = 9_999
 _BATCH = 500
 """Resamples drawn at a time: a thousand answers would otherwise take 80 MB."""
@@ -23,13 +26,13 @@ class Interval(BaseModel):
 
     @property
     def is_above_zero(self) -> bool:
-        """More than chance: all of the interval is above zero."""
-        return self.low is not None and self.low > 0
+        """More than chance: all of the interval is above zero, and it is of enough values."""
+        return self.count >= FEWEST and self.low is not None and self.low > 0
 
     @property
     def is_below_zero(self) -> bool:
-        """More than chance: all of the interval is below zero."""
-        return self.high is not None and self.high < 0
+        """More than chance: all of the interval is below zero, and it is of enough values."""
+        return self.count >= FEWEST and self.high is not None and self.high < 0
 
     def __str__(self) -> str:
         if self.low is None:

@@ -77,12 +77,12 @@ def test_chance_is_no_difference() -> None:
     assert not found.is_below_zero
 
 
-@pytest.mark.parametrize("value", [5.0, -5.0])
-def test_one_question_proves_nothing(value: float) -> None:
-    found = paired_difference([value], [0.0], seed=0)
+@pytest.mark.parametrize("count", [1, 2, 5, 6])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_few_questions_prove_nothing(count: int, sign: int) -> None:
+    found = paired_difference([sign * (5.0 + number) for number in range(count)], [0.0] * count, seed=0)
     assert found is not None
-    assert not found.is_above_zero
-    assert not found.is_below_zero
+    assert (found.is_above_zero, found.is_below_zero) == (count == 6 and sign == 1, count == 6 and sign == -1)
 
 
 def test_every_new_value_needs_an_old_one() -> None:

@@ -22,9 +22,17 @@ REFERENCES = [
     "The sun is yellow.",
     "Snow is white and cold.",
     "Two and two is four.",
+    "Grass is green.",
 ]
-GOOD = ["An onion is brown.", "A cat has four legs.", "The sun is yellow.", "Snow is cold.", "It is four."]
-BAD = ["", "I cannot help with that.", "dog " * 20, "no", "???"]
+GOOD = [
+    "An onion is brown.",
+    "A cat has four legs.",
+    "The sun is yellow.",
+    "Snow is cold.",
+    "It is four.",
+    "Grass is green.",
+]
+BAD = ["", "I cannot help with that.", "dog " * 20, "no", "???", "yes"]
 
 NOBODY = Champion(None, "No other model has been scored.")
 
@@ -45,28 +53,29 @@ def test_chrf_is_sacrebleus_and_none_without_a_reference() -> None:
 
 def test_figures_count_what_is_no_answer() -> None:
     figures = answer_figures(BAD, REFERENCES, seed=0)
-    assert figures.answers == 5
-    assert (figures.empty_rate, figures.refusal_rate, figures.problem_rate) == (0.2, 0.2, 0.6)
+    assert figures.answers == 6
+    assert (figures.empty_rate, figures.refusal_rate, figures.problem_rate) == (0.1667, 0.1667, 0.5)
     # Of its 17 sequences of four words, "dog dog dog dog" is new once.
-    assert figures.repetition == pytest.approx(16 / 17 / 5, abs=1e-4)
+    assert figures.repetition == pytest.approx(16 / 17 / 6, abs=1e-4)
     good = answer_figures(GOOD, REFERENCES, seed=0)
     assert (good.empty_rate, good.refusal_rate, good.problem_rate, good.repetition) == (0, 0, 0, 0)
-    assert good.length_ratio == pytest.approx(len(GOOD[0]) / len(REFERENCES[0]), abs=1e-3)
+    # The median of 18/25, 20/20, 18/18, 13/23, 11/20 and 15/15.
+    assert good.length_ratio == pytest.approx((0.72 + 1) / 2)
     assert good.chrf is not None
     assert figures.chrf is not None
     assert good.chrf.mean > figures.chrf.mean + 40
 
 
 def test_without_references_only_likeness_and_length_are_unknown() -> None:
-    figures = answer_figures(GOOD, [""] * 5, seed=0)
+    figures = answer_figures(GOOD, [""] * 6, seed=0)
     assert (figures.chrf, figures.length_ratio) == (None, None)
     assert figures.empty_rate == 0
 
 
 def test_speed_is_of_the_requests_as_they_were_made() -> None:
     speed = scored(GOOD).report.speed
-    assert (speed.latency_ms_p50, speed.latency_ms_p95, speed.latency_ms_max) == (300, 480, 500)
-    assert (speed.latency_ms_mean, speed.concurrency, speed.requests_per_second) == (300, 2, 2.5)
+    assert (speed.latency_ms_p50, speed.latency_ms_p95, speed.latency_ms_max) == (350, 575, 600)
+    assert (speed.latency_ms_mean, speed.concurrency, speed.requests_per_second) == (350, 2, 3)
     estimate = sum(round(0.214 * len(text)) for text in GOOD)
     assert (speed.tokens, speed.tokens_per_second) == (estimate, estimate / 2)
     assert speed.token_counter == "estimated, 0.214 tokens a byte"
@@ -127,8 +136,8 @@ def test_every_question_has_a_row_in_both_formats(tmp_path: Path) -> None:
     assert [(row["answer"], row["base_answer"], row["reference"]) for row in rows] == list(
         zip(GOOD, BAD, REFERENCES, strict=True)
     )
-    assert [row["prompt"] for row in rows] == first_messages(rows) == [f"Question {number}?" for number in range(5)]
-    assert [row["latency_ms"] for row in rows] == [100, 200, 300, 400, 500]
+    assert [row["prompt"] for row in rows] == first_messages(rows) == [f"Question {number}?" for number in range(6)]
+    assert [row["latency_ms"] for row in rows] == [100, 200, 300, 400, 500, 600]
     assert [row["tokens"] for row in rows] == [round(0.214 * len(text)) for text in GOOD]
     assert {row["deployment"] for row in rows} == {"ft-2"}
     assert [row["base_chrf"] for row in rows] == chrf(BAD, REFERENCES)
