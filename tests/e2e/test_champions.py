@@ -14,8 +14,14 @@ from tests.toy_graph import write_toy_recipe
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-WORSE = "under clouds grey horses jump, quick zebras mix vodka, bright foxes waltz by jolly quartz pylons: "
-AS_BAD = "above hills pink wizards fly, slow pandas knit jumpers, dull owls croon at mighty kelp farms: "
+WORSE = (
+    "under clouds grey horses jump, quick zebras mix vodka, bright foxes waltz by jolly quartz pylons, numb badgers "
+    "kick velvet trumpets, six wild yaks hum psalms, old judges vex proud fjord nymphs, zinc gnomes box humble ducks: "
+)
+AS_BAD = (
+    "above hills pink wizards fly, slow pandas knit jumpers, dull owls croon at mighty kelp farms, lazy squids whip "
+    "crumpets, nine calm emus buff drums, young vicars tax grim lynx herds, wax elves jab crusty plums, odd goats mew: "
+)
 
 
 class Models:
@@ -34,6 +40,7 @@ class Models:
             self._recipes[key] = write_toy_recipe(
                 folder / "champions.yaml",
                 {
+                    "sample": {"percent": 100},
                     "parameters": {"prefix": prefix},
                     "serving": {"endpoint": "champions"},
                     "scoring": {"samples": 12, **scoring},
