@@ -65,6 +65,7 @@ def _print_summary(settings: Settings, result: Any) -> None:
     from rich.table import Table
 
     from phi_assets.dataset.jsonl import read_jsonl
+    from phi_assets.evaluation.report import read_scoring_report
 
     job = result.asset_value("finetune_job")
     model = result.asset_value("registered_model")
@@ -83,12 +84,21 @@ def _print_summary(settings: Settings, result: Any) -> None:
     summary.add_row("endpoint", f"{traffic.endpoint} {traffic.scoring_uri}")
     summary.add_row("question", sample["prompt"])
     summary.add_row("answer", f"[green]{sample['answer']}[/green]")
+    if sample["base_answer"] is not None:
+        summary.add_row("base model's answer", f"[red]{sample['base_answer']}[/red]")
+    summary.add_row("quality", _quality(read_scoring_report(Path(scores.report))))
     python = os.path.relpath(sys.executable)
     summary.add_row(
         "open the UI", f'DAGSTER_HOME="$PWD/.dagster" {os.path.join(os.path.dirname(python), "dagster")} dev'
     )
     summary.add_row("delete the endpoint", f"{python} -m phi_assets teardown")
     rich.print(Panel(summary, title="Fine-tuned, registered, deployed, scored", expand=False))
+
+
+def _quality(report: Any) -> str:
+    base = report.base
+    gain = f"; the base model's {base.figures.chrf}: better by {base.chrf_gain}" if base and base.chrf_gain else ""
+    return f"chrF {report.figures.chrf or 'unknown: no reference'}{gain}, of {report.figures.answers} answers"
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import dagster as dg
 
-from phi_assets.assets import dataset, foundation, serving, training
+from phi_assets.assets import dataset, foundation, scoring, serving, training
 from phi_assets.assets.common import RECIPE_KEYS
 from phi_assets.automation.conditions import with_automation
 from phi_assets.automation.jobs import jobs
@@ -12,6 +12,7 @@ from phi_assets.automation.sensors import sensors
 from phi_assets.automation.sensors.alerts import AlertWebhook
 from phi_assets.checks import dataset as dataset_checks
 from phi_assets.checks import foundation as foundation_checks
+from phi_assets.checks import scoring as scoring_checks
 from phi_assets.checks import serving as serving_checks
 from phi_assets.checks import training as training_checks
 from phi_assets.recipe import Recipe, load_recipe
@@ -33,12 +34,12 @@ def build_definitions(
             spec.replace_attributes(code_version=f"{spec.code_version}-{recipe.code_version(*keys)}") if keys else spec
         )
 
-    modules = [dataset, foundation, training, serving]
+    modules = [dataset, foundation, training, serving, scoring]
     assets = [asset for asset in dg.load_assets_from_modules(modules) if isinstance(asset, dg.AssetsDefinition)]
     return dg.Definitions(
         assets=dg.map_asset_specs(with_automation, dg.map_asset_specs(with_recipe, assets)),
         asset_checks=dg.load_asset_checks_from_modules(
-            [dataset_checks, foundation_checks, training_checks, serving_checks]
+            [dataset_checks, foundation_checks, training_checks, serving_checks, scoring_checks]
         ),
         jobs=jobs,
         sensors=sensors,

@@ -199,12 +199,17 @@ class ServingSection(_Section):
 class ScoringSection(_Section):
     """How the deployed model is tried out."""
 
-    samples: Annotated[int, Field(ge=1, le=1000)] = 4
+    samples: Annotated[int, Field(ge=1, le=1000)] = 32
+    """Questions; with fewer than six, no model counts as better or worse than another."""
     seed: int = 42
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.6
     top_p: Annotated[float, Field(gt=0, le=1)] = 0.9
     do_sample: bool = True
     max_new_tokens: Annotated[int, Field(ge=1, le=4096)] = 200
+    compare_with_base: bool = True
+    """Whether the foundation model is asked the same, once, by a deployment of its own that is deleted right after."""
+    max_p95_seconds: Annotated[float, Field(gt=0)] = 30
+    """A p95 latency above it fails a check."""
 
     def parameters(self) -> dict[str, Any]:
         """The `parameters` object of a scoring request."""

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Action = Literal["created", "updated", "reused", "submitted", "attached", "resubmitted", "scored"]
+Action = Literal["created", "updated", "reused", "submitted", "attached", "resubmitted", "scored", "skipped"]
 
 
 class Ref(BaseModel):
@@ -163,14 +163,27 @@ class TrafficRef(EnsuredRef):
     retired: tuple[str, ...] = ()
 
 
+class AnswersRef(EnsuredRef):
+    """What the foundation model said to the questions that the fine-tuned one is asked, on disk."""
+
+    path: str
+    """JSON file with an `AnswerSet`; empty where the recipe does not ask for the comparison."""
+    rows: int
+    fingerprint: str
+    """Over model, prompts and generation parameters."""
+    model_id: str
+
+
 class ScoringRef(EnsuredRef):
     """Scored conversations on disk."""
 
     jsonl: str
-    """One object per conversation: prompt, answer, reference, latency_ms, deployment."""
+    """One object per conversation: prompt, answer, reference, base_answer, latency_ms, tokens, deployment, figures."""
     parquet: str
+    report: str
+    """JSON file with a `ScoringReport`."""
     rows: int
     fingerprint: str
-    """Over model, prompts and generation parameters."""
+    """Over model, prompts and generation parameters, and the same of the base model."""
     model_id: str
     deployment: str

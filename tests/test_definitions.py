@@ -10,7 +10,7 @@ from phi_assets.definitions import build_definitions
 from phi_assets.recipe import SAMPLED_SPLITS, load_recipe
 from phi_assets.settings import load_settings
 
-HEAVY = ("azure.ai.ml", "torch", "transformers", "datasets", "mlflow", "matplotlib", "pandas")
+HEAVY = ("azure.ai.ml", "torch", "transformers", "datasets", "mlflow", "matplotlib", "pandas", "scipy", "sacrebleu")
 
 EXPECTED_DEPENDENCIES = {
     "ultrachat_hub": set(),
@@ -32,7 +32,8 @@ EXPECTED_DEPENDENCIES = {
     "online_endpoint": set(),
     "online_deployment": {"online_endpoint", "registered_model", "foundation_model"},
     "live_traffic": {"online_endpoint", "online_deployment"},
-    "scoring_result": {"live_traffic", "sampled/test_gen"},
+    "base_answers": {"live_traffic", "foundation_model", "sampled/test_gen"},
+    "scoring_result": {"live_traffic", "base_answers", "sampled/test_gen"},
 }
 
 
@@ -83,7 +84,9 @@ def test_a_recipe_edit_changes_the_code_version_of_exactly_the_assets_it_touches
     assert touched("model", {"model": {"version": "13"}}) == {"foundation_model"}
     assert touched("lease", {"serving": {"lease_hours": 1}}) == {"online_endpoint"}
     assert touched("count", {"serving": {"instance_count": 2}}) == {"online_deployment"}
-    assert touched("scoring", {"scoring": {"samples": 3}}) == {"scoring_result"}
+    assert touched("scoring", {"scoring": {"samples": 3}}) == {"base_answers", "scoring_result"}
+    # The bound is the check's.
+    assert touched("bound", {"scoring": {"max_p95_seconds": 1}}) == set()
     assert touched("experiment", {"finetune": {"experiment": "other", "timeout_hours": 3}}) == set()
 
 

@@ -7,7 +7,7 @@ import dagster as dg
 # Conditions on assets, on checks and on both are different types to a type checker, and do not mix.
 _Condition = dg.AutomationCondition[Any]
 
-GRAPH_LEVELS = 8
+GRAPH_LEVELS = 9
 """Dependencies on the longest way from an asset back to a root; a test compares it with the graph."""
 
 

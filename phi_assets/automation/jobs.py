@@ -22,7 +22,9 @@ deploy = dg.define_asset_job(
     description="Put the registered model behind the endpoint.",
 )
 score = dg.define_asset_job(
-    "score", selection=dg.AssetSelection.assets("scoring_result"), description="Ask the live model."
+    "score",
+    selection=dg.AssetSelection.assets("base_answers", "scoring_result"),
+    description="Ask the live model, and compare its answers with the base model's.",
 )
 finetune_and_deploy = dg.define_asset_job(
     "finetune_and_deploy",

@@ -1,100 +1,127 @@
-"""Answers of the live model to given conversations, kept as files that a later run finds again."""
+"""Answers of a model to given conversations, kept as a file that a later run finds again."""
 
-import json
 import os
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from phi_assets.azureml.client import Workspace
 from phi_assets.azureml.retry import Log, silent
-from phi_assets.azureml.scoring import open_scoring
+from phi_assets.azureml.scoring import Answer, open_scoring
 from phi_assets.fingerprint import fingerprint
-from phi_assets.refs import ScoringRef, TrafficRef
+from phi_assets.recipe import ServingSection
+from phi_assets.refs import TrafficRef
+
+Conversation = Sequence[Mapping[str, str]]
 
 
-class Question(Protocol):
-    """A conversation that waits for an answer, and what the data set would answer."""
+class AnswerSet(BaseModel):
+    """What one model said to some conversations, in their order."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model_id: str
+    asked: tuple[str, ...]
+    """`question_id` of each conversation."""
+    answers: tuple[Answer, ...]
+    seconds: float
+    """From the first request to the last answer."""
+    concurrency: int
+    """Requests that were underway at a time."""
 
     @property
-    def conversation(self) -> Sequence[Mapping[str, str]]: ...
+    def texts(self) -> list[str]:
+        """What was said."""
+        return [answer.text for answer in self.answers]
+
     @property
-    def question(self) -> str: ...
-    @property
-    def reference(self) -> str: ...
+    def by_question(self) -> dict[str, str]:
+        """What was said to each question."""
+        return dict(zip(self.asked, self.texts, strict=True))
 
 
-def ensure_answers(
+@dataclass(frozen=True)
+class Questions:
+    """Conversations that each wait for an answer, and how the model is to give it."""
+
+    conversations: Sequence[Conversation]
+    parameters: Mapping[str, Any]
+
+    def key(self, model: str) -> str:
+        """Where the answers of this model are kept: a hash over model, conversations and parameters."""
+        asked = list(map(question_id, self.conversations))
+        return fingerprint({"model": model, "questions": asked, "parameters": dict(self.parameters)})[:16]
+
+
+def question_id(conversation: Conversation) -> str:
+    """What a question is told from others by: a hash of its whole conversation."""
+    return fingerprint([[message["role"], message["content"]] for message in conversation])[:16]
+
+
+def ask_model(
     ws: Workspace,
     traffic: TrafficRef,
-    questions: Sequence[Question],
-    parameters: Mapping[str, Any],
+    model_id: str,
+    questions: Questions,
+    section: ServingSection,
     *,
-    timeout_seconds: float,
-    directory: Path,
+    deployment: str | None = None,
     log: Log = silent,
-    force: bool = False,
-) -> ScoringRef:
-    """One answer for each question lies in `directory`, as JSON Lines and as Parquet, asked for unless it was before.
+) -> AnswerSet:
+    """One answer for each conversation, through the endpoint's traffic rules unless a deployment is named.
 
-    Files are found again by a hash over model, questions and parameters. Requests go to the endpoint one after the
-    other, through its traffic rules.
+    As many requests are underway as the deployment takes by its settings.
 
     Raises:
-        ScoringFailed: the endpoint did not answer one of them; no file is written.
+        ScoringFailed: the endpoint did not answer one of them.
     """
-    asked = [[dict(message) for message in question.conversation] for question in questions]
-    key = fingerprint({"model": traffic.model_id, "conversations": asked, "parameters": dict(parameters)})[:16]
-    jsonl, parquet = directory / f"{key}.jsonl", directory / f"{key}.parquet"
-    reusable = jsonl.exists() and parquet.exists() and not force
-    if not reusable:
-        with open_scoring(
-            ws, traffic.endpoint, traffic.scoring_uri, timeout_seconds=timeout_seconds, log=log
-        ) as client:
-            rows = [
-                _ask(client, question, messages, parameters)
-                for question, messages in zip(questions, asked, strict=True)
-            ]
-        _write(rows, jsonl, parquet)
-        log(f"{len(rows)} conversations answered by {traffic.endpoint}.")
-    return ScoringRef(
-        jsonl=str(jsonl),
-        parquet=str(parquet),
-        rows=len(asked),
-        fingerprint=key,
-        model_id=traffic.model_id,
-        deployment=max(traffic.traffic, key=lambda name: traffic.traffic[name]),
-        action="reused" if reusable else "scored",
-        reason=_reason(reusable, force, traffic),
+    concurrency = section.max_concurrent_requests * section.instance_count
+    with open_scoring(
+        ws, traffic.endpoint, traffic.scoring_uri, timeout_seconds=section.request_timeout_seconds, log=log
+    ) as client:
+        started = time.perf_counter()
+        answers = client.ask_each(
+            questions.conversations, questions.parameters, deployment=deployment, concurrency=concurrency
+        )
+        seconds = time.perf_counter() - started
+    log(f"{len(answers)} conversations answered by {deployment or traffic.endpoint} in {seconds:.1f} s.")
+    return AnswerSet(
+        model_id=model_id,
+        asked=tuple(map(question_id, questions.conversations)),
+        answers=tuple(answers),
+        seconds=seconds,
+        concurrency=concurrency,
     )
 
 
-def _reason(reusable: bool, force: bool, traffic: TrafficRef) -> str:
-    if reusable:
-        return f"Model {traffic.model_id} has answered these questions with these parameters before."
-    return "Forced." if force else f"Model {traffic.model_id} had not answered these questions with these parameters."
+def kept_answers(path: Path, log: Log = silent) -> AnswerSet | None:
+    """The answers in that file; None where there is none, or none that this version can read."""
+    if not path.exists():
+        return None
+    try:
+        return AnswerSet.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        log(f"The answers in {path} cannot be read ({error.error_count()} problems); asking again.")
+        return None
 
 
-def _ask(
-    client: Any, question: Question, messages: list[dict[str, str]], parameters: Mapping[str, Any]
-) -> dict[str, Any]:
-    answers = client.ask([messages], parameters)
-    return {
-        "prompt": question.question,
-        "answer": answers.texts[0],
-        "reference": question.reference,
-        "latency_ms": round(answers.seconds * 1000, 1),
-        "deployment": answers.deployment,
-        "messages": messages,
-    }
+def ensure_answers(
+    path: Path, ask: Callable[[], AnswerSet], *, force: bool = False, log: Log = silent
+) -> tuple[AnswerSet, bool]:
+    """The answers that are kept in that file, asked for unless they were before, and whether they were asked for now.
 
-
-def _write(rows: list[dict[str, Any]], jsonl: Path, parquet: Path) -> None:
-    import polars as pl
-
-    jsonl.parent.mkdir(parents=True, exist_ok=True)
-    partial = parquet.with_suffix(".partial")
-    pl.DataFrame(rows).write_parquet(partial)
-    os.replace(partial, parquet)
-    partial.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    os.replace(partial, jsonl)
+    Where asking fails, no file is written.
+    """
+    kept = None if force else kept_answers(path, log)
+    if kept is not None:
+        return kept, False
+    given = ask()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(given.model_dump_json(), encoding="utf-8")
+    os.replace(partial, path)
+    return given, True

@@ -44,17 +44,20 @@ def ensure_deployment(
     section: ServingSection,
     allowed: Sequence[str] | None = None,
     log: Log = silent,
+    *,
+    name: str | None = None,
 ) -> DeploymentRef:
     """A deployment of the model version is healthy behind the endpoint; its share of the traffic is left as it is.
 
-    A broken one is replaced; settings that differ from the recipe's are updated.
+    A broken one is replaced; settings that differ from the recipe's are updated. It is called `deployment_name(model)`
+    unless a name is given.
 
     Raises:
         ComputeNotAllowed: the instance type is not among those that may serve the foundation model.
         DeploymentFailed: it did not become healthy; the message has the reason and the container's last lines.
     """
     _check_instance_type(section, allowed)
-    name = deployment_name(model)
+    name = name or deployment_name(model)
     wanted = _entity(endpoint, model, section, name)
     existing = _settled(ws, endpoint.name, name, log)
     reason = f"Deployment {name} did not exist."

@@ -1,12 +1,9 @@
-"""Does the endpoint serve, and does it answer?"""
-
-from pathlib import Path
+"""Does the endpoint serve?"""
 
 import dagster as dg
 
-from phi_assets.assets.serving import live_traffic, online_deployment, scoring_result
-from phi_assets.dataset.jsonl import read_jsonl
-from phi_assets.refs import DeploymentRef, ModelRef, ScoringRef, TrafficRef
+from phi_assets.assets.serving import live_traffic, online_deployment
+from phi_assets.refs import DeploymentRef, ModelRef, TrafficRef
 
 
 @dg.asset_check(asset=online_deployment, additional_ins={"model": dg.AssetIn("foundation_model")})
@@ -29,14 +26,4 @@ def all_traffic_is_served(live_traffic: TrafficRef) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         passed=sum(live_traffic.traffic.values()) == 100,
         metadata={"traffic": dg.MetadataValue.json(live_traffic.traffic)},
-    )
-
-
-@dg.asset_check(asset=scoring_result)
-def answers_are_not_empty(scoring_result: ScoringRef) -> dg.AssetCheckResult:
-    """The live model answered every prompt with some text."""
-    empty = [row["prompt"] for row in read_jsonl(Path(scoring_result.jsonl)) if not row["answer"].strip()]
-    return dg.AssetCheckResult(
-        passed=not empty,
-        metadata={"answers": scoring_result.rows, "empty": len(empty), "prompts": dg.MetadataValue.json(empty)},
     )

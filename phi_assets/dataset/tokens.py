@@ -1,5 +1,6 @@
 """How many tokens a conversation has: counted with a tokenizer where one is at hand, estimated where none is."""
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,12 @@ class TokenCounter:
             sums = np.concatenate(([0], np.cumsum(counts, dtype=np.int64)))
             text = pl.Series(sums[ends] - sums[ends - lengths.to_numpy()], dtype=pl.Int64)
         return (text + lengths.cast(pl.Int64) * TOKENS_PER_MESSAGE).alias("tokens")
+
+    def count_texts(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text, without markup."""
+        if self._tokenizer is None:
+            return [round(len(text.encode()) * TOKENS_PER_BYTE) for text in texts]
+        return [len(found.ids) for found in self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
 
 
 def _identity(path: Path) -> str:

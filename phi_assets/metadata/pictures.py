@@ -1,12 +1,10 @@
-"""Pictures as Markdown with the PNG inside it: Dagster shows them, and keeps them in its event log."""
+"""Pictures of the data and of the training."""
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from phi_assets.azureml.metrics import MetricPoint
 from phi_assets.dataset.report import Profile
+from phi_assets.metadata.drawing import as_markdown, new_figure
 
 _INSIDE, _BEYOND = "#4f6bed", "#d1495b"
 
@@ -16,7 +14,7 @@ _MARGIN = 1.5
 
 def loss_curve(curves: Mapping[str, Sequence[MetricPoint]]) -> str:
     """Markdown of one PNG: training loss over steps as a line, evaluation loss as points."""
-    figure, axes = _figure()
+    figure, axes = new_figure()
     for name, style in (("loss", "-"), ("eval_loss", "o--")):
         points = curves.get(name, ())
         if points:
@@ -26,7 +24,7 @@ def loss_curve(curves: Mapping[str, Sequence[MetricPoint]]) -> str:
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
     axes.legend()
-    return _png(figure, "loss curve")
+    return as_markdown(figure, "loss curve")
 
 
 def token_histogram(profile: Profile) -> str:
@@ -35,7 +33,7 @@ def token_histogram(profile: Profile) -> str:
     What is longer than the context is red, and the title says which share it is: training truncates it. A last bin that
     is wider than the others is drawn as wide as they are, and says how far it goes.
     """
-    figure, axes = _figure()
+    figure, axes = new_figure()
     edges, counts, context = profile.histogram.edges, profile.histogram.counts, profile.context_tokens
     width = edges[1] - edges[0]
     overflows = edges[-1] - edges[-2] > _MARGIN * width
@@ -69,7 +67,7 @@ def token_histogram(profile: Profile) -> str:
         axis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=0.3)
     axes.set_axisbelow(True)
-    return _png(figure, "tokens in a conversation")
+    return as_markdown(figure, "tokens in a conversation")
 
 
 def _beyond(profile: Profile) -> list[int]:
@@ -81,16 +79,3 @@ def _beyond(profile: Profile) -> list[int]:
             found[place] = min(counts[place], left)
             left -= found[place]
     return found
-
-
-def _figure() -> tuple[Any, Any]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6, 3.2), layout="constrained")
-    return figure, figure.subplots()
-
-
-def _png(figure: Any, alternative: str) -> str:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=90)
-    return f"![{alternative}](data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()})"

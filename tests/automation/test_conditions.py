@@ -14,7 +14,8 @@ from phi_assets.recipe import SPLITS, load_recipe
 from phi_assets.settings import load_settings
 from tests.graph import write_recipe
 
-MODEL_CHAIN = ["finetune_job", "registered_model", "online_deployment", "live_traffic", "scoring_result"]
+SCORING = ["base_answers", "scoring_result"]
+MODEL_CHAIN = ["finetune_job", "registered_model", "online_deployment", "live_traffic", *SCORING]
 
 TRAINING_DATA = {"sampled/train_sft", "sampled/validation_sft"}
 """They come from one step."""
@@ -148,8 +149,8 @@ def test_test_gen_never_reaches_the_job(automation: Automation) -> None:
     automation.materialize(["raw/test_gen"], "2")
     levels = automation.flow("2")
     assert levels[0] == {"sampled/test_gen"}
-    assert set().union(*levels[1:]) == {"sampled/train_gen", "scoring_result"}
-    assert sum(map(len, levels)) == 3
+    assert set().union(*levels[1:]) == {"sampled/train_gen", *SCORING}
+    assert sum(map(len, levels)) == 4
 
 
 def test_a_new_revision_makes_every_asset_once(automation: Automation) -> None:
@@ -176,7 +177,7 @@ def test_scoring_goes_on_with_the_old_model_where_the_new_one_fails(automation: 
     while "finetune_job" not in (requested := automation.tick()):
         automation.materialize(requested, "2")
     # Its run has failed: nothing was materialized, and nothing is on its way any more.
-    assert automation.flow("2") == [{"scoring_result"}]
+    assert automation.flow("2") == [{asset} for asset in SCORING]
 
 
 def test_an_edited_recipe_starts_exactly_what_it_touches(automation: Automation, tmp_path: Path) -> None:
@@ -191,7 +192,7 @@ def test_an_edited_recipe_starts_exactly_what_it_touches(automation: Automation,
 
     assert edited("rate", {"parameters": {"learning_rate": 1e-3}}) == {"finetune_job"}
     both: dict[str, dict[str, Any]] = {"parameters": {"learning_rate": 1e-3}}
-    assert edited("scoring", {**both, "scoring": {"samples": 3}}) == {"scoring_result"}
+    assert edited("scoring", {**both, "scoring": {"samples": 3}}) == set(SCORING)
     both["scoring"] = {"samples": 3}
     assert edited("model", {**both, "model": {"version": "13"}}) == {"foundation_model"}
     both["model"] = {"version": "13"}

@@ -31,7 +31,7 @@ NEXT = "fedcba9876543210fedcba9876543210fedcba98"
 CHANGED = {
     "ultrachat_hub",
     *(f"{stage}/{split}" for stage in ("raw", "sampled") for split in SPLITS),
-    *("finetune_job", "registered_model", "online_deployment", "live_traffic", "scoring_result"),
+    *("finetune_job", "registered_model", "online_deployment", "live_traffic", "base_answers", "scoring_result"),
 }
 UNCHANGED = {"foundation_model", "finetune_compute", "online_endpoint"}
 

@@ -1,11 +1,7 @@
 """An interrupt gets through wherever a step may be, and what was on the wire then is found and ended."""
 
-import signal
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
 import pytest
 
@@ -21,34 +17,8 @@ from phi_assets.azureml.waiting import get_job
 from phi_assets.emulator.control import Control
 from phi_assets.recipe import ComputeSection
 from tests.azureml import toys as toy
+from tests.azureml.interrupts import interrupted
 from tests.azureml.waiting_room import Lines, exists
-
-
-class Interrupted(BaseException):
-    """Like the orchestrator's own: raised by a signal handler, and no Exception."""
-
-
-@contextmanager
-def interrupted(after: Callable[[], object]) -> Iterator[None]:
-    """The block gets a signal when `after` returns in another thread, and must end with it."""
-
-    def raise_it(number: int, frame: FrameType | None) -> None:
-        raise Interrupted
-
-    def send() -> None:
-        after()
-        signal.pthread_kill(main, signal.SIGUSR1)
-
-    main = threading.get_ident()
-    before = signal.signal(signal.SIGUSR1, raise_it)
-    sender = threading.Thread(target=send)
-    sender.start()
-    try:
-        with pytest.raises(Interrupted):
-            yield
-    finally:
-        sender.join(60)
-        signal.signal(signal.SIGUSR1, before)
 
 
 def test_while_a_job_is_waited_for(toys: Workspace, tmp_path: Path, gate: Path) -> None:

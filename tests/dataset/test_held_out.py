@@ -35,9 +35,24 @@ def test_the_last_answer_is_the_reference(tmp_path: Path) -> None:
     assert (item.question, item.reference) == ("Who?", "Me")
 
 
-def test_a_conversation_that_ends_with_a_question_has_no_reference(tmp_path: Path) -> None:
-    [item] = held_out_conversations(sample(tmp_path, [turns("Hi", "Hello", "Who?")]), 1, seed=0)
-    assert (item.question, item.reference) == ("Who?", "")
+def test_a_conversation_that_ends_with_a_question_is_asked_up_to_the_answer_before_it(tmp_path: Path) -> None:
+    [item] = held_out_conversations(sample(tmp_path, [turns("Hi", "Hello", "Who?", "Me", "Why?")]), 1, seed=0)
+    assert [message["content"] for message in item.conversation] == ["Hi", "Hello", "Who?"]
+    assert (item.question, item.reference) == ("Who?", "Me")
+
+
+def test_a_conversation_without_an_answer_has_no_reference_and_is_chosen_last(tmp_path: Path) -> None:
+    greeting = [{"role": "assistant", "content": "Welcome"}, {"role": "user", "content": "Yes?"}]
+    ref = sample(tmp_path, [turns("Alone"), turns("Hi", "Hello"), greeting, turns("Who?", "Me", "Why?")])
+    for seed in range(5):
+        assert [item.reference for item in held_out_conversations(ref, 2, seed=seed)] == ["Hello", "Me"]
+    items = held_out_conversations(ref, 4, seed=0)
+    assert [(item.question, item.reference) for item in items] == [
+        ("Alone", ""),
+        ("Hi", "Hello"),
+        ("Yes?", ""),
+        ("Who?", "Me"),
+    ]
 
 
 def test_the_seed_decides_and_the_order_is_the_samples(tmp_path: Path) -> None:
@@ -66,7 +81,10 @@ def test_a_prepared_sample_is_asked_as_it_was_written(tmp_path: Path) -> None:
     assert len(items) == 40
     for row, item in zip(rows, items, strict=True):
         asked = list(item.conversation)
+        messages = list(row["messages"])
+        if messages[-1]["role"] == "user" and any(message["role"] == "assistant" for message in messages):
+            messages.pop()
         answer = [{"content": item.reference, "role": "assistant"}] if item.reference else []
-        assert asked + answer == row["messages"]
+        assert asked + answer == messages
         assert asked[-1]["role"] == "user"
-        assert bool(answer) == (len(row["messages"]) % 2 == (row["messages"][0]["role"] == "system"))
+        assert bool(answer) == any(message["role"] == "assistant" for message in row["messages"])

@@ -17,7 +17,7 @@ S = dg.DagsterRunStatus
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-DOWNSTREAM = ("registered_model", "online_deployment", "live_traffic", "scoring_result")
+DOWNSTREAM = ("registered_model", "online_deployment", "live_traffic", "base_answers", "scoring_result")
 
 
 @pytest.fixture(scope="module")

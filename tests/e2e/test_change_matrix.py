@@ -22,6 +22,8 @@ pytestmark = pytest.mark.slow
 
 TRAINING_DATA = {"sampled/train_sft", "sampled/validation_sft"}
 MODEL_CHAIN = {"finetune_job", "registered_model", "online_deployment", "live_traffic", "scoring_result"}
+SCORING = {"base_answers", "scoring_result"}
+"""Both models are asked the same."""
 
 
 ROWS = 60
@@ -173,10 +175,16 @@ CHANGES: dict[str, Change] = {
     ),
     "request timeout": Change({"online_deployment"}, {"serving": {"request_timeout_seconds": 31}}),
     # Scoring.
-    "scoring prompts": Change({"scoring_result"}, {"scoring": {"seed": 7}}, says={"scoring_result": "seed: 42 -> 7"}),
-    "scoring parameter": Change({"scoring_result"}, {"scoring": {"max_new_tokens": 81}}),
+    "scoring prompts": Change(SCORING, {"scoring": {"seed": 7}}, says={"scoring_result": "seed: 42 -> 7"}),
+    "scoring parameter": Change(SCORING, {"scoring": {"max_new_tokens": 81}}),
+    "latency bound": Change(set(), {"scoring": {"max_p95_seconds": 60}}),
+    "no base model": Change(
+        SCORING,
+        {"scoring": {"compare_with_base": False}},
+        says=dict.fromkeys(SCORING, "compare_with_base: True -> False"),
+    ),
     "test_gen rows": Change(
-        {"ultrachat_hub", "raw/test_gen", "sampled/test_gen", "scoring_result"},
+        {"ultrachat_hub", "raw/test_gen", "sampled/test_gen", *SCORING},
         edit=lambda world: world.rows("test_gen", 100),
         says={"sampled/test_gen": "raw data: ", "scoring_result": "test data: "},
     ),
@@ -204,9 +212,9 @@ CHANGES: dict[str, Change] = {
         edit=World.leak,
         says={"finetune_job": "test data: "},
     ),
-    "model version": Change({"foundation_model", *MODEL_CHAIN}, {"model": {"version": "2"}}),
+    "model version": Change({"foundation_model", "base_answers", *MODEL_CHAIN}, {"model": {"version": "2"}}),
     "model content under the same version": Change(
-        {"foundation_model", *MODEL_CHAIN},
+        {"foundation_model", "base_answers", *MODEL_CHAIN},
         edit=lambda world: write_model_tag(world.registry, "in place"),
         says={"foundation_model": "model content: ", "finetune_job": "model content: "},
     ),

@@ -18,6 +18,7 @@ REMOTE_ASSETS = {
     "online_deployment",
     "live_traffic",
 }
+SCORING = {"base_answers", "scoring_result"}
 
 
 @pytest.fixture(scope="module")
@@ -43,12 +44,15 @@ def test_the_first_run_creates_everything(first: dg.ExecuteInProcessResult) -> N
     taken = actions(first)
     assert taken["finetune_job"] == "submitted"
     assert {taken[name] for name in REMOTE_ASSETS - {"finetune_job", "finetune_compute", "live_traffic"}} == {"created"}
+    assert {taken[name] for name in SCORING} == {"scored"}
     checks = first.get_asset_check_evaluations()
-    assert len(checks) == 11
+    assert len(checks) == 15
     # Two training steps do not have to make a good model; everything else has to hold.
     assert {check.check_name for check in checks if not check.passed} <= {
         "evaluation_loss_fell",
         "answers_are_not_empty",
+        "answers_are_answers",
+        "better_than_base_model",
     }
 
 
@@ -58,7 +62,7 @@ def test_the_second_run_reuses_everything(first, graph: Graph, emulator: process
         second = graph.run()
     assert second.success, failure_message(second)
     assert set(actions(second).values()) == {"reused"}
-    assert set(actions(second)) >= REMOTE_ASSETS
+    assert set(actions(second)) >= REMOTE_ASSETS | SCORING
     assert requests.writes == []
 
 

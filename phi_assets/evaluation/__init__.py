@@ -1,0 +1,1 @@
+"""How good answers are: figures of each, of all together, and whether a difference is more than chance."""

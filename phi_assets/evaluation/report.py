@@ -1,0 +1,90 @@
+"""What is known about a scored model: its answers in figures, how fast it gave them, and how others compare."""
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from phi_assets.evaluation.intervals import Interval
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Figures(_Part):
+    """Answers to some questions, in sum. Rates and shares are between 0 and 1."""
+
+    answers: int
+    chrf: Interval | None
+    """0 to 100, of the answers that have a reference; None where none has one."""
+    length_ratio: float | None
+    """Median of the answers' lengths in characters over those of their references."""
+    empty_rate: float
+    refusal_rate: float
+    problem_rate: float
+    """Texts that cannot be the answer to any question; empty ones are among them."""
+    repetition: float
+    """Mean share of sequences of four words that the same answer has used before."""
+
+
+class Speed(_Part):
+    """How fast the answers came."""
+
+    latency_ms_mean: float
+    latency_ms_p50: float
+    latency_ms_p95: float
+    latency_ms_p99: float
+    latency_ms_max: float
+    seconds: float
+    """From the first request to the last answer."""
+    concurrency: int
+    """Requests that were underway at a time."""
+    requests_per_second: float
+    tokens: int
+    """Of all answers."""
+    tokens_per_second: float
+    token_counter: str
+    """How tokens were counted, for example `estimated, 0.214 tokens a byte`."""
+
+
+class Comparison(_Part):
+    """Another model's answers to the same questions."""
+
+    model_id: str
+    figures: Figures
+    """Of the other model, over the questions that both have answered."""
+    chrf_gain: Interval | None
+    """How much higher the chrF of this model is, question by question; None where no question has a reference."""
+
+    @property
+    def is_better(self) -> bool:
+        """The model is better than the other beyond the interval."""
+        return self.chrf_gain is not None and self.chrf_gain.is_above_zero
+
+    @property
+    def is_worse(self) -> bool:
+        """The model is worse than the other beyond the interval."""
+        return self.chrf_gain is not None and self.chrf_gain.is_below_zero
+
+
+class ScoringReport(_Part):
+    """A scored model."""
+
+    model_id: str
+    figures: Figures
+    speed: Speed
+    base: Comparison | None = None
+    """None where the recipe does not ask for the base model."""
+    champion: Comparison | None = None
+    """None where there is none; `champion_note` says why."""
+    champion_note: str = ""
+
+    @property
+    def is_champion(self) -> bool:
+        """Whether the next model has to live up to this one: it is not worse than its own champion."""
+        return self.champion is None or not self.champion.is_worse
+
+
+def read_scoring_report(path: Path) -> ScoringReport:
+    """The report that was written beside the answers."""
+    return ScoringReport.model_validate_json(path.read_bytes())
