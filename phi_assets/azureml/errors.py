@@ -87,7 +87,7 @@ class EndpointFailed(AzureMLError):
 
 
 class DeploymentFailed(AzureMLError):
-    """The deployment did not become healthy; the message has the service's reason and the container's last lines."""
+    """The deployment did not become healthy; the message has the reason, what to do, and what its containers said."""
 
 
 class TrafficFailed(AzureMLError):
