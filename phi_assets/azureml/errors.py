@@ -96,3 +96,11 @@ class TrafficFailed(AzureMLError):
 
 class ScoringFailed(AzureMLError):
     """The endpoint did not answer a request, or answered something that is not an answer."""
+
+
+class ListingFailed(AzureMLError):
+    """The service does not say what there is in the workspace, so nothing is known of what is billing."""
+
+
+class TeardownIncomplete(AzureMLError):
+    """Something that was to be deleted is still there, and may be billing."""
