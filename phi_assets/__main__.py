@@ -79,7 +79,7 @@ def _print_bill(result: Any) -> None:
     from phi_assets.assets.operations import still_billing as asset
 
     events = [event for event in result.get_asset_materialization_events() if event.asset_key == asset.key]
-    metadata = events[-1].materialization.metadata
+    metadata = events[-1].step_materialization_data.materialization.metadata
     rows = [record.data for record in metadata["billing"].records]
     if rows:
         shown = Table(*rows[0])

@@ -2,6 +2,8 @@
 
 import re
 
+from azure.core.exceptions import HttpResponseError
+
 _HIDDEN = "***"
 
 # What opens something, and how it is spelled where it stands in a text; the first group stays.
@@ -25,3 +27,18 @@ def without_secrets(text: str) -> str:
     for secret in _SECRETS:
         text = secret.sub(rf"\g<1>{_HIDDEN}", text)
     return text
+
+
+def censor(error: BaseException) -> None:
+    """Neither the exception nor any that led to it says a secret when it is printed; Dagster prints all of them."""
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        text = str(current)
+        if (clean := without_secrets(text)) != text:
+            current.args = (clean,)
+            if isinstance(current, HttpResponseError):
+                # It prints the answer's body where it could not read an error out of it.
+                current.response = None
+        current = current.__cause__ or current.__context__

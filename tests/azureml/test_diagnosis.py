@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from azure.core.exceptions import AzureError, HttpResponseError
@@ -16,10 +15,10 @@ from phi_assets.azureml.errors import DeploymentFailed
 from phi_assets.azureml.quota import core_need, quota_advice
 from phi_assets.azureml.retry import silent
 from phi_assets.emulator.control import Control
-from phi_assets.emulator.process import Connection
 from phi_assets.recipe import ServingSection
 from phi_assets.refs import EndpointRef, RegisteredModelRef
 from tests.azureml import toys as toy
+from tests.azureml.serving_toys import register
 from tests.azureml.toy_step import write_model
 
 SERVING = ServingSection(endpoint="diagnosed", instance_type=toy.SIZE, liveness_initial_delay_seconds=10)
@@ -45,16 +44,7 @@ def endpoint(toys: Workspace) -> Iterator[EndpointRef]:
 
 @pytest.fixture(scope="module")
 def model(toys: Workspace, tmp_path_factory: pytest.TempPathFactory) -> RegisteredModelRef:
-    return register(toys, tmp_path_factory.mktemp("models") / "model", "diagnosed")
-
-
-def register(toys: Workspace, folder: Path, name: str) -> RegisteredModelRef:
-    """A registered model that echoes, of files from here."""
-    write_model(folder, "echo: ")
-    made: Any = toys.ml.models.create_or_update(
-        sdk().entities.Model(name=name, version="1", path=folder, type="mlflow_model")
-    )
-    return RegisteredModelRef(id=made.id, name=name, version="1", job_name="none", action="created")
+    return register(toys, tmp_path_factory.mktemp("models"), "diagnosed")
 
 
 def deploy(toys: Workspace, model: RegisteredModelRef, name: str) -> AzureError:
@@ -82,16 +72,13 @@ def test_every_code_has_a_cause_and_a_next_step(
         assert any(container in line for line in rest), rest
 
 
-def test_a_crash_brings_the_words_of_both_containers(
-    toys: Workspace, endpoint: EndpointRef, tmp_path: Path, emulator: Connection
-) -> None:
-    model = register(toys, tmp_path / "model", "diagnosed-crash")
-    for copy in emulator.directory.rglob("echo_model.py"):
-        if "diagnosed-crash" in str(copy) or copy.stat().st_mtime >= (tmp_path / "model").stat().st_mtime:
-            copy.write_text(
-                "print('https://account.example/model?sv=1&sig=c4n4ry&sp=r', flush=True)\n"
-                "raise RuntimeError('this model is broken')"
-            )
+def test_a_crash_brings_the_words_of_both_containers(toys: Workspace, endpoint: EndpointRef, tmp_path: Path) -> None:
+    write_model(tmp_path / "1", "echo: ")
+    (tmp_path / "1" / "code" / "echo_model.py").write_text(
+        "print('https://account.example/model?sv=1&sig=c4n4ry&sp=r', flush=True)\n"
+        "raise RuntimeError('this model is broken')"
+    )
+    model = register(toys, tmp_path, "diagnosed-crash", write=False)
     with pytest.raises(DeploymentFailed) as raised:
         ensure_deployment(toys, endpoint, model, SERVING)
     text = str(raised.value)

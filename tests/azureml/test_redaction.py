@@ -1,8 +1,11 @@
 """What opens something never reaches a reader; what only describes does."""
 
-import pytest
+import traceback
 
-from phi_assets.azureml.redaction import without_secrets
+import pytest
+from azure.core.exceptions import HttpResponseError
+
+from phi_assets.azureml.redaction import censor, without_secrets
 from phi_assets.azureml.retry import one_line
 
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJhdWQiOiJodHRwcyJ9.c2lnbmF0dXJl"
@@ -47,3 +50,49 @@ def test_errors_in_one_line_hide_them() -> None:
     assert one_line(RuntimeError("the build log is at https://a.example/log?sig=abcdef&sp=r")) == (
         "the build log is at https://a.example/log?sig=***&sp=r"
     )
+
+
+class Answer:
+    """An answer of the service that is not in the form of its errors."""
+
+    status_code, reason = 403, "Forbidden"
+
+    def text(self) -> str:
+        return "see https://a.example/log?sig=c4n4ry&x=1"
+
+
+def raise_chain() -> None:
+    try:
+        try:
+            raise KeyError("AccountKey=c4n4ry-c4n4ry")
+        except KeyError as error:
+            raise HttpResponseError("refused", response=Answer()) from error  # type: ignore[arg-type]
+    except HttpResponseError:
+        raise ValueError("readable, but for Bearer c4n4ry-c4n4ry")  # noqa: B904
+
+
+def test_no_exception_of_a_chain_says_them() -> None:
+    with pytest.raises(ValueError, match="readable") as raised:
+        raise_chain()
+
+    def said() -> str:
+        shown = traceback.TracebackException.from_exception(raised.value)
+        texts = []
+        while shown is not None:
+            texts.append(str(shown))
+            shown = shown.__cause__ or shown.__context__
+        return "\n".join(texts)
+
+    assert said().count("c4n4ry") == 5
+    censor(raised.value)
+    assert "c4n4ry" not in said()
+    assert "readable, but for Bearer ***" in said()
+    assert "x=1" in said()
+
+
+def test_what_says_nothing_stays_as_it_is() -> None:
+    error = HttpResponseError("refused", response=Answer())  # type: ignore[arg-type]
+    error.__cause__ = cause = KeyError("name")
+    cause.__cause__ = error
+    censor(cause)
+    assert cause.args == ("name",)

@@ -63,9 +63,9 @@ def endpoint_health_sensor(
 ) -> dg.SensorResult:
     """The serving assets are requested where endpoint or deployment are gone or failed, or the traffic is another one.
 
-    Only what the graph has made is put right, and nothing that the `teardown` job or the end of its lease has ended: who
-    runs a teardown wants no endpoint, even where the run itself failed. At most three reads a tick. What does not stay
-    right is tried again after pauses that double, up to half a day.
+    Only what the graph has made is put right, and nothing that `teardown` or the end of its lease has ended: who runs a
+    teardown wants no endpoint, even where the run itself failed. At most three reads a tick. What does not stay right
+    is tried again after pauses that double, up to half a day.
     """
     cursor = Cursor.of(context)
     last_teardown = last_ending(context.instance, recipe.value.serving.endpoint)
