@@ -18,11 +18,27 @@ def arm_list(ws: Workspace, collection: str, log: Log) -> Iterator[dict[str, Any
     Raises:
         httpx.HTTPError: the service refused, or does not answer.
     """
-    url: str | None = f"{ws.resource_manager}{ws.path}/{collection}?api-version={API_VERSION}"
+    url: str | None = _url(ws, collection)
     while url:
         page = _request(ws, "GET", url, collection, log).json()
         yield from page.get("value", [])
         url = page.get("nextLink")
+
+
+def arm_get(ws: Workspace, thing: str, log: Log) -> dict[str, Any] | None:
+    """The document of a thing of the workspace (`computes/a`); None where there is no such thing.
+
+    Raises:
+        httpx.HTTPError: the service refused, or does not answer.
+    """
+    try:
+        return _request(
+            ws, "GET", f"{ws.resource_manager}{ws.path}/{thing}?api-version={API_VERSION}", thing, log
+        ).json()
+    except httpx.HTTPStatusError as error:
+        if error.response.status_code != httpx.codes.NOT_FOUND:
+            raise
+        return None
 
 
 def arm_delete(ws: Workspace, thing: str, log: Log) -> None:
@@ -31,7 +47,11 @@ def arm_delete(ws: Workspace, thing: str, log: Log) -> None:
     Raises:
         httpx.HTTPError: the service refused, or does not answer.
     """
-    _request(ws, "DELETE", f"{ws.resource_manager}{ws.path}/{thing}?api-version={API_VERSION}", thing, log)
+    _request(ws, "DELETE", _url(ws, thing), thing, log)
+
+
+def _url(ws: Workspace, path: str) -> str:
+    return f"{ws.resource_manager}{ws.path}/{path}?api-version={API_VERSION}"
 
 
 def _request(ws: Workspace, method: str, url: str, what: str, log: Log) -> httpx.Response:

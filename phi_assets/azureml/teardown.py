@@ -1,13 +1,13 @@
 """The end of a recipe in the workspace: listed first, deleted then, and proven at last."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import httpx
 from azure.core.exceptions import AzureError
 
-from phi_assets.azureml.arm import arm_delete
+from phi_assets.azureml.arm import arm_delete, arm_get
 from phi_assets.azureml.billing import Bill
 from phi_assets.azureml.client import Workspace
 from phi_assets.azureml.compute import delete_compute
@@ -17,7 +17,7 @@ from phi_assets.azureml.leases import is_ours
 from phi_assets.azureml.lookup import get_job
 from phi_assets.azureml.models import JOB_TAG
 from phi_assets.azureml.retry import Log, get_or_none, one_line, ride_out, silent
-from phi_assets.azureml.status import JobStatus, service_text
+from phi_assets.azureml.status import JobStatus
 from phi_assets.recipe import Recipe
 
 _BUSY_NODES = ("running", "preparing")
@@ -79,7 +79,7 @@ def plan_teardown(
             *(_cluster(ws, recipe, jobs, log) if cluster else ()),
             *(_models(ws, recipe, bill, log) if models else ()),
         ]
-    except AzureError as error:
+    except (AzureError, httpx.HTTPError) as error:
         raise ListingFailed(
             f"What there is of recipe {recipe.name} cannot be listed: {one_line(error)}. Nothing was deleted."
         ) from error
@@ -103,6 +103,8 @@ def carry_out(ws: Workspace, plan: TeardownPlan, log: Log = silent) -> None:
         except httpx.HTTPError as error:
             raise TeardownIncomplete(f"Model {model} could not be deleted: {one_line(error)}. Run again.") from error
         log(f"Model {model} is gone.")
+    if doomed := [f"{thing.kind} {thing.name}" for thing in plan.things if not thing.is_kept]:
+        log(f"Have been deleted: {', '.join(doomed)}.")
 
 
 def check_gone(plan: TeardownPlan, left: Bill) -> None:
@@ -136,26 +138,37 @@ def _endpoint(recipe: Recipe, bill: Bill) -> list[Doomed]:
 
 def _cluster(ws: Workspace, recipe: Recipe, jobs: Iterable[str], log: Log) -> list[Doomed]:
     name = recipe.compute.name
-    found: Any = ride_out(lambda: get_or_none(lambda: ws.ml.compute.get(name)), f"compute {name}", log)
+    found = arm_get(ws, f"computes/{name}", log)
     if found is None:
         return []
-    if not is_ours(found.tags):
+    if not is_ours(found.get("tags")):
         return [Doomed("cluster", name, "this project did not make it", is_kept=True)]
-    at_work = _at_work(ws, name, jobs, log)
+    at_work = _job_at_work(ws, jobs, log) or _nodes_at_work((found["properties"] or {}).get("properties") or {})
     if at_work is not None:
         return [Doomed("cluster", name, f"{at_work}; it shrinks by itself once it is idle", is_kept=True)]
     return [Doomed("cluster", name, "idle")]
 
 
-def _at_work(ws: Workspace, cluster: str, jobs: Iterable[str], log: Log) -> str | None:
-    """What the cluster is needed for now."""
+def _job_at_work(ws: Workspace, jobs: Iterable[str], log: Log) -> str | None:
+    """The first of the jobs that has not ended."""
     for name in jobs:
         job = get_job(ws, name, log)
         if job is not None and (status := JobStatus.of(job)).is_active:
             return f"job {name} is {status}"
-    nodes: list[Any] = ride_out(lambda: list(ws.ml.compute.list_nodes(cluster)), f"nodes of {cluster}", log)
-    busy = sum(service_text(node.node_state).lower() in _BUSY_NODES for node in nodes)
-    return f"{busy} node(s) are at work" if busy else None
+    return None
+
+
+def _nodes_at_work(cluster: Mapping[str, Any]) -> str | None:
+    """What the nodes of a cluster are needed for, also those that somebody's job waits for."""
+    counts = cluster.get("nodeStateCounts") or {}
+    busy = sum(int(counts.get(f"{state}NodeCount") or 0) for state in _BUSY_NODES)
+    if busy:
+        return f"{busy} node(s) are at work"
+    least = int((cluster.get("scaleSettings") or {}).get("minNodeCount") or 0)
+    wanted = int(cluster.get("targetNodeCount") or 0)
+    return (
+        f"it is growing to {wanted} node(s)" if wanted > max(least, int(cluster.get("currentNodeCount") or 0)) else None
+    )
 
 
 def _models(ws: Workspace, recipe: Recipe, bill: Bill, log: Log) -> list[Doomed]:

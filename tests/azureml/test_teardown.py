@@ -16,6 +16,7 @@ from phi_assets.azureml.retry import get_or_none
 from phi_assets.azureml.teardown import TeardownPlan, carry_out, check_gone, plan_teardown
 from phi_assets.emulator.control import Control
 from phi_assets.emulator.process import Connection
+from phi_assets.emulator.state import Store
 from phi_assets.recipe import ComputeSection, Recipe, ServingSection
 from phi_assets.refs import JobRef, RegisteredModelRef
 from tests.azureml import toys as toy
@@ -122,6 +123,29 @@ def test_a_cluster_that_a_job_needs_is_kept(
         gate.touch()
     job: JobRef = running.result(timeout=120)
     assert "Delete cluster doomed: idle." in plan(toys, jobs=[job.name]).lines
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"nodeStateCounts": {"runningNodeCount": 1, "preparingNodeCount": 2}}, "3 node(s) are at work"),
+        ({"targetNodeCount": 4}, "it is growing to 4 node(s)"),
+        ({"currentNodeCount": 3, "targetNodeCount": 3, "nodeStateCounts": {"idleNodeCount": 3}}, None),
+        ({"currentNodeCount": 2, "targetNodeCount": 0, "nodeStateCounts": {"leavingNodeCount": 2}}, None),
+    ],
+)
+def test_a_cluster_whose_nodes_are_needed_is_kept(
+    toys: Workspace, world: RegisteredModelRef, emulator: Connection, changes: dict[str, Any], why: str | None
+) -> None:
+    def change(document: dict[str, Any]) -> dict[str, Any]:
+        inner = document["properties"]["properties"] | changes
+        return document | {"properties": document["properties"] | {"properties": inner}}
+
+    store = Store(next(emulator.directory.glob("*.sqlite*")))
+    assert store.update("compute", "doomed", change) is not None
+    (line,) = [line for line in plan(toys).lines if "cluster" in line]
+    expected = f"Keep cluster doomed: {why}; it shrinks by itself once it is idle." if why else None
+    assert line == (expected or "Delete cluster doomed: idle.")
 
 
 def test_what_comes_back_is_named(toys: Workspace, world: RegisteredModelRef) -> None:
