@@ -1,6 +1,6 @@
 """What this Dagster instance has done and is doing, as sensors ask for it."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 
 import dagster as dg
 
@@ -37,9 +37,9 @@ def active_run(instance: dg.DagsterInstance, assets: Collection[str]) -> dg.Dags
     return None
 
 
-def last_run(instance: dg.DagsterInstance, job: str, tags: Mapping[str, str] | None = None) -> dg.RunRecord | None:
-    """The job's newest run, with these tags if any are given, whatever became of it."""
-    return next(iter(instance.get_run_records(dg.RunsFilter(job_name=job, tags=tags), limit=1)), None)
+def last_run(instance: dg.DagsterInstance, job: str) -> dg.RunRecord | None:
+    """The job's newest run, whatever became of it."""
+    return next(iter(instance.get_run_records(dg.RunsFilter(job_name=job), limit=1)), None)
 
 
 def has_ended(run: dg.DagsterRun) -> bool:

@@ -6,13 +6,12 @@ from typing import cast
 
 import dagster as dg
 
-from phi_assets.automation.ending import REAPED_TAG, reap_expired, teardown
 from phi_assets.automation.sensors.cursor import TICK_PATIENCE_SECONDS, Cursor
+from phi_assets.automation.sensors.endings import last_ending
 from phi_assets.automation.sensors.history import (
     active_run,
     has_ended,
     last_materialization,
-    last_run,
     metadata_value,
 )
 from phi_assets.azureml.inventory import EndpointState, endpoint_state
@@ -63,9 +62,9 @@ def endpoint_health_sensor(
 ) -> dg.SensorResult:
     """The serving assets are requested where endpoint or deployment are gone or failed, or the traffic is another one.
 
-    Only what the graph has made is put right, and nothing that `teardown` or the end of its lease has ended: who runs a
-    teardown wants no endpoint, even where the run itself failed. At most three reads a tick. What does not stay right
-    is tried again after pauses that double, up to half a day.
+    Only what the graph has made is put right, and nothing that the `teardown` job has ended: who runs it wants no
+    endpoint, even where the run itself failed. At most three reads a tick. What does not stay right is tried again
+    after pauses that double, up to half a day.
     """
     cursor = Cursor.of(context)
     last_teardown = last_ending(context.instance, recipe.value.serving.endpoint)
@@ -101,15 +100,6 @@ def expectation(instance: dg.DagsterInstance, since: float) -> Expectation | Non
         deployment=str(metadata_value(deployment, "name")) if deployment else None,
         traffic=cast("Mapping[str, int]", metadata_value(traffic, "traffic")) if traffic else {},
     )
-
-
-def last_ending(instance: dg.DagsterInstance, endpoint: str) -> dg.RunRecord | None:
-    """The newest run that has ended the endpoint, or is about to: a teardown, or the end of its lease."""
-    runs = [
-        last_run(instance, teardown.name),
-        last_run(instance, reap_expired.name, {REAPED_TAG.format(endpoint): "true"}),
-    ]
-    return max((run for run in runs if run is not None), key=lambda run: run.create_timestamp, default=None)
 
 
 def _at_work(instance: dg.DagsterInstance, last_teardown: dg.RunRecord | None) -> dg.DagsterRun | None:
