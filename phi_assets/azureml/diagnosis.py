@@ -12,7 +12,7 @@ from phi_assets.azureml.redaction import without_secrets
 from phi_assets.azureml.retry import Log, one_line, patience, ride_out, silent
 from phi_assets.recipe import ServingSection
 
-_LOG_LINES = 30
+_LOG_LINES = 40
 _LINE_LENGTH = 500
 _PATIENCE_SECONDS = 60.0
 """Whoever fails shall say so soon, also where the service does not answer for a while."""
@@ -143,7 +143,7 @@ def _last_lines(ws: Workspace, endpoint: str, deployment: str, container: str, l
             text = ride_out(ask, f"log of the {name}", log)
     except AzureError as error:
         return f"(The log of the {name} cannot be read: {one_line(error)})"
-    lines = [line[:_LINE_LENGTH] for line in without_secrets(text).strip().splitlines()[-_LOG_LINES:]]
+    lines = [line[:_LINE_LENGTH] for line in without_secrets(text).strip("\n").splitlines()[-_LOG_LINES:]]
     if not lines:
         return f"The {name} has written nothing."
     return "\n".join([f"Last lines of the {name}:", *lines])

@@ -1,7 +1,6 @@
 """What machines cost an hour, from a file that anybody can edit."""
 
 from datetime import date
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated
 
@@ -31,13 +30,9 @@ class PriceList(BaseModel):
     hourly: Annotated[dict[str, Price], Field(min_length=1)]
     """VM size to the price of an hour."""
 
-    @cached_property
-    def _by_name(self) -> dict[str, float]:
-        return {size.lower(): price for size, price in self.hourly.items()}
-
     def hourly_price(self, size: str, tier: str = "Dedicated") -> float | None:
         """Of one machine; None for a size that the list does not have."""
-        price = self._by_name.get(size.lower())
+        price = next((price for name, price in self.hourly.items() if name.lower() == size.lower()), None)
         is_low = tier.replace("_", "").lower() == "lowpriority"
         return price * self.low_priority_share if price is not None and is_low else price
 

@@ -27,7 +27,5 @@ def _none(context: dg.AssetCheckExecutionContext, number: str) -> dg.AssetCheckR
     """Whether the number that the last listing recorded is 0."""
     event = context.instance.get_latest_materialization_event(still_billing.key)
     materialization = event.asset_materialization if event else None
-    found = materialization.metadata[number].value if materialization else None
-    return dg.AssetCheckResult(
-        passed=found == 0, severity=dg.AssetCheckSeverity.WARN, metadata={number: -1 if found is None else found}
-    )
+    found = materialization.metadata[number] if materialization else dg.MetadataValue.text("never listed")
+    return dg.AssetCheckResult(passed=found.value == 0, severity=dg.AssetCheckSeverity.WARN, metadata={number: found})

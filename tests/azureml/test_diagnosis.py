@@ -75,8 +75,7 @@ def test_every_code_has_a_cause_and_a_next_step(
 def test_a_crash_brings_the_words_of_both_containers(toys: Workspace, endpoint: EndpointRef, tmp_path: Path) -> None:
     write_model(tmp_path / "1", "echo: ")
     (tmp_path / "1" / "code" / "echo_model.py").write_text(
-        "print('https://account.example/model?sv=1&sig=c4n4ry&sp=r', flush=True)\n"
-        "raise RuntimeError('this model is broken')"
+        "raise RuntimeError('this model is broken: https://account.example/model?sv=1&sig=c4n4ry&sp=r')"
     )
     model = register(toys, tmp_path, "diagnosed-crash", write=False)
     with pytest.raises(DeploymentFailed) as raised:
