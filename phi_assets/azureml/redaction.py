@@ -1,5 +1,6 @@
 """Texts of other programs, before they go to where everybody reads them."""
 
+import logging
 import re
 
 from azure.core.exceptions import HttpResponseError
@@ -42,3 +43,13 @@ def censor(error: BaseException) -> None:
                 # It prints the answer's body where it could not read an error out of it.
                 current.response = None
         current = current.__cause__ or current.__context__
+
+
+def censor_log(name: str) -> None:
+    """What the library's logger of this name says has no secrets, wherever it goes. Doing it again changes nothing."""
+    logging.getLogger(name).addFilter(_censor_record)
+
+
+def _censor_record(record: logging.LogRecord) -> bool:
+    record.msg, record.args = without_secrets(record.getMessage()), None
+    return True

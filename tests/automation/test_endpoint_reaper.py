@@ -74,7 +74,9 @@ class World:
 
 @pytest.fixture
 def world(emulator: Connection, toys: Workspace, tmp_path: Path) -> Iterator[World]:
-    with dg.DagsterInstance.ephemeral() as instance:
+    # A schedule is evaluated over an instance that other processes could open too.
+    (tmp_path / "dagster").mkdir()
+    with dg.DagsterInstance.local_temp(str(tmp_path / "dagster")) as instance:
         world = World(emulator, toys, tmp_path, instance)
         yield world
         for name in world.made:

@@ -1,11 +1,12 @@
 """What opens something never reaches a reader; what only describes does."""
 
+import logging
 import traceback
 
 import pytest
 from azure.core.exceptions import HttpResponseError
 
-from phi_assets.azureml.redaction import censor, without_secrets
+from phi_assets.azureml.redaction import censor, censor_log, without_secrets
 from phi_assets.azureml.retry import one_line
 
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJhdWQiOiJodHRwcyJ9.c2lnbmF0dXJl"
@@ -96,3 +97,15 @@ def test_what_says_nothing_stays_as_it_is() -> None:
     cause.__cause__ = error
     censor(cause)
     assert cause.args == ("name",)
+
+
+def test_a_librarys_log_has_none(caplog: pytest.LogCaptureFixture) -> None:
+    log = logging.getLogger("tests.azureml.test_redaction")
+    with caplog.at_level(logging.INFO):
+        log.info("GET %s", "https://a.example/?sig=c4n4ry")
+        assert "c4n4ry" in caplog.text
+        caplog.clear()
+        censor_log(log.name)
+        censor_log(log.name)
+        log.info("GET %s %d", "https://a.example/?sig=c4n4ry", 100)
+    assert caplog.messages == ["GET https://a.example/?sig=*** 100"]
