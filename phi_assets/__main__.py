@@ -28,12 +28,24 @@ def materialize() -> None:
 
 
 @main.command()
-def teardown() -> None:
-    """Delete the recipe's endpoint with its deployments."""
-    _run("teardown")
+@click.option("--keep-cluster", is_flag=True, help="Leave the recipe's cluster, which costs nothing while it is idle.")
+@click.option("--models", is_flag=True, help="Also delete the registered versions of the recipe's model.")
+def teardown(keep_cluster: bool, models: bool) -> None:
+    """List and delete what the recipe has made and is billing, and say what still is."""
+    config = {"cluster": not keep_cluster, "models": models}
+    _, result = _run("teardown", {"tear_down_recipe": {"config": config}})
+    _print_bill(result)
 
 
-def _run(job: str) -> tuple[Settings, Any]:
+@main.command("still-billing")
+def still_billing() -> None:
+    """Show everything in the workspace that is billing: age, price an hour, owner, lease, orphans."""
+    _, result = _run("list_billing")
+    _print_bill(result)
+
+
+def _run(job: str, ops: dict[str, Any] | None = None) -> tuple[Settings, Any]:
+    """The job has run in this process, on the instance of DAGSTER_HOME; ends the program where it failed."""
     from phi_assets.recipe import RecipeError, load_recipe
 
     try:
@@ -51,12 +63,32 @@ def _run(job: str) -> tuple[Settings, Any]:
     # What the steps print is the jobs' own logs, line by line; the console logger tells what a person wants to know.
     with dg.DagsterInstance.get() as instance, Path(os.devnull).open("w") as sink, redirect_stdout(sink):
         result = definitions.resolve_job_def(job).execute_in_process(
-            instance=instance, raise_on_error=False, run_config={"loggers": {"console": {}}}
+            instance=instance, raise_on_error=False, run_config={"loggers": {"console": {}}, "ops": ops or {}}
         )
     if not result.success:
         click.echo(f"\nRun {result.run_id} of job {job} failed; the reason stands above.", err=True)
         sys.exit(1)
     return settings, result
+
+
+def _print_bill(result: Any) -> None:
+    """The last listing of the run, as a table."""
+    import rich
+    from rich.table import Table
+
+    from phi_assets.assets.operations import still_billing as asset
+
+    events = [event for event in result.get_asset_materialization_events() if event.asset_key == asset.key]
+    metadata = events[-1].step_materialization_data.materialization.metadata
+    rows = [record.data for record in metadata["billing"].records]
+    if rows:
+        shown = Table(*rows[0])
+        for row in rows:
+            shown.add_row(*map(str, row.values()))
+        rich.print(shown)
+    click.echo(metadata["summary"].value)
+    if rows:
+        click.echo(f"Prices: {metadata['prices'].value}; the workspace is in {metadata['region'].value}.")
 
 
 def _print_summary(settings: Settings, result: Any) -> None:
@@ -91,6 +123,7 @@ def _print_summary(settings: Settings, result: Any) -> None:
     summary.add_row(
         "open the UI", f'DAGSTER_HOME="$PWD/.dagster" {os.path.join(os.path.dirname(python), "dagster")} dev'
     )
+    summary.add_row("what is billing", f"{python} -m phi_assets still-billing")
     summary.add_row("delete the endpoint", f"{python} -m phi_assets teardown")
     rich.print(Panel(summary, title="Fine-tuned, registered, deployed, scored", expand=False))
 

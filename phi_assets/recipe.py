@@ -194,6 +194,8 @@ class ServingSection(_Section):
     max_concurrent_requests: Annotated[int, Field(ge=1)] = 1
     lease_hours: Annotated[float, Field(gt=0)] = 24
     """How long the endpoint may exist before it counts as forgotten; written to its tags as `expires_at`."""
+    tags: dict[str, Annotated[str, Field(max_length=256)]] = Field(default_factory=dict, max_length=20)
+    """Tags of your own on the endpoint; `owner` is shown beside what is billing."""
 
 
 class ScoringSection(_Section):

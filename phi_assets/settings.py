@@ -11,6 +11,7 @@ Target = Literal["emulator", "azure"]
 CredentialMode = Literal["default", "cli", "environment", "managed_identity", "workload_identity", "interactive"]
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
+PRICES_FILE = Path(__file__).with_name("prices.yaml")
 
 EMULATOR_SUBSCRIPTION = "00000000-0000-4000-8000-000000000001"
 EMULATOR_RESOURCE_GROUP = "phi-emulator"
@@ -32,6 +33,8 @@ class Settings:
     """Base of the refs that assets hand to each other, a local path or any fsspec URL (`PHI_STORAGE`)."""
     recipe: str
     """Name of a recipe in `phi_assets/recipes`, or the path of a YAML file (`PHI_RECIPE`)."""
+    prices: Path
+    """YAML file with the hourly prices of machines (`PHI_PRICES`)."""
     credential: CredentialMode
     subscription_id: str
     resource_group: str
@@ -85,6 +88,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         home=home,
         storage=env.get("PHI_STORAGE") or str(home / "storage"),
         recipe=env.get("PHI_RECIPE") or ("quickstart" if target == "emulator" else "phi3_mini_ultrachat"),
+        prices=Path(env["PHI_PRICES"]).expanduser().resolve() if env.get("PHI_PRICES") else PRICES_FILE,
         credential=credential,  # type: ignore[arg-type]
         subscription_id=coordinates["AZURE_SUBSCRIPTION_ID"],
         resource_group=coordinates["AZURE_RESOURCE_GROUP"],

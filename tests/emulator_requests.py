@@ -7,7 +7,7 @@ from phi_assets.emulator.control import Control
 from phi_assets.emulator.journal import Entry
 
 # POST routes that only read.
-_READS = ("listsecrets", "listkeys", "getlogs", "rundata", "batchgetresolveduris", "runs/search")
+_READS = ("listsecrets", "listkeys", "listnodes", "getlogs", "rundata", "batchgetresolveduris", "runs/search")
 
 
 class Requests:

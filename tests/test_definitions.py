@@ -34,6 +34,7 @@ EXPECTED_DEPENDENCIES = {
     "live_traffic": {"online_endpoint", "online_deployment"},
     "base_answers": {"live_traffic", "foundation_model", "sampled/test_gen"},
     "scoring_result": {"live_traffic", "base_answers", "sampled/test_gen"},
+    "still_billing": set(),
 }
 
 
@@ -56,11 +57,23 @@ def test_lineage(definitions: dg.Definitions) -> None:
     assert found == EXPECTED_DEPENDENCIES
 
 
+def test_what_is_billing_depends_on_nothing_and_is_in_no_job_that_makes_something(definitions: dg.Definitions) -> None:
+    """So that looking never waits for, starts, or ages what costs money."""
+    graph = definitions.resolve_asset_graph()
+    node = graph.get(dg.AssetKey("still_billing"))
+    assert not node.parent_keys
+    assert not node.child_keys
+    assert node.automation_condition is None
+    jobs = [job for job in definitions.resolve_all_job_defs() if not job.name.startswith("__")]
+    with_it = {job.name for job in jobs if node.key in job.asset_layer.executable_asset_keys}
+    assert with_it == {"list_billing"}
+
+
 def test_every_asset_is_described_owned_grouped_and_versioned(definitions: dg.Definitions) -> None:
     for spec in definitions.resolve_all_asset_specs():
         assert spec.description, spec.key
         assert spec.owners, spec.key
-        assert spec.group_name in {"dataset", "foundation", "training", "serving"}
+        assert spec.group_name in {"dataset", "foundation", "training", "serving", "operations"}
         assert spec.kinds, spec.key
         assert len(spec.kinds) <= 3, spec.key
         assert spec.code_version, spec.key
@@ -83,6 +96,7 @@ def test_a_recipe_edit_changes_the_code_version_of_exactly_the_assets_it_touches
     assert touched("percent", {"sample": {"percent": 20}}) == {f"sampled/{split}" for split in SAMPLED_SPLITS}
     assert touched("model", {"model": {"version": "13"}}) == {"foundation_model"}
     assert touched("lease", {"serving": {"lease_hours": 1}}) == {"online_endpoint"}
+    assert touched("tags", {"serving": {"tags": {"owner": "somebody"}}}) == {"online_endpoint"}
     assert touched("count", {"serving": {"instance_count": 2}}) == {"online_deployment"}
     assert touched("scoring", {"scoring": {"samples": 3}}) == {"base_answers", "scoring_result"}
     # The bound is the check's.

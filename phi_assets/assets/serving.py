@@ -29,7 +29,7 @@ DEPLOYMENT_KEYS = (
     owners=OWNERS,
     code_version="1",
     pool=AZUREML_POOL,
-    metadata=reads("serving.endpoint", "serving.auth_mode", "serving.lease_hours"),
+    metadata=reads("serving.endpoint", "serving.auth_mode", "serving.lease_hours", "serving.tags"),
 )
 def online_endpoint(
     context: dg.AssetExecutionContext, workspace: AzureMLWorkspace, recipe: RecipeResource

@@ -2,9 +2,8 @@
 
 import dagster as dg
 
-from phi_assets.azureml.endpoints import delete_endpoint
-from phi_assets.resources.recipe import RecipeResource
-from phi_assets.resources.workspace import AzureMLWorkspace
+from phi_assets.assets.operations import GROUP as OPERATIONS
+from phi_assets.automation.ending import reap_expired, teardown
 
 prepare_data = dg.define_asset_job(
     "prepare_data",
@@ -28,24 +27,15 @@ score = dg.define_asset_job(
 )
 finetune_and_deploy = dg.define_asset_job(
     "finetune_and_deploy",
-    selection=dg.AssetSelection.all(),
+    selection=dg.AssetSelection.all() - dg.AssetSelection.groups(OPERATIONS),
     description="The whole graph, from data set to scored endpoint.",
 )
 
 
-@dg.op
-def delete_online_endpoint(context: dg.OpExecutionContext, workspace: AzureMLWorkspace, recipe: RecipeResource) -> None:
-    """Delete the recipe's endpoint with all its deployments and wait until it is gone; it is billed until then."""
-    name = recipe.value.serving.endpoint
-    with workspace.session() as ws:
-        deleted = delete_endpoint(ws, name, context.log.info)
-    context.log.info(f"Endpoint {name} {'deleted' if deleted else 'does not exist: nothing to delete'}")
-    context.add_output_metadata({"endpoint": name, "deleted": deleted})
+list_billing = dg.define_asset_job(
+    "list_billing",
+    selection=dg.AssetSelection.groups(OPERATIONS),
+    description="Show what is billing in the workspace. Changes nothing.",
+)
 
-
-@dg.job(description="Delete the recipe's online endpoint and its deployments; the cluster scales to zero by itself.")
-def teardown() -> None:
-    delete_online_endpoint()
-
-
-jobs = [prepare_data, finetune, deploy, score, finetune_and_deploy, teardown]
+jobs = [prepare_data, finetune, deploy, score, finetune_and_deploy, list_billing, teardown, reap_expired]

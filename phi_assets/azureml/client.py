@@ -13,6 +13,7 @@ from azure.core.exceptions import ClientAuthenticationError, HttpResponseError, 
 
 from phi_assets.azureml.errors import WorkspaceUnreachable
 from phi_assets.azureml.lazy_sdk import CLOUD_VARIABLE, forget_emulator_cloud, sdk
+from phi_assets.azureml.redaction import censor_log
 from phi_assets.azureml.retry import is_transient, one_line, ride_out, silent
 from phi_assets.settings import CredentialMode, Settings
 
@@ -156,6 +157,8 @@ class Workspace:
     @cached_property
     def http(self) -> httpx.Client:
         """HTTP client that trusts what the workspace's servers show; carries no credential by itself."""
+        # It writes down every address, and those of logs and blobs have the signature that opens them.
+        censor_log("httpx")
         return httpx.Client(
             verify=self.tls_context(), timeout=httpx.Timeout(60.0, connect=15.0), follow_redirects=False
         )

@@ -1,5 +1,6 @@
 """The training cluster: allowed for the model, provisioned, and how many GPUs a node of it has."""
 
+from collections.abc import Callable
 from typing import Any
 
 from azure.core.exceptions import AzureError
@@ -7,7 +8,7 @@ from azure.core.exceptions import AzureError
 from phi_assets.azureml.client import Workspace, sdk
 from phi_assets.azureml.errors import ComputeFailed
 from phi_assets.azureml.provisioning import MANAGED_TAG, has_succeeded, settled, state_of
-from phi_assets.azureml.retry import Log, get_or_none, is_transient, one_line, ride_out, silent
+from phi_assets.azureml.retry import Log, get_or_none, is_transient, one_line, ride_out, silent, wait_until
 from phi_assets.azureml.vm_sizes import check_size, gpu_count
 from phi_assets.azureml.writes import write
 from phi_assets.recipe import ComputeSection
@@ -34,7 +35,7 @@ def ensure_compute(ws: Workspace, section: ComputeSection, model: ModelRef, log:
     if existing is not None and not has_succeeded(existing) and MANAGED_TAG in (existing.tags or {}):
         reason = f"Cluster {section.name} was {state_of(existing)}{_errors(existing)} and has been made again."
         log(f"Compute {section.name} is {state_of(existing)}{_errors(existing)}; making it again.")
-        _remove(ws, section.name, log)
+        _remove(ws, section.name, log, _is_not_broken)
         existing = None
     if existing is None:
         cluster, refused = _create(ws, section, log)
@@ -48,6 +49,26 @@ def ensure_compute(ws: Workspace, section: ComputeSection, model: ModelRef, log:
     cluster = _update_scale(ws, section, drift, log)
     log(f"Compute {section.name}: updated {words}.")
     return _ref(cluster, section, gpus, "updated", f"Cluster {section.name} differed from the recipe: {words}.")
+
+
+def delete_compute(ws: Workspace, name: str, log: Log = silent) -> bool:
+    """There is no cluster of this name. Whether there was one to delete.
+
+    Raises:
+        ComputeFailed: the service refused, or the cluster is still there after half an hour.
+    """
+    if _get(ws, name, log) is None:
+        log(f"Compute {name} does not exist; nothing to delete.")
+        return False
+    log(f"Deleting compute {name}.")
+    _remove(ws, name, log, lambda cluster: cluster is None)
+    wait_until(
+        lambda: _get(ws, name, log) is None,
+        _PROVISIONING_TIMEOUT_SECONDS,
+        lambda: ComputeFailed(f"Compute {name} still exists although it was deleted. Delete it in Studio."),
+    )
+    log(f"Compute {name} is gone.")
+    return True
 
 
 def _get(ws: Workspace, name: str, log: Log) -> Any:
@@ -128,7 +149,7 @@ def _create(ws: Workspace, section: ComputeSection, log: Log) -> tuple[Any, list
             cause = cause or error
             refused.append(f"{tier} was refused: {one_line(error)}.")
             log(f"Compute {section.name}: {refused[-1]}")
-            _remove(ws, section.name, log)
+            _remove(ws, section.name, log, _is_not_broken)
         else:
             # Somebody else may have made it meanwhile, in another size.
             _check_existing(created, section)
@@ -172,14 +193,18 @@ def _entity(section: ComputeSection, tier: str) -> Any:
     )
 
 
-def _remove(ws: Workspace, name: str, log: Log) -> None:
+def _is_not_broken(cluster: Any) -> bool:
     """No broken cluster holds the name: neither its priority nor its state can be changed."""
+    return cluster is None or has_succeeded(cluster)
+
+
+def _remove(ws: Workspace, name: str, log: Log, is_done: Callable[[Any], bool]) -> None:
     try:
         write(
             f"Deletion of compute {name}",
             look=lambda: _settled(ws, name, log),
             send=lambda _: ws.ml.compute.begin_delete(name, action="Delete").wait(),
-            is_done=lambda cluster: cluster is None or has_succeeded(cluster),
+            is_done=is_done,
             log=log,
         )
     except AzureError as error:

@@ -7,6 +7,7 @@ from typing import Any
 from azure.core.exceptions import AzureError
 
 from phi_assets.azureml.client import Workspace, sdk
+from phi_assets.azureml.diagnosis import diagnose
 from phi_assets.azureml.errors import ComputeNotAllowed, DeploymentFailed
 from phi_assets.azureml.provisioning import MANAGED_TAG, has_succeeded, settled, state_of
 from phi_assets.azureml.retry import Log, get_or_none, one_line, ride_out, silent
@@ -17,16 +18,6 @@ from phi_assets.refs import Action, DeploymentRef, EndpointRef, RegisteredModelR
 
 _NAME_LENGTH = 32
 _SETTLE_TIMEOUT_SECONDS = 90 * 60.0
-_LOG_LINES = 30
-
-# https://learn.microsoft.com/azure/machine-learning/how-to-troubleshoot-online-endpoints
-_ADVICE = {
-    "OutOfQuota": "Ask for quota of this VM family in this region, or set `serving.instance_type` to another size.",
-    "ResourceNotReady": "The container did not become healthy; its last lines are below.",
-    "ImageBuildFailure": "The model's environment could not be built; its build log is in Studio.",
-    "BadArgument": "The model could not be loaded as it is; see the container's last lines.",
-    "OperationCanceled": "Another operation had priority; run again.",
-}
 
 
 def deployment_name(model: RegisteredModelRef) -> str:
@@ -54,7 +45,7 @@ def ensure_deployment(
 
     Raises:
         ComputeNotAllowed: the instance type is not among those that may serve the foundation model.
-        DeploymentFailed: it did not become healthy; the message has the reason and the container's last lines.
+        DeploymentFailed: it did not become healthy; the message has cause, next step and what its containers said.
     """
     _check_instance_type(section, allowed)
     name = name or deployment_name(model)
@@ -172,19 +163,10 @@ def _put(ws: Workspace, wanted: Any, section: ServingSection, log: Log) -> None:
         reason = f"state {'gone' if written.found is None else state_of(written.found)}"
     except AzureError as error:
         reason, cause = one_line(error), error
-    advice = next((text for code, text in _ADVICE.items() if code.lower() in reason.lower()), "")
     raise DeploymentFailed(
         f"Deployment {name} of {wanted.model} on {section.instance_type} did not become healthy: {reason}. "
-        f"{advice} Run again to replace it.{_container_log(ws, endpoint, name)}"
+        f"{diagnose(ws, endpoint, name, cause or reason, section, log)}"
     ) from cause
-
-
-def _container_log(ws: Workspace, endpoint: str, name: str) -> str:
-    try:
-        text = ws.ml.online_deployments.get_logs(name=name, endpoint_name=endpoint, lines=_LOG_LINES)
-    except AzureError as error:
-        return f"\n(The container's log cannot be read: {one_line(error)})"
-    return f"\nLast lines of the container:\n{text.strip()}" if text.strip() else ""
 
 
 def _settled(ws: Workspace, endpoint: str, name: str, log: Log) -> Any | None:

@@ -10,7 +10,8 @@ from azure.core.exceptions import AzureError
 from phi_assets.azureml.client import Workspace, sdk
 from phi_assets.azureml.deployments import deployment_name, ensure_deployment
 from phi_assets.azureml.errors import EndpointFailed
-from phi_assets.azureml.provisioning import has_succeeded, settled, state_of
+from phi_assets.azureml.leases import EXPIRES_TAG, lease_end
+from phi_assets.azureml.provisioning import MANAGED_TAG, has_succeeded, settled, state_of
 from phi_assets.azureml.retry import Log, get_or_none, one_line, ride_out, silent, wait_until
 from phi_assets.azureml.status import service_text
 from phi_assets.azureml.traffic import ensure_traffic
@@ -19,8 +20,6 @@ from phi_assets.recipe import ServingSection
 from phi_assets.refs import Action, EndpointRef
 
 __all__ = ["delete_endpoint", "deployment_name", "ensure_deployment", "ensure_endpoint", "ensure_traffic"]
-
-EXPIRES_TAG = "expires_at"
 
 _SETTLE_TIMEOUT_SECONDS = 30 * 60.0
 _NAME_RELEASE_SECONDS = 180.0
@@ -49,7 +48,7 @@ def ensure_endpoint(
     renewed = not _is_fresh(lease, now, section)
     if renewed:
         lease = (now + timedelta(hours=section.lease_hours)).isoformat(timespec="seconds")
-    wanted = {**(tags or {}), EXPIRES_TAG: str(lease)}
+    wanted = {**section.tags, **(tags or {}), MANAGED_TAG: "true", EXPIRES_TAG: str(lease)}
     if existing is not None:
         _check_existing(existing, section)
         if _is_as_wanted(existing, wanted):
@@ -109,12 +108,8 @@ def _check_existing(endpoint: Any, section: ServingSection) -> None:
 
 
 def _is_fresh(lease: str | None, now: datetime, section: ServingSection) -> bool:
-    try:
-        ends = datetime.fromisoformat(lease or "")
-    except ValueError:
-        return False
-    ends = ends if ends.tzinfo else ends.replace(tzinfo=UTC)
-    return ends - now > timedelta(hours=section.lease_hours) / 2
+    ends = lease_end({EXPIRES_TAG: lease} if lease else None)
+    return ends is not None and ends - now > timedelta(hours=section.lease_hours) / 2
 
 
 def _settled(ws: Workspace, name: str, log: Log) -> Any | None:

@@ -87,7 +87,7 @@ class EndpointFailed(AzureMLError):
 
 
 class DeploymentFailed(AzureMLError):
-    """The deployment did not become healthy; the message has the service's reason and the container's last lines."""
+    """The deployment did not become healthy; the message has the reason, what to do, and what its containers said."""
 
 
 class TrafficFailed(AzureMLError):
@@ -96,3 +96,11 @@ class TrafficFailed(AzureMLError):
 
 class ScoringFailed(AzureMLError):
     """The endpoint did not answer a request, or answered something that is not an answer."""
+
+
+class ListingFailed(AzureMLError):
+    """The service does not say what there is in the workspace, so nothing is known of what is billing."""
+
+
+class TeardownIncomplete(AzureMLError):
+    """Something that was to be deleted is still there, and may be billing."""

@@ -18,6 +18,9 @@ from phi_assets.refs import Action, JobRef, ModelRef, RegisteredModelRef
 
 TRAINED_MODEL_OUTPUT = "trained_model"
 
+JOB_TAG = "phi/job"
+"""On every model version that this project registers."""
+
 _LARGEST_VERSION = 2**31 - 1
 
 
@@ -114,7 +117,7 @@ def _entity(job: JobRef, name: str, version: str, description: str) -> Any:
         name=name,
         version=version,
         description=description,
-        tags={"phi/job": job.name, "phi/fingerprint": job.fingerprint},
+        tags={JOB_TAG: job.name, "phi/fingerprint": job.fingerprint},
     )
 
 
@@ -143,7 +146,7 @@ def _check_origin(model: Any, job: JobRef) -> None:
 
 
 def _comes_from(model: Any, job_name: str) -> bool:
-    return job_name in (model.job_name, (model.tags or {}).get("phi/job")) or f"/{job_name}/" in f"{model.path}/"
+    return job_name in (model.job_name, (model.tags or {}).get(JOB_TAG)) or f"/{job_name}/" in f"{model.path}/"
 
 
 def _resolve(ws: Workspace, section: ModelSection, log: Log) -> Any:

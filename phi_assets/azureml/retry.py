@@ -18,6 +18,7 @@ from azure.core.exceptions import (
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential_jitter
 
 from phi_assets.azureml.errors import AzureMLError
+from phi_assets.azureml.redaction import without_secrets
 
 Log = Callable[[str], None]
 
@@ -159,4 +160,5 @@ def one_line(error: BaseException | None) -> str:
     message = getattr(service_error, "message", None) or getattr(error, "message", None) or str(error)
     code = getattr(service_error, "code", None)
     first = next((line.strip() for line in str(message).splitlines() if line.strip()), type(error).__name__)
-    return (f"{code}: {first}" if code and code not in first else first).rstrip(".")
+    # The service may name a place with the signature that opens it.
+    return without_secrets(f"{code}: {first}" if code and code not in first else first).rstrip(".")

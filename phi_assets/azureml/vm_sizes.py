@@ -1,4 +1,7 @@
-"""VM sizes: which may fine-tune a model, and how many GPUs they have."""
+"""VM sizes: which may fine-tune a model, and what the region offers."""
+
+from dataclasses import dataclass
+from typing import Any
 
 from phi_assets.azureml.client import Workspace
 from phi_assets.azureml.errors import ComputeNotAllowed
@@ -7,6 +10,16 @@ from phi_assets.refs import ModelRef
 
 # Sizes with K80 GPUs, which the fine-tuning images do not support; the rule where a model has no list of its own.
 _UNSUPPORTED_SIZES = frozenset({"standard_nc6", "standard_nc12", "standard_nc24", "standard_nc24r"})
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A VM size of a region."""
+
+    name: str
+    family: str
+    cores: int
+    gpus: int
 
 
 def check_size(size: str, model: ModelRef) -> None:
@@ -34,17 +47,26 @@ def gpu_count(ws: Workspace, size: str, log: Log = silent) -> int:
     Raises:
         ComputeNotAllowed: the workspace's region does not offer the size, or it has no GPU.
     """
-    sizes = {
-        str(offer.name).lower(): offer
-        for offer in ride_out(lambda: list(ws.ml.compute.list_sizes(location=ws.location)), "VM sizes", log)
-    }
+    sizes = offered_sizes(ws, log)
     offer = sizes.get(size.lower())
     if offer is None:
-        with_gpus = sorted(str(offer.name) for offer in sizes.values() if offer.gpus)
+        with_gpus = sorted(offer.name for offer in sizes.values() if offer.gpus)
         raise ComputeNotAllowed(
             f"VM size {size} is not offered in region {ws.location!r}. Sizes with GPUs there: "
             f"{', '.join(with_gpus) or 'none'}. Nothing was created or submitted."
         )
     if not offer.gpus:
         raise ComputeNotAllowed(f"VM size {size} has no GPU, and fine-tuning needs one. Set `compute.size` to another.")
-    return int(offer.gpus)
+    return offer.gpus
+
+
+def offered_sizes(ws: Workspace, log: Log = silent) -> dict[str, Offer]:
+    """What the workspace's region offers, by the size's name in lower case."""
+    found = ride_out(lambda: list(ws.ml.compute.list_sizes(location=ws.location)), "VM sizes", log)
+    return {str(size.name).lower(): _offer(size) for size in found}
+
+
+def _offer(size: Any) -> Offer:
+    # The SDK's entity has this one number under the service's own name.
+    cores = vars(size).get("vCPUs") or size.v_cp_us
+    return Offer(str(size.name), str(size.family), int(cores or 0), int(size.gpus or 0))

@@ -9,6 +9,7 @@ from pydantic import Field, PrivateAttr
 
 from phi_assets.azureml.client import Workspace, connect_azure, connect_emulator
 from phi_assets.azureml.errors import AzureMLError
+from phi_assets.azureml.redaction import censor
 from phi_assets.emulator.process import ensure_running
 from phi_assets.settings import Settings, load_settings
 
@@ -42,13 +43,17 @@ class AzureMLWorkspace(dg.ConfigurableResource):
         """The connected workspace; an `AzureMLError` inside the block becomes a `dagster.Failure`.
 
         The failure carries the Azure ML Studio link where there is one and is not retried: the error names a state of
-        the world that a second try would meet again.
+        the world that a second try would meet again. No exception that leaves the block says a key, token or signature.
         """
         try:
             yield self.connect()
         except AzureMLError as error:
+            censor(error)
             metadata = {"studio": dg.MetadataValue.url(error.studio_url)} if error.studio_url else {}
             raise dg.Failure(description=str(error), metadata=metadata, allow_retries=False) from error
+        except Exception as error:
+            censor(error)
+            raise
 
     def connect(self) -> Workspace:
         """The workspace, connected once for the life of this resource."""

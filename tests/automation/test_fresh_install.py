@@ -28,8 +28,11 @@ def test_every_sensor_is_stopped_and_says_what_it_does() -> None:
         assert sensor.description, sensor.name
 
 
-def test_nothing_runs_on_a_schedule() -> None:
-    assert not repository().schedule_defs
+def test_every_schedule_is_stopped_and_says_what_it_does() -> None:
+    (reaper,) = repository().schedule_defs
+    assert reaper.name == "endpoint_reaper"
+    assert reaper.default_status is dg.DefaultScheduleStatus.STOPPED
+    assert reaper.description
 
 
 def test_automation_gives_way_to_what_people_start() -> None:

@@ -6,13 +6,12 @@ from typing import cast
 
 import dagster as dg
 
-from phi_assets.automation.jobs import teardown
 from phi_assets.automation.sensors.cursor import TICK_PATIENCE_SECONDS, Cursor
+from phi_assets.automation.sensors.endings import last_ending
 from phi_assets.automation.sensors.history import (
     active_run,
     has_ended,
     last_materialization,
-    last_run,
     metadata_value,
 )
 from phi_assets.azureml.inventory import EndpointState, endpoint_state
@@ -55,8 +54,8 @@ class Expectation:
     target=dg.AssetSelection.assets(*SERVING),
     default_status=dg.DefaultSensorStatus.STOPPED,
     minimum_interval_seconds=120,
-    description="Put the endpoint right where it, its deployment or its traffic is not as it was left. What the "
-    "teardown job has ended stays down.",
+    description="Put the endpoint right where it, its deployment or its traffic is not as it was left. What a teardown "
+    "or the end of its lease has ended stays down.",
 )
 def endpoint_health_sensor(
     context: dg.SensorEvaluationContext, workspace: AzureMLWorkspace, recipe: RecipeResource
@@ -68,7 +67,7 @@ def endpoint_health_sensor(
     after pauses that double, up to half a day.
     """
     cursor = Cursor.of(context)
-    last_teardown = last_run(context.instance, teardown.name)
+    last_teardown = last_ending(context.instance, recipe.value.serving.endpoint)
     if (busy := _at_work(context.instance, last_teardown)) is not None:
         return cursor.skip(f"Run {busy.run_id} of {busy.job_name} is changing the endpoint.")
     expected = expectation(context.instance, since=(last_teardown.end_time or 0.0) if last_teardown else 0.0)

@@ -1,0 +1,55 @@
+"""Texts of other programs, before they go to where everybody reads them."""
+
+import logging
+import re
+
+from azure.core.exceptions import HttpResponseError
+
+_HIDDEN = "***"
+
+# What opens something, and how it is spelled where it stands in a text; the first group stays.
+_SECRETS = [
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        # A shared access signature: the signature alone is the secret, and says nothing to a reader.
+        r"([?&;\s\"']sig=)[^&\s\"'<>]+",
+        r"((?:AccountKey|SharedAccessKey|SharedAccessSignature)=)[^;\s\"']+",
+        r"(\bBearer\s+)[\w.~+/=-]{8,}",
+        r"(\bSharedKey\s+[\w.-]+:)\S+",
+        r"(\b(?:primary|secondary|api|account|access)[_-]?key[\"']?\s*[:=]\s*[\"']?)[\w.~+/=-]{8,}",
+        # A JSON Web Token, wherever it stands.
+        r"(\b)eyJ[\w-]{6,}\.[\w-]{6,}\.[\w-]*",
+    )
+]
+
+
+def without_secrets(text: str) -> str:
+    """The text with `***` in place of signatures, keys and tokens."""
+    for secret in _SECRETS:
+        text = secret.sub(rf"\g<1>{_HIDDEN}", text)
+    return text
+
+
+def censor(error: BaseException) -> None:
+    """Neither the exception nor any that led to it says a secret when it is printed; Dagster prints all of them."""
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        text = str(current)
+        if (clean := without_secrets(text)) != text:
+            current.args = (clean,)
+            if isinstance(current, HttpResponseError):
+                # It prints the answer's body where it could not read an error out of it.
+                current.response = None
+        current = current.__cause__ or current.__context__
+
+
+def censor_log(name: str) -> None:
+    """What the library's logger of this name says has no secrets, wherever it goes. Doing it again changes nothing."""
+    logging.getLogger(name).addFilter(_censor_record)
+
+
+def _censor_record(record: logging.LogRecord) -> bool:
+    record.msg, record.args = without_secrets(record.getMessage()), None
+    return True
