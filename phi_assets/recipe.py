@@ -1,6 +1,7 @@
 """The recipe: every choice that defines one fine-tune, in one YAML file, checked before anything runs."""
 
 import difflib
+import random
 import re
 from functools import cache
 from pathlib import Path
@@ -198,6 +199,60 @@ class ServingSection(_Section):
     """Tags of your own on the endpoint; `owner` is shown beside what is billing."""
 
 
+class RolloutSection(_Section):
+    """How a new deployment proves itself before it gets the traffic of the old one."""
+
+    prompts: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)] = Field(
+        default=[
+            "What is the capital of France?",
+            "Name three animals that live in the sea.",
+            "How do I boil an egg?",
+            "Why is the sky blue?",
+            "Give me one tip for a good night's sleep.",
+            "What is the difference between a fruit and a vegetable?",
+            "Explain in one sentence what a computer does.",
+            "Which season comes after summer?",
+        ]
+    )
+    """Questions that old and new deployment are asked, past the traffic rules and without sampling."""
+    seed: int = 42
+    """Which of the prompts are asked at which step, and in which order."""
+    observations: Annotated[int, Field(ge=1, le=200)] = 4
+    """Prompts asked by the smoke gate, and of both deployments at each step."""
+    max_new_tokens: Annotated[int, Field(ge=1, le=4096)] = 64
+    max_problems: Annotated[int, Field(ge=0)] = 0
+    """Prompts that may go wrong (no answer, an empty one, garbage): at the smoke gate all told, at a step beyond those
+    that go wrong with the old deployment."""
+    max_latency_seconds: Annotated[float, Field(gt=0)] = 30
+    """The slowest answer that the smoke gate takes."""
+    max_latency_ratio: Annotated[float, Field(gt=1)] = 3
+    """How many times slower than the old deployment's the new one's median answer may be; tenths of a second count as
+    equal."""
+    mirror_percent: Annotated[int, Field(ge=0, le=50)] = 10
+    """Share of the traffic that is copied to the new deployment before it answers anybody; 0: none."""
+    steps: Annotated[list[Annotated[int, Field(ge=1, le=100)]], Field(min_length=1)] = Field(default=[10, 50, 100])
+    """The new deployment's share of the traffic, step by step. The endpoint's first deployment gets all at once."""
+    retire: Literal["delete", "keep"] = "delete"
+    """What becomes of the old deployment once the new one has all the traffic; a kept one is billed."""
+
+    @field_validator("steps")
+    @classmethod
+    def _up_to_everything(cls, steps: list[int]) -> list[int]:
+        if steps != sorted(set(steps)) or steps[-1] != 100:
+            raise ValueError("the steps must ascend and end with 100, for example [10, 50, 100]")
+        return steps
+
+    def chosen_prompts(self, occasion: str) -> list[str]:
+        """The prompts of one occasion: as many as there are observations, each as often as any other."""
+        generator = random.Random(f"{self.seed}/{occasion}")  # noqa: S311 - a choice, no secret
+        shuffled = generator.sample(self.prompts, len(self.prompts))
+        return [shuffled[index % len(shuffled)] for index in range(self.observations)]
+
+    def parameters(self) -> dict[str, Any]:
+        """The `parameters` object of a request: without sampling, equal models give equal answers."""
+        return {"do_sample": False, "max_new_tokens": self.max_new_tokens}
+
+
 class ScoringSection(_Section):
     """How the deployed model is tried out."""
 
@@ -231,6 +286,7 @@ class Recipe(_Section):
     compute: ComputeSection = Field(default_factory=ComputeSection)
     finetune: FinetuneSection = Field(default_factory=FinetuneSection)
     serving: ServingSection = Field(default_factory=ServingSection)
+    rollout: RolloutSection = Field(default_factory=RolloutSection)
     scoring: ScoringSection = Field(default_factory=ScoringSection)
 
     @property

@@ -1,18 +1,30 @@
 """The managed online endpoint, its deployment and its traffic."""
 
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
+
 import dagster as dg
 
-from phi_assets.assets.common import AZUREML_POOL, OWNERS, explained, reads
-from phi_assets.azureml.deployments import ensure_deployment
+from phi_assets.assets.common import AZUREML_POOL, OWNERS, explained, reads, undone_unless_killed
+from phi_assets.azureml.client import Workspace
+from phi_assets.azureml.deployments import discard_deployment, ensure_deployment
 from phi_assets.azureml.endpoints import ensure_endpoint
-from phi_assets.azureml.traffic import ensure_traffic
+from phi_assets.azureml.rollout import abandon_rollout, ensure_rollout
+from phi_assets.azureml.smoke import ensure_smoke
 from phi_assets.fingerprint import fingerprint
+from phi_assets.metadata.rollout import rollout_metadata, smoke_metadata
 from phi_assets.metadata.serving import deployment_metadata, endpoint_metadata, traffic_metadata
 from phi_assets.refs import DeploymentRef, EndpointRef, ModelRef, RegisteredModelRef, TrafficRef
 from phi_assets.resources.recipe import RecipeResource
 from phi_assets.resources.workspace import AzureMLWorkspace
 
 GROUP = "serving"
+
+SMOKE_GATE, ROLLOUT_GATE = "smoke_gate", "rollout_gate"
+
+ARRIVAL_SECONDS = 15.0
+"""How long a request that was interrupted may take to arrive."""
 
 DEPLOYMENT_KEYS = (
     "serving.instance_type",
@@ -50,6 +62,15 @@ def online_endpoint(
     code_version="1",
     pool=AZUREML_POOL,
     metadata=reads(*DEPLOYMENT_KEYS),
+    check_specs=[
+        dg.AssetCheckSpec(
+            SMOKE_GATE,
+            asset="online_deployment",
+            blocking=True,
+            description="Asked past the traffic rules, the deployment keeps the payload contract and answers in time, "
+            "with words. One that does not is removed before it gets any traffic.",
+        )
+    ],
 )
 def online_deployment(
     context: dg.AssetExecutionContext,
@@ -58,36 +79,96 @@ def online_deployment(
     foundation_model: ModelRef,
     workspace: AzureMLWorkspace,
     recipe: RecipeResource,
-) -> dg.MaterializeResult[DeploymentRef]:
-    """A healthy deployment of the model version, named after it; it gets no traffic yet when it is new."""
-    serving = recipe.value.serving
-    with workspace.session() as ws:
+) -> Iterator[dg.MaterializeResult[DeploymentRef] | dg.AssetCheckResult]:
+    """A healthy deployment of the model version, named after it, which answers; a new one gets no traffic yet."""
+    serving, created, allowed = recipe.value.serving, [], foundation_model.inference_computes
+    with (
+        workspace.session() as ws,
+        undone_unless_killed(context, partial(_discard, context, ws, online_endpoint, created)),
+    ):
         ref = ensure_deployment(
-            ws, online_endpoint, registered_model, serving, foundation_model.inference_computes, context.log.info
+            ws, online_endpoint, registered_model, serving, allowed, context.log.info, on_create=created.append
         )
+        smoke = ensure_smoke(
+            ws,
+            online_endpoint,
+            ref,
+            recipe.value.rollout,
+            timeout_seconds=serving.request_timeout_seconds,
+            log=context.log.info,
+        )
+    evidence = smoke_metadata(smoke, ref)
+    check = _outcome(SMOKE_GATE, smoke.passed, smoke.summary, evidence)
+    if not smoke.passed:
+        yield check
+        raise dg.Failure(description=smoke.summary, metadata=evidence, allow_retries=False)
     settings = serving.model_dump(mode="json", include={key.partition(".")[2] for key in DEPLOYMENT_KEYS})
     why = explained(context, {"endpoint": ref.endpoint, "model": ref.model_id, **settings}, ref.reason)
     version = fingerprint({"model": ref.model_id, "serving": recipe.value.code_version(*DEPLOYMENT_KEYS)})[:16]
-    return dg.MaterializeResult(
-        value=ref, data_version=dg.DataVersion(version), metadata=deployment_metadata(ref) | why
+    yield dg.MaterializeResult(
+        value=ref,
+        data_version=dg.DataVersion(version),
+        metadata=deployment_metadata(ref) | why,
+        check_results=[check],
     )
 
 
-@dg.asset(group_name=GROUP, kinds={"azureml"}, owners=OWNERS, code_version="1", pool=AZUREML_POOL)
+def _discard(
+    context: dg.AssetExecutionContext, ws: Workspace, endpoint: EndpointRef, created: list[str], interrupted: bool
+) -> None:
+    """What the run has asked for, and what has never served, is gone."""
+    for name in created:
+        arrival = ARRIVAL_SECONDS if interrupted else 0
+        discard_deployment(ws, endpoint.name, name, context.log.info, arrival_seconds=arrival)
+
+
+@dg.asset(
+    group_name=GROUP,
+    kinds={"azureml"},
+    owners=OWNERS,
+    code_version="1",
+    pool=AZUREML_POOL,
+    metadata=reads("rollout.retire"),
+    check_specs=[
+        dg.AssetCheckSpec(
+            ROLLOUT_GATE,
+            asset="live_traffic",
+            blocking=True,
+            description="At every step of the traffic, the new deployment answered the same prompts no worse than the "
+            "old one. Where it does not, the traffic goes back and the new deployment is removed.",
+        )
+    ],
+)
 def live_traffic(
     context: dg.AssetExecutionContext,
     online_endpoint: EndpointRef,
     online_deployment: DeploymentRef,
     workspace: AzureMLWorkspace,
-) -> dg.MaterializeResult[TrafficRef]:
-    """All traffic goes to the newest deployment, read back from the service; older deployments are gone."""
-    with workspace.session() as ws:
-        ref = ensure_traffic(ws, online_endpoint, online_deployment, context.log.info)
-    why = explained(
-        context, {"endpoint": ref.endpoint, "deployment": online_deployment.name, "model": ref.model_id}, ref.reason
-    )
-    return dg.MaterializeResult(
+    recipe: RecipeResource,
+) -> Iterator[dg.MaterializeResult[TrafficRef] | dg.AssetCheckResult]:
+    """All traffic goes to the newest deployment, read back from the service; older ones are gone or kept, as wanted."""
+    rollout, log = recipe.value.rollout, context.log.info
+    with (
+        workspace.session() as ws,
+        undone_unless_killed(context, lambda _: abandon_rollout(ws, online_endpoint, online_deployment, rollout, log)),
+    ):
+        timeout = recipe.value.serving.request_timeout_seconds
+        done = ensure_rollout(ws, online_endpoint, online_deployment, rollout, timeout_seconds=timeout, log=log)
+    evidence = rollout_metadata(done, online_deployment)
+    check = _outcome(ROLLOUT_GATE, done.traffic is not None, done.summary, evidence)
+    if done.traffic is None:
+        yield check
+        raise dg.Failure(description=done.failure, metadata=evidence, allow_retries=False)
+    ref = done.traffic
+    inputs = {"endpoint": ref.endpoint, "deployment": online_deployment.name, "model": ref.model_id}
+    yield dg.MaterializeResult(
         value=ref,
         data_version=dg.DataVersion(fingerprint({"traffic": ref.traffic, "model": ref.model_id})[:16]),
-        metadata=traffic_metadata(ref) | why,
+        metadata=traffic_metadata(ref) | evidence | explained(context, inputs, ref.reason),
+        check_results=[check],
     )
+
+
+def _outcome(gate: str, passed: bool, summary: str, evidence: Mapping[str, Any]) -> dg.AssetCheckResult:
+    """Recorded with the materialization, or, where there is none, before the asset fails."""
+    return dg.AssetCheckResult(check_name=gate, passed=passed, description=summary, metadata=evidence)

@@ -7,7 +7,7 @@ from functools import partial
 import dagster as dg
 from pydantic import Field
 
-from phi_assets.assets.common import AZUREML_POOL, OWNERS, changes_since_last, explained, reads
+from phi_assets.assets.common import AZUREML_POOL, OWNERS, changes_since_last, explained, is_terminated, reads
 from phi_assets.azureml.client import Workspace
 from phi_assets.azureml.finetune import ensure_finetune_job
 from phi_assets.azureml.jobs import SubmittedJob, cancel_if_submitted
@@ -23,9 +23,6 @@ JOB_TAG = "azureml/job"
 """Run tag with the name of the Azure ML job that the run submitted, attached to or reused."""
 STUDIO_TAG = "azureml/studio"
 FINGERPRINT_TAG = "azureml/fingerprint"
-
-
-_TERMINATED = (dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED)
 
 
 class FinetuneConfig(dg.Config):
@@ -100,16 +97,14 @@ def _announce(context: dg.AssetExecutionContext, job: SubmittedJob) -> None:
 def cancelled_with_the_run(context: dg.AssetExecutionContext, ws: Workspace) -> Iterator[Callable[[str], None]]:
     """Cancel the watched Azure ML job when a person terminates the run; leave it alone when the worker is killed.
 
-    Both interrupt the step in the same way; only a termination by a person makes the run CANCELING first, or CANCELED
-    at once where it is forced. A job that is left running is found again by its name when the run is started again.
-    The interrupt always goes on.
+    Both interrupt the step in the same way. A job that is left running is found again by its name when the run is
+    started again. The interrupt always goes on.
     """
     watched: list[str] = []
     try:
         yield watched.append
     except dg.DagsterExecutionInterruptedError:
-        run = context.instance.get_run_by_id(context.run.run_id)
-        if watched and run is not None and run.status in _TERMINATED:
+        if watched and is_terminated(context):
             try:
                 cancel_if_submitted(ws, watched[-1], context.log.info)
             except Exception as error:

@@ -1,7 +1,8 @@
 """Deployments: one per model version, named after it, healthy before it may get traffic."""
 
 import re
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from azure.core.exceptions import AzureError
@@ -9,8 +10,9 @@ from azure.core.exceptions import AzureError
 from phi_assets.azureml.client import Workspace, sdk
 from phi_assets.azureml.diagnosis import diagnose
 from phi_assets.azureml.errors import ComputeNotAllowed, DeploymentFailed
+from phi_assets.azureml.inventory import live_share
 from phi_assets.azureml.provisioning import MANAGED_TAG, has_succeeded, settled, state_of
-from phi_assets.azureml.retry import Log, get_or_none, one_line, ride_out, silent
+from phi_assets.azureml.retry import Log, get_or_none, one_line, poll_delays, ride_out, silent
 from phi_assets.azureml.writes import write
 from phi_assets.fingerprint import fingerprint
 from phi_assets.recipe import ServingSection
@@ -37,11 +39,12 @@ def ensure_deployment(
     log: Log = silent,
     *,
     name: str | None = None,
+    on_create: Callable[[str], object] = silent,
 ) -> DeploymentRef:
     """A deployment of the model version is healthy behind the endpoint; its share of the traffic is left as it is.
 
     A broken one is replaced; settings that differ from the recipe's are updated. It is called `deployment_name(model)`
-    unless a name is given.
+    unless a name is given. `on_create` gets the name of one that is new, right before it is asked for.
 
     Raises:
         ComputeNotAllowed: the instance type is not among those that may serve the foundation model.
@@ -55,7 +58,7 @@ def ensure_deployment(
     if existing is not None and not has_succeeded(existing):
         reason = f"Deployment {name} was {state_of(existing)} and has been replaced."
         log(f"Deployment {name} is {state_of(existing)}; replacing it.")
-        if not _has_traffic(ws, endpoint.name, name, log):
+        if not live_share(ws, endpoint.name, name, log):
             delete_deployment(ws, endpoint.name, name, log)
             existing = None
     elif existing is not None:
@@ -66,6 +69,8 @@ def ensure_deployment(
         reason = f"Deployment {name} differed from the recipe: {'; '.join(drift)}."
         log(f"Deployment {name} differs from the recipe: {'; '.join(drift)}.")
     log(f"{'Creating' if existing is None else 'Updating'} deployment {name} ({section.instance_type}).")
+    if existing is None:
+        on_create(name)
     _put(ws, wanted, section, log)
     return _ref(endpoint, model, section, name, "created" if existing is None else "updated", reason)
 
@@ -79,7 +84,7 @@ def delete_deployment(ws: Workspace, endpoint: str, name: str, log: Log = silent
     try:
         write(
             f"Deletion of deployment {name}",
-            look=lambda: _settled(ws, endpoint, name, log),
+            look=lambda: _unless_leaving(ws, endpoint, name, log),
             send=lambda _: ws.ml.online_deployments.begin_delete(name=name, endpoint_name=endpoint).wait(),
             is_done=lambda deployment: deployment is None,
             log=log,
@@ -90,13 +95,27 @@ def delete_deployment(ws: Workspace, endpoint: str, name: str, log: Log = silent
         ) from error
 
 
-def _has_traffic(ws: Workspace, endpoint: str, name: str, log: Log) -> bool:
-    """Whether requests go to it, in which case the service deletes it for nobody, but takes another PUT."""
-    found: Any = ride_out(
-        lambda: get_or_none(lambda: ws.ml.online_endpoints.get(endpoint)), f"endpoint {endpoint}", log
-    )
-    traffic = (found.traffic if found is not None else None) or {}
-    return any(int(share) for key, share in traffic.items() if key.lower() == name.lower())
+def discard_deployment(
+    ws: Workspace, endpoint: str, name: str, log: Log = silent, *, arrival_seconds: float = 0
+) -> bool:
+    """Whether the deployment is gone: deleted now, unless it gets live traffic or is not this project's.
+
+    With `arrival_seconds` a deployment that is not there is waited for: a request for it may be on the wire.
+
+    Raises:
+        DeploymentFailed: the service refused to delete it.
+    """
+    deadline, delays = time.monotonic() + arrival_seconds, poll_delays()
+    while (found := _get(ws, endpoint, name, log)) is None and time.monotonic() < deadline:
+        time.sleep(next(delays))
+    if found is None:
+        return True
+    if MANAGED_TAG not in (found.tags or {}) or live_share(ws, endpoint, name, log):
+        log(f"Deployment {name} gets traffic, or is not this project's; it stays.")
+        return False
+    log(f"Deleting deployment {name}, which has never served.")
+    delete_deployment(ws, endpoint, name, log)
+    return True
 
 
 def _check_instance_type(section: ServingSection, allowed: Sequence[str] | None) -> None:
@@ -173,6 +192,13 @@ def _settled(ws: Workspace, endpoint: str, name: str, log: Log) -> Any | None:
     return settled(
         lambda: _get(ws, endpoint, name, log), f"Deployment {name}", DeploymentFailed, _SETTLE_TIMEOUT_SECONDS, log
     )
+
+
+def _unless_leaving(ws: Workspace, endpoint: str, name: str, log: Log) -> Any | None:
+    """The deployment in whatever state, but once it is being deleted, what that leaves."""
+    found = _get(ws, endpoint, name, log)
+    is_leaving = found is not None and state_of(found).lower() == "deleting"
+    return _settled(ws, endpoint, name, log) if is_leaving else found
 
 
 def _get(ws: Workspace, endpoint: str, name: str, log: Log) -> Any:

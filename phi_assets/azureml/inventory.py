@@ -64,5 +64,14 @@ def endpoint_state(ws: Workspace, name: str, log: Log = silent) -> EndpointState
     )
 
 
+def live_share(ws: Workspace, endpoint: str, deployment: str, log: Log = silent) -> int:
+    """Percent of the endpoint's requests that go to the deployment; 0 where there is no such endpoint."""
+    found: Any = ride_out(
+        lambda: get_or_none(lambda: ws.ml.online_endpoints.get(endpoint)), f"endpoint {endpoint}", log
+    )
+    traffic = (found.traffic if found is not None else None) or {}
+    return sum(int(share) for name, share in traffic.items() if name.lower() == deployment.lower())
+
+
 def _resource(found: Any) -> Resource:
     return Resource(str(found.name), state_of(found), is_settled(found))

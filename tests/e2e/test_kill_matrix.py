@@ -5,14 +5,16 @@ import shutil
 import signal
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import dagster as dg
 import pytest
 
-from phi_assets.azureml.deployments import ensure_deployment
+from phi_assets.azureml.deployments import deployment_name, ensure_deployment
 from phi_assets.azureml.endpoints import ensure_endpoint
+from phi_assets.azureml.inventory import endpoint_state
 from phi_assets.azureml.status import JobStatus
 from phi_assets.azureml.traffic import ensure_traffic
 from phi_assets.recipe import load_recipe
@@ -21,6 +23,7 @@ from tests.azureml import toys
 from tests.e2e.processes import until
 from tests.e2e.snapshot import Snapshot, snapshot
 from tests.e2e.toy_deployment import ENDPOINT, ToyDeployment, toy_deployment
+from tests.hammer import Hammer
 
 S = dg.DagsterRunStatus
 
@@ -92,28 +95,53 @@ TRAINING_POINTS = {
     "model registered, answer lost": Point("PUT", MODEL, "after", actions={"registered_model": "reused"}),
 }
 
+SCORE, KEYS = "/endpoints/{endpoint}/score", "/onlineendpoints/{endpoint}/listkeys"
+
+RECIPE = {
+    "serving": {"max_concurrent_requests": 8},
+    "rollout": {"prompts": ["How are you?", "What is new?"], "observations": 2},
+}
+SMOKE_QUESTIONS = 3
+"""One for the payload contract, and two prompts."""
+
+CREATED, FOUND = {"online_deployment": "created"}, {"online_deployment": "reused"}
+MOVED = {"live_traffic": "updated"}
+
 SERVING_POINTS = {
     "endpoint not asked for": Point("PUT", ONLINE, "before", actions={"online_endpoint": "created"}),
     "endpoint being created": Point("PUT", ONLINE, "after", actions={"online_endpoint": "reused"}),
-    "deployment not asked for": Point("PUT", DEPLOYMENT, "before", actions={"online_deployment": "created"}),
-    "deployment accepted, answer lost": Point("PUT", DEPLOYMENT, "after", actions={"online_deployment": "reused"}),
-    "deployment being created": Point(
-        "GET", OPERATION, "before", skip=1, takes_over=True, actions={"online_deployment": "reused"}
-    ),
-    "traffic not moved": Point("PUT", ONLINE, "before", takes_over=True, actions={"live_traffic": "updated"}),
-    "traffic being moved": Point("PUT", ONLINE, "after", takes_over=True, actions={"live_traffic": "updated"}),
-    "old deployment not deleted": Point(
-        "DELETE", DEPLOYMENT, "before", takes_over=True, actions={"live_traffic": "updated"}
-    ),
+    "deployment not asked for": Point("PUT", DEPLOYMENT, "before", actions=CREATED),
+    "deployment accepted, answer lost": Point("PUT", DEPLOYMENT, "after", actions=FOUND),
+    "deployment being created": Point("GET", OPERATION, "before", skip=1, takes_over=True, actions=FOUND),
+    "smoke gate half way": Point("POST", SCORE, "after", skip=1, actions=FOUND),
+    # Each step is one write of the endpoint, and each comparison asks for the key first. What was not processed leaves
+    # the state that the step before it leaves, so not every step is killed on both sides.
+    "nothing mirrored": Point("PUT", ONLINE, "before", takes_over=True, actions=MOVED),
+    "mirror being set": Point("PUT", ONLINE, "after", takes_over=True, actions=MOVED),
+    "traffic being moved to 10 %": Point("PUT", ONLINE, "after", skip=1, takes_over=True, actions=MOVED),
+    "not compared at 10 %": Point("POST", KEYS, "before", skip=2, takes_over=True, actions=MOVED),
+    "traffic being moved to 50 %": Point("PUT", ONLINE, "after", skip=2, takes_over=True, actions=MOVED),
+    "traffic not at 100 %": Point("PUT", ONLINE, "before", skip=3, takes_over=True, actions=MOVED),
+    "traffic being moved to 100 %": Point("PUT", ONLINE, "after", skip=3, takes_over=True, actions=MOVED),
+    "not on record as proven": Point("PUT", ONLINE, "before", skip=4, takes_over=True, actions=MOVED),
+    "old deployment not deleted": Point("DELETE", DEPLOYMENT, "before", takes_over=True, actions=MOVED),
     "old deployment being deleted": Point("DELETE", DEPLOYMENT, "after", takes_over=True),
-    "first question not asked": Point("POST", "/endpoints/{endpoint}/score", "before"),
-    "last answer lost": Point("POST", "/endpoints/{endpoint}/score", "after", skip=1),
+    "first question not asked": Point("POST", SCORE, "before", skip=SMOKE_QUESTIONS),
+    "last answer lost": Point("POST", SCORE, "after", skip=SMOKE_QUESTIONS + 1),
+}
+
+# The new model is slow, which is found out while traffic is mirrored to it; the second write gives the traffic back.
+ROLLBACK_POINTS = {
+    "traffic not given back": Point("PUT", ONLINE, "before", skip=1),
+    "traffic being given back": Point("PUT", ONLINE, "after", skip=1),
+    "new deployment not deleted": Point("DELETE", DEPLOYMENT, "before"),
+    "new deployment being deleted": Point("DELETE", DEPLOYMENT, "after"),
 }
 
 
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ToyDeployment]:
-    with toy_deployment(tmp_path_factory.mktemp("kill")) as toy:
+    with toy_deployment(tmp_path_factory.mktemp("kill"), RECIPE) as toy:
         yield toy
 
 
@@ -165,13 +193,18 @@ def nothing_served(toy: ToyDeployment) -> None:
     toy.dagster.look_away()
 
 
+def registered(toy: ToyDeployment) -> RegisteredModelRef:
+    """The model version that the graph has registered."""
+    (model,) = toy.workspace.ml.models.list(name=load_recipe(str(toy.recipe)).registered_model_name)
+    return RegisteredModelRef(
+        id=str(model.id), name=str(model.name), version=str(model.version), job_name="x", action="created"
+    )
+
+
 def serve_older_version(toy: ToyDeployment) -> None:
     """The endpoint answers with a deployment that this project made for another version of the model."""
     recipe = load_recipe(str(toy.recipe))
-    (model,) = toy.workspace.ml.models.list(name=recipe.registered_model_name)
-    older = RegisteredModelRef(
-        id=str(model.id), name=str(model.name), version="older", job_name="older", action="created"
-    )
+    older = registered(toy).model_copy(update={"version": "older", "job_name": "older"})
     endpoint = ensure_endpoint(toy.workspace, recipe.serving, {"phi-recipe": recipe.name})
     ensure_traffic(
         toy.workspace, endpoint, ensure_deployment(toy.workspace, endpoint, older, recipe.serving, [toys.SIZE])
@@ -193,13 +226,40 @@ def test_killed_while_training(name: str, toy: ToyDeployment, trained: Snapshot)
 def test_killed_while_serving(name: str, toy: ToyDeployment, served: Snapshot) -> None:
     point = SERVING_POINTS[name]
     nothing_served(toy)
-    if point.takes_over:
-        serve_older_version(toy)
-    retry = killed_and_started_again(toy, point, start_serving)
+    with customers(toy) if point.takes_over else nullcontext():
+        retry = killed_and_started_again(toy, point, start_serving)
     assert_as_if_undisturbed(toy, retry, point, served)
 
 
-def killed_and_started_again(toy: ToyDeployment, point: Point, start: Any) -> str:
+@pytest.mark.parametrize("name", ROLLBACK_POINTS)
+def test_killed_while_rolling_back(name: str, toy: ToyDeployment, served: Snapshot) -> None:
+    nothing_served(toy)
+    new = f"{ENDPOINT}/{deployment_name(registered(toy))}"
+    with customers(toy) as hammer:
+        toy.control.add_scenario("deployment", scenario="slow", match=new, seconds=1, exact=True)
+        retry = killed_and_started_again(toy, ROLLBACK_POINTS[name], start_serving, ends=S.FAILURE)
+    toy.control.clear_scenarios()
+    (failure,) = [text for text in toy.dagster.failures(retry) if "ft-" in text]
+    assert "is worse than ft-older" in failure or "materialize online_deployment again" in failure
+    found = endpoint_state(toy.workspace, ENDPOINT)
+    assert (dict(found.traffic), set(found.deployments)) == ({"ft-older": 100}, {"ft-older"})
+    assert set(hammer.answered) == {"ft-older"}
+    assert served["models"] == snapshot(toy)["models"]
+
+
+@contextmanager
+def customers(toy: ToyDeployment) -> Iterator[Hammer]:
+    """The endpoint serves an older version and is asked all the time, and every single request is answered."""
+    serve_older_version(toy)
+    with Hammer(toy.workspace, ENDPOINT, rate=10) as hammer:
+        yield hammer
+    print(f"\n{hammer}")
+    assert hammer.failed == []
+
+
+def killed_and_started_again(
+    toy: ToyDeployment, point: Point, start: Any, *, ends: dg.DagsterRunStatus = S.SUCCESS
+) -> str:
     """Id of the run that Dagster started by itself, and that has ended."""
     if point.while_running:
         run_id = start(toy)
@@ -217,7 +277,7 @@ def killed_and_started_again(toy: ToyDeployment, point: Point, start: Any) -> st
     if point.while_running:
         toy.dagster.wait_for_message(retry, "Action: attached.")
         toy.open_gate()
-    assert toy.dagster.wait(retry) is S.SUCCESS, toy.dagster.failures(retry)
+    assert toy.dagster.wait(retry) is ends, toy.dagster.failures(retry)
     toy.control.release(fault)
     assert {run.run_id for run in toy.dagster.runs()} == {run_id, retry}
     return retry

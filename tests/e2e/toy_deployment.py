@@ -95,13 +95,16 @@ class ToyDeployment:
 
 
 @contextmanager
-def toy_deployment(home: Path) -> Iterator[ToyDeployment]:
-    """Emulator and Dagster are up over a new PHI_HOME, their code location with the toy recipe; none is left over."""
+def toy_deployment(home: Path, changes: dict[str, dict[str, Any]] | None = None) -> Iterator[ToyDeployment]:
+    """Emulator and Dagster are up over a new PHI_HOME, their code location with the toy recipe; none is left over.
+
+    `changes` are made to the recipe.
+    """
     connection = process.ensure_running(home / "emulator")
     try:
         write_registry(connection.directory / "registry")
         gate = home / "gate"
-        recipe = write_toy_recipe(home / "recipe.yaml", {"parameters": {"gate": str(gate)}})
+        recipe = write_toy_recipe(home / "recipe.yaml", {**(changes or {}), "parameters": {"gate": str(gate)}})
         env = {"PHI_HOME": str(home), "PHI_RECIPE": str(recipe), "PHI_STORAGE": str(home / "storage")}
         with (
             DagsterProcess(home, env) as dagster,

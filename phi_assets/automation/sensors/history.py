@@ -1,8 +1,11 @@
 """What this Dagster instance has done and is doing, as sensors ask for it."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import dagster as dg
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 _ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 _UNENDED = [status for status in dg.DagsterRunStatus if status not in _ENDED]
@@ -26,6 +29,26 @@ def metadata_value(entry: dg.EventLogEntry, key: str) -> object:
     materialization = entry.asset_materialization
     value = materialization.metadata.get(key) if materialization else None
     return value.value if value is not None else None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The outcome of a check."""
+
+    passed: bool
+    timestamp: float
+    metadata: Mapping[str, dg.MetadataValue[Any]]
+
+
+def last_evaluation(instance: dg.DagsterInstance, check: dg.AssetCheckKey) -> Evaluation | None:
+    """The check's last outcome; None if it has never come to one. A run that died on the way to it does not count."""
+    ended = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
+    records = instance.event_log_storage.get_asset_check_execution_history(check, limit=1, status=ended)
+    event = records[0].event if records else None
+    if event is None or event.dagster_event is None:
+        return None
+    found = event.dagster_event.asset_check_evaluation_data
+    return Evaluation(found.passed, event.timestamp, found.metadata)
 
 
 def active_run(instance: dg.DagsterInstance, assets: Collection[str]) -> dg.DagsterRun | None:

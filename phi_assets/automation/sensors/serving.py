@@ -6,11 +6,13 @@ from typing import cast
 
 import dagster as dg
 
+from phi_assets.assets.serving import ROLLOUT_GATE, SMOKE_GATE
 from phi_assets.automation.sensors.cursor import TICK_PATIENCE_SECONDS, Cursor
 from phi_assets.automation.sensors.endings import last_ending
 from phi_assets.automation.sensors.history import (
     active_run,
     has_ended,
+    last_evaluation,
     last_materialization,
     metadata_value,
 )
@@ -22,6 +24,11 @@ from phi_assets.resources.workspace import AzureMLWorkspace
 ONLINE_ENDPOINT, ONLINE_DEPLOYMENT, LIVE_TRAFFIC = "online_endpoint", "online_deployment", "live_traffic"
 SERVING = (ONLINE_ENDPOINT, ONLINE_DEPLOYMENT, LIVE_TRAFFIC)
 
+_GATES = (
+    dg.AssetCheckKey(dg.AssetKey(ONLINE_DEPLOYMENT), SMOKE_GATE),
+    dg.AssetCheckKey(dg.AssetKey(LIVE_TRAFFIC), ROLLOUT_GATE),
+)
+
 
 @dataclass(frozen=True)
 class Expectation:
@@ -30,8 +37,8 @@ class Expectation:
     assets: list[str]
     """Those of the three assets that have been materialized, in the order in which they depend on each other."""
     endpoint: str
-    deployment: str | None = None
     traffic: Mapping[str, int] = field(default_factory=dict)
+    """A deployment without traffic is nobody's loss: its rollout may have been undone, or has not come to an end."""
 
     def damage(self, found: EndpointState) -> str | None:
         """What is missing or broken, as one sentence; None where everything is as it was left."""
@@ -39,12 +46,12 @@ class Expectation:
             return f"Endpoint {self.endpoint} does not exist any more."
         if found.endpoint.is_broken:
             return f"Endpoint {self.endpoint} is {found.endpoint.state}."
-        if self.deployment is not None:
-            deployment = found.deployments.get(self.deployment)
+        for name in self.traffic:
+            deployment = found.deployments.get(name)
             if deployment is None:
-                return f"Deployment {self.deployment} does not exist any more."
+                return f"Deployment {name} does not exist any more."
             if deployment.is_broken:
-                return f"Deployment {self.deployment} is {deployment.state}."
+                return f"Deployment {name} is {deployment.state}."
         if self.traffic and dict(found.traffic) != dict(self.traffic):
             return f"Traffic of {self.endpoint} is {dict(found.traffic)} instead of {dict(self.traffic)}."
         return None
@@ -63,8 +70,8 @@ def endpoint_health_sensor(
     """The serving assets are requested where endpoint or deployment are gone or failed, or the traffic is another one.
 
     Only what the graph has made is put right, and nothing that the `teardown` job has ended: who runs it wants no
-    endpoint, even where the run itself failed. At most three reads a tick. What does not stay right is tried again
-    after pauses that double, up to half a day.
+    endpoint, even where the run itself failed. A model that a gate has turned down is not deployed again. At most three
+    reads a tick. What does not stay right is tried again after pauses that double, up to half a day.
     """
     cursor = Cursor.of(context)
     last_teardown = last_ending(context.instance, recipe.value.serving.endpoint)
@@ -82,9 +89,9 @@ def endpoint_health_sensor(
     if (moving := found.in_motion) is not None:
         return cursor.skip(f"{moving.name} is {moving.state}.")
     damage = expected.damage(found)
-    if damage is not None:
-        return cursor.request(expected.assets, evidence=expected.endpoint, reason=damage)
-    return cursor.after_recovery().skip(f"Endpoint {expected.endpoint} is as it was left.")
+    if damage is None:
+        return cursor.after_recovery().skip(f"Endpoint {expected.endpoint} is as it was left.")
+    return _repair(context.instance, cursor, expected, damage)
 
 
 def expectation(instance: dg.DagsterInstance, since: float) -> Expectation | None:
@@ -93,13 +100,33 @@ def expectation(instance: dg.DagsterInstance, since: float) -> Expectation | Non
     made = {asset: entry for asset, entry in entries.items() if entry is not None and entry.timestamp > since}
     if ONLINE_ENDPOINT not in made:
         return None
-    deployment, traffic = made.get(ONLINE_DEPLOYMENT), made.get(LIVE_TRAFFIC)
+    traffic = made.get(LIVE_TRAFFIC)
     return Expectation(
         assets=list(made),
         endpoint=str(metadata_value(made[ONLINE_ENDPOINT], "name")),
-        deployment=str(metadata_value(deployment, "name")) if deployment else None,
         traffic=cast("Mapping[str, int]", metadata_value(traffic, "traffic")) if traffic else {},
     )
+
+
+def _repair(instance: dg.DagsterInstance, cursor: Cursor, expected: Expectation, damage: str) -> dg.SensorResult:
+    turned_down = _turned_down(instance)
+    if turned_down is None:
+        return cursor.request(expected.assets, evidence=expected.endpoint, reason=damage)
+    return cursor.skip(
+        f"{damage} A run would deploy {turned_down} again, which a gate has turned down. Run the job "
+        "`deploy` to try it all the same."
+    )
+
+
+def _turned_down(instance: dg.DagsterInstance) -> str | None:
+    """The model that a run would deploy now, if that is the one which failed at the last gate."""
+    evaluations = [found for gate in _GATES if (found := last_evaluation(instance, gate)) is not None]
+    last = max(evaluations, key=lambda found: found.timestamp, default=None)
+    model = last_materialization(instance, "registered_model")
+    if last is None or last.passed or model is None:
+        return None
+    rejected = last.metadata["model"].value
+    return str(rejected) if rejected == metadata_value(model, "id") else None
 
 
 def _at_work(instance: dg.DagsterInstance, last_teardown: dg.RunRecord | None) -> dg.DagsterRun | None:
