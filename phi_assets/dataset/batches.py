@@ -88,9 +88,11 @@ def read_part(ref: SplitRef, part: Part) -> Iterator[pl.DataFrame]:
     try:
         for batch in _whole(part) if part.size <= _WHOLE_ROW_GROUP_BYTES else _page_by_page(part):
             # In one chunk: polars panics when it chooses between fields of structs that lie in several.
-            numbered = batch.rechunk().with_row_index("row", offset=first).with_columns(_WHOLE_MESSAGES)
-            yield numbered.match_to_schema(BATCH_SCHEMA, integer_cast="upcast")
-            first += batch.height
+            rows = batch.rechunk().with_row_index("row", offset=first).with_columns(_WHOLE_MESSAGES)
+            first += rows.height
+            del batch
+            yield rows.match_to_schema(BATCH_SCHEMA, integer_cast="upcast")
+            del rows
     except _DAMAGE as error:
         raise _unreadable(ref, part.file, first, error) from error
     if first < part.first_row + part.rows:

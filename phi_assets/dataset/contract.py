@@ -85,8 +85,8 @@ def unseen_rows(parquet: str) -> Unseen:
     rows = pl.scan_parquet(parquet, glob=False).select("prompt_id", question=normalized_question())
     found = rows.collect(engine="streaming")
     return Unseen(
-        ids=frozenset(found.select(_hash("prompt_id")).to_series().drop_nulls()),
-        questions=frozenset(found.select(_question_hash()).to_series().drop_nulls()),
+        ids=frozenset(found.select(_id_hash).to_series().drop_nulls()),
+        questions=frozenset(found.select(_question_hash).to_series().drop_nulls()),
     )
 
 
@@ -130,7 +130,12 @@ class Contract:
             turns=_messages.list.eval((_role == "user").cast(pl.UInt32)).list.sum().fill_null(0),
             question=normalized_question() if self._with_questions else pl.lit(None, dtype=pl.String),
         )
-        measured = measured.with_columns(self._tokens.count(measured["messages"], measured["size"]))
+        measured = measured.with_columns(
+            self._tokens.count(measured["messages"], measured["size"]),
+            id_hash=_id_hash,
+            question_hash=_question_hash,
+            conversation_hash=_conversation_hash,
+        )
         verdicts = {
             "schema": _is_incomplete,
             "no_messages": _messages.list.len() == 0,
@@ -151,7 +156,7 @@ class Contract:
 
         A row repeats another one if that is kept: what was left out for another reason takes nothing with it.
         """
-        hashes = judged.select(_hash("prompt_id"), _question_hash(), _hash("messages"), left_out=self.left_out())
+        hashes = judged.select("id_hash", "question_hash", "conversation_hash", left_out=self.left_out())
         leaked_ids, leaked_texts, repeated_ids, repeated_conversations = [], [], [], []
         for prompt_id, question, conversation, left_out in zip(*(column.to_list() for column in hashes), strict=True):
             leaked_ids.append(prompt_id in self._unseen.ids)
@@ -197,10 +202,15 @@ _is_incomplete: pl.Expr = pl.any_horizontal(
 )
 
 
-def _hash(column: str) -> pl.Expr:
-    return pl.when(pl.col(column).is_not_null()).then(pl.col(column).hash(seed=0))
+def _hash_of(column: str, what: pl.Expr) -> pl.Expr:
+    # The hash of what is missing is a number like any other.
+    return pl.when(pl.col(column).is_not_null()).then(what.hash(seed=0))
 
 
-def _question_hash() -> pl.Expr:
-    # A question of punctuation alone says nothing about where it comes from.
-    return pl.when(pl.col("question") != "").then(pl.col("question").hash(seed=0))
+_id_hash: pl.Expr = _hash_of("prompt_id", pl.col("prompt_id"))
+
+# A question of punctuation alone says nothing about where it comes from.
+_question_hash: pl.Expr = pl.when(pl.col("question") != "").then(pl.col("question").hash(seed=0))
+
+# Of hashes: to hash a list of structs itself, polars copies all of its text first.
+_conversation_hash: pl.Expr = _hash_of("messages", _messages.list.eval(_content.hash(seed=0) ^ _role.hash(seed=1)))

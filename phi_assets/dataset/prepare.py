@@ -154,7 +154,8 @@ def _write(
             stack.callback(part.jsonl.close)
         progress = stack.enter_context(Progress(ref.split, rows_to_read(ref.rows, sample), log))
         lines, columns = stack.enter_context(InOrder()), stack.enter_context(InOrder())
-        for read, judged in _ahead(_judged_batches(ref, sample, contract)):
+
+        def work_off(read: int, judged: pl.DataFrame) -> None:
             rows = contract.compare(judged)
             tally.add(contract, rows)
             kept, others = rows.filter(~contract.left_out()), rows.filter(contract.left_out())
@@ -166,6 +167,10 @@ def _write(
                 named = others.with_columns(rules=contract.reasons())
                 columns.call(quarantine.write, named.select(QUARANTINE_SCHEMA.names), named["size"])
             progress.advance(read, int(judged["size"].sum()))
+
+        for batch in _ahead(_judged_batches(ref, sample, contract)):
+            work_off(*batch)
+            del batch
     files: dict[str, Written] = {}
     for part in samples:
         files |= part.close()
@@ -194,12 +199,21 @@ def _judged_batches(ref: SplitRef, sample: SampleSection, contract: Contract) ->
     for batch in read_batches(ref, rows_to_read(ref.rows, sample)):
         read += batch.height
         waiting.append(_alone(take_sample(batch, sample), batch))
+        # Whoever is given a batch shall be the last to hold it, else it lies in memory until there is the next one.
+        del batch
         # A batch costs some milliseconds however few its rows are.
         if sum(rows.height for rows in waiting) >= _BATCH_ROWS:
-            yield read, contract.judge(pl.concat(waiting, rechunk=True))
-            read, waiting = 0, []
+            yield read, contract.judge(_joined(waiting))
+            read = 0
     if read:
-        yield read, contract.judge(pl.concat(waiting, rechunk=True))
+        yield read, contract.judge(_joined(waiting))
+
+
+def _joined(parts: list[pl.DataFrame]) -> pl.DataFrame:
+    """All rows in one chunk; the list is empty afterwards."""
+    rows = pl.concat(parts, rechunk=True)
+    parts.clear()
+    return rows
 
 
 def _alone(rows: pl.DataFrame, batch: pl.DataFrame) -> pl.DataFrame:
@@ -214,6 +228,7 @@ def _ahead(batches: Iterator[tuple[int, pl.DataFrame]]) -> Iterator[tuple[int, p
         while (batch := coming.pop(0).result()) is not None:
             coming.append(reader.submit(next, batches, None))
             yield batch
+            del batch
 
 
 def _shares(kept: pl.DataFrame, sample: SampleSection, count: int) -> tuple[pl.DataFrame, ...]:

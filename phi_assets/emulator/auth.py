@@ -23,7 +23,7 @@ PORTAL = "https://portal.azure.emulator/"
 ENVIRONMENT_ML_AUDIENCE = "https://ml.azure.emulator"
 """What the SDK derives from `PORTAL` of the metadata document: `https://ml.azure.` + its third piece between dots."""
 PUBLIC_MANAGEMENT_AUDIENCE = "https://management.azure.com"
-"""Programs that try out a credential first, as Azure's samples do, ask for this one. It opens nothing here."""
+"""Programs that try out a credential first, as Azure's samples do, ask for this one. It opens registries only."""
 SAS_VERSION = "2022-11-02"
 
 _TOKEN_LIFETIME_SECONDS = 24 * 3600
@@ -47,13 +47,22 @@ class Auth:
 
     @property
     def arm_audiences(self) -> list[str]:
-        """What `aud` a token for the management plane, run history, registries and MLflow may have."""
+        """What `aud` a token for the management plane, run history and MLflow may have."""
         return [self.base_url, self.base_url + "/"]
 
     @property
     def ml_audiences(self) -> list[str]:
         """What `aud` an `x-azureml-token` or an AAD token for scoring may have."""
         return [*self.arm_audiences, ML_AUDIENCE, ENVIRONMENT_ML_AUDIENCE]
+
+    @property
+    def registry_audiences(self) -> list[str]:
+        """What `aud` a token for registries may have.
+
+        Before it deploys a registry's model the SDK looks that up with clients that are told of no cloud, so that they
+        ask for tokens of the public one.
+        """
+        return [*self.ml_audiences, PUBLIC_MANAGEMENT_AUDIENCE]
 
     def knows_audience(self, audience: str) -> bool:
         """Whether there is a resource of this name to issue tokens for."""

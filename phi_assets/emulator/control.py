@@ -91,6 +91,10 @@ class Control:
             for deployment, ways in found.items()
         }
 
+    def underway(self, endpoint: str) -> dict[str, int]:
+        """How many scoring requests each deployment has let in and not answered yet."""
+        return self._ask("GET", f"/endpoints/{endpoint}/underway").json()
+
     def add_fault(self, **fields: Any) -> str:
         """Something happens to requests from now on; the id of the fault.
 

@@ -102,6 +102,11 @@ def protect(routes: Iterable[Route]) -> list[Route]:
     return _guarded(routes, _require_management)
 
 
+def protect_registries(routes: Iterable[Route]) -> list[Route]:
+    """The same routes, open only to bearers of a token that is good for registries."""
+    return _guarded(routes, _require_registry)
+
+
 def protect_control(routes: Iterable[Route]) -> list[Route]:
     """The same routes, open only to bearers of the control token."""
     return _guarded(routes, lambda emulator, request: emulator.auth.require_control(request))
@@ -127,6 +132,11 @@ def _guarded(routes: Iterable[Route], check: Callable[[Emulator, Request], objec
 
 def _require_management(emulator: Emulator, request: Request) -> None:
     emulator.auth.require_bearer(request)
+    _check_coordinates(emulator, request.path_params)
+
+
+def _require_registry(emulator: Emulator, request: Request) -> None:
+    emulator.auth.require_bearer(request, emulator.auth.registry_audiences)
     _check_coordinates(emulator, request.path_params)
 
 

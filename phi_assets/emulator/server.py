@@ -27,7 +27,14 @@ from phi_assets.emulator.catalog import Catalog
 from phi_assets.emulator.context import Emulator, open_emulator
 from phi_assets.emulator.fault_injection import AbortableProtocol, FaultInjection
 from phi_assets.emulator.files import write_secret
-from phi_assets.emulator.middleware import EXCEPTION_HANDLERS, RequestFrame, access_log, protect, protect_control
+from phi_assets.emulator.middleware import (
+    EXCEPTION_HANDLERS,
+    RequestFrame,
+    access_log,
+    protect,
+    protect_control,
+    protect_registries,
+)
 from phi_assets.emulator.planes import RouteNames
 from phi_assets.emulator.process import LOCK_FILE, STATE_FILE, VERSION, EmulatorError
 from phi_assets.emulator.routes import (
@@ -180,7 +187,6 @@ def _stop(emulator: Emulator) -> None:
 
 def _routes() -> list[Route]:
     protected = (
-        discovery,
         workspace,
         computes,
         operations,
@@ -189,7 +195,6 @@ def _routes() -> list[Route]:
         models,
         environments,
         codes,
-        registries,
         jobs,
         history,
         mlflow,
@@ -197,9 +202,10 @@ def _routes() -> list[Route]:
         deployments,
     )
     closed = protect(route for module in protected for route in module.routes)
+    public = protect_registries([*discovery.routes, *registries.routes])
     controlling = protect_control([*control.routes, *scenarios.routes])
     # Scoring and blobs have credentials of their own kind and check them themselves.
-    return [*discovery.open_routes, *closed, *controlling, *scoring.routes, *blobs.routes]
+    return [*discovery.open_routes, *public, *closed, *controlling, *scoring.routes, *blobs.routes]
 
 
 def _ignoring_case(routes: Iterable[Route]) -> list[Route]:

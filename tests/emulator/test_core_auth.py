@@ -11,7 +11,7 @@ import jwt
 import pytest
 from starlette.requests import Request
 
-from phi_assets.emulator.auth import STORAGE_AUDIENCE, Auth
+from phi_assets.emulator.auth import ML_AUDIENCE, PUBLIC_MANAGEMENT_AUDIENCE, STORAGE_AUDIENCE, Auth
 from phi_assets.emulator.errors import ServiceError
 
 BASE = "https://127.0.0.1:9443"
@@ -39,6 +39,16 @@ def test_a_management_token_passes(auth: Auth, audience: str):
     claims = auth.require_bearer(bearer(auth.issue(audience)))
     assert claims["aud"] == audience
     assert {"tid", "oid", "appid", "exp"} <= claims.keys()
+
+
+@pytest.mark.parametrize("audience", [PUBLIC_MANAGEMENT_AUDIENCE, ML_AUDIENCE])
+def test_tokens_of_the_public_cloud_open_registries_only(auth: Auth, audience: str):
+    request = bearer(auth.issue(audience))
+    assert auth.require_bearer(request, auth.registry_audiences)["aud"] == audience
+    with pytest.raises(ServiceError, match="InvalidAuthenticationTokenAudience"):
+        auth.require_bearer(request)
+    with pytest.raises(ServiceError, match="InvalidAuthenticationTokenAudience"):
+        auth.require_bearer(bearer(auth.issue(STORAGE_AUDIENCE)), auth.registry_audiences)
 
 
 def test_a_token_is_good_after_a_restart(auth: Auth, tmp_path: Path):

@@ -88,6 +88,10 @@ async def _requests(request: Request) -> Response:
     return JSONResponse(_emulator(request).deployments.tally.of(request.path_params["endpoint"]))
 
 
+async def _underway(request: Request) -> Response:
+    return JSONResponse(_emulator(request).deployments.underway(request.path_params["endpoint"]))
+
+
 async def _add_fault(request: Request) -> Response:
     rule = faults.parse(await _json(request))
     return JSONResponse(_emulator(request).faults.add(rule).state(), status_code=201)
@@ -167,6 +171,7 @@ routes = [
     _route("/journal/counts", _counts),
     _route("/journal/last", _last),
     _route("/endpoints/{endpoint}/requests", _requests),
+    _route("/endpoints/{endpoint}/underway", _underway),
     _route("/faults", _add_fault, "POST"),
     _route("/faults", _clear_faults, "DELETE"),
     _route("/faults/{fault}", _fault),

@@ -55,6 +55,15 @@ class DeploymentManager:
         """Who answers for the deployment now; None while it has no process."""
         return self._targets.get(deployment_key(endpoint, deployment))
 
+    def underway(self, endpoint: str) -> dict[str, int]:
+        """How many requests each of the endpoint's deployments has let in and not answered yet."""
+        prefix = deployment_key(endpoint, "")
+        return {
+            target.deployment: target.gate.pending
+            for key, target in list(self._targets.items())
+            if key.startswith(prefix)
+        }
+
     def create(self, endpoint: str, deployment: str) -> None:
         """The recorded deployment is up, passes its probes, and is Succeeded.
 

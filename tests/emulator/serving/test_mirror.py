@@ -87,7 +87,8 @@ def test_requests_that_name_a_deployment_are_not_copied(control: Control, mirror
 @pytest.mark.parametrize(
     ("scenario", "expected"),
     [
-        ({"scenario": "slow", "seconds": 600, "exact": True}, {408, 429}),
+        # A little longer than the request timeout: the model is busy with it although nobody waits any more.
+        ({"scenario": "slow", "seconds": 5, "exact": True}, {408, 429}),
         ({"scenario": "model_error", "status": 500}, {424}),
     ],
 )
@@ -99,10 +100,12 @@ def test_a_mirror_that_is_slow_or_fails_costs_the_caller_nothing(
     answers = [door.post("/score", json=ask("x")) for _ in range(60)]
     assert {(answer.status_code, answer.headers[NAMED]) for answer in answers} == {(200, "blue")}
     # The callers had their answers although not one copy has been answered well.
+    assert copies(control, mirrored).get(200) == before.get(200)
     until(
         lambda: {status for status, count in copies(control, mirrored).items() if count > before.get(status, 0)},
-        lambda statuses: statuses == expected,
+        lambda statuses: expected <= statuses,
     )
+    until(lambda: control.underway(mirrored)["green"], lambda count: count == 0)
 
 
 def test_the_mirror_takes_over_in_one_step(workspace: Any, control: Control, mirrored: str, door: httpx.Client) -> None:

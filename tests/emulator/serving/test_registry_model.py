@@ -37,7 +37,7 @@ def test_the_base_model_answers_behind_an_endpoint(
         ("GET", "/discovery", 200),
         ("GET", "/models/{name}/versions/{version}", 200),
         ("GET", "/onlineendpoints/{endpoint}", 200),
-        ("PUT", "/onlineendpoints/{endpoint}/deployments/{deployment}", 201),
+        ("PUT", "/onlineendpoints/{endpoint}/deployments/{name}", 201),
     } <= asked
     assert all(status < 400 for _, _, status in asked)
 

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from phi_assets.emulator.control import Control
 from phi_assets.emulator.serving.gate import Gate, Retired
 from phi_assets.emulator.serving.rules import DeploymentSettings, with_defaults
 from tests.emulator.serving.conftest import Register, deploy, ml, set_traffic, until
@@ -28,13 +29,13 @@ def patient() -> Any:
 
 
 def test_deleting_a_deployment_waits_for_those_who_wait(
-    workspace: Any, endpoint: str, echo: str, front: httpx.Client
+    workspace: Any, control: Control, endpoint: str, echo: str, front: httpx.Client
 ) -> None:
     """One request is with the model, another waits for its turn; both are answered, a third one finds nobody."""
     deploy(workspace, endpoint, echo, request_settings=patient())
     with ThreadPoolExecutor(2) as pool:
         underway = [pool.submit(pinned, front, "sleep:2") for _ in range(2)]
-        until(lambda: pinned(front, "x").status_code, lambda status: status == 429)
+        until(lambda: control.underway(endpoint), lambda found: found == {"blue": 2})
         deletion = ml(workspace).online_deployments.begin_delete(name="blue", endpoint_name=endpoint)
         until(lambda: pinned(front, "x").status_code, lambda status: status == 404)
         assert ml(workspace).online_deployments.get("blue", endpoint).provisioning_state == "Deleting"
@@ -44,7 +45,7 @@ def test_deleting_a_deployment_waits_for_those_who_wait(
     assert pinned(front, "x").json()["error"]["code"] == "DeploymentNotFound"
 
 
-def test_deleting_the_endpoint_waits_too(workspace: Any, echo: str) -> None:
+def test_deleting_the_endpoint_waits_too(workspace: Any, control: Control, echo: str) -> None:
     from tests.emulator.serving.test_endpoints import new_endpoint
 
     wanted = new_endpoint()
@@ -60,19 +61,19 @@ def test_deleting_the_endpoint_waits_too(workspace: Any, echo: str) -> None:
 
     with ThreadPoolExecutor(2) as pool:
         underway = [pool.submit(score, "sleep:2") for _ in range(2)]
-        until(lambda: score("x").status_code, lambda status: status == 429)
+        until(lambda: control.underway(wanted.name), lambda found: found == {"blue": 2})
         endpoints.begin_delete(wanted.name).wait()
         assert [answer.result().status_code for answer in underway] == [200, 200]
     assert score("x").status_code == 404
 
 
 def test_new_settings_wait_for_those_who_came_under_the_old_ones(
-    workspace: Any, endpoint: str, echo: str, front: httpx.Client
+    workspace: Any, control: Control, endpoint: str, echo: str, front: httpx.Client
 ) -> None:
     deploy(workspace, endpoint, echo, request_settings=patient())
     with ThreadPoolExecutor(2) as pool:
         underway = [pool.submit(pinned, front, "sleep:1.5") for _ in range(2)]
-        until(lambda: pinned(front, "x").status_code, lambda status: status == 429)
+        until(lambda: control.underway(endpoint), lambda found: found == {"blue": 2})
         deploy(workspace, endpoint, echo, request_settings=patient(), instance_count=2)
         ml(workspace).online_deployments.begin_delete(name="blue", endpoint_name=endpoint).wait()
         assert [answer.result().status_code for answer in underway] == [200, 200]
