@@ -52,9 +52,33 @@ def test_the_quickstart_trains_serves_and_says_what_came_of_it(environment: dict
     assert second.stdout.count("(reused)") == 2
     assert requests.writes == []
 
+    billing = run(environment, "still-billing")
+    assert billing.returncode == 0, billing.stderr
+    assert re.search(
+        r"deployment\s+│\s+ultrachat-completion/ft-\d+.*1 x Standard_NC24ads_A100_v4.*3\.67", billing.stdout
+    )
+    assert "1 endpoint, 1 deployment; 3.67 USD an hour" in billing.stdout
+
     deleted = run(environment, "teardown")
     assert deleted.returncode == 0, deleted.stderr
     assert "deleted" in deleted.stderr
+    assert "Nothing is billing in workspace phi-workspace." in deleted.stdout
+
+
+def test_nothing_is_billing_where_nothing_was_made(environment: dict[str, str], tmp_path: Path) -> None:
+    home = {"PHI_HOME": str(tmp_path / "empty")}
+    try:
+        shown = run(environment | home, "still-billing")
+        assert shown.returncode == 0, shown.stderr
+        assert shown.stdout == "Nothing is billing in workspace phi-workspace.\n"
+        wrong = run(environment | home | {"PHI_PRICES": "/nowhere.yaml"}, "still-billing")
+        assert wrong.returncode == 1
+        assert "Price file /nowhere.yaml not found" in wrong.stderr
+        assert "Traceback" not in wrong.stderr
+        # Nothing goes on billing for want of prices.
+        assert run(environment | home | {"PHI_PRICES": "/nowhere.yaml"}, "teardown").returncode == 0
+    finally:
+        process.stop(tmp_path / "empty" / "emulator")
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,11 @@ def test_the_scan_reads_what_was_written(world: World) -> None:
 FAILURES: dict[str, dict[str, Any]] = {
     "image": {"scenario": {"scenario": "ImageBuildFailure", "message": f"The build log is at {SAS_URL}"}},
     "quota": {"scenario": {"scenario": "OutOfQuota", "message": f"No cores are left. {SAS_URL}\nAccountKey={CANARY}"}},
-    "upload": {"fault": {"plane": "blob", "method": "PUT", "action": "status", "status": 403}},
+    "upload": {
+        "fault": {"plane": "blob", "method": "PUT", "action": "status", "status": 403},
+        # A sample that nothing else has uploaded.
+        "changes": {"sample": {"percent": 13}},
+    },
     "secrets": {"fault": {"method": "POST", "path": "(?i)/listsecrets$", "action": "status", "status": 403}},
     "keys": {"fault": {"method": "POST", "path": "(?i)/listkeys$", "action": "status", "status": 403}},
     "logs": {"fault": {"plane": "blob", "method": "GET", "action": "status", "status": 403}},
@@ -123,7 +127,7 @@ def test_a_failed_run_tells_no_secret(
     else:
         control.add_fault(**failure["fault"])
     with caplog.at_level(logging.INFO):
-        result = world.graph(name).run()
+        result = world.graph(name, **failure.get("changes", {})).run()
     control.clear_faults()
     control.clear_scenarios()
     assert not result.success
