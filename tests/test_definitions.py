@@ -97,6 +97,9 @@ def test_a_recipe_edit_changes_the_code_version_of_exactly_the_assets_it_touches
     assert touched("model", {"model": {"version": "13"}}) == {"foundation_model"}
     assert touched("lease", {"serving": {"lease_hours": 1}}) == {"online_endpoint"}
     assert touched("tags", {"serving": {"tags": {"owner": "somebody"}}}) == {"online_endpoint"}
+    # How a deployment proves itself is no part of what is true once it has.
+    assert touched("steps", {"rollout": {"steps": [100], "observations": 9, "max_latency_ratio": 2}}) == set()
+    assert touched("retire", {"rollout": {"retire": "keep"}}) == {"live_traffic"}
     assert touched("count", {"serving": {"instance_count": 2}}) == {"online_deployment"}
     assert touched("scoring", {"scoring": {"samples": 3}}) == {"base_answers", "scoring_result"}
     # The bound is the check's.

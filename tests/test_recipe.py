@@ -65,6 +65,13 @@ def test_a_recipe_cannot_be_changed() -> None:
         ({"serving": {"endpoint": "no_underscore"}}, r"- serving\.endpoint = 'no_underscore': "),
         ({"compute": {"tiers": ["Spot"]}}, r"- compute\.tiers\.0 = 'Spot': "),
         ({"finetune": {"parameters": {"a": [1]}}}, r"finetune\.parameters\.a"),
+        ({"rollout": {"steps": [10, 50]}}, r"- rollout\.steps = \[10, 50\]: .*must ascend and end with 100"),
+        ({"rollout": {"steps": [50, 10, 100]}}, r"must ascend and end with 100"),
+        ({"rollout": {"steps": [50, 50, 100]}}, r"must ascend and end with 100"),
+        ({"rollout": {"steps": []}}, r"- rollout\.steps = \[\]: "),
+        ({"rollout": {"mirror_percent": 51}}, r"- rollout\.mirror_percent = 51: .*less than or equal to 50"),
+        ({"rollout": {"prompts": []}}, r"- rollout\.prompts = \[\]: "),
+        ({"rollout": {"retire": "later"}}, r"- rollout\.retire = 'later': .*'delete' or 'keep'"),
         ({"model": "Phi"}, r"- model = 'Phi': "),
         ([1], r"must hold a mapping of recipe sections, not list"),
         ({1: 2}, r"- 1"),
@@ -141,3 +148,13 @@ def test_the_code_version_changes_exactly_with_its_section(
 def test_a_code_version_of_nothing_is_refused() -> None:
     with pytest.raises(KeyError, match="'sampel'"):
         Recipe(name="a").code_version("sampel")
+
+
+def test_prompts_are_chosen_by_seed_and_occasion(tmp_path: Path) -> None:
+    prompts = [f"question {number}" for number in range(10)]
+    rollout = load(tmp_path, {"rollout": {"prompts": prompts, "observations": 25}}).rollout
+    chosen = rollout.chosen_prompts("smoke")
+    assert chosen == rollout.chosen_prompts("smoke")
+    assert chosen != rollout.chosen_prompts("10 %")
+    assert chosen != rollout.model_copy(update={"seed": 43}).chosen_prompts("smoke")
+    assert {chosen.count(prompt) for prompt in prompts} == {2, 3}

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 import dagster as dg
 import pytest
 
+from phi_assets.azureml.inventory import endpoint_state
 from phi_assets.azureml.status import JobStatus
 from phi_assets.emulator import process
-from tests.e2e.toy_deployment import ENDPOINT, ToyDeployment, toy_deployment
+from tests.e2e.toy_deployment import ENDPOINT, ToyDeployment, serve_older_version, toy_deployment
 from tests.e2e.ui import browser_page, needs_chromium
 
 S = dg.DagsterRunStatus
@@ -141,3 +142,29 @@ def test_a_job_that_fails_while_nobody_can_look_fails_the_asset_and_is_followed_
     assert found["action"] == "resubmitted"
     assert job in found["reason"]
     assert toy.job_names() == [job, job.replace("-r1", "-r2")]
+
+
+HELD = {
+    "deployment being created": {"method": "GET", "route": "/mfeoperationsstatus/{operation}", "when": "before"},
+    "smoke gate": {"method": "POST", "route": "/endpoints/{endpoint}/score", "when": "before"},
+    "mirror being set": {"method": "PUT", "route": "/onlineendpoints/{endpoint}", "when": "after"},
+    "a tenth being moved": {"method": "PUT", "route": "/onlineendpoints/{endpoint}", "when": "after", "skip": 1},
+    "everything being moved": {"method": "PUT", "route": "/onlineendpoints/{endpoint}", "when": "after", "skip": 3},
+}
+
+
+@pytest.mark.parametrize("name", HELD)
+def test_terminating_a_rollout_gives_the_traffic_back_and_leaves_nothing_to_bill(name: str, toy: ToyDeployment) -> None:
+    toy.open_gate()
+    trained = toy.dagster.launch("finetune")
+    assert toy.dagster.wait(trained) is S.SUCCESS, toy.dagster.failures(trained)
+    serve_older_version(toy)
+    fault = toy.control.add_fault(action="hold", count=1, **HELD[name])
+    run_id = toy.dagster.launch("deploy")
+    toy.control.wait_until_held(fault)
+    toy.dagster.terminate(run_id)
+    toy.control.release(fault)
+    assert toy.dagster.wait(run_id) is S.CANCELED
+    found = endpoint_state(toy.workspace, ENDPOINT)
+    assert (dict(found.traffic), set(found.deployments)) == ({"ft-older": 100}, {"ft-older"})
+    assert toy.dagster.materializations("live_traffic") == []

@@ -12,17 +12,12 @@ from typing import Any, Literal
 import dagster as dg
 import pytest
 
-from phi_assets.azureml.deployments import deployment_name, ensure_deployment
-from phi_assets.azureml.endpoints import ensure_endpoint
+from phi_assets.azureml.deployments import deployment_name
 from phi_assets.azureml.inventory import endpoint_state
 from phi_assets.azureml.status import JobStatus
-from phi_assets.azureml.traffic import ensure_traffic
-from phi_assets.recipe import load_recipe
-from phi_assets.refs import RegisteredModelRef
-from tests.azureml import toys
 from tests.e2e.processes import until
 from tests.e2e.snapshot import Snapshot, snapshot
-from tests.e2e.toy_deployment import ENDPOINT, ToyDeployment, toy_deployment
+from tests.e2e.toy_deployment import ENDPOINT, ToyDeployment, registered, serve_older_version, toy_deployment
 from tests.hammer import Hammer
 
 S = dg.DagsterRunStatus
@@ -191,24 +186,6 @@ def nothing_served(toy: ToyDeployment) -> None:
         (toy.storage / f"{asset}.json").unlink(missing_ok=True)
     shutil.rmtree(toy.answers)
     toy.dagster.look_away()
-
-
-def registered(toy: ToyDeployment) -> RegisteredModelRef:
-    """The model version that the graph has registered."""
-    (model,) = toy.workspace.ml.models.list(name=load_recipe(str(toy.recipe)).registered_model_name)
-    return RegisteredModelRef(
-        id=str(model.id), name=str(model.name), version=str(model.version), job_name="x", action="created"
-    )
-
-
-def serve_older_version(toy: ToyDeployment) -> None:
-    """The endpoint answers with a deployment that this project made for another version of the model."""
-    recipe = load_recipe(str(toy.recipe))
-    older = registered(toy).model_copy(update={"version": "older", "job_name": "older"})
-    endpoint = ensure_endpoint(toy.workspace, recipe.serving, {"phi-recipe": recipe.name})
-    ensure_traffic(
-        toy.workspace, endpoint, ensure_deployment(toy.workspace, endpoint, older, recipe.serving, [toys.SIZE])
-    )
 
 
 @pytest.mark.parametrize("name", TRAINING_POINTS)

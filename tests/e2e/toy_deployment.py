@@ -9,10 +9,15 @@ from typing import Any
 
 from phi_assets.assets.training import JOB_TAG
 from phi_assets.azureml.client import Workspace
+from phi_assets.azureml.deployments import ensure_deployment
+from phi_assets.azureml.endpoints import ensure_endpoint
 from phi_assets.azureml.status import JobStatus
+from phi_assets.azureml.traffic import ensure_traffic
 from phi_assets.emulator import process
 from phi_assets.emulator.control import Control
-from tests.azureml.toys import write_registry
+from phi_assets.recipe import load_recipe
+from phi_assets.refs import RegisteredModelRef
+from tests.azureml.toys import SIZE, write_registry
 from tests.connections import workspace_of
 from tests.e2e.dagster_process import DagsterProcess
 from tests.e2e.processes import until
@@ -114,3 +119,19 @@ def toy_deployment(home: Path, changes: dict[str, dict[str, Any]] | None = None)
             yield ToyDeployment(home, dagster, workspace, control)
     finally:
         process.stop(home / "emulator")
+
+
+def registered(toy: ToyDeployment) -> RegisteredModelRef:
+    """The model version that the graph has registered."""
+    (model,) = toy.workspace.ml.models.list(name=load_recipe(str(toy.recipe)).registered_model_name)
+    return RegisteredModelRef(
+        id=str(model.id), name=str(model.name), version=str(model.version), job_name="x", action="created"
+    )
+
+
+def serve_older_version(toy: ToyDeployment) -> None:
+    """The endpoint answers with a deployment that this project made for another version of the model."""
+    recipe = load_recipe(str(toy.recipe))
+    older = registered(toy).model_copy(update={"version": "older", "job_name": "older"})
+    endpoint = ensure_endpoint(toy.workspace, recipe.serving, {"phi-recipe": recipe.name})
+    ensure_traffic(toy.workspace, endpoint, ensure_deployment(toy.workspace, endpoint, older, recipe.serving, [SIZE]))
