@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from phi_assets.emulator import process
-from phi_assets.settings import emulator_home
+from phi_assets.settings import emulator_home, read_env_file
 
 _directory = click.option(
     "--directory",
@@ -76,4 +76,5 @@ def _reporting_errors(action):
 
 
 if __name__ == "__main__":
+    read_env_file()
     main(prog_name="python -m phi_assets.emulator")
