@@ -8,13 +8,14 @@ from typing import Any
 
 import click
 
-from phi_assets.settings import PROJECT_ROOT, Settings, SettingsError, load_settings
+from phi_assets.settings import PROJECT_ROOT, Settings, SettingsError, load_settings, read_env_file
 
 
 @click.group(invoke_without_command=True)
 @click.pass_context
 def main(context: click.Context) -> None:
     """Fine-tune, register, deploy and score a chat model; on the local emulator unless PHI_TARGET=azure."""
+    read_env_file()
     os.environ.setdefault("DAGSTER_HOME", str(PROJECT_ROOT / ".dagster"))
     if context.invoked_subcommand is None:
         context.invoke(materialize)

@@ -24,6 +24,7 @@ from phi_assets.resources.refs_io import RefIOManager
 from phi_assets.resources.ultrachat import UltrachatSource
 from phi_assets.resources.workspace import AzureMLWorkspace
 from phi_assets.settings import Settings, load_settings
+from phi_assets.trust import trust_authorities
 
 
 def build_definitions(
@@ -62,4 +63,5 @@ def build_definitions(
 
 
 _settings = load_settings()
+trust_authorities(_settings)
 defs = build_definitions(_settings, load_recipe(_settings.recipe))

@@ -38,6 +38,7 @@ class DatasetSection(_Section):
     source: Literal["bundled", "hub", "local"] = "hub"
     """`bundled`: the package's small data set; `hub`: the Hugging Face hub; `local`: a folder in the hub's layout."""
     repo: str = "HuggingFaceH4/ultrachat_200k"
+    """The repository for `source: hub`."""
     revision: str = "main"
     """Branch, tag or commit of the hub repository; pin a commit for reproducible runs."""
     config: str | None = None
@@ -68,7 +69,9 @@ class SampleSection(_Section):
     mode: Literal["head", "hash"] = "head"
     """`head`: the first rows, exactly as `datasets` rounds `split[0%:5%]`; `hash`: a uniform, nested, seeded choice."""
     percent: Annotated[float, Field(gt=0, le=100)] = 5
+    """Share of each split, in percent."""
     seed: int = 42
+    """Chooses the rows of `mode: hash`, and those that are kept to validate."""
     validation_percent: Annotated[float, Field(gt=0, le=50)] = 5
     """Share of the sampled `train_sft` rows that is kept from training, to evaluate on while it runs."""
 
@@ -108,6 +111,7 @@ class ContractSection(_Section):
     """What a conversation has to be like, and when a sample is not fit to train on."""
 
     policies: Policies = Field(default_factory=Policies)
+    """What happens to a row that breaks a rule."""
     context_tokens: Annotated[int, Field(ge=16)] = 4096
     """The model's context; the component truncates what is longer."""
     tokenizer: Path | None = None
@@ -130,7 +134,9 @@ class ModelSection(_Section):
     """The foundation model, in a registry."""
 
     registry: str = "azureml"
+    """Registry that holds the model."""
     name: str = "Phi-3-mini-4k-instruct"
+    """The model's name there; it has to be one that `component` may fine-tune."""
     version: str = "latest"
     """A version, or `latest`: the newest by creation time, resolved and pinned when `foundation_model` materializes."""
 
@@ -144,20 +150,28 @@ class ComponentSection(_Section):
     """The registry's pipeline component that does the fine-tuning."""
 
     registry: str = "azureml"
+    """Registry that holds the component."""
     name: str = "chat_completion_pipeline"
+    """The component's name there."""
     version: str = "0.0.82"
+    """A version; the component is pinned, as another one may ask for other inputs."""
 
 
 class ComputeSection(_Section):
     """The training cluster."""
 
     name: Annotated[str, Field(pattern=r"^[a-zA-Z][a-zA-Z0-9-]{1,30}[a-zA-Z0-9]$")] = "phi-finetune"
+    """Name of the cluster in the workspace; one of this name and size is used and kept to these limits."""
     size: str = "Standard_NC24ads_A100_v4"
+    """VM size; one of the model's fine-tuning allow-list."""
     tiers: tuple[Literal["Dedicated", "LowPriority"], ...] = ("Dedicated", "LowPriority")
     """Priorities to try in this order when the cluster has to be created."""
     min_nodes: Annotated[int, Field(ge=0)] = 0
+    """Nodes that are kept, and billed, while nothing runs."""
     max_nodes: Annotated[int, Field(ge=1, le=100)] = 1
+    """Nodes that a job may get."""
     idle_seconds: Annotated[int, Field(ge=60)] = 300
+    """How long a node waits for the next job before it is given back."""
 
 
 class FinetuneSection(_Section):
@@ -168,6 +182,7 @@ class FinetuneSection(_Section):
     defaults: Literal["model_wins", "recipe_wins"] = "model_wins"
     """Who prevails where the model's `model_specific_defaults` and this recipe disagree; in the notebook, the model."""
     experiment: str = "chat_completion_phi3"
+    """Experiment that Studio shows the job under."""
     display_name: Annotated[str, Field(max_length=256)] | None = None
     """Name of the job for people; made from model and parameters unless given. Not part of the job's identity."""
     tags: dict[str, Annotated[str, Field(max_length=256)]] = Field(default_factory=dict, max_length=20)
@@ -184,15 +199,21 @@ class ServingSection(_Section):
     endpoint: Annotated[str, Field(min_length=3, max_length=32, pattern=r"^[a-zA-Z](-?[a-zA-Z0-9])*$")] = (
         "ultrachat-completion"
     )
+    """Name of the endpoint; unique in its Azure region."""
     auth_mode: Literal["key", "aml_token", "aad_token"] = "key"
     """How callers are let in: by a key without end, a token of the endpoint that ends, or one of Microsoft Entra."""
     model_name: str | None = None
     """Name to register the fine-tuned model under; `<model>-ultrachat-200k` unless given."""
     instance_type: str = "Standard_NC24ads_A100_v4"
+    """VM size; one of the model's inference allow-list."""
     instance_count: Annotated[int, Field(ge=1, le=50)] = 1
+    """Machines of each deployment; every one is billed."""
     request_timeout_seconds: Annotated[int, Field(ge=1, le=180)] = 90
+    """The service ends a request after this time."""
     liveness_initial_delay_seconds: Annotated[int, Field(ge=1)] = 600
+    """Time that a deployment gets to load its model before it has to show that it is alive."""
     max_concurrent_requests: Annotated[int, Field(ge=1)] = 1
+    """Requests that one machine works on at once; more wait, then get 429."""
     lease_hours: Annotated[float, Field(gt=0)] = 24
     """How long the endpoint may exist before it counts as forgotten; written to its tags as `expires_at`."""
     tags: dict[str, Annotated[str, Field(max_length=256)]] = Field(default_factory=dict, max_length=20)
@@ -220,6 +241,7 @@ class RolloutSection(_Section):
     observations: Annotated[int, Field(ge=1, le=200)] = 4
     """Prompts asked by the smoke gate, and of both deployments at each step."""
     max_new_tokens: Annotated[int, Field(ge=1, le=4096)] = 64
+    """Longest answer of a gate, in tokens."""
     max_problems: Annotated[int, Field(ge=0)] = 0
     """Prompts that may go wrong (no answer, an empty one, garbage): at the smoke gate all told, at a step beyond those
     that go wrong with the old deployment."""
@@ -259,10 +281,15 @@ class ScoringSection(_Section):
     samples: Annotated[int, Field(ge=1, le=1000)] = 32
     """Questions; with fewer than six, no model counts as better or worse than another."""
     seed: int = 42
+    """Chooses the questions, and resamples the answers for the intervals."""
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.6
+    """How freely the model chooses its words; 0: the likeliest ones."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 0.9
+    """Only the likeliest words that together have this share of the probability are chosen from."""
     do_sample: bool = True
+    """Whether words are drawn at all; without it, equal models give equal answers."""
     max_new_tokens: Annotated[int, Field(ge=1, le=4096)] = 200
+    """Longest answer, in tokens."""
     compare_with_base: bool = True
     """Whether the foundation model is asked the same, once, by a deployment of its own that is deleted right after."""
     max_p95_seconds: Annotated[float, Field(gt=0)] = 30

@@ -21,8 +21,12 @@ def load(folder: Path, content: Any) -> Recipe:
     return load_recipe(written(folder, content))
 
 
-def test_both_shipped_recipes_load() -> None:
-    assert sorted(path.stem for path in RECIPES_DIR.glob("*.yaml")) == ["phi3_mini_ultrachat", "quickstart"]
+def test_the_shipped_recipes_load() -> None:
+    assert sorted(path.stem for path in RECIPES_DIR.glob("*.yaml")) == [
+        "local_folder",
+        "phi3_mini_ultrachat",
+        "quickstart",
+    ]
     quickstart, notebook = load_recipe("quickstart"), load_recipe("phi3_mini_ultrachat")
     assert quickstart.dataset.source == "bundled"
     assert (notebook.dataset.source, notebook.dataset.repo) == ("hub", "HuggingFaceH4/ultrachat_200k")
@@ -92,7 +96,7 @@ def test_all_problems_are_said_at_once(tmp_path: Path) -> None:
 
 
 def test_a_missing_recipe_names_those_that_there_are(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"'fast' not found.*phi3_mini_ultrachat, quickstart"):
+    with pytest.raises(RecipeError, match=r"'fast' not found.*local_folder, phi3_mini_ultrachat, quickstart"):
         load_recipe("fast")
     with pytest.raises(RecipeError, match="not found"):
         load_recipe(str(tmp_path / "absent.yaml"))

@@ -11,11 +11,14 @@ import httpx
 from azure.core.credentials import TokenCredential
 from azure.core.exceptions import ClientAuthenticationError, HttpResponseError, ServiceRequestError
 
+from phi_assets.azureml.clouds import CLOUDS
 from phi_assets.azureml.errors import WorkspaceUnreachable
-from phi_assets.azureml.lazy_sdk import CLOUD_VARIABLE, forget_emulator_cloud, sdk
+from phi_assets.azureml.lazy_sdk import CLOUD_VARIABLE, sdk
 from phi_assets.azureml.redaction import censor_log
 from phi_assets.azureml.retry import is_transient, one_line, ride_out, silent
-from phi_assets.settings import CredentialMode, Settings
+from phi_assets.azureml.sign_in import credential
+from phi_assets.settings import Settings
+from phi_assets.trust import trust_authorities
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
@@ -27,13 +30,6 @@ __all__ = ["EmulatorConnection", "Workspace", "connect_azure", "connect_emulator
 T = TypeVar("T")
 
 _EMULATOR_VARIABLES = ("REQUESTS_CA_BUNDLE", "NO_PROXY", "no_proxy", "IDENTITY_ENDPOINT", "IDENTITY_HEADER")
-
-# https://learn.microsoft.com/azure/developer/python/sdk/authentication-overview#sovereign-clouds
-_RESOURCE_MANAGERS = {
-    "AzureCloud": "https://management.azure.com",
-    "AzureChinaCloud": "https://management.chinacloudapi.cn",
-    "AzureUSGovernment": "https://management.usgovcloudapi.net",
-}
 
 
 class EmulatorConnection(Protocol):
@@ -68,6 +64,7 @@ class Workspace:
         name: str,
         *,
         resource_manager: str,
+        studio: str = CLOUDS["AzureCloud"].studio,
         ca_bundle: Path | None = None,
         client_options: Mapping[str, Any] | None = None,
     ) -> None:
@@ -76,6 +73,7 @@ class Workspace:
         self.resource_group = resource_group
         self.name = name
         self.resource_manager = resource_manager.rstrip("/")
+        self.studio = studio
         self._ca_bundle = ca_bundle
         self._client_options = {"enable_telemetry": False, "show_progress": False, **(client_options or {})}
         self._registries: dict[str, MLClient] = {}
@@ -181,7 +179,7 @@ class Workspace:
             if url:
                 return str(url)
             job = str(job.name)
-        return f"https://ml.azure.com/runs/{job}?wsid={self.path}"
+        return f"{self.studio}/runs/{job}?wsid={self.path}"
 
 
 def _ride_out_refusals(call: Callable[[], T], what: str) -> T:
@@ -196,14 +194,20 @@ def _ride_out_refusals(call: Callable[[], T], what: str) -> T:
 
 def connect_azure(settings: Settings) -> Workspace:
     """The workspace that the settings name. No request is made yet."""
-    forget_emulator_cloud()
-    cloud = os.environ.get(CLOUD_VARIABLE, "AzureCloud")
+    trust_authorities(settings)
+    # The SDK looks it up there in places that do not know the client.
+    os.environ[CLOUD_VARIABLE] = settings.cloud
+    addresses = CLOUDS[settings.cloud]
     return Workspace(
-        credential(settings.credential),
+        credential(
+            settings.credential, cloud=settings.cloud, tenant_id=settings.tenant_id, client_id=settings.client_id
+        ),
         settings.subscription_id,
         settings.resource_group,
         settings.workspace_name,
-        resource_manager=_RESOURCE_MANAGERS.get(cloud, _RESOURCE_MANAGERS["AzureCloud"]),
+        resource_manager=addresses.resource_manager,
+        studio=addresses.studio,
+        client_options={"cloud": settings.cloud},
     )
 
 
@@ -228,21 +232,6 @@ def connect_emulator(connection: EmulatorConnection) -> Workspace:
         # The name holds the port: the SDK keeps the first registration of a name for the life of the process.
         client_options={"cloud": connection.cloud_name, "cloud_metadata": metadata},
     )
-
-
-def credential(mode: CredentialMode) -> TokenCredential:
-    """The credential of a mode. A browser opens for `interactive` only."""
-    from azure import identity
-
-    makers: dict[CredentialMode, Callable[[], TokenCredential]] = {
-        "default": lambda: identity.DefaultAzureCredential(exclude_interactive_browser_credential=True),
-        "cli": identity.AzureCliCredential,
-        "environment": identity.EnvironmentCredential,
-        "managed_identity": identity.ManagedIdentityCredential,
-        "workload_identity": identity.WorkloadIdentityCredential,
-        "interactive": identity.InteractiveBrowserCredential,
-    }
-    return makers[mode]()
 
 
 def _context_with(ca_bundle: Path) -> ssl.SSLContext:

@@ -8,6 +8,7 @@ from azure.core.exceptions import AzureError
 from phi_assets.azureml.client import Workspace, sdk
 from phi_assets.azureml.errors import DataUploadFailed
 from phi_assets.azureml.retry import Log, get_or_none, one_line, ride_out, silent
+from phi_assets.azureml.storage_access import storage_advice
 from phi_assets.azureml.writes import write
 from phi_assets.fingerprint import file_sha256
 from phi_assets.refs import Action, DataRef, SampleRef
@@ -46,10 +47,13 @@ def ensure_data_asset(ws: Workspace, name: str, sample: SampleRef, log: Log = si
             is_done=lambda asset: asset is not None,
             log=log,
         )
-    except (AzureError, OSError) as error:
+    except Exception as error:
+        # The SDK raises a bare Exception where storage takes no keys.
+        if not isinstance(error, AzureError | OSError) and not storage_advice(error):
+            raise
         raise DataUploadFailed(
-            f"Data asset {name}:{version} could not be uploaded from {path}: {one_line(error)}. Run again: what "
-            "has been uploaded is kept."
+            f"Data asset {name}:{version} could not be uploaded from {path}: {one_line(error)}. "
+            + (storage_advice(error) or "Run again: what has been uploaded is kept.")
         ) from error
     if written.found is None:
         raise DataUploadFailed(f"Data asset {name}:{version} was registered but cannot be read back; run again.")

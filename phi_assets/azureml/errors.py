@@ -46,6 +46,10 @@ class DataUploadFailed(AzureMLError):
     """A sample could not be uploaded and registered."""
 
 
+class StorageRefused(AzureMLError):
+    """The workspace's storage account does not let this identity, or keys at all, read a job's output."""
+
+
 class SubmissionFailed(AzureMLError):
     """The service refused the job; there is no job."""
 

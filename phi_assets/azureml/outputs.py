@@ -4,10 +4,12 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from azure.core.exceptions import ResourceNotFoundError
+from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 
 from phi_assets.azureml.client import Workspace
-from phi_assets.azureml.retry import Log, ride_out, silent
+from phi_assets.azureml.errors import StorageRefused
+from phi_assets.azureml.retry import Log, one_line, ride_out, silent
+from phi_assets.azureml.storage_access import storage_advice
 
 if TYPE_CHECKING:
     from azure.storage.blob import ContainerClient
@@ -58,6 +60,9 @@ def inspect_output(ws: Workspace, job: Any, output: str, log: Log = silent) -> O
     The path is the one the job reports; where it reports none, the service's default,
     `azureml/<job>/<output>/` in the workspace's blob datastore
     (https://learn.microsoft.com/azure/machine-learning/how-to-read-write-data-v2).
+
+    Raises:
+        StorageRefused: the storage account takes no keys, or does not let this identity read.
     """
     datastore, path, is_reported = _location(job, output)
     prefix = path.rstrip("/") + "/"
@@ -79,6 +84,11 @@ def inspect_output(ws: Workspace, job: Any, output: str, log: Log = silent) -> O
     except ResourceNotFoundError:
         # The datastore or its container.
         return OutputReport(uri, 0, 0, None, is_reported=False)
+    except HttpResponseError as error:
+        advice = storage_advice(error)
+        if not advice:
+            raise
+        raise StorageRefused(f"{uri} cannot be listed: {one_line(error)}. {advice}") from error
 
 
 def _human(size_bytes: int) -> str:

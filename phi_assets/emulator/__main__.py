@@ -1,13 +1,14 @@
 """Command line of the emulator."""
 
 import os
+import re
 import shlex
 from pathlib import Path
 
 import click
 
 from phi_assets.emulator import process
-from phi_assets.settings import emulator_home
+from phi_assets.settings import emulator_home, read_env_file
 
 _directory = click.option(
     "--directory",
@@ -68,6 +69,37 @@ def env(directory: Path) -> None:
         click.echo(f"export {name}={shlex.quote(value)}")
 
 
+@main.command("import-model", help="Make a Hugging Face folder of a causal chat model a model of a registry.")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--name", default="local-model", show_default=True, help="The model's name in the registry.")
+@click.option("--registry", default="local", show_default=True, help="The registry.")
+@click.option(
+    "--chat-template",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Jinja file to use in place of the tokenizer's own chat template.",
+)
+@_directory
+def import_model(folder: Path, name: str, registry: str, chat_template: Path | None, directory: Path) -> None:
+    """Says which version it is, and what to write into the recipe. A running emulator has it at once."""
+    from phi_assets.emulator.importing import registry_model
+    from phi_assets.emulator.importing.folder import ImportRefused
+
+    for what, text in (("--name", name), ("--registry", registry)):
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", text):
+            raise click.BadParameter(f"{text!r} may have letters, digits, '.', '_' and '-'", param_hint=what)
+    registries = directory.resolve() / "registry"
+    try:
+        found = registry_model.import_model(
+            folder, registries, registry=registry, name=name, chat_template=chat_template, say=click.echo
+        )
+    except ImportRefused as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"{found.id} {'imported' if found.is_new else 'is already there'}: {found.findings.architecture}")
+    if not found.findings.takes_system_messages:
+        click.echo("Its chat template takes no system message; conversations with one cannot be trained on.")
+    click.echo(f"In the recipe: model: {{registry: {registry}, name: {name}, version: '{found.version}'}}")
+
+
 def _reporting_errors(action):
     try:
         return action()
@@ -76,4 +108,5 @@ def _reporting_errors(action):
 
 
 if __name__ == "__main__":
+    read_env_file()
     main(prog_name="python -m phi_assets.emulator")

@@ -17,6 +17,7 @@ from phi_assets.emulator.occupancy import Occupancy
 from phi_assets.emulator.process import STORAGE_SUFFIX
 from phi_assets.emulator.scenarios import Scenarios
 from phi_assets.emulator.state import Store
+from phi_assets.emulator.storage_auth import StorageAuth
 from phi_assets.emulator.throttling import Throttling
 from phi_assets.settings import EMULATOR_RESOURCE_GROUP, EMULATOR_SUBSCRIPTION, EMULATOR_WORKSPACE
 
@@ -65,6 +66,8 @@ class Emulator:
     occupancy: Occupancy = field(default_factory=Occupancy)
     token_life: TokenLife = TokenLife()
     """Of tokens that endpoints in mode AMLToken issue from now on."""
+    storage_auth: StorageAuth = "keys"
+    """How the workspace's datastores are opened."""
     changing: threading.Lock = field(default_factory=threading.Lock)
     """Held by whoever stops or replaces the parts below."""
     catalog: "Catalog" = field(init=False, repr=False)

@@ -9,6 +9,7 @@ import httpx
 
 from phi_assets.emulator.journal import Entry
 from phi_assets.emulator.process import CONTROL_KEY_FILE, Connection
+from phi_assets.emulator.storage_auth import StorageAuth
 
 Limit = tuple[float, float]
 """Size of a token bucket, and how many tokens it gets in a second."""
@@ -66,6 +67,14 @@ class Control:
     def set_token_life(self, seconds: int, refresh_after: int) -> None:
         """Tokens that endpoints in mode `aml_token` give from now on expire, and should be replaced, that soon."""
         self._ask("PUT", "/tokens", {"seconds": seconds, "refresh_after": refresh_after})
+
+    def set_storage_auth(self, auth: StorageAuth) -> None:
+        """How the workspace's datastores are opened from now on: by `keys`, as at first, or by `identity` only.
+
+        With `keys_refused` the workspace still hands out signatures made with the account's key, and storage, whose
+        keys are disabled, refuses them: how it is between one setting and the other.
+        """
+        self._ask("PUT", "/storage", {"auth": auth})
 
     def journal(self, since: int = 0) -> list[Entry]:
         """What was answered after entry number `since`, oldest first; of the last 20,000 requests."""

@@ -24,15 +24,17 @@ async def reset(emulator: Emulator) -> None:
     """The emulator is as one that has just been started in an empty directory.
 
     Gone are jobs and runs with their processes, data, models, computes, endpoints, deployments with theirs, blobs,
-    operations, faults, scenarios, limits and the journal; time scale and life of tokens are those of the start. What
-    is left are the workspace with its two datastores, keys and tokens, and the registries, those that somebody dropped
-    in too. Requests that a fault holds are dropped; those that arrive meanwhile are processed afterwards.
+    operations, faults, scenarios, limits and the journal; time scale, life of tokens and storage keys are those of the
+    start. What is left are the workspace with its two datastores, keys and tokens, and the registries, those that
+    somebody dropped in too. Requests that a fault holds are dropped; those that arrive meanwhile are processed
+    afterwards.
     """
     emulator.faults.clear(discard=True)
     async with emulator.occupancy.alone(_PATIENCE_SECONDS):
         await run_in_threadpool(_empty, emulator)
         emulator.throttling.switch(None)
         emulator.token_life = TokenLife()
+        emulator.storage_auth = "keys"
         emulator.faults.clear(discard=True)
         emulator.journal.clear()
 

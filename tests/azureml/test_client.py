@@ -87,9 +87,12 @@ def test_a_wrong_workspace_is_named(emulator: Connection) -> None:
 
 
 def test_azure_is_not_contacted_by_connecting(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("SUBSCRIPTION_ID", "s"), ("RESOURCE_GROUP", "g"), ("ML_WORKSPACE", "w")):
+        monkeypatch.setenv(f"AZURE_{name}", value)
+    monkeypatch.setenv("PHI_TARGET", "azure")
+    monkeypatch.setenv("PHI_CREDENTIAL", "cli")
     monkeypatch.setenv("AZUREML_CURRENT_CLOUD", "AzureUSGovernment")
-    coordinates = {"AZURE_SUBSCRIPTION_ID": "s", "AZURE_RESOURCE_GROUP": "g", "AZURE_ML_WORKSPACE": "w"}
-    settings = load_settings({"PHI_TARGET": "azure", "PHI_CREDENTIAL": "cli", **coordinates})
+    settings = load_settings()
     workspace = connect_azure(settings)
     assert workspace.resource_manager == "https://management.usgovcloudapi.net"
     assert workspace.path.startswith("/subscriptions/s/resourceGroups/g/")

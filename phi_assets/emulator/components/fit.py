@@ -13,6 +13,7 @@ from transformers.utils import logging as transformers_logging
 from phi_assets.emulator.components import layout
 from phi_assets.emulator.components.chat_tokens import load_tokenizer
 from phi_assets.emulator.components.common import ComponentError, read_json, say
+from phi_assets.emulator.components.device import Device, device_arguments, find_device
 from phi_assets.emulator.components.finetune import OPTIMIZERS
 from phi_assets.emulator.components.training import ChatDataset, ChatTrainer, PaddingCollator, StepLog
 from phi_assets.emulator.components.weights import LoraSettings, load_base, save_result, with_lora
@@ -30,12 +31,14 @@ def fine_tune(options: argparse.Namespace) -> None:
     evaluation = ChatDataset(options.preprocess_output / layout.EVALUATION_ROWS)
     if options.apply_early_stopping and not len(evaluation):
         raise ComponentError("apply_early_stopping needs evaluation data; give a validation or test file")
-    _say_what_differs(options)
+    device = find_device()
+    _say_what_differs(options, device)
     # Before anything random exists: the adapter's first weights are drawn when it is made.
     (enable_full_determinism if options.enable_full_determinism else set_seed)(options.seed)
     tokenizer = load_tokenizer(options.preprocess_output / "tokenizer")
     model = load_base(
         options.model_selector_output / "model",
+        device,
         lora=options.apply_lora,
         half=options.precision == "16",
         ignore_mismatched_sizes=options.ignore_mismatched_sizes,
@@ -48,12 +51,12 @@ def fine_tune(options: argparse.Namespace) -> None:
     log = StepLog()
     trainer = ChatTrainer(
         model=model,
-        args=_training_arguments(options, len(train), len(evaluation)),
+        args=_training_arguments(options, device, _size(model), len(train), len(evaluation)),
         train_dataset=train,  # type: ignore[arg-type]
         eval_dataset=evaluation,  # type: ignore[arg-type]
         data_collator=PaddingCollator(
             tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id,
-            multiple=8 if torch.cuda.is_available() else 1,
+            multiple=8 if device.cuda else 1,
             width=prepared["max_seq_length"] if prepared["pad_to_max_length"] else None,
         ),
         callbacks=_callbacks(options, log),
@@ -78,10 +81,9 @@ def fine_tune(options: argparse.Namespace) -> None:
     )
 
 
-def _say_what_differs(options: argparse.Namespace) -> None:
-    cuda = torch.cuda.is_available()
-    say(f"Device: {torch.cuda.get_device_name(0) if cuda else f'CPU, {torch.get_num_threads()} thread(s)'}")
-    if options.precision == "16" and not cuda:
+def _say_what_differs(options: argparse.Namespace, device: Device) -> None:
+    say(f"Device: {device.name}")
+    if options.precision == "16" and not device.cuda:
         say("precision 16: there is no GPU, so training runs in 32-bit floating point.")
     if options.apply_deepspeed:
         say("apply_deepspeed: one process on one device has nothing to shard, so DeepSpeed is not started.")
@@ -93,9 +95,9 @@ def _say_what_differs(options: argparse.Namespace) -> None:
         say("optim adamw_hf: no longer part of transformers; adamw_torch is used.")
 
 
-def _training_arguments(options: argparse.Namespace, train_rows: int, evaluation_rows: int) -> TrainingArguments:
-    cuda = torch.cuda.is_available()
-    half = cuda and options.precision == "16"
+def _training_arguments(
+    options: argparse.Namespace, device: Device, parameters: int, train_rows: int, evaluation_rows: int
+) -> TrainingArguments:
     strategy = "no" if options.evaluation_strategy == "disable" or not evaluation_rows else options.evaluation_strategy
     return TrainingArguments(
         output_dir=str(options.pytorch_model_folder),
@@ -115,13 +117,10 @@ def _training_arguments(options: argparse.Namespace, train_rows: int, evaluation
         adam_beta2=options.adam_beta2,
         adam_epsilon=options.adam_epsilon,
         max_grad_norm=options.max_grad_norm,
-        bf16=half and torch.cuda.is_bf16_supported(),
-        fp16=half and not torch.cuda.is_bf16_supported(),
-        use_cpu=not cuda,
+        **device_arguments(device, half=options.precision == "16", parameters=parameters),
         seed=options.seed,
         full_determinism=options.enable_full_determinism,
         dataloader_num_workers=options.dataloader_num_workers,
-        dataloader_pin_memory=cuda,
         eval_strategy=strategy,
         save_strategy=strategy,
         eval_steps=_eval_steps(options, train_rows) if strategy == "steps" else None,
@@ -165,10 +164,14 @@ def _checkpoint(options: argparse.Namespace) -> str | None:
 
 
 def _describe(model: Any, train: ChatDataset, evaluation: ChatDataset, prepared: dict[str, Any]) -> None:
-    total = sum(parameter.numel() for parameter in model.parameters())
+    total = _size(model)
     trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     say(f"Parameters: {total:,}, of which {trainable:,} are trained.")
     say(f"Rows: {len(train):,} for training, {len(evaluation):,} for evaluation ({prepared['evaluation']}).")
+
+
+def _size(model: Any) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def _summary(

@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM
 
 from phi_assets.emulator.components import layout
 from phi_assets.emulator.components.common import ComponentError, read_json, say, write_json
+from phi_assets.emulator.components.device import Device, half_type
 
 # peft knows no default for Phi-3, whose attention and MLP inputs are fused.
 PHI3_PROJECTIONS = ("qkv_proj", "o_proj", "gate_up_proj", "down_proj")
@@ -25,26 +26,22 @@ class LoraSettings:
     dropout: float
 
 
-def load_base(folder: Path, *, lora: bool, half: bool, ignore_mismatched_sizes: bool) -> Any:
+def load_base(folder: Path, device: Device, *, lora: bool, half: bool, ignore_mismatched_sizes: bool) -> Any:
     """The model in the precision that it is trained in.
 
     Full fine-tuning keeps 32-bit master weights; a frozen base under LoRA may stay in half precision on a GPU.
     """
-    narrow = torch.cuda.is_available() and lora and half
+    narrow = half_type(device) if lora and half else None
     try:
         return AutoModelForCausalLM.from_pretrained(
             folder,
-            dtype=_half() if narrow else torch.float32,
+            dtype=getattr(torch, narrow or "float32"),
             attn_implementation="sdpa",
             ignore_mismatched_sizes=ignore_mismatched_sizes,
             local_files_only=True,
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise ComponentError(f"the base model could not be loaded: {str(error).strip().splitlines()[0]}") from error
-
-
-def _half() -> torch.dtype:
-    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
 
 
 def with_lora(model: Any, settings: LoraSettings) -> PeftModel:

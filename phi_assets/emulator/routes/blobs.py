@@ -204,6 +204,10 @@ def _content(path: Path, start: int, length: int) -> Iterator[bytes]:
 def _authorize(request: Request, container: str, name: str, needed: str) -> None:
     auth = request.app.state.emulator.auth
     if "sig" in request.query_params:
+        # Those of a whole container come from the datastores; those of one blob would be of a user delegation key.
+        if request.app.state.emulator.storage_auth != "keys" and request.query_params.get("sr") == "c":
+            message = "Key based authentication is not permitted on this storage account."
+            raise ServiceError(403, "KeyBasedAuthenticationNotPermitted", message)
         auth.check_sas(request, container, name, needed)
     elif "authorization" in request.headers:
         auth.require_bearer(request, [STORAGE_AUDIENCE, STORAGE_AUDIENCE + "/"])

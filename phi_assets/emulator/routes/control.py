@@ -17,6 +17,7 @@ from phi_assets.emulator import faults
 from phi_assets.emulator.context import Emulator, TokenLife
 from phi_assets.emulator.errors import ServiceError, user_error
 from phi_assets.emulator.reset import reset
+from phi_assets.emulator.storage_auth import StorageAuth
 from phi_assets.emulator.throttling import Limits
 
 CONTROL = "/_control"
@@ -35,6 +36,10 @@ class _TimeScale(_Body):
 class _TokenLife(_Body):
     seconds: Annotated[int, Field(ge=1)]
     refresh_after: Annotated[int, Field(ge=0)]
+
+
+class _Storage(_Body):
+    auth: StorageAuth
 
 
 class _Release(_Body):
@@ -67,6 +72,11 @@ async def _set_time_scale(request: Request) -> Response:
 async def _set_token_life(request: Request) -> Response:
     body = await _body(request, _TokenLife)
     _emulator(request).token_life = TokenLife(body.seconds, body.refresh_after)
+    return Response(status_code=204)
+
+
+async def _set_storage_auth(request: Request) -> Response:
+    _emulator(request).storage_auth = (await _body(request, _Storage)).auth
     return Response(status_code=204)
 
 
@@ -167,6 +177,7 @@ routes = [
     _route("/reset", _reset, "POST"),
     _route("/timescale", _set_time_scale, "PUT"),
     _route("/tokens", _set_token_life, "PUT"),
+    _route("/storage", _set_storage_auth, "PUT"),
     _route("/journal", _journal),
     _route("/journal/counts", _counts),
     _route("/journal/last", _last),

@@ -32,7 +32,7 @@ def _document(emulator: Emulator, name: str) -> dict[str, Any]:
             "tags": {},
             "properties": {},
             "isDefault": name == _DEFAULT,
-            "credentials": {"credentialsType": "Sas"},
+            "credentials": {"credentialsType": "None" if emulator.storage_auth == "identity" else "Sas"},
             "datastoreType": "AzureBlob",
             "accountName": emulator.storage_account,
             "containerName": CONTAINER_OF_DATASTORE[name],
@@ -66,6 +66,8 @@ def _get(request: Request) -> Response:
 def _list_secrets(request: Request, body: Any) -> Response:
     """A signature for the datastore's container, good for `expireAfterHours` (24 unless asked otherwise)."""
     emulator: Emulator = request.app.state.emulator
+    if emulator.storage_auth == "identity":
+        raise user_error(f"Datastore {_named(request)} has no credentials: it is opened by identity.", "BadArgument")
     hours = (body or {}).get("expireAfterHours") or _DEFAULT_HOURS
     if not isinstance(hours, int) or not 0 < hours <= _MOST_HOURS:
         raise user_error(f"expireAfterHours must be between 1 and {_MOST_HOURS}.", "BadArgument/ArgumentInvalid")

@@ -49,7 +49,7 @@ def _document(emulator: Emulator) -> dict[str, Any]:
             "isPrivateLinkEnabled": False,
             "privateLinkCount": 0,
             "v1LegacyMode": False,
-            "systemDatastoresAuthMode": "accesskey",
+            "systemDatastoresAuthMode": "identity" if emulator.storage_auth == "identity" else "accesskey",
             "tenantId": auth.tenant_id,
         },
         "systemData": system_data(_CREATED, _CREATED),

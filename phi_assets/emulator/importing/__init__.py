@@ -1,0 +1,1 @@
+"""A model of the user's own, from a Hugging Face folder into a registry of the emulator."""

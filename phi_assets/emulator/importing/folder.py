@@ -1,0 +1,140 @@
+"""What a Hugging Face folder has to be like to be fine-tuned and served here; each refusal says what to do."""
+
+import json
+import re
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from phi_assets.emulator.components.chat_tokens import ChatEncoder
+from phi_assets.emulator.components.common import ComponentError
+
+_CONVERSATION = [
+    {"role": "user", "content": "What is the capital of France?"},
+    {"role": "assistant", "content": "The capital of France is Paris."},
+    {"role": "user", "content": "And of Spain?"},
+    {"role": "assistant", "content": "The capital of Spain is Madrid."},
+]
+_WITH_SYSTEM = [{"role": "system", "content": "You answer in one sentence."}, *_CONVERSATION]
+
+
+class ImportRefused(ValueError):
+    """The folder cannot become a registry model; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was found out about a folder that can be imported."""
+
+    architecture: str
+    parameters: int
+    context: int
+    takes_system_messages: bool
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The model's configuration, of an architecture that generates text with code that transformers has.
+
+    Raises:
+        ImportRefused: it is missing, or names something else.
+    """
+    file = folder / "config.json"
+    if (folder / "adapter_config.json").is_file() and not file.is_file():
+        raise ImportRefused(
+            f"{folder} is a LoRA adapter. Merge it into its base model (merge_and_unload) and save that."
+        )
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ImportRefused(
+            f"{folder} has no config.json. Give the folder that save_pretrained or a download of the hub has written."
+        ) from None
+    except ValueError as error:
+        raise ImportRefused(f"{file} is not valid JSON: {error}") from error
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    kind = config.get("model_type")
+    if kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        own = " It brings code of its own, which is not run." if config.get("auto_map") else ""
+        raise ImportRefused(f"{file} is of type {kind!r}, which is no causal language model of transformers.{own}")
+    if config.get("quantization_config"):
+        raise ImportRefused(f"{folder} holds quantized weights, which cannot be fine-tuned. Get the model without.")
+    return config
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of the weights, all of them there and readable; none if the weights have another form.
+
+    Raises:
+        ImportRefused: some are missing or cut off.
+    """
+    files = sorted(folder.glob("*.safetensors"))
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        named = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        missing = sorted(named - {file.name for file in files})
+        if missing:
+            raise ImportRefused(f"{folder} lacks {', '.join(missing)}, which {index.name} names. Download it again.")
+    for file in files:
+        _header(file)
+    return files
+
+
+def count_parameters(files: list[Path]) -> int:
+    """Numbers in all weights, as the files' headers say."""
+    shapes = [entry["shape"] for file in files for name, entry in _header(file).items() if name != "__metadata__"]
+    total = 0
+    for shape in shapes:
+        size = 1
+        for length in shape:
+            size *= length
+        total += size
+    return total
+
+
+def check_chat(tokenizer: Any, folder: Path) -> bool:
+    """The tokenizer's chat template shows which tokens the assistant says. Whether it takes a system message.
+
+    Raises:
+        ImportRefused: there is no template, or it does not.
+    """
+    from jinja2 import TemplateError
+
+    if not tokenizer.chat_template:
+        raise ImportRefused(f"The tokenizer in {folder} has no chat template. Give one with --chat-template FILE.")
+    if not isinstance(tokenizer.chat_template, str):
+        raise ImportRefused(
+            f"The tokenizer in {folder} has several chat templates. Give one with --chat-template FILE."
+        )
+    try:
+        (encoded,) = ChatEncoder(tokenizer).encode([_CONVERSATION])
+    except (ComponentError, TemplateError) as error:
+        raise ImportRefused(f"The chat template in {folder} does not work here: {error}") from error
+    said = tokenizer.decode([token for token in encoded.labels if token >= 0])
+    if not all(_squeezed(message["content"]) in _squeezed(said) for message in _CONVERSATION[1::2]):
+        raise ImportRefused(f"The chat template in {folder} loses the answers: of two, it gives {said!r}.")
+    try:
+        ChatEncoder(tokenizer).encode([_WITH_SYSTEM])
+    except (ComponentError, TemplateError):
+        return False
+    return True
+
+
+def _squeezed(text: str) -> str:
+    return re.sub(r"\s+", "", text).lower()
+
+
+def _header(file: Path) -> dict[str, Any]:
+    """https://huggingface.co/docs/safetensors: eight bytes of length, then JSON, then the numbers."""
+    size = file.stat().st_size
+    try:
+        with file.open("rb") as stream:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            header = json.loads(stream.read(length)) if length < size else {}
+        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+    except (struct.error, ValueError, KeyError, TypeError) as error:
+        raise ImportRefused(f"{file} is not a safetensors file: {error}. Download it again.") from error
+    if not ends or size < 8 + length + max(ends):
+        raise ImportRefused(f"{file} is cut off. Download it again.")
+    return header

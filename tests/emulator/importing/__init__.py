@@ -1,0 +1,1 @@
+"""Models of the user's own in a registry of the emulator."""

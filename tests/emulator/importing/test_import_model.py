@@ -1,0 +1,217 @@
+"""A folder of the user's own becomes a registry model, or is refused with what to do about it."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from click.testing import CliRunner
+from safetensors.torch import load_file
+
+from phi_assets.emulator.__main__ import main
+from phi_assets.emulator.catalog import Catalog
+from phi_assets.emulator.importing.folder import ImportRefused
+from phi_assets.emulator.importing.registry_model import Imported, import_model
+from phi_assets.recipe import load_recipe
+from tests.emulator.importing.llama import TEMPLATE, save_llama
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_llama(tmp_path_factory.mktemp("llama") / "my-llama")
+
+
+@pytest.fixture
+def copy(llama: Path, tmp_path: Path) -> Path:
+    """A folder to break."""
+    return Path(shutil.copytree(llama, tmp_path / "copy"))
+
+
+def imported(folder: Path, registries: Path, name: str = "mine", template: Path | None = None) -> Imported:
+    return import_model(folder, registries, registry="local", name=name, chat_template=template, say=lambda _: None)
+
+
+def change(file: Path, **values: object) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text(encoding="utf-8")) | values), encoding="utf-8")
+
+
+def test_a_folder_becomes_a_model_that_the_catalog_has(llama: Path, tmp_path: Path) -> None:
+    found = imported(llama, tmp_path)
+    assert (found.id, found.is_new) == ("azureml://registries/local/models/mine/versions/1", True)
+    assert (found.findings.architecture, found.findings.context) == ("LlamaForCausalLM", 512)
+    weights = load_file(llama / "model.safetensors")
+    assert found.findings.parameters == sum(value.numel() for value in weights.values())
+    assert found.findings.takes_system_messages
+    catalog = Catalog([tmp_path])
+    model = catalog.model("local", "mine", "1")
+    assert catalog.registries() == ["local"]
+    folder = catalog.model_folder(model.id)
+    document = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))
+    assert document["flavors"]["python_function"]["loader_module"] == "phi_chat_pyfunc"
+    assert load_file(folder / "data" / "model" / "model.safetensors").keys() == weights.keys()
+    config = json.loads((folder / "data" / "tokenizer" / "tokenizer_config.json").read_text(encoding="utf-8"))
+    assert config["chat_template"] == TEMPLATE
+    assert {path.name for path in tmp_path.iterdir()} == {"local", ".import.lock"}, "nothing staged is left"
+
+
+def test_the_same_content_is_the_same_version_and_other_content_the_next(
+    llama: Path, tmp_path: Path, copy: Path
+) -> None:
+    registries = tmp_path / "registries"
+    assert imported(llama, registries).is_new
+    again = imported(copy, registries)
+    assert (again.version, again.is_new) == ("1", False)
+    other = imported(save_llama(tmp_path / "other", seed=1), registries)
+    assert (other.version, other.is_new) == ("2", True)
+    assert imported(llama, registries).version == "1"
+    newest, oldest = Catalog([registries]).model_versions("local", "mine")
+    assert (newest.version, oldest.version) == ("2", "1")
+
+
+def test_weights_in_several_files_are_counted_once(llama: Path, tmp_path: Path) -> None:
+    sharded = save_llama(tmp_path / "sharded", shards=True)
+    assert len(list(sharded.glob("*.safetensors"))) > 1
+    found = imported(sharded, tmp_path / "registries")
+    assert found.findings.parameters == imported(llama, tmp_path / "others").findings.parameters
+
+
+def test_older_weights_are_converted(copy: Path, tmp_path: Path) -> None:
+    weights = load_file(copy / "model.safetensors")
+    (copy / "model.safetensors").unlink()
+    torch.save(weights, copy / "pytorch_model.bin")
+    found = imported(copy, tmp_path / "registries")
+    folder = Catalog([tmp_path / "registries"]).model_folder(found.id)
+    converted = load_file(folder / "data" / "model" / "model.safetensors")
+    assert all(torch.equal(converted[name], value) for name, value in weights.items())
+
+
+def test_a_template_of_ones_own_replaces_the_tokenizers(copy: Path, tmp_path: Path) -> None:
+    (copy / "chat_template.jinja").unlink()
+    with pytest.raises(ImportRefused, match=r"no chat template\. Give one with --chat-template FILE"):
+        imported(copy, tmp_path / "registries")
+    template = tmp_path / "template.jinja"
+    template.write_text(TEMPLATE, encoding="utf-8")
+    assert imported(copy, tmp_path / "registries", template=template).is_new
+
+
+def test_a_template_that_takes_no_system_message_is_told(tmp_path: Path) -> None:
+    stern = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}" + TEMPLATE
+    folder = save_llama(tmp_path / "stern", template=stern)
+    assert not imported(folder, tmp_path / "registries").findings.takes_system_messages
+
+
+def no_config(folder: Path) -> None:
+    (folder / "config.json").unlink()
+
+
+def broken_config(folder: Path) -> None:
+    (folder / "config.json").write_text("{", encoding="utf-8")
+
+
+def adapter(folder: Path) -> None:
+    (folder / "config.json").rename(folder / "adapter_config.json")
+
+
+def no_language_model(folder: Path) -> None:
+    change(folder / "config.json", model_type="vit")
+
+
+def code_of_its_own(folder: Path) -> None:
+    change(folder / "config.json", model_type="mine", auto_map={"AutoModelForCausalLM": "modeling.Mine"})
+
+
+def quantized(folder: Path) -> None:
+    change(folder / "config.json", quantization_config={"quant_method": "gptq"})
+
+
+def no_weights(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+
+
+def cut_off(folder: Path) -> None:
+    content = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(content[:-100])
+
+
+def pointer(folder: Path) -> None:
+    (folder / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\n", encoding="utf-8")
+
+
+def missing_shard(folder: Path) -> None:
+    index = {"metadata": {}, "weight_map": {"a": "model-00001-of-00002.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
+
+
+def no_tokenizer(folder: Path) -> None:
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / file).unlink()
+
+
+def rewriting_template(folder: Path) -> None:
+    template = "{{ messages | length }}" + TEMPLATE
+    (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
+
+
+def silent_template(folder: Path) -> None:
+    (folder / "chat_template.jinja").write_text("{{ 'constant' }}", encoding="utf-8")
+
+
+def wrong_template(folder: Path) -> None:
+    (folder / "chat_template.jinja").write_text("{% for %}", encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("breaking", "complaint"),
+    [
+        (no_config, "has no config.json. Give the folder that save_pretrained"),
+        (broken_config, "config.json is not valid JSON"),
+        (adapter, "is a LoRA adapter. Merge it"),
+        (no_language_model, "of type 'vit', which is no causal language model"),
+        (code_of_its_own, "It brings code of its own, which is not run"),
+        (quantized, "quantized weights, which cannot be fine-tuned"),
+        (no_weights, "has no weights: neither"),
+        (cut_off, "model.safetensors is cut off"),
+        (pointer, "model.safetensors is not a safetensors file|model.safetensors is cut off"),
+        (missing_shard, "lacks model-00001-of-00002.safetensors"),
+        (no_tokenizer, "The tokenizer in .* cannot be loaded"),
+        (rewriting_template, "The chat template in .* does not work here: the chat template rewrites"),
+        (silent_template, "The chat template in .* loses the answers"),
+        (wrong_template, "The chat template in .* does not work here"),
+    ],
+)
+def test_a_folder_that_is_no_chat_model_is_refused(
+    copy: Path, tmp_path: Path, breaking: Callable[[Path], None], complaint: str
+) -> None:
+    breaking(copy)
+    with pytest.raises(ImportRefused, match=complaint):
+        imported(copy, tmp_path / "registries")
+    assert Catalog([tmp_path / "registries"]).registries() == []
+
+
+def test_the_command_says_what_to_write_into_the_recipe(llama: Path, tmp_path: Path) -> None:
+    run = CliRunner()
+    arguments = ["import-model", str(llama), "--directory", str(tmp_path)]
+    first = run.invoke(main, arguments)
+    assert first.exit_code == 0, first.output
+    assert "models/local-model/versions/1 imported: LlamaForCausalLM" in first.output
+    assert "model: {registry: local, name: local-model, version: '1'}" in first.output
+    assert "is already there" in run.invoke(main, arguments).output
+    model = load_recipe("local_folder").model
+    assert Catalog([tmp_path / "registry"]).model_versions(model.registry, model.name)
+
+
+@pytest.mark.parametrize("option", ["--name", "--registry"])
+def test_the_command_takes_no_paths_for_names(llama: Path, tmp_path: Path, option: str) -> None:
+    result = CliRunner().invoke(main, ["import-model", str(llama), "--directory", str(tmp_path), option, "../up"])
+    assert result.exit_code == 2
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_refuses_with_one_line(copy: Path, tmp_path: Path) -> None:
+    no_weights(copy)
+    result = CliRunner().invoke(main, ["import-model", str(copy), "--directory", str(tmp_path / "emulator")])
+    assert result.exit_code == 1
+    assert result.output.splitlines()[-1].startswith("Error: ")
