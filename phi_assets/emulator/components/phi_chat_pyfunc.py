@@ -6,33 +6,33 @@ importable, so it depends on torch and transformers only.
 
 import itertools
 import os
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import torch
 from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
 from transformers import (
+    AttentionInterface,
     AutoModelForCausalLM,
     AutoTokenizer,
-    Cache,
-    DynamicCache,
     LogitsProcessorList,
     TemperatureLogitsWarper,
     TopKLogitsWarper,
     TopPLogitsWarper,
 )
-from transformers.cache_utils import CacheLayerMixin
 from transformers.utils import logging as transformers_logging
 
 Conversation = Sequence[Mapping[str, str]]
 
 DEFAULT_MAX_NEW_TOKENS = 200
-PADDING_WORTH_A_CALL = 64
-"""Tokens of padding that cost a small model on a CPU about as much as a further call."""
+READ_AT_ONCE = 512
+"""Tokens of prompts that are read in one step."""
 ROWS, ROOM = 32, 64
 """Rows and further tokens that memory is kept for, so that it is not copied for every token."""
 ROLES = ("system", "user", "assistant", "tool")
@@ -140,7 +140,7 @@ class ChatModel:
         if self.tokenizer.pad_token_id is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
         self.model: Any = AutoModelForCausalLM.from_pretrained(
-            os.path.join(data_path, "model"), dtype=dtype, local_files_only=True, attn_implementation="sdpa"
+            os.path.join(data_path, "model"), dtype=dtype, local_files_only=True, attn_implementation="rolling"
         )
         adapter = os.path.join(data_path, "adapter")
         if os.path.isdir(adapter):
@@ -149,8 +149,8 @@ class ChatModel:
             self.model = PeftModel.from_pretrained(self.model, adapter)
         self.model.to(self.device).eval()
         self.stop_ids = self._stop_ids()
-        self.reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="reader")
         self.context = int(getattr(self.model.config, "max_position_embeddings", 2**31))
+        self.window = getattr(self.model.config, "sliding_window", None) or self.context
 
     def _stop_ids(self) -> list[int]:
         configured = self.model.generation_config.eos_token_id
@@ -216,68 +216,117 @@ class _Row:
     answer: list[int] = field(default_factory=list)
 
 
-class _Layer(CacheLayerMixin):
-    """Keys and values of one layer: a place for each row, filled from the left, in memory that is kept."""
+class _Memory:
+    """What one layer keeps of every row: keys and values, from the left, in tensors that grow rarely."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.lengths = torch.zeros(0, dtype=torch.long)
-        """Tokens of each row before this step; set by the batch for all of its layers."""
+    def __init__(self, like: Tensor) -> None:
+        self.keys = self.values = like.new_zeros(0, like.shape[0], 0, like.shape[2])
 
-    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        """Nothing is kept yet; what comes decides about type and device."""
-        self.keys, self.values = key_states[:0], value_states[:0]
-        self.is_initialized = True
+    def write(self, rows: Tensor, columns: Tensor, keys: Tensor, values: Tensor) -> None:
+        """One more token of the first rows."""
+        self._make_room(len(rows), int(columns.max()) + 1)
+        self.keys[rows, :, columns] = keys.transpose(0, 1)
+        self.values[rows, :, columns] = values.transpose(0, 1)
 
     def place(self, row: int, keys: Tensor, values: Tensor) -> None:
-        """The row has these; what was in its place is gone."""
-        if not self.is_initialized:
-            self.lazy_initialization(keys[None], values[None])
-        self.keys, self.values = _roomy(self.keys, row + 1, len(keys[0])), _roomy(self.values, row + 1, len(keys[0]))
-        self.keys[row, :, : len(keys[0])] = keys
-        self.values[row, :, : len(keys[0])] = values
+        """All tokens of a row; what was in its place is gone."""
+        self._make_room(row + 1, keys.shape[1])
+        self.keys[row, :, : keys.shape[1]] = keys
+        self.values[row, :, : keys.shape[1]] = values
 
     def move(self, source: int, target: int) -> None:
         """The row is in another place."""
         self.keys[target], self.values[target] = self.keys[source], self.values[source]
 
-    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        """One more token of every row."""
-        rows, width = len(key_states), self.get_seq_length() + 1
-        self.keys, self.values = _roomy(self.keys, rows, width), _roomy(self.values, rows, width)
-        places = torch.arange(rows, device=key_states.device)
-        self.keys[places, :, self.lengths] = key_states[:, :, 0]
-        self.values[places, :, self.lengths] = value_states[:, :, 0]
-        return self.keys[:rows, :, :width], self.values[:rows, :, :width]
-
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return self.get_seq_length() + query_length, 0
-
-    def get_seq_length(self) -> int:
-        return int(self.lengths.max()) if len(self.lengths) else 0
-
-    def get_max_length(self) -> int:
-        return -1
+    def _make_room(self, rows: int, width: int) -> None:
+        has_rows, heads, has_width, size = self.keys.shape
+        if rows <= has_rows and width <= has_width:
+            return
+        shape = (max(rows, min(2 * rows, ROWS), has_rows), heads, max(width + ROOM, has_width), size)
+        old_keys, old_values = self.keys, self.values
+        self.keys, self.values = old_keys.new_zeros(shape), old_values.new_zeros(shape)
+        self.keys[:has_rows, :, :has_width], self.values[:has_rows, :, :has_width] = old_keys, old_values
 
 
-def _roomy(kept: Tensor, rows: int, width: int) -> Tensor:
-    """The same, with room for so many rows and tokens, and for more that will come."""
-    if rows <= kept.shape[0] and width <= kept.shape[2]:
-        return kept
-    rows, width = max(rows, kept.shape[0], min(2 * rows, ROWS)), max(kept.shape[2], width + ROOM)
-    roomy = kept.new_zeros(rows, kept.shape[1], width, kept.shape[3])
-    roomy[: kept.shape[0], :, : kept.shape[2]] = kept
-    return roomy
+@dataclass(frozen=True)
+class _Step:
+    """One way through the model: a token of each row that writes, then the prompts of those that come, in one piece.
+
+    Nothing is padded. Its attention looks at what the layers have in memory, and puts what is new there.
+    """
+
+    memories: dict[int, _Memory]
+    lengths: Tensor
+    """Tokens of the rows that write."""
+    prompts: list[int]
+    """Tokens of each prompt."""
+    window: int
+
+    @cached_property
+    def seen(self) -> Tensor:
+        """Which tokens in memory each row that writes may look at."""
+        places = torch.arange(int(self.lengths.max()) + 1, device=self.lengths.device)
+        distances = self.lengths[:, None] - places
+        return ((distances >= 0) & (distances < self.window))[:, None, None]
+
+    def attend(self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, scaling: float | None) -> Tensor:
+        """What each token takes from those that it may look at; all tensors are heads by tokens by size."""
+        memory = self.memories.setdefault(layer, _Memory(keys))
+        shares = queries.shape[0] != keys.shape[0]
+        writing = len(self.lengths)
+        taken = []
+        if writing:
+            rows = torch.arange(writing, device=queries.device)
+            memory.write(rows, self.lengths, keys[:, :writing], values[:, :writing])
+            width = self.seen.shape[-1]
+            found = scaled_dot_product_attention(
+                queries[:, :writing].transpose(0, 1)[:, :, None],
+                memory.keys[:writing, :, :width],
+                memory.values[:writing, :, :width],
+                attn_mask=self.seen,
+                scale=scaling,
+                enable_gqa=shares,
+            )
+            taken.append(found[:, :, 0].transpose(0, 1))
+        end = writing
+        for row, length in enumerate(self.prompts, start=writing):
+            piece = slice(end, end := end + length)
+            memory.place(row, keys[:, piece], values[:, piece])
+            taken.append(
+                scaled_dot_product_attention(
+                    queries[None, :, piece],
+                    keys[None, :, piece],
+                    values[None, :, piece],
+                    attn_mask=None if length <= self.window else _within(length, self.window, queries.device),
+                    is_causal=length <= self.window,
+                    scale=scaling,
+                    enable_gqa=shares,
+                )[0]
+            )
+        return torch.cat(taken, dim=1)
 
 
-@dataclass
-class _Prompts:
-    """Prompts that the model has read, padded on the left to the same length."""
+def _within(length: int, window: int, device: torch.device) -> Tensor:
+    places = torch.arange(length, device=device)
+    distances = places[:, None] - places
+    return (distances >= 0) & (distances < window)
 
-    rows: list[_Row]
-    cache: DynamicCache
-    tokens: Tensor
-    """The first one of each answer."""
+
+def _attend(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    _: Any,
+    *,
+    step: _Step,
+    scaling: float | None = None,
+    **__: Any,
+) -> tuple[Tensor, None]:
+    return step.attend(module.layer_idx, query[0], key[0], value[0], scaling).transpose(0, 1)[None], None
+
+
+AttentionInterface.register("rolling", _attend)
 
 
 class RollingBatch:
@@ -288,19 +337,17 @@ class RollingBatch:
         self._settings = settings
         self._choose = _choice(settings)
         self._keys = itertools.count()
-        self._arrived: list[_Row] = []
-        self._reading: Future[list[_Prompts]] | None = None
-        self._being_read = 0
+        self._arrived: deque[_Row] = deque()
         self._rows: list[_Row] = []
-        self._layers: list[_Layer] = []
+        self._memories: dict[int, _Memory] = {}
         self._lengths = torch.zeros(0, dtype=torch.long, device=chat.device)
         self._tokens = self._lengths
 
     def __len__(self) -> int:
-        return len(self._arrived) + self._being_read + len(self._rows)
+        return len(self._arrived) + len(self._rows)
 
     def add(self, conversations: Sequence[Conversation]) -> list[int]:
-        """The conversations take part from the next step on; the keys of their answers, in order.
+        """The conversations take part from the next steps on; the keys of their answers, in order.
 
         Raises:
             ValueError: something is not a conversation or does not fit the model's context; none takes part.
@@ -321,26 +368,40 @@ class RollingBatch:
     @torch.inference_mode()
     def step(self) -> dict[int, str]:
         """Every conversation has one token more; the answers that this completes, by key. They have left the batch."""
-        if self._arrived and self._reading is None:
-            # Reading takes long and is needed by the readers only: those who write go on meanwhile.
-            self._reading = self._chat.reader.submit(self._read, self._arrived)
-            self._arrived, self._being_read = [], len(self._arrived)
-        if self._rows:
-            self._write()
-        ended = self._ended(first=0)
-        if self._reading is not None and (self._reading.done() or not self._rows):
-            first = len(self._rows)
-            for prompts in self._reading.result():
-                self._take_in(prompts)
-            self._reading, self._being_read = None, 0
-            ended |= self._ended(first)
-        return ended
+        joining = self._joining()
+        ids = [token for row in joining for token in row.ids]
+        prompts = [len(row.ids) for row in joining]
+        read = torch.tensor(prompts, dtype=torch.long, device=self._lengths.device)
+        positions = [self._lengths, *(torch.arange(length, device=read.device) for length in prompts)]
+        logits = self._chat.model(
+            input_ids=torch.cat([self._tokens, self._tokens.new_tensor(ids)])[None],
+            position_ids=torch.cat(positions)[None],
+            use_cache=False,
+            # Only the last token of each row is asked what comes behind it.
+            logits_to_keep=torch.cat([self._tokens.new_ones(len(self._rows)), read]).cumsum(0) - 1,
+            step=_Step(self._memories, self._lengths, prompts, self._chat.window),
+        ).logits
+        self._rows += joining
+        self._tokens = self._choose(logits[0].float())
+        self._lengths = torch.cat([self._lengths + 1, read])
+        return self._ended()
 
-    def _ended(self, first: int) -> dict[int, str]:
-        """The rows from `first` on have got their last token; those that this completes are gone."""
+    def _joining(self) -> list[_Row]:
+        """Those who have come, the first ones first, as far as the others can wait for them to be read."""
+        joining: list[_Row] = []
+        tokens = 0
+        while self._arrived and (not joining or tokens + len(self._arrived[0].ids) <= READ_AT_ONCE):
+            joining.append(self._arrived.popleft())
+            tokens += len(joining[-1].ids)
+        return joining
+
+    def _ended(self) -> dict[int, str]:
+        """The rows have got their last token; those that this completes are gone."""
         ended = {}
-        for place in reversed(range(first, len(self._rows))):
-            row, token = self._rows[place], int(self._tokens[place])
+        tokens = self._tokens.tolist()
+        # From the end: what is moved into the place of another has been looked at.
+        for place in reversed(range(len(self._rows))):
+            row, token = self._rows[place], tokens[place]
             if token not in self._chat.stop_ids:
                 row.answer.append(token)
                 if len(row.answer) < row.limit:
@@ -349,85 +410,20 @@ class RollingBatch:
             self._remove(place)
         return ended
 
-    def _write(self) -> None:
-        """Another token for every row."""
-        for layer in self._layers:
-            layer.lengths = self._lengths
-        places = torch.arange(int(self._lengths.max()) + 1, device=self._lengths.device)
-        mask = (places <= self._lengths[:, None]).long()
-        self._tokens = self._next(self._tokens[:, None], mask, self._lengths[:, None], Cache(layers=[*self._layers]))
-        self._lengths = self._lengths + 1
-
-    @torch.inference_mode()
-    def _read(self, arrived: list[_Row]) -> list[_Prompts]:
-        """The prompts have been read, those of like length together: padding costs as much as text."""
-        device, filler = self._chat.device, self._chat.tokenizer.pad_token_id
-        found = []
-        for rows in _alike(arrived):
-            width = max(len(row.ids) for row in rows)
-            ids = torch.tensor([[filler] * (width - len(row.ids)) + row.ids for row in rows], device=device)
-            mask = torch.tensor([[0] * (width - len(row.ids)) + [1] * len(row.ids) for row in rows], device=device)
-            cache = DynamicCache()
-            found.append(_Prompts(rows, cache, self._next(ids, mask, (mask.cumsum(-1) - 1).clamp(min=0), cache)))
-        return found
-
-    def _take_in(self, prompts: _Prompts) -> None:
-        """The rows go on behind the others."""
-        self._layers = self._layers or [_Layer() for _ in prompts.cache.layers]
-        for layer, read in zip(self._layers, prompts.cache.layers, strict=True):
-            keys: Any = read.keys
-            values: Any = read.values
-            for place, row in enumerate(prompts.rows):
-                first = keys.shape[2] - len(row.ids)
-                layer.place(len(self._rows) + place, keys[place, :, first:], values[place, :, first:])
-        self._rows += prompts.rows
-        self._tokens = torch.cat([self._tokens, prompts.tokens])
-        lengths = torch.tensor([len(row.ids) for row in prompts.rows], device=self._lengths.device)
-        self._lengths = torch.cat([self._lengths, lengths])
-
     def _remove(self, place: int) -> None:
         """The row is gone, and the last one has its place."""
         last = len(self._rows) - 1
         if place != last:
-            for layer in self._layers:
-                layer.move(last, place)
+            for memory in self._memories.values():
+                memory.move(last, place)
             self._rows[place] = self._rows[last]
             self._tokens[place], self._lengths[place] = self._tokens[last], self._lengths[last]
         del self._rows[last]
         self._tokens, self._lengths = self._tokens[:last], self._lengths[:last]
 
-    def _next(self, ids: Tensor, mask: Tensor, positions: Tensor, cache: Cache) -> Tensor:
-        """The token that the model chooses after each row."""
-        logits = self._chat.model(
-            input_ids=ids,
-            attention_mask=mask,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        ).logits
-        return self._choose(logits[:, -1].float())
-
     def _text(self, row: _Row) -> str:
         text = _cut(self._chat.tokenizer.decode(row.answer, skip_special_tokens=True), self._settings.stop)
         return row.prompt + text if self._settings.return_full_text else text
-
-
-def _length(row: _Row) -> int:
-    return len(row.ids)
-
-
-def _alike(rows: Sequence[_Row]) -> list[list[_Row]]:
-    """The rows by length, in groups whose padding costs less than another call of the model."""
-    groups: list[list[_Row]] = []
-    padding = 0
-    for row in sorted(rows, key=_length):
-        padding += groups[-1] and (len(row.ids) - len(groups[-1][-1].ids)) * len(groups[-1]) if groups else 0
-        if not groups or padding > PADDING_WORTH_A_CALL:
-            groups.append([])
-            padding = 0
-        groups[-1].append(row)
-    return groups
 
 
 def _choice(settings: GenerationSettings) -> Callable[[Tensor], Tensor]:
