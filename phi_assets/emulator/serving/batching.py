@@ -1,4 +1,7 @@
-"""Micro-batching: requests that wait at the same time and ask for the same parameters share one call of the model."""
+"""Micro-batching: requests that wait at the same time and ask for the same parameters share one call of the model.
+
+Where the model has rolling batches, they share those instead, and none waits for a batch to end.
+"""
 
 import asyncio
 from collections import deque
@@ -8,6 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from phi_assets.emulator.serving.payload import ScoringRequest
+from phi_assets.emulator.serving.rolling import OpenBatch, RollingServer, Scored
+
+__all__ = ["MicroBatcher", "Scored"]
 
 Predict = Callable[[ScoringRequest], list[Any]]
 
@@ -22,28 +28,33 @@ WINDOWS = 5
 
 
 @dataclass(frozen=True)
-class Scored:
-    """Answers to one request, and how many conversations its call of the model had."""
-
-    answers: list[Any]
-    batch_size: int
-
-
-@dataclass(frozen=True)
 class _Waiting:
     request: ScoringRequest
     future: "asyncio.Future[Scored]"
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether nobody waits for the answer any more."""
+        return self.future.done()
 
 
 class MicroBatcher:
     """Collects requests and runs `predict` on them in one thread, one batch at a time, oldest request first.
 
-    `predict` gets a request with the conversations of the whole batch and returns one answer per conversation. Must be
-    used inside one event loop.
+    `predict` gets a request with the conversations of the whole batch and returns one answer per conversation.
+    `open_batch` gives a model's rolling batch for requests with these parameters. Must be used inside one event loop.
     """
 
-    def __init__(self, predict: Predict, *, max_batch: int = MAX_BATCH, window: float = WINDOW):
+    def __init__(
+        self,
+        predict: Predict,
+        *,
+        open_batch: OpenBatch | None = None,
+        max_batch: int = MAX_BATCH,
+        window: float = WINDOW,
+    ):
         self._predict = predict
+        self._open_batch = open_batch
         self._max_batch = max_batch
         self._window = window
         self._waiting: deque[_Waiting] = deque()
@@ -64,16 +75,35 @@ class MicroBatcher:
 
     async def run(self) -> None:
         """Serves the queue until cancelled."""
+        rolling = self._rolling()
         while True:
             await self._arrived.wait()
-            await self._gather()
-            batch = self._take()
+            if rolling and self._waiting and rolling.takes(self._waiting[0].request):
+                loop = asyncio.get_running_loop()
+                await loop.run_in_executor(self._model_thread, rolling.serve, self._waiting)
+            else:
+                await self._serve_batch()
+            # Requests arrive in this thread only, so none has come since this look.
             if not self._waiting:
                 self._arrived.clear()
-            if batch:
-                await self._score(batch)
-                # Callers that have just got their answers are likely to come again.
-                self._expected = len(batch) + len(self._waiting)
+
+    def _rolling(self) -> RollingServer | None:
+        if self._open_batch is None:
+            return None
+        loop = asyncio.get_running_loop()
+
+        def deliver(waiting: _Waiting, outcome: "Scored | Exception") -> None:
+            loop.call_soon_threadsafe(_settle, waiting, outcome)
+
+        return RollingServer(self._open_batch, self._predict, deliver, self._max_batch)
+
+    async def _serve_batch(self) -> None:
+        await self._gather()
+        batch = self._take()
+        if batch:
+            await self._score(batch)
+            # Callers that have just got their answers are likely to come again.
+            self._expected = len(batch) + len(self._waiting)
 
     async def _gather(self) -> None:
         """Waits for as many requests as there were at the last time, for as long as they keep coming."""

@@ -27,6 +27,7 @@ from starlette.routing import Route
 from phi_assets.emulator.serving.batching import MicroBatcher, Scored
 from phi_assets.emulator.serving.behaviour import HEADER, Behaviour, Misbehaved, misbehave
 from phi_assets.emulator.serving.payload import PayloadError, ScoringRequest, parse_request, render_answers
+from phi_assets.emulator.serving.rolling import OpenBatch
 
 log = logging.getLogger("inference-server")
 
@@ -76,13 +77,23 @@ def _as_list(predictions: Any) -> list[Any]:
     return predictions.tolist() if hasattr(predictions, "tolist") else list(predictions)
 
 
+def rolling_batches(model: Any) -> OpenBatch | None:
+    """How the model opens a rolling batch; None where it has none."""
+    try:
+        raw = model.get_raw_model()
+    except NotImplementedError:
+        return None
+    open_batch = getattr(raw, "open_batch", None)
+    return open_batch and (lambda request: open_batch(request.parameters, request.params))
+
+
 def create_app(model: Any) -> Starlette:
     """The server for a loaded model."""
 
     def call(request: ScoringRequest) -> list[Any]:
         return misbehave(request.behaviour, request.conversations, lambda: predict(model, request))
 
-    batcher = MicroBatcher(call)
+    batcher = MicroBatcher(call, open_batch=rolling_batches(model))
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:

@@ -14,6 +14,7 @@ from phi_assets.emulator.components import phi_chat_pyfunc
 from phi_assets.emulator.components.mlflow_folder import write_mlflow_folder
 from tests.emulator.components import tiny_model
 
+BASE_MODEL = Path(phi_chat_pyfunc.__file__).parents[1] / "registry" / "models" / "phi3-tiny"
 QUESTION = [{"role": "user", "content": "The cup is red. Which colour has the cup?"}]
 OTHER = [{"role": "user", "content": "The boat is blue. The boat is blue. Which colour has the boat? Which?"}]
 SAMPLED = {"do_sample": True, "temperature": 1.5, "max_new_tokens": 12}
@@ -117,6 +118,64 @@ def test_padding_does_not_change_a_greedy_answer(base_model: Path) -> None:
     alone = ask(chat, [QUESTION], max_new_tokens=6, temperature=0)
     beside = ask(chat, [QUESTION, OTHER], max_new_tokens=6, temperature=0)
     assert beside[0] == alone[0]
+
+
+def test_a_conversation_that_joins_a_batch_on_its_way_gets_the_answer_that_it_gets_alone() -> None:
+    # A random model would say the same to everybody.
+    chat = phi_chat_pyfunc._load_pyfunc(str(BASE_MODEL / "data"))
+    questions = [
+        "What is the capital of France?",
+        "Hello! Could you please tell me where a cat lives, what it eats and what its baby is called? Thank you!",
+        "Hi",
+        "What is the opposite of warm? And what is the opposite of small, of late and of loud? " * 3,
+        "How do I make pancakes?",
+        "Which language do people speak in Spain?",
+        "What does a dog eat?",
+    ]
+    conversations = [[{"role": "user", "content": question}] for question in questions]
+    alone = [ask(chat, [conversation], max_new_tokens=30, do_sample=False)[0] for conversation in conversations]
+    assert len(set(alone)) == len(alone)
+
+    batch = chat.open_batch({"max_new_tokens": 30, "do_sample": False}, {})
+    places: dict[int, int] = {}
+    answers: dict[int, str] = {}
+    # Two at first, then one more every fourth step; all leave at different times.
+    for step in range(200):
+        arriving = [0, 1] if step == 0 else [1 + step // 4] if step % 4 == 0 and step // 4 < 6 else []
+        keys = batch.add([conversations[place] for place in arriving]) if arriving else []
+        places |= dict(zip(keys, arriving, strict=True))
+        answers |= {places[key]: text for key, text in batch.step().items()}
+        if not len(batch):
+            break
+    assert [answers[place] for place in range(7)] == alone
+
+
+def test_a_batch_refuses_what_is_wrong_and_goes_on(base_model: Path) -> None:
+    chat = phi_chat_pyfunc._load_pyfunc(str(base_model / "data"))
+    with pytest.raises(ValueError, match="'temperature'"):
+        chat.open_batch({}, {"temperature": "hot"})
+    batch = chat.open_batch({"max_new_tokens": 3}, {})
+    (key,) = batch.add([QUESTION])
+    with pytest.raises(ValueError, match="context is 128"):
+        batch.add([OTHER, [{"role": "user", "content": "cup " * 200}]])
+    assert len(batch) == 1
+    answers = {}
+    while len(batch):
+        answers |= batch.step()
+    assert answers == {key: ask(chat, [QUESTION], max_new_tokens=3)[0]}
+
+
+def test_an_answer_never_leaves_the_context(base_model: Path) -> None:
+    chat = phi_chat_pyfunc._load_pyfunc(str(base_model / "data"))
+    chat.stop_ids = []
+    batch = chat.open_batch({"max_new_tokens": 1_000}, {})
+    batch.add([QUESTION])
+    length = len(chat.tokenizer(chat.prompt(QUESTION), add_special_tokens=False)["input_ids"])
+    steps = 0
+    while len(batch):
+        batch.step()
+        steps += 1
+    assert steps == chat.context - length
 
 
 def test_seed_makes_sampling_repeatable_in_any_batch(model: Any) -> None:
