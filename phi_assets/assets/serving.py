@@ -52,7 +52,8 @@ def online_endpoint(
         ref = ensure_endpoint(ws, serving, {"phi-recipe": recipe.value.name}, context.log.info)
     why = explained(context, serving.model_dump(include={"endpoint", "auth_mode", "lease_hours"}), ref.reason)
     version = fingerprint({"name": ref.name, "auth": serving.auth_mode})[:16]
-    return dg.MaterializeResult(value=ref, data_version=dg.DataVersion(version), metadata=endpoint_metadata(ref) | why)
+    metadata = endpoint_metadata(ref, ws.endpoint_studio_url(ref.name)) | why
+    return dg.MaterializeResult(value=ref, data_version=dg.DataVersion(version), metadata=metadata)
 
 
 @dg.asset(
@@ -108,7 +109,7 @@ def online_deployment(
     yield dg.MaterializeResult(
         value=ref,
         data_version=dg.DataVersion(version),
-        metadata=deployment_metadata(ref) | why,
+        metadata=deployment_metadata(ref, ws.endpoint_studio_url(ref.endpoint)) | why,
         check_results=[check],
     )
 
@@ -164,7 +165,9 @@ def live_traffic(
     yield dg.MaterializeResult(
         value=ref,
         data_version=dg.DataVersion(fingerprint({"traffic": ref.traffic, "model": ref.model_id})[:16]),
-        metadata=traffic_metadata(ref) | evidence | explained(context, inputs, ref.reason),
+        metadata=traffic_metadata(ref, ws.endpoint_studio_url(ref.endpoint))
+        | evidence
+        | explained(context, inputs, ref.reason),
         check_results=[check],
     )
 

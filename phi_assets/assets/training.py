@@ -137,5 +137,5 @@ def registered_model(
     return dg.MaterializeResult(
         value=ref,
         data_version=dg.DataVersion(f"{ref.name}:{ref.version}"),
-        metadata=registered_model_metadata(ref) | why,
+        metadata=registered_model_metadata(ref, ws.model_studio_url(ref.name, ref.version)) | why,
     )

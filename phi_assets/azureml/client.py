@@ -44,6 +44,8 @@ class EmulatorConnection(Protocol):
     @property
     def workspace_name(self) -> str: ...
     @property
+    def studio_url(self) -> str: ...
+    @property
     def cloud_name(self) -> str: ...
     @property
     def cloud_metadata(self) -> dict[str, str]: ...
@@ -73,7 +75,7 @@ class Workspace:
         self.resource_group = resource_group
         self.name = name
         self.resource_manager = resource_manager.rstrip("/")
-        self.studio = studio
+        self.studio = studio.rstrip("/")
         self._ca_bundle = ca_bundle
         self._client_options = {"enable_telemetry": False, "show_progress": False, **(client_options or {})}
         self._registries: dict[str, MLClient] = {}
@@ -179,7 +181,18 @@ class Workspace:
             if url:
                 return str(url)
             job = str(job.name)
-        return f"{self.studio}/runs/{job}?wsid={self.path}"
+        return self._page(f"runs/{job}")
+
+    def model_studio_url(self, name: str, version: str) -> str:
+        """Page of a model version in Azure ML Studio."""
+        return self._page(f"model/{name}:{version}/details")
+
+    def endpoint_studio_url(self, name: str) -> str:
+        """Page of an online endpoint in Azure ML Studio."""
+        return self._page(f"endpoints/realtime/{name}/detail")
+
+    def _page(self, path: str) -> str:
+        return f"{self.studio}/{path}?wsid={self.path}"
 
 
 def _ride_out_refusals(call: Callable[[], T], what: str) -> T:
@@ -228,6 +241,7 @@ def connect_emulator(connection: EmulatorConnection) -> Workspace:
         connection.resource_group,
         connection.workspace_name,
         resource_manager=metadata["resource_manager"],
+        studio=connection.studio_url,
         ca_bundle=connection.ca_bundle,
         # The name holds the port: the SDK keeps the first registration of a name for the life of the process.
         client_options={"cloud": connection.cloud_name, "cloud_metadata": metadata},

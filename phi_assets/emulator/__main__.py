@@ -58,6 +58,7 @@ def status(directory: Path) -> None:
         click.echo("not running")
         raise SystemExit(1)
     click.echo(f"running at {connection.base_url} (pid {connection.pid}, state in {connection.directory})")
+    click.echo(f"Studio: {connection.studio_url}")
 
 
 @main.command(help='Start the emulator if need be and print variables for a shell: eval "$(... env)".')

@@ -50,6 +50,8 @@ class Emulator:
     blobs: BlobStore
     auth: Auth
     clock: Clock
+    studio_url: str
+    """Base url of the pages that people look at."""
     subscription_id: str = EMULATOR_SUBSCRIPTION
     resource_group: str = EMULATOR_RESOURCE_GROUP
     workspace_name: str = EMULATOR_WORKSPACE
@@ -108,8 +110,11 @@ class Emulator:
         return f"{self.blob_url(container, name)}?{self.auth.sign_sas(container, name, permissions, expiry)}"
 
 
-def open_emulator(directory: Path, base_url: str, time_scale: float = 1.0) -> Emulator:
-    """The emulator whose state lies in `directory` (created, mode 0700, if need be)."""
+def open_emulator(directory: Path, base_url: str, time_scale: float = 1.0, studio_url: str | None = None) -> Emulator:
+    """The emulator whose state lies in `directory` (created, mode 0700, if need be).
+
+    Without `studio_url` links to Studio lead to `base_url`, where nobody serves it.
+    """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     directory.chmod(0o700)
     store = Store(directory / "state.sqlite")
@@ -120,4 +125,5 @@ def open_emulator(directory: Path, base_url: str, time_scale: float = 1.0) -> Em
         blobs=BlobStore(directory / "blobs", store),
         auth=Auth(directory, base_url),
         clock=Clock(time_scale),
+        studio_url=(studio_url or base_url).rstrip("/"),
     )

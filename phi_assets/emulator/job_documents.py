@@ -47,7 +47,7 @@ def services(emulator: Emulator, run_id: str) -> dict[str, Any]:
     tracking = f"azureml://{emulator.base_url.removeprefix('https://')}/mlflow/v1.0{emulator.workspace_path}"
     endpoints = {
         "Tracking": f"{tracking}?",
-        "Studio": f"{emulator.base_url}/studio/runs/{run_id}?wsid={emulator.workspace_path}",
+        "Studio": f"{emulator.studio_url}/runs/{run_id}?wsid={emulator.workspace_path}",
     }
     return {
         kind: {"jobServiceType": kind, "endpoint": endpoint, "status": "Running", "properties": {}}

@@ -53,6 +53,8 @@ class Connection:
     """A running emulator and all that a client needs to use it."""
 
     base_url: str
+    studio_url: str
+    """Where people look at jobs, models and endpoints."""
     port: int
     pid: int
     directory: Path
@@ -193,6 +195,7 @@ def _live_state(directory: Path) -> dict | None:
 def _connect(directory: Path, state: dict) -> Connection:
     return Connection(
         base_url=state["base_url"],
+        studio_url=state["studio_url"],
         port=int(httpx.URL(state["base_url"]).port or 0),
         pid=state["pid"],
         directory=directory,

@@ -1,4 +1,4 @@
-"""The server process: one HTTPS listener on loopback with the whole workspace behind it."""
+"""The server process: an HTTPS listener on loopback with the whole workspace behind it, and Studio on another one."""
 
 import copy
 import json
@@ -59,6 +59,7 @@ from phi_assets.emulator.routes import (
 )
 from phi_assets.emulator.runner import JobRunner
 from phi_assets.emulator.serving import DeploymentManager
+from phi_assets.emulator.studio import listener as studio_listener
 from phi_assets.emulator.tls import Certificates, ensure_certificates
 
 _LOG_BYTES = 5_000_000
@@ -68,19 +69,24 @@ _GRACE_SECONDS = 1
 _THREADS = 100
 # Longer than a client pauses between two polls, so that it does not meet a connection that was closed meanwhile.
 _KEEP_ALIVE_SECONDS = 75
-_PORT_FILE = "port"
+# Links that were handed out before a restart stay good after it.
+_PORT_FILE, _STUDIO_PORT_FILE = "port", "studio-port"
 
 logger = logging.getLogger("phi_assets.emulator")
 
 
-def create_app(emulator: Emulator) -> Starlette:
-    """Every route of the emulator, matched without regard to case; its parts start and stop with the application."""
+def create_app(emulator: Emulator, studio: socket.socket) -> Starlette:
+    """Every route of the emulator, matched without regard to case; its parts start and stop with the application.
+
+    So does Studio, which answers at the socket `studio`.
+    """
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         anyio.to_thread.current_default_thread_limiter().total_tokens = _THREADS
         await run_in_threadpool(_recover, emulator)
-        yield
+        async with studio_listener.serving(emulator, studio):
+            yield
         await run_in_threadpool(_stop, emulator)
 
     routes = _ignoring_case(_routes())
@@ -115,13 +121,12 @@ def serve(directory: Path, port: int | None, time_scale: float) -> None:
     except Timeout as error:
         raise EmulatorError(f"Another emulator serves {directory}; stop it first, or choose another folder.") from error
     with lock:
-        listener = _bind(directory, port)
-        number = listener.getsockname()[1]
-        write_secret(directory / _PORT_FILE, str(number).encode())
+        listener, studio = _bind(directory / _PORT_FILE, port), _bind(directory / _STUDIO_PORT_FILE)
         _set_up_logs(directory)
-        emulator = open_emulator(directory, f"https://127.0.0.1:{number}", time_scale)
+        base_url = f"https://127.0.0.1:{listener.getsockname()[1]}"
+        emulator = open_emulator(directory, base_url, time_scale, f"http://127.0.0.1:{studio.getsockname()[1]}")
         _attach(emulator)
-        _run(emulator, listener, ensure_certificates(directory / "tls"))
+        _run(emulator, listener, studio, ensure_certificates(directory / "tls"))
 
 
 def _leave(number: int, frame: object) -> None:
@@ -129,9 +134,9 @@ def _leave(number: int, frame: object) -> None:
     raise SystemExit(0)
 
 
-def _run(emulator: Emulator, listener: socket.socket, certificates: Certificates) -> None:
+def _run(emulator: Emulator, listener: socket.socket, studio: socket.socket, certificates: Certificates) -> None:
     config = uvicorn.Config(
-        create_app(emulator),
+        create_app(emulator, studio),
         http=AbortableProtocol,
         log_config=None,
         access_log=False,
@@ -143,7 +148,13 @@ def _run(emulator: Emulator, listener: socket.socket, certificates: Certificates
     )
     state = emulator.directory / STATE_FILE
     write_secret(state, json.dumps(_state(emulator)).encode())
-    logger.info("serving at %s, process %d, version %s", emulator.base_url, os.getpid(), VERSION)
+    logger.info(
+        "serving at %s, Studio at %s, process %d, version %s",
+        emulator.base_url,
+        emulator.studio_url,
+        os.getpid(),
+        VERSION,
+    )
     try:
         uvicorn.Server(config).run(sockets=[listener])
     finally:
@@ -158,6 +169,7 @@ def _state(emulator: Emulator) -> dict[str, object]:
         "pid": os.getpid(),
         "process_created": psutil.Process().create_time(),
         "base_url": emulator.base_url,
+        "studio_url": emulator.studio_url,
         "identity_header": emulator.auth.identity_header,
         "subscription_id": emulator.subscription_id,
         "resource_group": emulator.resource_group,
@@ -216,8 +228,9 @@ def _ignoring_case(routes: Iterable[Route]) -> list[Route]:
     return found
 
 
-def _bind(directory: Path, port: int | None) -> socket.socket:
-    for candidate in [_last_port(directory), 0] if port is None else [port]:
+def _bind(kept: Path, port: int | None = None) -> socket.socket:
+    """A socket on `port`, else on the one in the file `kept`, else on a free one; the file says then which it is."""
+    for candidate in [_last_port(kept), 0] if port is None else [port]:
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -227,12 +240,12 @@ def _bind(directory: Path, port: int | None) -> socket.socket:
             if port is not None:
                 raise EmulatorError(f"Port {port} of 127.0.0.1 cannot be used: {error.strerror}") from error
         else:
+            write_secret(kept, str(listener.getsockname()[1]).encode())
             return listener
     raise EmulatorError("127.0.0.1 has no free port.")
 
 
-def _last_port(directory: Path) -> int:
-    path = directory / _PORT_FILE
+def _last_port(path: Path) -> int:
     text = path.read_text(encoding="ascii").strip() if path.is_file() else ""
     return int(text) if text.isdecimal() else 0
 

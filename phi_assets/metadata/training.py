@@ -50,6 +50,13 @@ def job_metadata(result: FinetuneResult) -> dict[str, Any]:
     return metadata
 
 
-def registered_model_metadata(ref: RegisteredModelRef) -> dict[str, Any]:
-    """The model version and the job it comes from."""
-    return {"action": ref.action, "id": ref.id, "name": ref.name, "version": ref.version, "job_name": ref.job_name}
+def registered_model_metadata(ref: RegisteredModelRef, studio_url: str) -> dict[str, Any]:
+    """The model version, its page in Studio, and the job it comes from."""
+    return {
+        "action": ref.action,
+        "studio": dg.MetadataValue.url(studio_url),
+        "id": ref.id,
+        "name": ref.name,
+        "version": ref.version,
+        "job_name": ref.job_name,
+    }

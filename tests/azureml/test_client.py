@@ -68,7 +68,14 @@ def test_connecting_twice_changes_nothing_the_second_time(emulator: Connection) 
 def test_the_workspace_describes_itself(workspace: Workspace, emulator: Connection) -> None:
     assert workspace.location == "emulator"
     assert workspace.path.endswith(f"/workspaces/{emulator.workspace_name}")
-    assert workspace.studio_url("a-job") == f"https://ml.azure.com/runs/a-job?wsid={workspace.path}"
+
+
+def test_pages_of_studio_are_where_the_emulator_has_them(workspace: Workspace, emulator: Connection) -> None:
+    assert workspace.studio_url("a-job") == f"{emulator.studio_url}/runs/a-job?wsid={workspace.path}"
+    model = workspace.model_studio_url("chat", "3")
+    assert model == f"{emulator.studio_url}/model/chat:3/details?wsid={workspace.path}"
+    endpoint = workspace.endpoint_studio_url("answers")
+    assert endpoint == f"{emulator.studio_url}/endpoints/realtime/answers/detail?wsid={workspace.path}"
 
 
 def test_a_wrong_workspace_is_named(emulator: Connection) -> None:
@@ -96,6 +103,7 @@ def test_azure_is_not_contacted_by_connecting(monkeypatch: pytest.MonkeyPatch) -
     workspace = connect_azure(settings)
     assert workspace.resource_manager == "https://management.usgovcloudapi.net"
     assert workspace.path.startswith("/subscriptions/s/resourceGroups/g/")
+    assert workspace.studio_url("a-job") == f"https://ml.azure.com/runs/a-job?wsid={workspace.path}"
     assert os.environ["AZUREML_CURRENT_CLOUD"] == "AzureUSGovernment"
 
 

@@ -132,7 +132,7 @@ def test_a_job_that_fails_while_nobody_can_look_fails_the_asset_and_is_followed_
     assert toy.dagster.wait(run_id) is S.FAILURE
     assert toy.job_status(job) is JobStatus.FAILED
     (message,) = [text for text in toy.dagster.failures(run_id) if f"Job {job} failed" in text]
-    assert "Studio: https://" in message
+    assert "Studio: http://127.0.0.1:" in message
     assert_nothing_came_of_it(toy)
     toy.open_gate()
     second = toy.dagster.launch("finetune_and_deploy")

@@ -72,7 +72,8 @@ class TestSubmission:
         properties = body["properties"]
         assert properties["status"] == "NotStarted"
         assert properties["jobType"] == "Pipeline"
-        assert properties["services"]["Studio"]["endpoint"].startswith(f"{jobs.emulator.base_url}/studio/")
+        studio = properties["services"]["Studio"]["endpoint"]
+        assert studio.startswith(f"{jobs.emulator.studio_url}/runs/api-answer?wsid=/subscriptions/")
         assert properties["outputs"]["answer"]["jobOutputType"] == "uri_folder"
         assert "uri" not in properties["outputs"]["answer"]
         assert isinstance(properties["properties"], dict)

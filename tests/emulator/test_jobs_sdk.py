@@ -79,7 +79,7 @@ class TestOneJob:
         assert job.experiment_name == "streams"
         assert job.outputs["answer"].type == "mlflow_model"
         assert job.outputs["answer"].path.endswith(f"azureml/{job.name}/answer/")
-        assert job.studio_url.startswith("https://127.0.0.1:")
+        assert job.studio_url.startswith("http://127.0.0.1:")
         assert job.creation_context.created_at
 
     def test_children_are_listed_and_read(self, ml, streamed) -> None:

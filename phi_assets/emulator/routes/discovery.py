@@ -42,9 +42,9 @@ def _cloud_metadata(request: Request) -> Response:
 
 def _service_discovery(request: Request) -> Response:
     """What the workspace's `discoveryUrl` names; the SDK reads `api`."""
-    base = request.app.state.emulator.base_url
-    planes = ("api", "history", "mlflow", "modelmanagement", "studio")
-    return JSONResponse(dict.fromkeys(planes, base))
+    emulator: Emulator = request.app.state.emulator
+    planes = ("api", "history", "mlflow", "modelmanagement")
+    return JSONResponse(dict.fromkeys(planes, emulator.base_url) | {"studio": emulator.studio_url})
 
 
 def _managed_identity_token(request: Request) -> Response:

@@ -25,6 +25,7 @@ from phi_assets.emulator.paging import page
 from phi_assets.emulator.resources import PROVIDER, now, properties_of
 from phi_assets.emulator.routes.paths import WS
 from phi_assets.emulator.runner.graph import Graph
+from phi_assets.emulator.runner.plan import plan_of
 from phi_assets.emulator.runner.records import TERMINAL, Records
 from phi_assets.emulator.scenario_kinds import CANCEL_REASON
 
@@ -70,6 +71,7 @@ def _create(
         "status": "NotStarted",
         "created": now(emulator),
         "run_id": name,
+        "plan": plan_of(graph),
     }
     emulator.store.create("job", name, job)
     Records(emulator).create_root(name, kept, by)

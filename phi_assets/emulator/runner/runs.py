@@ -40,6 +40,7 @@ class JobRuns:
             step.component.id,
             compute=step.compute,
             inputs=_described_inputs(step.inputs, self._uris),
+            key=step.key,
         )
         for name, place in step.outputs.items():
             folder, output = (self._job, place.job_output) if place.job_output else (run["run_id"], name)
@@ -102,6 +103,7 @@ class JobRuns:
                 group.name,
                 group.component.id,
                 inputs=_described_inputs(group.inputs, self._uris),
+                key=key,
             )
             self._enter(self._runs[key]["run_id"], "Running")
         return self._runs[key]

@@ -1,0 +1,1 @@
+"""The emulator's Studio: pages about jobs, models and endpoints, written by the server that knows them."""

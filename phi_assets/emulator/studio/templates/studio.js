@@ -1,0 +1,62 @@
+"use strict";
+// Replaces the parts of the page that have changed, as often as the page asks for it, while somebody looks.
+(() => {
+  const bottom = log => { log.scrollTop = log.scrollHeight; };
+  const follows = log => log.scrollHeight - log.scrollTop - log.clientHeight < 48;
+
+  const replace = (part, next) => {
+    const open = new Set([...part.querySelectorAll("details[open]")].map(each => each.dataset.key));
+    const before = [...part.querySelectorAll(".log")].map(log => follows(log) ? null : log.scrollTop);
+    part.replaceWith(next);
+    next.querySelectorAll("details").forEach(each => { each.open = open.has(each.dataset.key); });
+    next.querySelectorAll(".log").forEach((log, index) => {
+      if (before[index] == null) bottom(log); else log.scrollTop = before[index];
+    });
+  };
+
+  const renew = async () => {
+    const answer = await fetch(location.pathname + location.search);
+    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+    for (const part of document.querySelectorAll("[data-part]")) {
+      const next = fresh.querySelector(`[data-part="${part.dataset.part}"]`);
+      if (next && !next.isEqualNode(part)) {
+        // What is open is not in the answer: compared without it, an unchanged part keeps the reader's selection.
+        const bare = part.cloneNode(true);
+        bare.querySelectorAll("details").forEach(each => { each.open = false; });
+        if (!next.isEqualNode(bare)) replace(part, document.adoptNode(next));
+      }
+    }
+    document.title = fresh.title;
+    document.body.dataset.live = fresh.body.dataset.live;
+  };
+
+  const wait = () => {
+    const seconds = Number(document.body.dataset.live);
+    if (seconds) setTimeout(turn, seconds * 1000);
+  };
+  const turn = async () => {
+    if (!document.hidden) {
+      try {
+        await renew();
+        document.getElementById("lost").hidden = true;
+      } catch {
+        document.getElementById("lost").hidden = false;
+      }
+    }
+    wait();
+  };
+
+  document.querySelectorAll(".log").forEach(bottom);
+  // It does not bubble, so it is caught on its way down.
+  document.addEventListener("toggle", event => event.target.querySelectorAll(".log").forEach(bottom), true);
+  document.querySelectorAll("form").forEach(form => form.addEventListener("submit", () => {
+    form.querySelectorAll("[data-busy]").forEach(button => {
+      button.textContent = button.dataset.busy;
+      button.disabled = true;
+    });
+  }));
+  document.querySelectorAll("textarea").forEach(area => area.addEventListener("keydown", event => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) area.form.requestSubmit();
+  }));
+  wait();
+})();
