@@ -111,6 +111,7 @@ def _print_summary(settings: Settings, result: Any) -> None:
     summary.add_column(overflow="fold")
     summary.add_row("workspace", f"{settings.workspace_name} ({settings.target})")
     summary.add_row("job", f"{job.name} ({job.action})")
+    summary.add_row("its page", job.studio_url)
     if "eval_loss_before" in job.metrics:
         summary.add_row("loss", f"{job.metrics['eval_loss_before']:.3f} before, {job.metrics['eval_loss']:.3f} after")
     summary.add_row("model", f"{model.name}:{model.version} ({model.action})")
