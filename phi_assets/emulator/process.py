@@ -195,7 +195,8 @@ def _live_state(directory: Path) -> dict | None:
 def _connect(directory: Path, state: dict) -> Connection:
     return Connection(
         base_url=state["base_url"],
-        studio_url=state["studio_url"],
+        # An emulator that was started by an earlier version has no Studio.
+        studio_url=state.get("studio_url", state["base_url"]),
         port=int(httpx.URL(state["base_url"]).port or 0),
         pid=state["pid"],
         directory=directory,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Locator, Page, sync_playwright
 
 from phi_assets.settings import PROJECT_ROOT
 from tests.e2e.graphql import GraphQL
@@ -174,6 +174,22 @@ def wait_until_green(page: Page, assets: int, timeout: float) -> None:
     except TimeoutError as error:
         found = page.get_by_text(_STATE).all_inner_texts()
         raise UiError(f"Expected {assets} green assets in the lineage, found {found}") from error
+
+
+def follow_studio_link(page: Page, dev: DagsterDev, asset: str) -> Page:
+    """The page of the emulator's Studio that the asset's metadata links to, in a tab of its own."""
+    page.goto(f"{dev.url}/assets/{asset}")
+    with page.expect_popup() as opened:
+        page.get_by_role("link", name=re.compile(r"^http://127\.0\.0\.1:\d+/")).first.click()
+    return opened.value
+
+
+def materialized_with(page: Page, dev: DagsterDev, asset: str, key: str) -> Locator:
+    """The row of the asset's metadata that has this key."""
+    page.goto(f"{dev.url}/assets/{asset}")
+    row = page.get_by_role("row").filter(has=page.get_by_role("cell", name=key, exact=True)).first
+    row.wait_for()
+    return row
 
 
 _STATE = re.compile(r"^(Materialized|Never materialized|Failed|Materializing.*|Overdue|Check failed)$")

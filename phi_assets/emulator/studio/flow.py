@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 WIDTH, HEIGHT = 304, 58
-_GAP_X, _GAP_Y, _MARGIN = 28, 38, 6
+_GAP_X, _GAP_Y, _MARGIN = 28, 44, 6
 
 
 @dataclass(frozen=True)

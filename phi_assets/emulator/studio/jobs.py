@@ -126,11 +126,22 @@ def run_page(emulator: Emulator, run_id: str, log: str | None = None) -> RunPage
 
 
 def inputs_of(family: Sequence[Run], run: Run) -> dict[str, dict[str, Any]]:
-    """What the run was given. A pipeline job mostly has no inputs of its own: what its nodes were given, then."""
-    if run["inputs"]:
+    """What the run was given.
+
+    A job mostly has no inputs of its own: then it is what its only node was given, or the data that its nodes were.
+    """
+    nodes = [child for child in family if child["parent_run_id"] == run["run_id"]]
+    if run["inputs"] or not nodes:
         return run["inputs"]
-    nodes = [child["inputs"] for child in family if child["parent_run_id"] == run["run_id"]]
-    return {name: value for inputs in nodes for name, value in inputs.items()}
+    if len(nodes) == 1:
+        return nodes[0]["inputs"]
+    made = {output["uri"] for each in family for output in each["outputs"].values()}
+    return {
+        f"{node['display_name']}: {name}": value
+        for node in nodes
+        for name, value in node["inputs"].items()
+        if value.get("uri") and value["uri"] not in made
+    }
 
 
 def models_of(emulator: Emulator, job: str) -> tuple[str, ...]:

@@ -84,7 +84,7 @@ class TestPrompt:
         asked = Conversation(studio, page)
         asked.say("sun")
         for message, fields, why in (
-            ("refuse:no such thing", {"deployment": "green"}, "424 ModelError: The model refused the request: no such thing"),
+            ("refuse:no such thing", {"deployment": "green"}, "424 ModelError: The model refused the request: no such"),
             ("hello", {"deployment": "red"}, "404 DeploymentNotFound"),
             ("hello", {"new_tokens": "many"}, "New tokens must be a whole number"),
             ("  ", {}, "Write something first."),
