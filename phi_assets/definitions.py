@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import dagster as dg
 
-from phi_assets.assets import dataset, foundation, operations, scoring, serving, training
+from phi_assets.assets import dataset, foundation, operations, preflight, scoring, serving, training
 from phi_assets.assets.common import RECIPE_KEYS
 from phi_assets.automation.conditions import with_automation
 from phi_assets.automation.jobs import jobs
@@ -38,7 +38,7 @@ def build_definitions(
             spec.replace_attributes(code_version=f"{spec.code_version}-{recipe.code_version(*keys)}") if keys else spec
         )
 
-    modules = [dataset, foundation, training, serving, scoring, operations]
+    modules = [dataset, preflight, foundation, training, serving, scoring, operations]
     assets = [asset for asset in dg.load_assets_from_modules(modules) if isinstance(asset, dg.AssetsDefinition)]
     return dg.Definitions(
         assets=dg.map_asset_specs(with_automation, dg.map_asset_specs(with_recipe, assets)),

@@ -300,6 +300,22 @@ class ScoringSection(_Section):
         return self.model_dump(include={"temperature", "top_p", "do_sample", "max_new_tokens"})
 
 
+class BudgetSection(_Section):
+    """What one run may take, by preflight's estimate: a job that is submitted, and its model served for a lease."""
+
+    cost: Annotated[float, Field(gt=0)] | None = None
+    """In the currency of the price file: the fine-tuning job, and the endpoint until its lease ends."""
+    gpu_hours: Annotated[float, Field(gt=0)] | None = None
+    """Of the fine-tuning job."""
+
+
+class PreflightSection(_Section):
+    """What is looked at before anything is asked for that costs money."""
+
+    accept: list[Annotated[str, Field(pattern=r"^[a-z][a-z_]*$")]] = Field(default_factory=list)
+    """Errors that shall be warnings, by the code that preflight shows with them, for example `model_retired`."""
+
+
 class Recipe(_Section):
     """One fine-tune, from data set to endpoint."""
 
@@ -310,6 +326,8 @@ class Recipe(_Section):
     contract: ContractSection = Field(default_factory=ContractSection)
     model: ModelSection = Field(default_factory=ModelSection)
     component: ComponentSection = Field(default_factory=ComponentSection)
+    budget: BudgetSection = Field(default_factory=BudgetSection)
+    preflight: PreflightSection = Field(default_factory=PreflightSection)
     compute: ComputeSection = Field(default_factory=ComputeSection)
     finetune: FinetuneSection = Field(default_factory=FinetuneSection)
     serving: ServingSection = Field(default_factory=ServingSection)

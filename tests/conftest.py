@@ -48,6 +48,8 @@ def control(emulator: process.Connection) -> Iterator[Control]:
         control.clear_faults()
         control.clear_scenarios()
         control.set_throttling(False)
+        control.set_quotas()
+        control.set_provider_state("Registered")
         control.set_token_life(24 * 3600, 12 * 3600)
         control.set_storage_auth("keys")
         control.set_time_scale(float(TIME_SCALE))

@@ -3,6 +3,7 @@
 import dagster as dg
 
 from phi_assets.assets.common import AZUREML_POOL, OWNERS, explained, reads
+from phi_assets.assets.preflight import PREFLIGHT
 from phi_assets.azureml.compute import ensure_compute
 from phi_assets.azureml.models import get_foundation_model
 from phi_assets.metadata.foundation import compute_metadata, model_metadata
@@ -14,7 +15,13 @@ GROUP = "foundation"
 
 
 @dg.asset(
-    group_name=GROUP, kinds={"azureml"}, owners=OWNERS, code_version="1", pool=AZUREML_POOL, metadata=reads("model")
+    group_name=GROUP,
+    deps=[PREFLIGHT],
+    kinds={"azureml"},
+    owners=OWNERS,
+    code_version="1",
+    pool=AZUREML_POOL,
+    metadata=reads("model"),
 )
 def foundation_model(
     context: dg.AssetExecutionContext, workspace: AzureMLWorkspace, recipe: RecipeResource
@@ -30,7 +37,13 @@ def foundation_model(
 
 
 @dg.asset(
-    group_name=GROUP, kinds={"azureml"}, owners=OWNERS, code_version="1", pool=AZUREML_POOL, metadata=reads("compute")
+    group_name=GROUP,
+    deps=[PREFLIGHT],
+    kinds={"azureml"},
+    owners=OWNERS,
+    code_version="1",
+    pool=AZUREML_POOL,
+    metadata=reads("compute"),
 )
 def finetune_compute(
     context: dg.AssetExecutionContext,

@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 
 from phi_assets.assets.common import AZUREML_POOL, OWNERS, explained, reads, undone_unless_killed
+from phi_assets.assets.preflight import PREFLIGHT
 from phi_assets.azureml.client import Workspace
 from phi_assets.azureml.deployments import discard_deployment, ensure_deployment
 from phi_assets.azureml.endpoints import ensure_endpoint
@@ -37,6 +38,7 @@ DEPLOYMENT_KEYS = (
 
 @dg.asset(
     group_name=GROUP,
+    deps=[PREFLIGHT],
     kinds={"azureml"},
     owners=OWNERS,
     code_version="1",
@@ -58,6 +60,7 @@ def online_endpoint(
 
 @dg.asset(
     group_name=GROUP,
+    deps=[PREFLIGHT],
     kinds={"azureml"},
     owners=OWNERS,
     code_version="1",

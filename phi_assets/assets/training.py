@@ -8,6 +8,7 @@ import dagster as dg
 from pydantic import Field
 
 from phi_assets.assets.common import AZUREML_POOL, OWNERS, changes_since_last, explained, is_terminated, reads
+from phi_assets.assets.preflight import PREFLIGHT
 from phi_assets.azureml.client import Workspace
 from phi_assets.azureml.finetune import ensure_finetune_job
 from phi_assets.azureml.jobs import SubmittedJob, cancel_if_submitted
@@ -39,6 +40,7 @@ class FinetuneConfig(dg.Config):
         "validation": dg.AssetIn(["sampled", "validation_sft"]),
         "test": dg.AssetIn(["sampled", "test_sft"]),
     },
+    deps=[PREFLIGHT],
     kinds={"azureml", "pytorch"},
     owners=OWNERS,
     code_version="1",

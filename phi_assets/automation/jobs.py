@@ -5,6 +5,11 @@ import dagster as dg
 from phi_assets.assets.operations import GROUP as OPERATIONS
 from phi_assets.automation.ending import reap_expired, teardown
 
+preflight = dg.define_asset_job(
+    "preflight",
+    selection=dg.AssetSelection.assets("preflight"),
+    description="Look at everything that can be known to go wrong. Seconds, and nothing is changed.",
+)
 prepare_data = dg.define_asset_job(
     "prepare_data",
     selection=dg.AssetSelection.groups("dataset"),
@@ -17,7 +22,7 @@ finetune = dg.define_asset_job(
 )
 deploy = dg.define_asset_job(
     "deploy",
-    selection=dg.AssetSelection.assets("online_endpoint", "online_deployment", "live_traffic"),
+    selection=dg.AssetSelection.assets("preflight", "online_endpoint", "online_deployment", "live_traffic"),
     description="Put the registered model behind the endpoint.",
 )
 score = dg.define_asset_job(
@@ -38,4 +43,4 @@ list_billing = dg.define_asset_job(
     description="Show what is billing in the workspace. Changes nothing.",
 )
 
-jobs = [prepare_data, finetune, deploy, score, finetune_and_deploy, list_billing, teardown, reap_expired]
+jobs = [preflight, prepare_data, finetune, deploy, score, finetune_and_deploy, list_billing, teardown, reap_expired]

@@ -19,7 +19,14 @@ from phi_assets.azureml.writes import write
 from phi_assets.recipe import ServingSection
 from phi_assets.refs import Action, EndpointRef
 
-__all__ = ["delete_endpoint", "deployment_name", "ensure_deployment", "ensure_endpoint", "ensure_traffic"]
+__all__ = [
+    "delete_endpoint",
+    "deployment_name",
+    "ensure_deployment",
+    "ensure_endpoint",
+    "ensure_traffic",
+    "is_legal_name",
+]
 
 _SETTLE_TIMEOUT_SECONDS = 30 * 60.0
 _NAME_RELEASE_SECONDS = 180.0
@@ -90,8 +97,13 @@ def delete_endpoint(ws: Workspace, name: str, log: Log = silent) -> bool:
     return True
 
 
+def is_legal_name(name: str) -> bool:
+    """Whether the service takes it as an endpoint's name; whether it is free is another question."""
+    return 3 <= len(name) <= 32 and _NAME.match(name) is not None
+
+
 def _check_name(name: str) -> None:
-    if not (3 <= len(name) <= 32 and _NAME.match(name)):
+    if not is_legal_name(name):
         raise EndpointFailed(
             f"{name!r} cannot be an endpoint's name: 3 to 32 letters, digits and single dashes, starting with a "
             "letter. Change `serving.endpoint`."

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import Any
 
-from azure.core.exceptions import AzureError, ResourceNotFoundError
+from azure.core.exceptions import AzureError
 
 from phi_assets.azureml.client import Workspace, sdk
-from phi_assets.azureml.errors import InvalidParameter, ModelNotFineTunable, ModelNotFound, RegistrationFailed
+from phi_assets.azureml.errors import InvalidParameter, ModelNotFineTunable, RegistrationFailed
+from phi_assets.azureml.registry_models import RegistryModel, read_registry_model
 from phi_assets.azureml.retry import Log, get_or_none, one_line, ride_out, silent
 from phi_assets.azureml.writes import write
 from phi_assets.fingerprint import fingerprint
@@ -27,37 +28,44 @@ _LARGEST_VERSION = 2**31 - 1
 def get_foundation_model(ws: Workspace, section: ModelSection, log: Log = silent) -> ModelRef:
     """Pin the recipe's model: resolve `latest` (the newest by creation time) and read its limits and defaults.
 
-    Limits are read from the tags, where the registry kept them until 2026-06, or from `system_metadata`.
-
     Raises:
         ModelNotFound: no such model or version.
         ModelNotFineTunable: the registry's list of VM sizes that may fine-tune it is empty.
     """
-    model = _resolve(ws, section, log)
-    tags = dict(model.tags or {})
-    metadata = _system_metadata(ws, section, str(model.version), log)
-    supported = metadata.get("supportedComputes") or {}
-    finetune = _sizes(tags.get("finetune_compute_allow_list"), supported.get("finetuneComputes"))
+    model = read_registry_model(ws, section, log)
+    ref = foundation_model_ref(model)
+    _warn_about_its_life(model.name, {**model.tags, **(model.system_metadata.get("deprecation") or {})}, log)
+    return ref
+
+
+def foundation_model_ref(model: RegistryModel) -> ModelRef:
+    """What the graph has to know of the model; limits are read from the tags, or else from `system_metadata`.
+
+    Raises:
+        ModelNotFineTunable: the registry's list of VM sizes that may fine-tune it is empty.
+        InvalidParameter: its defaults are no mapping.
+    """
+    supported = model.system_metadata.get("supportedComputes") or {}
+    finetune = _sizes(model.tags.get("finetune_compute_allow_list"), supported.get("finetuneComputes"))
     if finetune == ():
         raise ModelNotFineTunable(
             f"Model {model.id} may not be fine-tuned on any VM size. Choose another model, for example `name: Phi-4`."
         )
-    _warn_about_its_life(str(model.name), {**tags, **(metadata.get("deprecation") or {})}, log)
     return ModelRef(
-        id=str(model.id),
-        name=str(model.name),
-        version=str(model.version),
+        id=model.id,
+        name=model.name,
+        version=model.version,
         content_hash=fingerprint(
             {
-                "tags": tags,
-                "properties": dict(model.properties or {}),
-                "flavors": model.flavors or {},
-                "system_metadata": metadata,
+                "tags": model.tags,
+                "properties": model.properties,
+                "flavors": model.flavors,
+                "system_metadata": model.system_metadata,
             }
         ),
         finetune_computes=finetune,
-        inference_computes=_sizes(tags.get("inference_compute_allow_list"), supported.get("inferenceComputes")),
-        defaults=_mapping(model, tags.get("model_specific_defaults")),
+        inference_computes=_sizes(model.tags.get("inference_compute_allow_list"), supported.get("inferenceComputes")),
+        defaults=_mapping(model.id, model.tags.get("model_specific_defaults")),
     )
 
 
@@ -149,29 +157,6 @@ def _comes_from(model: Any, job_name: str) -> bool:
     return job_name in (model.job_name, (model.tags or {}).get(JOB_TAG)) or f"/{job_name}/" in f"{model.path}/"
 
 
-def _resolve(ws: Workspace, section: ModelSection, log: Log) -> Any:
-    client = ws.registry(section.registry)
-    which = {"label": "latest"} if section.version == "latest" else {"version": section.version}
-    try:
-        return ride_out(lambda: client.models.get(section.name, **which), f"model {section.name}", log)
-    except (ResourceNotFoundError, sdk().exceptions.ValidationException) as error:
-        version = "" if section.version == "latest" else f" version {section.version}"
-        raise ModelNotFound(
-            f"Registry {section.registry!r} has no model {section.name!r}{version}: {one_line(error)}. Check "
-            "`model.name` in the recipe, which is case-sensitive, and `model.version`: an archived model has no "
-            "`latest` but can still be had by its version."
-        ) from error
-
-
-def _system_metadata(ws: Workspace, section: ModelSection, version: str, log: Log) -> dict[str, Any]:
-    # The SDK's entity drops this field when it reads a registry model, so the answer itself is read. Private, and
-    # covered by a test against the pinned SDK version.
-    operations: Any = ws.registry(section.registry).models
-    answer = ride_out(lambda: operations._get(section.name, version), f"model {section.name}", log)
-    properties = answer.properties
-    return dict(properties.get("systemMetadata") or properties.get("system_metadata") or {})
-
-
 def _sizes(tag: Any, metadata: Any) -> tuple[str, ...] | None:
     if tag is None and metadata is None:
         return None
@@ -181,13 +166,13 @@ def _sizes(tag: Any, metadata: Any) -> tuple[str, ...] | None:
     return tuple(str(size) for size in value)
 
 
-def _mapping(model: Any, tag: Any) -> dict[str, Any]:
+def _mapping(model_id: str, tag: Any) -> dict[str, Any]:
     if not tag:
         return {}
     value = _literal(tag)
     if not isinstance(value, dict):
         raise InvalidParameter(
-            f"Tag model_specific_defaults of {model.id} is neither a Python nor a JSON mapping: {str(tag)[:200]!r}. "
+            f"Tag model_specific_defaults of {model_id} is neither a Python nor a JSON mapping: {str(tag)[:200]!r}. "
             "Choose another version of the model."
         )
     return {str(key): value[key] for key in value}

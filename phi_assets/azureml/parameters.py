@@ -2,7 +2,7 @@
 
 import difflib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -12,7 +12,7 @@ from phi_assets.recipe import FinetuneSection
 ParameterValue = str | int | float
 Origin = Literal["recipe", "model", "component"]
 
-_NOTHING_SUBMITTED = "Nothing was submitted."
+NOTHING_SUBMITTED = "Nothing was submitted."
 _LITERAL_TYPES = frozenset({"string", "integer", "number", "boolean"})
 
 # Inputs that the graph fills in itself.
@@ -82,6 +82,15 @@ def is_parameter(key: str, declared: ComponentInput) -> bool:
     return declared.type in _LITERAL_TYPES and not key.startswith(_COMPUTE_PREFIX) and key != GPU_INPUT
 
 
+def missing_inputs(component_inputs: Mapping[str, ComponentInput], given: Collection[str]) -> list[str]:
+    """Inputs without which the component does not run, and that have no value."""
+    return [
+        key
+        for key, declared in component_inputs.items()
+        if key not in given and not declared.optional and declared.default is None
+    ]
+
+
 def coerce(key: str, value: Any, declared: ComponentInput, origin: Origin = "recipe") -> ParameterValue:
     """`value` in the type that the input declares; booleans as "true" and "false".
 
@@ -137,11 +146,11 @@ def _check_names(inputs: Mapping[str, ComponentInput], names: Iterable[str]) -> 
         if name in inputs:
             raise UnknownParameter(
                 f"Parameter {name!r} is set by the graph from other sections of the recipe (model, sample, compute). "
-                f"Remove it from `finetune.parameters`. {_NOTHING_SUBMITTED}"
+                f"Remove it from `finetune.parameters`. {NOTHING_SUBMITTED}"
             )
         close = difflib.get_close_matches(name, known, n=3)
         hint = f"Did you mean {' or '.join(map(repr, close))}?" if close else f"Known parameters: {', '.join(known)}."
-        raise UnknownParameter(f"The component has no parameter {name!r}. {hint} {_NOTHING_SUBMITTED}")
+        raise UnknownParameter(f"The component has no parameter {name!r}. {hint} {NOTHING_SUBMITTED}")
 
 
 def _usable_defaults(
@@ -211,4 +220,4 @@ def _invalid(key: str, value: Any, origin: Origin, rule: str) -> InvalidParamete
         "model": "the model's own defaults (`finetune.defaults: recipe_wins` and a value of your own override them)",
         "component": "the component's own defaults",
     }[origin]
-    return InvalidParameter(f"Parameter {key} = {value!r} from {where}: {rule}. {_NOTHING_SUBMITTED}")
+    return InvalidParameter(f"Parameter {key} = {value!r} from {where}: {rule}. {NOTHING_SUBMITTED}")

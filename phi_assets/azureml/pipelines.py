@@ -30,8 +30,10 @@ __all__ = [
     "display_name",
     "effective_parameters",
     "get_component",
+    "sent_inputs",
 ]
 
+MODEL_INPUT, TRAIN_INPUT, TEST_INPUT = "mlflow_model_path", "train_file_path", "test_file_path"
 VALIDATION_INPUT = "validation_file_path"
 """What the job evaluates on while it trains; without it, the component chooses itself."""
 
@@ -80,6 +82,12 @@ def get_component(ws: Workspace, section: ComponentSection, log: Log = silent) -
     )
 
 
+def sent_inputs(component: FinetuneComponent) -> set[str]:
+    """The inputs that `build_pipeline` sends beside the parameters."""
+    declared = {VALIDATION_INPUT, *_COMPUTE_INPUTS, GPU_INPUT} & set(component.inputs)
+    return {MODEL_INPUT, TRAIN_INPUT, TEST_INPUT} | declared
+
+
 def build_pipeline(
     component: FinetuneComponent,
     *,
@@ -111,9 +119,7 @@ def build_pipeline(
     @pipeline(name=title, display_name=title)
     def fine_tune() -> dict[str, Any]:
         chat_completion_pipeline = component.node(
-            mlflow_model_path=model_id,
-            train_file_path=file(train_data),
-            test_file_path=file(test_data),
+            **{MODEL_INPUT: model_id, TRAIN_INPUT: file(train_data), TEST_INPUT: file(test_data)},
             **({VALIDATION_INPUT: file(validation_data)} if validation_data is not None else {}),
             **{name: compute_name for name in _COMPUTE_INPUTS if name in component.inputs},
             **({GPU_INPUT: gpus} if GPU_INPUT in component.inputs else {}),

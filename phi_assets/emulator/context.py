@@ -15,6 +15,7 @@ from phi_assets.emulator.faults import Faults
 from phi_assets.emulator.journal import Journal
 from phi_assets.emulator.occupancy import Occupancy
 from phi_assets.emulator.process import STORAGE_SUFFIX
+from phi_assets.emulator.quotas import Quotas
 from phi_assets.emulator.scenarios import Scenarios
 from phi_assets.emulator.state import Store
 from phi_assets.emulator.storage_auth import StorageAuth
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from phi_assets.emulator.serving import DeploymentManager
 
 ACCOUNT = "phistorage"
+REGISTERED = "Registered"
 
 
 @dataclass(frozen=True)
@@ -66,10 +68,13 @@ class Emulator:
     journal: Journal = field(default_factory=Journal)
     throttling: Throttling = field(default_factory=Throttling)
     occupancy: Occupancy = field(default_factory=Occupancy)
+    quotas: Quotas = field(default_factory=Quotas)
     token_life: TokenLife = TokenLife()
     """Of tokens that endpoints in mode AMLToken issue from now on."""
     storage_auth: StorageAuth = "keys"
     """How the workspace's datastores are opened."""
+    provider_state: str = REGISTERED
+    """Whether the subscription has registered the resource provider."""
     changing: threading.Lock = field(default_factory=threading.Lock)
     """Held by whoever stops or replaces the parts below."""
     catalog: "Catalog" = field(init=False, repr=False)

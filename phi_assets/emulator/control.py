@@ -156,6 +156,18 @@ class Control:
         limits = {kind: {"size": size, "per_second": rate} for kind, (size, rate) in buckets.items()}
         self._ask("PUT", "/throttling", {"enabled": enabled, "buckets": limits})
 
+    def set_quotas(self, **limits: int) -> None:
+        """What the subscription's quotas are from now on, by a VM family's name (`standardNCADSA100v4Family`).
+
+        Also `"Total Cluster Dedicated Regional vCPUs"` and `"Total Cluster LowPriority Regional vCPUs"`, from a
+        mapping; what is not named has a generous limit. Nothing is refused for it: that is what scenarios are for.
+        """
+        self._ask("PUT", "/quotas", {"limits": limits})
+
+    def set_provider_state(self, state: str) -> None:
+        """Whether the subscription shows the resource provider as `Registered` or, for example, `NotRegistered`."""
+        self._ask("PUT", "/provider", {"state": state})
+
     def add_scenario(self, kind: str, **fields: Any) -> str:
         """A `job`, `compute` or `deployment` goes wrong from now on; the id of the scenario.
 

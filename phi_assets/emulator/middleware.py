@@ -181,6 +181,10 @@ EXCEPTION_HANDLERS = {
 }
 
 
+_NOWHERE = {"subscription": "SubscriptionNotFound", "group": "ResourceGroupNotFound"}
+"""The codes of Azure Resource Manager where there is not even a place to look in."""
+
+
 def _check_coordinates(emulator: Emulator, parameters: dict[str, str]) -> None:
     expected = {
         "subscription": ("Subscription", emulator.subscription_id),
@@ -190,7 +194,7 @@ def _check_coordinates(emulator: Emulator, parameters: dict[str, str]) -> None:
     }
     for name, (title, value) in expected.items():
         if name in parameters and parameters[name].lower() != value.lower():
-            raise not_found(title, parameters[name])
+            raise not_found(title, parameters[name], code=_NOWHERE.get(name, "ResourceNotFound"))
 
 
 def _climbs(path: str) -> bool:

@@ -7,7 +7,7 @@ import time
 
 from starlette.concurrency import run_in_threadpool
 
-from phi_assets.emulator.context import Emulator, TokenLife
+from phi_assets.emulator.context import REGISTERED, Emulator, TokenLife
 from phi_assets.emulator.runner import JobRunner, steps
 from phi_assets.emulator.serving import DeploymentManager
 
@@ -33,6 +33,8 @@ async def reset(emulator: Emulator) -> None:
     async with emulator.occupancy.alone(_PATIENCE_SECONDS):
         await run_in_threadpool(_empty, emulator)
         emulator.throttling.switch(None)
+        emulator.quotas.set({})
+        emulator.provider_state = REGISTERED
         emulator.token_life = TokenLife()
         emulator.storage_auth = "keys"
         emulator.faults.clear(discard=True)

@@ -1,4 +1,4 @@
-"""Compute clusters and the region's VM sizes."""
+"""Compute clusters, the region's VM sizes and its quota."""
 
 import re
 from typing import Any
@@ -22,6 +22,7 @@ from phi_assets.emulator.compute_documents import (
 )
 from phi_assets.emulator.context import Emulator
 from phi_assets.emulator.errors import ServiceError, conflict, not_found
+from phi_assets.emulator.quotas import usages
 from phi_assets.emulator.resources import now, properties_of
 from phi_assets.emulator.routes.paths import LOC, WS
 from phi_assets.emulator.scenario_kinds import AllocationFailed, ComputeRefused, ComputeScenario
@@ -141,6 +142,12 @@ def _vm_sizes(request: Request) -> Response:
     return JSONResponse({"value": [size.document() for size in VM_SIZES.values()]})
 
 
+def _usages(request: Request) -> Response:
+    emulator: Emulator = request.app.state.emulator
+    found = usages(emulator.store, emulator.quotas, emulator.location_path, emulator.location)
+    return JSONResponse({"value": list(found)})
+
+
 def _change(emulator: Emulator, name: str, wanted: dict[str, Any], tags: dict[str, str] | None) -> Response:
     def change(compute: dict[str, Any]) -> dict[str, Any]:
         inner = compute["properties"]["properties"]
@@ -236,4 +243,5 @@ routes = [
     Route(WS + "/computes/{name}", _delete, methods=["DELETE"]),
     Route(WS + "/computes/{name}/listnodes", _nodes, methods=["POST"]),
     Route(LOC + "/vmsizes", _vm_sizes),
+    Route(LOC + "/usages", _usages),
 ]

@@ -42,6 +42,14 @@ class _Storage(_Body):
     auth: StorageAuth
 
 
+class _Quotas(_Body):
+    limits: dict[str, Annotated[int, Field(ge=-1)]]
+
+
+class _Provider(_Body):
+    state: Annotated[str, Field(min_length=1)]
+
+
 class _Release(_Body):
     discard: bool = False
 
@@ -77,6 +85,16 @@ async def _set_token_life(request: Request) -> Response:
 
 async def _set_storage_auth(request: Request) -> Response:
     _emulator(request).storage_auth = (await _body(request, _Storage)).auth
+    return Response(status_code=204)
+
+
+async def _set_quotas(request: Request) -> Response:
+    _emulator(request).quotas.set((await _body(request, _Quotas)).limits)
+    return Response(status_code=204)
+
+
+async def _set_provider_state(request: Request) -> Response:
+    _emulator(request).provider_state = (await _body(request, _Provider)).state
     return Response(status_code=204)
 
 
@@ -178,6 +196,8 @@ routes = [
     _route("/timescale", _set_time_scale, "PUT"),
     _route("/tokens", _set_token_life, "PUT"),
     _route("/storage", _set_storage_auth, "PUT"),
+    _route("/quotas", _set_quotas, "PUT"),
+    _route("/provider", _set_provider_state, "PUT"),
     _route("/journal", _journal),
     _route("/journal/counts", _counts),
     _route("/journal/last", _last),

@@ -77,9 +77,24 @@ def _resource_group(request: Request) -> Response:
     )
 
 
+def _provider(request: Request) -> Response:
+    """The resource provider, as a subscription shows it that has registered it."""
+    emulator: Emulator = request.app.state.emulator
+    return JSONResponse(
+        {
+            "id": f"/subscriptions/{emulator.subscription_id}/providers/{PROVIDER}",
+            "namespace": PROVIDER,
+            "registrationPolicy": "RegistrationRequired",
+            "registrationState": emulator.provider_state,
+            "resourceTypes": [{"resourceType": "workspaces", "locations": [emulator.location], "apiVersions": []}],
+        }
+    )
+
+
 routes = [
     Route(WS, _get),
     Route(f"{_GROUP}/providers/{PROVIDER_SEGMENT}/workspaces", _list),
     Route(f"/subscriptions/{{subscription}}/providers/{PROVIDER_SEGMENT}/workspaces", _list),
     Route(_GROUP, _resource_group),
+    Route(f"/subscriptions/{{subscription}}/providers/{PROVIDER_SEGMENT}", _provider),
 ]

@@ -1,0 +1,127 @@
+"""Whether the region has the machines that the recipe names, and the model may run on them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from azure.core.exceptions import AzureError
+
+from phi_assets.azureml.client import Workspace
+from phi_assets.azureml.errors import ComputeNotAllowed
+from phi_assets.azureml.preflight.asking import Unanswered, read_or_none
+from phi_assets.azureml.preflight.findings import Findings
+from phi_assets.azureml.prices import PriceList
+from phi_assets.azureml.retry import one_line
+from phi_assets.azureml.vm_sizes import Offer, check_size, offered_sizes
+from phi_assets.recipe import ComputeSection, Recipe
+from phi_assets.refs import ModelRef
+
+Offers = Mapping[str, Offer]
+
+_EDIT = "Edit `compute.size`."
+
+
+def look_at_machines(
+    ws: Workspace, recipe: Recipe, model: ModelRef | None, prices: PriceList | None, found: Findings
+) -> tuple[Offers, dict[str, Any] | None]:
+    """What the region offers, by lower-cased name, and the recipe's cluster where there is one already."""
+    found.looked_at.append("machines")
+    try:
+        offers = offered_sizes(ws)
+    except AzureError as error:
+        found.warning(
+            "machines", "sizes_unknown", "The region", f"does not show its VM sizes: {one_line(error)}", "Run again."
+        )
+        offers = {}
+    finetune = model.finetune_computes if model is not None else None
+    inference = model.inference_computes if model is not None else None
+    _look_at_size(recipe.compute.size, "compute.size", offers, finetune, prices, found, needs_gpu=True)
+    if model is not None and not found.has_errors("machines"):
+        try:
+            check_size(recipe.compute.size, model)
+        except ComputeNotAllowed as error:
+            subject = f"VM size {recipe.compute.size}"
+            found.error("machines", "size_unsupported", subject, f"cannot be used: {one_line(error)}", _EDIT)
+    _look_at_size(recipe.serving.instance_type, "serving.instance_type", offers, inference, prices, found)
+    return offers, _look_at_cluster(ws, recipe.compute, found)
+
+
+def _look_at_size(
+    size: str,
+    key: str,
+    offers: Offers,
+    allowed: Sequence[str] | None,
+    prices: PriceList | None,
+    found: Findings,
+    *,
+    needs_gpu: bool = False,
+) -> None:
+    choices = _choices(offers, allowed, prices, needs_gpu=needs_gpu)
+    next_step = f"Set `{key}` to one of: {', '.join(choices)}." if choices else "Ask for another region."
+    what = "fine-tune" if needs_gpu else "serve"
+    offer = offers.get(size.lower())
+    if allowed is not None and size.lower() not in {each.lower() for each in allowed}:
+        cause = f"may not {what} this model, by the registry's list (`{key}`)"
+        found.error("machines", "size_not_allowed", f"VM size {size}", cause, next_step)
+    elif offers and offer is None:
+        cause = f"is not offered in this region (`{key}`)"
+        found.error("machines", "size_not_offered", f"VM size {size}", cause, next_step)
+    elif offer is not None and needs_gpu and not offer.gpus:
+        found.error("machines", "size_without_gpu", f"VM size {size}", f"has no GPU (`{key}`)", next_step)
+
+
+def _choices(offers: Offers, allowed: Sequence[str] | None, prices: PriceList | None, *, needs_gpu: bool) -> list[str]:
+    """Sizes that the model may run on and the region has, the cheapest first."""
+    names = allowed if allowed is not None else [offer.name for offer in offers.values() if offer.gpus or not needs_gpu]
+    there = [name for name in names if not offers or name.lower() in offers]
+
+    def price(name: str) -> float:
+        return (prices.hourly_price(name) if prices is not None else None) or float("inf")
+
+    return sorted(there, key=price)
+
+
+def _look_at_cluster(ws: Workspace, section: ComputeSection, found: Findings) -> dict[str, Any] | None:
+    if section.min_nodes > section.max_nodes:
+        found.error(
+            "machines",
+            "node_limits",
+            f"Cluster {section.name}",
+            f"would have at least {section.min_nodes} and at most {section.max_nodes} nodes",
+            "Set `compute.min_nodes` to no more than `compute.max_nodes`.",
+        )
+    if section.min_nodes:
+        found.warning(
+            "machines",
+            "nodes_always_on",
+            f"Cluster {section.name}",
+            f"keeps {section.min_nodes} node(s) that are billed day and night",
+            "Set `compute.min_nodes: 0`: nodes come when a job needs them.",
+        )
+    try:
+        cluster = read_or_none(ws, f"{ws.path}/computes/{section.name}")
+    except Unanswered as error:
+        found.warning(
+            "machines", "cluster_unknown", f"Cluster {section.name}", f"cannot be read: {error}", "Run again."
+        )
+        return None
+    if cluster is None:
+        return None
+    outer = cluster.get("properties") or {}
+    size = str((outer.get("properties") or {}).get("vmSize") or "")
+    if str(outer.get("computeType")).lower() != "amlcompute":
+        found.error(
+            "machines",
+            "cluster_kind",
+            f"Compute {section.name}",
+            f"exists, and is of type {outer.get('computeType')}, not a cluster",
+            "Give `compute.name` another name.",
+        )
+    elif size.lower() != section.size.lower():
+        found.error(
+            "machines",
+            "cluster_size",
+            f"Cluster {section.name}",
+            f"exists with VM size {size}, not {section.size}, and a cluster's size cannot be changed",
+            f"Set `compute.size: {size}`, or give `compute.name` another name.",
+        )
+    return cluster
