@@ -19,18 +19,20 @@ EXPECTED_DEPENDENCIES = {
     "sampled/train_sft": {"raw/train_sft", "sampled/test_sft"},
     "sampled/validation_sft": {"raw/train_sft", "sampled/test_sft"},
     "sampled/train_gen": {"raw/train_gen", "sampled/test_gen"},
-    "foundation_model": set(),
-    "finetune_compute": {"foundation_model"},
+    "preflight": set(),
+    "foundation_model": {"preflight"},
+    "finetune_compute": {"preflight", "foundation_model"},
     "finetune_job": {
         "sampled/train_sft",
         "sampled/validation_sft",
         "sampled/test_sft",
+        "preflight",
         "foundation_model",
         "finetune_compute",
     },
     "registered_model": {"finetune_job"},
-    "online_endpoint": set(),
-    "online_deployment": {"online_endpoint", "registered_model", "foundation_model"},
+    "online_endpoint": {"preflight"},
+    "online_deployment": {"preflight", "online_endpoint", "registered_model", "foundation_model"},
     "live_traffic": {"online_endpoint", "online_deployment"},
     "base_answers": {"live_traffic", "foundation_model", "sampled/test_gen"},
     "scoring_result": {"live_traffic", "base_answers", "sampled/test_gen"},
@@ -69,6 +71,26 @@ def test_what_is_billing_depends_on_nothing_and_is_in_no_job_that_makes_somethin
     assert with_it == {"list_billing"}
 
 
+def test_everything_that_costs_money_comes_after_preflight_and_no_data_does(definitions: dg.Definitions) -> None:
+    graph = definitions.resolve_asset_graph()
+    below = graph.get(dg.AssetKey("preflight")).child_keys
+    assert {key.to_user_string() for key in below} == {
+        "foundation_model",
+        "finetune_compute",
+        "finetune_job",
+        "online_endpoint",
+        "online_deployment",
+    }
+    jobs = {job.name: job for job in definitions.resolve_all_job_defs()}
+    with_it = {name for name, job in jobs.items() if dg.AssetKey("preflight") in job.asset_layer.executable_asset_keys}
+    assert {name for name in with_it if not name.startswith("__")} == {
+        "preflight",
+        "finetune",
+        "deploy",
+        "finetune_and_deploy",
+    }
+
+
 def test_every_asset_is_described_owned_grouped_and_versioned(definitions: dg.Definitions) -> None:
     for spec in definitions.resolve_all_asset_specs():
         assert spec.description, spec.key
@@ -92,19 +114,26 @@ def test_a_recipe_edit_changes_the_code_version_of_exactly_the_assets_it_touches
         after = versions(write_recipe(tmp_path / f"{name}.yaml", changes))
         return {key for key in before if before[key] != after[key]}
 
-    assert touched("rate", {"parameters": {"learning_rate": 1e-3}}) == {"finetune_job"}
-    assert touched("percent", {"sample": {"percent": 20}}) == {f"sampled/{split}" for split in SAMPLED_SPLITS}
-    assert touched("model", {"model": {"version": "13"}}) == {"foundation_model"}
-    assert touched("lease", {"serving": {"lease_hours": 1}}) == {"online_endpoint"}
-    assert touched("tags", {"serving": {"tags": {"owner": "somebody"}}}) == {"online_endpoint"}
+    def with_preflight(*assets: str) -> set[str]:
+        return {"preflight", *assets}
+
+    assert touched("rate", {"parameters": {"learning_rate": 1e-3}}) == with_preflight("finetune_job")
+    sampled = [f"sampled/{split}" for split in SAMPLED_SPLITS]
+    assert touched("percent", {"sample": {"percent": 20}}) == with_preflight(*sampled)
+    assert touched("model", {"model": {"version": "13"}}) == with_preflight("foundation_model")
+    assert touched("lease", {"serving": {"lease_hours": 1}}) == with_preflight("online_endpoint")
+    assert touched("tags", {"serving": {"tags": {"owner": "somebody"}}}) == with_preflight("online_endpoint")
     # How a deployment proves itself is no part of what is true once it has.
     assert touched("steps", {"rollout": {"steps": [100], "observations": 9, "max_latency_ratio": 2}}) == set()
     assert touched("retire", {"rollout": {"retire": "keep"}}) == {"live_traffic"}
-    assert touched("count", {"serving": {"instance_count": 2}}) == {"online_deployment"}
+    assert touched("count", {"serving": {"instance_count": 2}}) == with_preflight("online_deployment")
+    assert touched("budget", {"budget": {"cost": 1000}}) == with_preflight()
+    assert touched("accepted", {"preflight": {"accept": ["model_retired"]}}) == with_preflight()
+    assert touched("timeout", {"finetune": {"timeout_hours": 3}}) == with_preflight()
     assert touched("scoring", {"scoring": {"samples": 3}}) == {"base_answers", "scoring_result"}
     # The bound is the check's.
     assert touched("bound", {"scoring": {"max_p95_seconds": 1}}) == set()
-    assert touched("experiment", {"finetune": {"experiment": "other", "timeout_hours": 3}}) == set()
+    assert touched("experiment", {"finetune": {"experiment": "other"}}) == set()
 
 
 def test_the_workspace_file_loads(tmp_path) -> None:

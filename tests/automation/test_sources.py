@@ -217,7 +217,7 @@ def test_a_newer_model_version_is_requested_once(model_graph: Graph, model_file:
     newer |= {"version": "3", "creation_context": {"created_at": "2026-01-05T00:00:00+00:00"}}
     model_file.with_name("3.yaml").write_text(yaml.safe_dump(newer), encoding="utf-8")
     tick = ticker.tick()
-    assert tick.assets == {"foundation_model"}
+    assert tick.assets == {"preflight", "foundation_model"}
     assert "versions/2" in tick.requests[0].tags["phi/reason"]
     assert "versions/3" in tick.requests[0].tags["phi/reason"]
     assert not ticker.tick().requests
@@ -233,7 +233,7 @@ def test_a_version_edited_in_place_is_requested_once(model_graph: Graph, model_f
     edited["tags"]["edited"] = "in place"
     model_file.write_text(yaml.safe_dump(edited), encoding="utf-8")
     tick = ticker.tick()
-    assert tick.assets == {"foundation_model"}
+    assert tick.assets == {"preflight", "foundation_model"}
     assert ticker.run(tick.requests[0]).success
     assert not ticker.tick().requests
 

@@ -230,9 +230,9 @@ def test_nothing_stands_in_the_way_of_the_shipped_recipes(workspace: Workspace, 
 def test_the_seeds_model_today_is_refused_with_all_that_is_wrong_and_its_successor_is_not(
     workspace: Workspace, tmp_path: Path
 ) -> None:
-    def found(name: str, **model: str) -> Preflight:
+    def found(file: str, **model: str) -> Preflight:
         changes = {"model": {"registry": "azureml-2026", **model}, "component": {"registry": "azureml-2026"}}
-        return look(workspace, load_recipe(str(write_recipe(tmp_path / name, changes, "phi3_mini_ultrachat"))))
+        return look(workspace, load_recipe(str(write_recipe(tmp_path / file, changes, "phi3_mini_ultrachat"))))
 
     seed = found("seed.yaml")
     assert {finding.code for finding in seed.errors} == {"model_archived", "model_retired"}
@@ -362,6 +362,13 @@ class Refusing:
         raise ClientAuthenticationError("Please run 'az login' to set up an account.")
 
 
+class Given:
+    """A credential whose token says nothing of its owner."""
+
+    def get_token(self, *scopes: str, **_: Any) -> AccessToken:
+        return AccessToken("a.e30.b", 2**40)
+
+
 class Hanging:
     """A credential that waits for something that does not come."""
 
@@ -399,8 +406,7 @@ def test_a_credential_that_hangs_is_not_waited_for(workspace: Workspace, monkeyp
 
 
 def test_nobody_at_the_address_is_found_before_anything_else_is_tried(workspace: Workspace) -> None:
-    nowhere = Workspace(workspace.credential, "s", "g", "w", resource_manager="https://127.0.0.1:9")
-    nowhere.credential = type("Given", (), {"get_token": lambda *_, **__: AccessToken("a.e30.b", 2**40)})()
+    nowhere = Workspace(Given(), "s", "g", "w", resource_manager="https://127.0.0.1:9")
     found = look(nowhere, load_recipe("quickstart"))
     assert [finding.code for finding in found.errors] == ["unreachable"]
     assert found.looked_at == ("access",)

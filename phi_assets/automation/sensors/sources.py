@@ -13,7 +13,7 @@ from phi_assets.resources.recipe import RecipeResource
 from phi_assets.resources.ultrachat import UltrachatSource
 from phi_assets.resources.workspace import AzureMLWorkspace
 
-ULTRACHAT_HUB, FOUNDATION_MODEL = "ultrachat_hub", "foundation_model"
+ULTRACHAT_HUB, FOUNDATION_MODEL, PREFLIGHT = "ultrachat_hub", "foundation_model", "preflight"
 
 
 @dg.sensor(
@@ -29,11 +29,11 @@ def hub_revision_sensor(context: dg.SensorEvaluationContext, ultrachat: Ultracha
 
 
 @dg.sensor(
-    target=dg.AssetSelection.assets(FOUNDATION_MODEL),
+    target=dg.AssetSelection.assets(FOUNDATION_MODEL, PREFLIGHT),
     default_status=dg.DefaultSensorStatus.STOPPED,
     minimum_interval_seconds=900,
     description="Materialize foundation_model once for every newer version, and once for every edit that the registry "
-    "makes to a version in place.",
+    "makes to a version in place; preflight looks at it first.",
 )
 def foundation_model_sensor(
     context: dg.SensorEvaluationContext, workspace: AzureMLWorkspace, recipe: RecipeResource
@@ -45,7 +45,9 @@ def foundation_model_sensor(
     def recorded(entry: dg.EventLogEntry) -> str:
         return _model_state(metadata_value(entry, "id"), metadata_value(entry, "content_hash"))
 
-    return _follow(context, FOUNDATION_MODEL, now=_model_state(ref.id, ref.content_hash), recorded=recorded)
+    now = _model_state(ref.id, ref.content_hash)
+    # An edit in place is how a registry retires a model.
+    return _follow(context, FOUNDATION_MODEL, now=now, recorded=recorded, first=PREFLIGHT)
 
 
 def _model_state(model_id: object, content_hash: object) -> str:
@@ -53,9 +55,16 @@ def _model_state(model_id: object, content_hash: object) -> str:
 
 
 def _follow(
-    context: dg.SensorEvaluationContext, asset: str, *, now: str, recorded: Callable[[dg.EventLogEntry], str | None]
+    context: dg.SensorEvaluationContext,
+    asset: str,
+    *,
+    now: str,
+    recorded: Callable[[dg.EventLogEntry], str | None],
+    first: str | None = None,
 ) -> dg.SensorResult:
     """Request the asset where its source is in another state `now` than the last materialization recorded.
+
+    `first` is an asset that is made before it, in the same run.
 
     The last materialization is the memory, so a restart of the daemon between a tick and its run changes nothing. It
     is read after the runs: a run that ends in between is seen as one or the other, never as neither.
@@ -70,4 +79,5 @@ def _follow(
     before = recorded(materialization)
     if now == before:
         return cursor.after_recovery().skip(f"{asset} is up to date: {now}.")
-    return cursor.request([asset], evidence=now, reason=f"{asset}: {before} -> {now}.")
+    wanted = [asset] if first is None else [first, asset]
+    return cursor.request(wanted, evidence=now, reason=f"{asset}: {before} -> {now}.")
