@@ -29,6 +29,20 @@ def materialize() -> None:
 
 
 @main.command()
+def preflight() -> None:
+    """Look at everything that can be known to go wrong with the recipe; seconds, and nothing is changed."""
+    _, result = _run("preflight")
+    [event] = result.get_asset_materialization_events()
+    metadata = event.step_materialization_data.materialization.metadata
+    for key in ("workspace", "identity", "tenant", "model", "component"):
+        click.echo(f"{key}: {metadata[key].value}")
+    if "estimated_cost" in metadata:
+        hours, cost, currency = (metadata[key].value for key in ("estimated_hours", "estimated_cost", "currency"))
+        click.echo(f"estimate: {hours:g} hours of fine-tuning; {cost:g} {currency} with the endpoint's lease")
+    click.echo(metadata["reason"].value)
+
+
+@main.command()
 @click.option("--keep-cluster", is_flag=True, help="Leave the recipe's cluster, which costs nothing while it is idle.")
 @click.option("--models", is_flag=True, help="Also delete the registered versions of the recipe's model.")
 def teardown(keep_cluster: bool, models: bool) -> None:

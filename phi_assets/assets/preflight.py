@@ -87,7 +87,9 @@ def preflight(
         raise dg.Failure(description=found.in_words, metadata=preflight_metadata(found), allow_retries=False)
     for warning in found.warnings:
         context.log.warning(warning.in_words)
-    inputs = {key: found.facts[key] for key in ("workspace", "region", "identity", "model", "component")}
+    inputs = {
+        key: found.facts[key] for key in ("workspace", "region", "identity", "model", "component") if key in found.facts
+    }
     yield dg.MaterializeResult(
         asset_key=PREFLIGHT,
         data_version=dg.DataVersion(found.identity),

@@ -190,19 +190,31 @@ def test_an_edited_recipe_starts_exactly_what_it_touches(automation: Automation,
             requested |= now
         return requested
 
-    assert edited("rate", {"parameters": {"learning_rate": 1e-3}}) == {"finetune_job"}
+    assert edited("rate", {"parameters": {"learning_rate": 1e-3}}) == {"preflight", "finetune_job"}
     both: dict[str, dict[str, Any]] = {"parameters": {"learning_rate": 1e-3}}
     assert edited("scoring", {**both, "scoring": {"samples": 3}}) == set(SCORING)
     both["scoring"] = {"samples": 3}
-    assert edited("model", {**both, "model": {"version": "13"}}) == {"foundation_model"}
+    assert edited("model", {**both, "model": {"version": "13"}}) == {"preflight", "foundation_model"}
     both["model"] = {"version": "13"}
-    assert edited("percent", {**both, "sample": {"percent": 20}}) == SAMPLED
+    assert edited("percent", {**both, "sample": {"percent": 20}}) == {"preflight", *SAMPLED}
 
 
 def test_an_endpoint_is_never_started_by_itself(automation: Automation, tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path / "lease.yaml", {"serving": {"lease_hours": 1, "endpoint": "another-name"}})
     automation.definitions = definitions(str(recipe))
+    assert automation.flow("1") == [{"preflight"}]
+
+
+def test_an_edited_recipe_is_looked_at_before_anything_is_started_for_it(
+    automation: Automation, tmp_path: Path
+) -> None:
+    recipe = write_recipe(tmp_path / "rate.yaml", {"parameters": {"learning_rate": 1e-3}})
+    automation.definitions = definitions(str(recipe))
+    assert automation.tick() == {"preflight"}
+    automation.materialize(["preflight"], checks=False)
     assert automation.tick() == set()
+    automation.check("preflight", passed=True)
+    assert automation.tick() == {"finetune_job"}
 
 
 def test_an_input_that_is_missing_or_unchecked_starts_nothing(automation: Automation) -> None:

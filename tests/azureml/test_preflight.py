@@ -165,7 +165,7 @@ BROKEN: dict[str, Broken] = {
     # Quota.
     "no quota for the cluster": Broken(
         "cluster_quota",
-        ["NCADSA100v4 Family", "limit 0", "ask for a new limit of 24", "region emulator"],
+        ["NCADSA100v4 Family", "limit 0", "needed 24; ask for a new limit of ", "region emulator"],
         {"compute": {"tiers": ["Dedicated"]}},
         world=no_quota(A100_FAMILY),
     ),
@@ -316,6 +316,7 @@ def test_cores_in_use_are_a_warning_and_those_of_the_own_cluster_are_none(
     found = look(ws, recipe.model_copy(update={"compute": others}))
     assert not found.errors
     assert [finding.code for finding in found.of("quota")] == ["cluster_quota_in_use", "deployment_quota_in_use"]
+    control.reset()
 
 
 def test_low_priority_takes_the_place_of_dedicated_with_a_warning(

@@ -10,6 +10,7 @@ import pytest
 
 from phi_assets.emulator import process
 from tests.emulator_requests import Requests
+from tests.graph import write_recipe
 
 PROJECT = Path(__file__).parents[2]
 
@@ -33,6 +34,20 @@ def run(environment: dict[str, str], *arguments: str) -> subprocess.CompletedPro
         text=True,
         check=False,
     )
+
+
+def test_preflight_says_who_asks_and_that_nothing_stands_in_the_way(environment: dict[str, str]) -> None:
+    looked = run(environment, "preflight")
+    assert looked.returncode == 0, looked.stderr
+    for part in ("identity: ", "tenant: ", "model: azureml://", "hours of fine-tuning", "Nothing stands in the way."):
+        assert part in looked.stdout
+
+
+def test_preflight_ends_with_what_has_to_be_put_right(environment: dict[str, str], tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path / "recipe.yaml", {"model": {"registry": "azureml-2026"}})
+    looked = run({**environment, "PHI_RECIPE": str(recipe)}, "preflight")
+    assert looked.returncode == 1
+    assert "Set `model.name: Phi-4`" in looked.stderr
 
 
 @pytest.mark.slow

@@ -11,6 +11,8 @@ from phi_assets.azureml.preflight.findings import Findings
 from phi_assets.azureml.retry import one_line
 
 CREDENTIAL_PATIENCE_SECONDS = 5.0
+INTERACTIVE_PATIENCE_SECONDS = 120.0
+"""Somebody has to find the browser's window and sign in."""
 
 _PROVIDERS_API_VERSION = "2021-04-01"
 
@@ -70,14 +72,15 @@ def _identity(ws: Workspace, mode: str, found: Findings) -> dict[str, Any] | Non
 
     def ask() -> None:
         try:
-            outcome.append(ws.credential.get_token(f"{ws.resource_manager}/.default").token)
+            outcome.append(ws.bearer())
         except Exception as error:
             outcome.append(error)
 
     asking = threading.Thread(target=ask, daemon=True, name="preflight credential")
     asking.start()
-    asking.join(CREDENTIAL_PATIENCE_SECONDS)
-    answer = outcome[0] if outcome else TimeoutError(f"no token after {CREDENTIAL_PATIENCE_SECONDS:.0f} s")
+    patience = INTERACTIVE_PATIENCE_SECONDS if mode == "interactive" else CREDENTIAL_PATIENCE_SECONDS
+    asking.join(patience)
+    answer = outcome[0] if outcome else TimeoutError(f"no token after {patience:g} s")
     if isinstance(answer, str):
         return _claims(answer)
     found.error(
