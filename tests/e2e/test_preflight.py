@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -55,7 +56,8 @@ def test_the_job_looks_and_says_what_it_saw(
     metadata = event.step_materialization_data.materialization.metadata
     assert metadata["errors"].value == metadata["warnings"].value == 0
     assert metadata["tenant"].value == "00000000-0000-4000-8000-0000000000aa"
-    assert metadata["estimated_cost"].value > 0
+    assert isinstance(cost := metadata["estimated_cost"].value, float)
+    assert cost > 0
     assert metadata["changed"].value
 
 
@@ -84,7 +86,10 @@ def test_warnings_stop_nothing(
     emulator: Connection, toys: Workspace, control: Control, tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
     """Nor is what depends on preflight stale for them, or for an edited recipe: its data version is as before."""
-    changes = {"serving": {"endpoint": "preflight-warned"}, "compute": {"name": "preflight-warned"}}
+    changes: dict[str, dict[str, Any]] = {
+        "serving": {"endpoint": "preflight-warned"},
+        "compute": {"name": "preflight-warned"},
+    }
     first = graph(emulator, tmp_path, write_toy_recipe(tmp_path / "first.yaml", changes), instance)
     result = first.materialize("key:preflight or key:foundation_model or key:finetune_compute")
     assert result.success, failure_message(result)
