@@ -184,7 +184,7 @@ def nothing_served(toy: ToyDeployment) -> None:
     toy.workspace.ml.online_endpoints.begin_delete(name=ENDPOINT).wait()
     for asset in SERVING:
         (toy.storage / f"{asset}.json").unlink(missing_ok=True)
-    shutil.rmtree(toy.answers)
+    shutil.rmtree(toy.answers, ignore_errors=True)
     toy.dagster.look_away()
 
 
