@@ -33,7 +33,7 @@ def look_around_in_studio(page: Page) -> None:
     """From the job, with its steps and its loss, along the lineage to an answer of the model."""
     page.get_by_role("heading", name="Completed").wait_for()
     for step in ("chat_completion_datapreprocess", "chat_completion_finetune"):
-        page.locator(".flow").get_by_text(step).wait_for()
+        page.locator(".flow").get_by_role("link", name=step).wait_for()
     page.locator(".chart").first.wait_for()
     page.locator("pre.log", has_text="evaluation loss").wait_for()
     page.get_by_role("row", name="registered model").get_by_role("link").click()

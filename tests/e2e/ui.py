@@ -180,7 +180,7 @@ def follow_studio_link(page: Page, dev: DagsterDev, asset: str) -> Page:
     """The page of the emulator's Studio that the asset's metadata links to, in a tab of its own."""
     page.goto(f"{dev.url}/assets/{asset}")
     with page.expect_popup() as opened:
-        page.get_by_role("link", name=re.compile(r"^http://127\.0\.0\.1:\d+/")).first.click()
+        page.locator('a[target="_blank"][href^="http://127.0.0.1:"]').first.click()
     return opened.value
 
 
