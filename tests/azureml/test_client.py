@@ -103,7 +103,7 @@ def test_azure_is_not_contacted_by_connecting(monkeypatch: pytest.MonkeyPatch) -
     workspace = connect_azure(settings)
     assert workspace.resource_manager == "https://management.usgovcloudapi.net"
     assert workspace.path.startswith("/subscriptions/s/resourceGroups/g/")
-    assert workspace.studio_url("a-job") == f"https://ml.azure.com/runs/a-job?wsid={workspace.path}"
+    assert workspace.studio_url("a-job") == f"https://ml.azure.us/runs/a-job?wsid={workspace.path}"
     assert os.environ["AZUREML_CURRENT_CLOUD"] == "AzureUSGovernment"
 
 

@@ -48,7 +48,7 @@ class TestJob:
         shown = text_of(page.text)
         assert "Two <copies> Completed" in shown
         assert f"Name {completed}" in shown
-        assert "copied 6 characters" in shown or "copied 7 characters" in shown
+        assert re.search(r"copied [68] characters", shown)  # of the step that took longer
         assert 'data-live="0"' in page.text
 
     def test_it_shows_the_graph_with_links_to_the_steps(self, jobs: Jobs, studio: httpx.Client, completed: str) -> None:
