@@ -57,7 +57,7 @@ def count(toys: Workspace) -> dict[str, int]:
     }
 
 
-ONE_OF_EACH = {"jobs": 1, "computes": 1, "model versions": 1, "data versions": 2, "endpoints": 1, "deployments": 1}
+ONE_OF_EACH = {"jobs": 1, "computes": 1, "model versions": 1, "data versions": 3, "endpoints": 1, "deployments": 1}
 
 
 def test_a_full_run_passes_while_every_fifth_arm_answer_fails(graph: Graph, toys: Workspace, control: Control) -> None:

@@ -96,7 +96,8 @@ def test_another_workspace_does_not_exist(emulator: Connection, client: httpx.Cl
     head, _, tail = workspace_path(emulator).partition(f"/{what}/")
     path = f"{head}/{what}/other{tail[tail.index('/') :] if '/' in tail else ''}"
     answer = client.get(emulator.base_url + path)
-    assert (answer.status_code, error(answer)["code"]) == (404, "ResourceNotFound")
+    codes = {"subscriptions": "SubscriptionNotFound", "resourceGroups": "ResourceGroupNotFound"}
+    assert (answer.status_code, error(answer)["code"]) == (404, codes.get(what, "ResourceNotFound"))
 
 
 def test_paths_are_matched_in_any_case(emulator: Connection, client: httpx.Client):
