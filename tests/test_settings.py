@@ -145,7 +145,6 @@ BROKEN: list[tuple[dict[str, str], str]] = [
     ({"https_proxy": "http://proxy:eighty"}, "https_proxy is not the address of a proxy: write http://host:port"),
     ({"PHI_CA_BUNDLE": "/no/ca.pem"}, "PHI_CA_BUNDLE='/no/ca.pem' is no file"),
     ({"REQUESTS_CA_BUNDLE": "/no/ca.pem"}, "REQUESTS_CA_BUNDLE='/no/ca.pem' is no file"),
-    ({"PHI_PRICES": "/no/prices.yaml"}, "PHI_PRICES='/no/prices.yaml' is no file"),
     ({"PHI_ALERT_WEBHOOK": "chat.corp/hook"}, "PHI_ALERT_WEBHOOK is not an address: write https://host/path"),
     ({"PHI_EMULATOR_TIME_SCALE": "fast"}, "PHI_EMULATOR_TIME_SCALE='fast' is not a number above 0"),
     ({"PHI_EMULATOR_TIME_SCALE": "nan"}, "PHI_EMULATOR_TIME_SCALE='nan' is not a number above 0"),

@@ -88,7 +88,7 @@ def test_nothing_is_billing_where_nothing_was_made(environment: dict[str, str], 
         assert shown.stdout == "Nothing is billing in workspace phi-workspace.\n"
         wrong = run(environment | home | {"PHI_PRICES": "/nowhere.yaml"}, "still-billing")
         assert wrong.returncode == 1
-        assert "PHI_PRICES='/nowhere.yaml' is no file" in wrong.stderr
+        assert "Price file /nowhere.yaml not found" in wrong.stderr
         assert "Traceback" not in wrong.stderr
         # Nothing goes on billing for want of prices.
         assert run(environment | home | {"PHI_PRICES": "/nowhere.yaml"}, "teardown").returncode == 0
