@@ -1,11 +1,11 @@
 """Preflight: nothing that costs money is asked for before everything that can be looked at is in order."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
 from phi_assets.assets.common import OWNERS, explained, reads
-from phi_assets.azureml.preflight import GROUPS, Group, Preflight, Training, run_preflight
+from phi_assets.azureml.preflight import GROUPS, Finding, Group, Training, run_preflight
 from phi_assets.dataset.errors import DatasetError
 from phi_assets.dataset.size import training_size
 from phi_assets.metadata.preflight import findings_table, preflight_metadata
@@ -27,6 +27,11 @@ _WHAT_HOLDS: dict[Group, str] = {
     "endpoint": "The endpoint's name is legal and free, or the endpoint is ours.",
     "budget": "By estimate, a run of the recipe keeps its budget of money and GPU hours.",
 }
+
+# `all_deps_blocking_checks_passed` takes a blocking check that failed with WARN for failed: automation would stop.
+_NO_WARNINGS = dg.AssetCheckSpec(
+    "no_warnings", asset=PREFLIGHT, description="Nothing that may turn out to be a hindrance, and need not be one."
+)
 
 
 # A multi-asset, because the job is called like the asset and an op may not be.
@@ -60,7 +65,8 @@ _WHAT_HOLDS: dict[Group, str] = {
         )
     ],
     check_specs=[
-        dg.AssetCheckSpec(group, asset=PREFLIGHT, blocking=True, description=_WHAT_HOLDS[group]) for group in GROUPS
+        *(dg.AssetCheckSpec(group, asset=PREFLIGHT, blocking=True, description=_WHAT_HOLDS[group]) for group in GROUPS),
+        _NO_WARNINGS,
     ],
 )
 def preflight(
@@ -81,7 +87,8 @@ def preflight(
             training=_training(context, recipe.value),
         )
     context.log.info(f"Looked ahead in {found.seconds:.1f} s as {found.facts.get('identity', 'nobody')}.")
-    checks = [_outcome(found, group) for group in found.looked_at]
+    checks = [_outcome(group, [each for each in found.of(group) if each.level == "error"]) for group in found.looked_at]
+    checks.append(_outcome(_NO_WARNINGS.name, found.warnings, dg.AssetCheckSeverity.WARN))
     if found.errors:
         yield from checks
         raise dg.Failure(description=found.in_words, metadata=preflight_metadata(found), allow_retries=False)
@@ -98,14 +105,14 @@ def preflight(
     )
 
 
-def _outcome(found: Preflight, group: Group) -> dg.AssetCheckResult:
-    findings = found.of(group)
-    is_error = any(finding.level == "error" for finding in findings)
+def _outcome(
+    check: str, findings: Sequence[Finding], severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR
+) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         asset_key=PREFLIGHT,
-        check_name=group,
+        check_name=check,
         passed=not findings,
-        severity=dg.AssetCheckSeverity.ERROR if is_error else dg.AssetCheckSeverity.WARN,
+        severity=severity,
         description="\n".join(finding.in_words for finding in findings) or None,
         metadata={"findings": findings_table(findings)} if findings else {},
     )

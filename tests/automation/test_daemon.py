@@ -15,7 +15,7 @@ from phi_assets.azureml.lookup import get_job
 from phi_assets.azureml.status import JobStatus
 from phi_assets.emulator import process
 from phi_assets.emulator.control import Control
-from phi_assets.recipe import SPLITS
+from phi_assets.recipe import SAMPLED_SPLITS, SPLITS
 from tests.azureml.toys import write_registry
 from tests.connections import workspace_of
 from tests.dataset.hub_server import Hub, running
@@ -30,10 +30,11 @@ NEXT = "fedcba9876543210fedcba9876543210fedcba98"
 
 CHANGED = {
     "ultrachat_hub",
-    *(f"{stage}/{split}" for stage in ("raw", "sampled") for split in SPLITS),
+    *(f"raw/{split}" for split in SPLITS),
+    *(f"sampled/{split}" for split in SAMPLED_SPLITS),
     *("finetune_job", "registered_model", "online_deployment", "live_traffic", "base_answers", "scoring_result"),
 }
-UNCHANGED = {"foundation_model", "finetune_compute", "online_endpoint"}
+UNCHANGED = {"preflight", "foundation_model", "finetune_compute", "online_endpoint"}
 
 _TICKS = """query($s: SensorSelector!) { sensorOrError(sensorSelector: $s) { ... on Sensor { sensorState {
   ticks(limit: 500) { status error { message } } } } } }"""
@@ -55,7 +56,7 @@ class World:
     def push(self, commit: str, seed: int) -> None:
         """Another revision of the data set, all of its splits with other rows."""
         for number, split in enumerate(SPLITS):
-            write_shards(self.hub.folder, split, make_rows(20, seed + number))
+            write_shards(self.hub.folder, split, make_rows(40, seed + number))
         self.hub.commit = self.hub.served_commit = commit
 
     def materializations(self) -> Counter[str]:
