@@ -1,7 +1,6 @@
 """What all asset modules share: ownership, what an asset reads from the recipe, and why it did what it did."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
@@ -17,44 +16,6 @@ RECIPE_KEYS = "recipe_keys"
 
 INPUTS_KEY = "inputs"
 """Metadata that holds what a materialization depended on; the next one is compared with it."""
-
-
-_TERMINATED = (dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED)
-
-
-def is_terminated(context: dg.AssetExecutionContext) -> bool:
-    """Whether a person has terminated the run; an interrupt without that comes from a worker that is killed.
-
-    Only a termination by a person makes the run CANCELING first, or CANCELED at once where it is forced.
-    """
-    run = context.instance.get_run_by_id(context.run.run_id)
-    return run is not None and run.status in _TERMINATED
-
-
-@contextmanager
-def undone_unless_killed(context: dg.AssetExecutionContext, undo: Callable[[bool], object]) -> Iterator[None]:
-    """`undo` is called where the block fails, or where a person terminates the run; what ended the block goes on.
-
-    It is told whether a request of the block may still be on the wire. Where the worker is killed, everything stays as
-    it is: the run is started again, and goes on from there.
-    """
-
-    def try_to_undo(*, interrupted: bool) -> None:
-        try:
-            undo(interrupted)
-        except Exception as error:
-            # Nothing may take the place of what ended the block.
-            context.log.error(f"Not everything could be undone, and something may be billing: {error}")
-
-    try:
-        yield
-    except dg.DagsterExecutionInterruptedError:
-        if is_terminated(context):
-            try_to_undo(interrupted=True)
-        raise
-    except Exception:
-        try_to_undo(interrupted=False)
-        raise
 
 
 def reads(*keys: str) -> dict[str, Any]:

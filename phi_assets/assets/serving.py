@@ -6,7 +6,8 @@ from typing import Any
 
 import dagster as dg
 
-from phi_assets.assets.common import AZUREML_POOL, OWNERS, explained, reads, undone_unless_killed
+from phi_assets.assets.common import AZUREML_POOL, OWNERS, explained, reads
+from phi_assets.assets.interrupts import undone_unless_killed
 from phi_assets.assets.preflight import PREFLIGHT
 from phi_assets.azureml.client import Workspace
 from phi_assets.azureml.deployments import discard_deployment, ensure_deployment

@@ -7,7 +7,8 @@ from functools import partial
 import dagster as dg
 from pydantic import Field
 
-from phi_assets.assets.common import AZUREML_POOL, OWNERS, changes_since_last, explained, is_terminated, reads
+from phi_assets.assets.common import AZUREML_POOL, OWNERS, changes_since_last, explained, reads
+from phi_assets.assets.interrupts import interrupts_kept, is_terminated
 from phi_assets.assets.preflight import PREFLIGHT
 from phi_assets.azureml.client import Workspace
 from phi_assets.azureml.finetune import ensure_finetune_job
@@ -62,7 +63,11 @@ def finetune_job(
 
     It has trained on `train_sft` and been evaluated meanwhile on `validation_sft`, which no step trains on.
     """
-    with workspace.session() as ws, cancelled_with_the_run(context, ws) as watch:
+    with (
+        workspace.session() as ws,
+        cancelled_with_the_run(context, ws) as watch,
+        interrupts_kept() as raise_interrupts,
+    ):
         result = ensure_finetune_job(
             ws,
             recipe.value,
@@ -75,6 +80,7 @@ def finetune_job(
             output=partial(print, flush=True),
             on_name=watch,
             on_submitted=partial(_announce, context),
+            on_poll=raise_interrupts,
             force=config.force,
             submit=config.submit,
             # A crashed run that forced a job is started again with the same configuration.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from phi_assets.azureml.client import Workspace
 from phi_assets.azureml.history import UNREADABLE
 from phi_assets.azureml.identity import JobRequest
-from phi_assets.azureml.jobs import OnName, OnSubmitted, ensure_job
+from phi_assets.azureml.jobs import OnName, OnPoll, OnSubmitted, ensure_job
 from phi_assets.azureml.metrics import MetricPoint, metric_curves
 from phi_assets.azureml.parameters import EffectiveParameters, effective_parameters
 from phi_assets.azureml.pipelines import VALIDATION_INPUT, get_component
@@ -44,6 +44,7 @@ def ensure_finetune_job(
     log: Log = silent,
     on_submitted: OnSubmitted | None = None,
     on_name: OnName | None = None,
+    on_poll: OnPoll | None = None,
     output: Log | None = None,
     force: bool = False,
     forced_by: str = "",
@@ -80,6 +81,7 @@ def ensure_finetune_job(
         log=log,
         on_submitted=on_submitted,
         on_name=on_name,
+        on_poll=on_poll,
         on_data=data.append,
         output=output,
         force=force,

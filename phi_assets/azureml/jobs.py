@@ -18,13 +18,14 @@ from phi_assets.azureml.outputs import inspect_output
 from phi_assets.azureml.retry import Log, one_line, silent
 from phi_assets.azureml.status import JobStatus, service_text
 from phi_assets.azureml.submission import OnData, OnName, check_ours, submit_job
-from phi_assets.azureml.waiting import get_job, wait_for_job
+from phi_assets.azureml.waiting import OnPoll, get_job, wait_for_job
 from phi_assets.refs import Action, JobRef
 
 __all__ = [
     "JobRequest",
     "OnData",
     "OnName",
+    "OnPoll",
     "OnSubmitted",
     "SubmittedJob",
     "cancel_if_submitted",
@@ -61,6 +62,7 @@ def ensure_job(
     on_submitted: OnSubmitted | None = None,
     on_name: OnName | None = None,
     on_data: OnData | None = None,
+    on_poll: OnPoll | None = None,
     output: Log | None = None,
     force: bool = False,
     forced_by: str = "",
@@ -76,8 +78,8 @@ def ensure_job(
 
     `on_name` is called with the job's name as soon as a job of ours may exist: before a new one is sent, and when
     attaching. `on_submitted` is called once, as soon as the job exists and before it is waited for; `on_data` with each
-    data asset that a new job was given. `log` receives transitions, a heartbeat and lines about the loss; `output`
-    every line that the steps write.
+    data asset that a new job was given; `on_poll` before each further look at a job that is waited for. `log` receives
+    transitions, a heartbeat and lines about the loss; `output` every line that the steps write.
 
     Raises:
         DataUploadFailed, SubmissionFailed: there is no new job.
@@ -108,7 +110,7 @@ def ensure_job(
         on_submitted(_announcement(ws, request, decision, job))
     if decision.action != "reused":
         log(f"Job {job.name}: {ws.studio_url(job)}")
-        job = wait_for_job(ws, job.name, timedelta(hours=request.finetune.timeout_hours), log, output)
+        job = wait_for_job(ws, job.name, timedelta(hours=request.finetune.timeout_hours), log, output, on_poll)
         require_success(ws, job, log)
     return JobRef(
         name=job.name,

@@ -1,6 +1,7 @@
 """Waiting for a job: one loop that reports what happens and ends only when the service says so."""
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,19 +14,29 @@ from phi_assets.azureml.lookup import find_new_job, get_job
 from phi_assets.azureml.retry import Log, one_line, poll_delays, silent
 from phi_assets.azureml.status import JobStatus, service_text
 
-__all__ = ["get_job", "wait_for_job"]
+__all__ = ["OnPoll", "get_job", "wait_for_job"]
+
+OnPoll = Callable[[], None]
 
 _HEARTBEAT_SECONDS = 300.0
 _REPORT_PATIENCE_SECONDS = 30.0
 
 
-def wait_for_job(ws: Workspace, name: str, timeout: timedelta, log: Log = silent, output: Log | None = None) -> Any:
+def wait_for_job(
+    ws: Workspace,
+    name: str,
+    timeout: timedelta,
+    log: Log = silent,
+    output: Log | None = None,
+    on_poll: OnPoll | None = None,
+) -> Any:
     """The job once it is Completed, Failed or Canceled, whatever it goes through before.
 
     Only these three end a job: `CancelRequested`, `NotResponding`, `Paused` and states that nobody knows are waited
     out. The time limit counts from the start of the job's first step, as run history has it, so waiting for capacity
     before that does not use it up and attaching later does not extend it. `log` receives transitions of the job and
-    its steps, a heartbeat and lines about the loss; `output` every line that the steps write.
+    its steps, a heartbeat and lines about the loss; `output` every line that the steps write. `on_poll` is called
+    before each further look, and may raise.
 
     Raises:
         JobNotFound: the job has been deleted.
@@ -43,6 +54,8 @@ def wait_for_job(ws: Workspace, name: str, timeout: timedelta, log: Log = silent
         if watch.runs_longer_than(timeout):
             return _end(ws, job, timeout, log)
         time.sleep(next(delays))
+        if on_poll is not None:
+            on_poll()
 
 
 def _end(ws: Workspace, job: Any, timeout: timedelta, log: Log) -> Any:
