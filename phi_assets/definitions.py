@@ -15,7 +15,6 @@ from phi_assets.checks import dataset as dataset_checks
 from phi_assets.checks import foundation as foundation_checks
 from phi_assets.checks import operations as operations_checks
 from phi_assets.checks import scoring as scoring_checks
-from phi_assets.checks import serving as serving_checks
 from phi_assets.checks import training as training_checks
 from phi_assets.recipe import Recipe, load_recipe
 from phi_assets.resources.prices import PricesResource
@@ -43,7 +42,7 @@ def build_definitions(
     return dg.Definitions(
         assets=dg.map_asset_specs(with_automation, dg.map_asset_specs(with_recipe, assets)),
         asset_checks=dg.load_asset_checks_from_modules(
-            [dataset_checks, foundation_checks, training_checks, serving_checks, scoring_checks, operations_checks]
+            [dataset_checks, foundation_checks, training_checks, scoring_checks, operations_checks]
         ),
         jobs=jobs,
         sensors=sensors,

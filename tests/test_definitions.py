@@ -59,6 +59,19 @@ def test_lineage(definitions: dg.Definitions) -> None:
     assert found == EXPECTED_DEPENDENCIES
 
 
+def test_an_asset_that_reports_its_own_checks_has_no_others(definitions: dg.Definitions) -> None:
+    """Automation would run it without those, and wait for ever where they block what depends on it."""
+    graph = definitions.resolve_asset_graph()
+    reporting = [asset for asset in graph.assets_defs if asset.keys and asset.check_keys]
+    assert {key.to_user_string() for asset in reporting for key in asset.keys} == {
+        "preflight",
+        "online_deployment",
+        "live_traffic",
+    }
+    for asset in reporting:
+        assert graph.get_check_keys_for_assets(set(asset.keys)) == set(asset.check_keys)
+
+
 def test_what_is_billing_depends_on_nothing_and_is_in_no_job_that_makes_something(definitions: dg.Definitions) -> None:
     """So that looking never waits for, starts, or ages what costs money."""
     graph = definitions.resolve_asset_graph()
