@@ -1,9 +1,11 @@
 """From the front to the process of a deployment, over its Unix domain socket."""
 
 import asyncio
+import json
+from http import HTTPStatus
 from pathlib import Path
 
-import httpx
+import aiohttp
 
 from phi_assets.emulator.errors import ServiceError
 from phi_assets.emulator.serving.behaviour import HEADER
@@ -20,7 +22,7 @@ class Forwarder:
     """Keeps the connections to the processes; for use in one event loop."""
 
     def __init__(self) -> None:
-        self._clients: dict[str, httpx.AsyncClient] = {}
+        self._sessions: dict[str, aiohttp.ClientSession] = {}
 
     async def score(self, target: Target, body: bytes) -> bytes:
         """The model's answer.
@@ -32,7 +34,7 @@ class Forwarder:
         limit = target.settings.request_timeout
         try:
             async with asyncio.timeout(limit), target.gate.passage(target.deployment):
-                response = await self._post(target, body)
+                status, content = await self._post(target, body)
         except TimeoutError as error:
             raise ServiceError(
                 408,
@@ -40,39 +42,38 @@ class Forwarder:
                 f"The deployment '{target.deployment}' did not answer within its request timeout of {limit:g} seconds. "
                 "Ask for fewer new tokens, or raise request_timeout_ms (at most 180000).",
             ) from error
-        if response.status_code != 200:
-            raise _model_error(target, response.status_code, _reason(response))
-        return response.content
+        if status != 200:
+            raise _model_error(target, status, _reason(status, content))
+        return content
 
-    async def _post(self, target: Target, body: bytes) -> httpx.Response:
-        client = await self._client(target)
+    async def _post(self, target: Target, body: bytes) -> tuple[int, bytes]:
+        session = await self._session(target)
         headers = {"Content-Type": "application/json"}
         if behaviour := target.ailments.next():
             headers[HEADER] = behaviour.header()
         try:
-            return await client.post("http://worker/score", content=body, headers=headers)
-        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            async with session.post("http://worker/score", data=body, headers=headers) as response:
+                return response.status, await response.read()
+        except aiohttp.ClientConnectorError as error:
             target.server.suspect()
             raise unavailable(target.deployment) from error
-        except httpx.TransportError as error:
+        except aiohttp.ClientError as error:
             target.server.suspect()
             raise _model_error(target, 502, "The model server ended before it answered") from error
 
-    async def _client(self, target: Target) -> httpx.AsyncClient:
+    async def _session(self, target: Target) -> aiohttp.ClientSession:
         socket = str(target.server.socket)
-        if socket in self._clients:
-            return self._clients[socket]
-        client = self._clients[socket] = httpx.AsyncClient(
-            transport=httpx.AsyncHTTPTransport(
-                uds=socket,
-                # The gate decides how many requests are underway, and the request's own timeout how long they take.
-                limits=httpx.Limits(max_connections=None, keepalive_expiry=IDLE_SECONDS),
-            ),
-            timeout=None,  # noqa: S113
+        if socket in self._sessions:
+            return self._sessions[socket]
+        session = self._sessions[socket] = aiohttp.ClientSession(
+            # The gate decides how many requests are underway, and the request's own timeout how long they take.
+            connector=aiohttp.UnixConnector(socket, limit=0, keepalive_timeout=IDLE_SECONDS),
+            timeout=aiohttp.ClientTimeout(),
+            cookie_jar=aiohttp.DummyCookieJar(),
         )
-        for unused in [other for other in self._clients if other != socket and not Path(other).exists()]:
-            await self._clients.pop(unused).aclose()
-        return client
+        for unused in [other for other in self._sessions if other != socket and not Path(other).exists()]:
+            await self._sessions.pop(unused).close()
+        return session
 
 
 def unavailable(deployment: str) -> ServiceError:
@@ -93,8 +94,8 @@ def _model_error(target: Target, status: int, reason: str) -> ServiceError:
     return ServiceError(424, "ModelError", reason, headers=headers)
 
 
-def _reason(response: httpx.Response) -> str:
+def _reason(status: int, content: bytes) -> str:
     try:
-        return str(response.json()["error"]["message"])
+        return str(json.loads(content)["error"]["message"])
     except (ValueError, KeyError, TypeError):
-        return response.text or response.reason_phrase
+        return content.decode(errors="replace") or HTTPStatus(status).phrase
