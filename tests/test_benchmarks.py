@@ -13,6 +13,7 @@ import pytest
 
 from tests.azureml.toy_step import write_model
 from tests.benchmarks import prepare, scoring, ultrachat
+from tests.benchmarks.report import BenchmarkError
 
 SCALE = 0.002
 
@@ -226,7 +227,7 @@ def test_a_contestant_that_fails_ends_the_benchmark_with_its_words(tiny: Path, t
     for shard in _truth(tiny)["train_sft"]["shards"]:
         (broken / "data" / shard).write_bytes(b"not Parquet")
 
-    with pytest.raises(prepare.BenchmarkError, match=r"decode-1-5 ended with exit code 1:[\s\S]*Parquet"):
+    with pytest.raises(BenchmarkError, match=r"decode-1-5 ended with exit code 1:[\s\S]*Parquet"):
         prepare.benchmark(broken, tmp_path / "scratch", ["decode-1-5"], rounds=1, log=lambda line: None)
 
 
@@ -237,7 +238,7 @@ def test_files_that_differ_are_told_apart_by_objects_not_bytes(tmp_path: Path) -
     other.write_text('{"a": "é", "b": 1}\n', encoding="utf-8")
 
     assert prepare.compare_json_lines(one, same) == 2
-    with pytest.raises(prepare.BenchmarkError, match="one and other differ in line 2"):
+    with pytest.raises(BenchmarkError, match="one and other differ in line 2"):
         prepare.compare_json_lines(one, other)
 
 
@@ -275,5 +276,5 @@ def test_scoring_is_measured_side_by_side_and_judged_against_the_seed(tmp_path: 
     assert not list((tmp_path / "scratch").rglob("emulator.json")), "the emulator is still running"
 
     report.runs["ours-8"][1].texts[3] = "something else"
-    with pytest.raises(prepare.BenchmarkError, match="ours-8 got 'something else' to prompt 3, seed-invoke got 'echo "):
+    with pytest.raises(BenchmarkError, match="ours-8 got 'something else' to prompt 3, seed-invoke got 'echo "):
         scoring.check_agreement(report)

@@ -9,34 +9,35 @@ This process stays small on purpose: on Linux a child's peak begins with the pea
 
 import json
 import os
-import platform
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
 
 import click
 import orjson
 from rich.console import Console
-from rich.table import Table
 
 from tests.benchmarks.contestants import CONTESTANTS
-
-Log = Callable[[str], None]
+from tests.benchmarks.report import (
+    BenchmarkError,
+    Log,
+    Verdict,
+    benchmarking,
+    figures_table,
+    machine,
+    verdict_table,
+    write_json,
+)
 
 _ROOT = Path(__file__).parents[2]
-
-
-class BenchmarkError(RuntimeError):
-    """A contestant failed, or two that must agree do not."""
 
 
 @dataclass(frozen=True)
@@ -66,20 +67,6 @@ class Target:
     """None: the figure itself counts."""
     at_least: float | None = None
     at_most: float | None = None
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """A target and what was measured."""
-
-    what: str
-    target: str
-    measured: float
-    """Ratio of the medians, or a median."""
-    lowest: float
-    highest: float
-    """Over the rounds."""
-    ok: bool
 
 
 @dataclass
@@ -135,7 +122,9 @@ def benchmark(
     Raises:
         BenchmarkError: a contestant failed, or the bare JSON Lines of 5 % differ from the seed's.
     """
-    report = Report(str(directory), cores, _machine(), {name: [] for name in names})
+    report = Report(
+        str(directory), cores, machine("datasets", "pandas", "polars", "pyarrow"), {name: [] for name in names}
+    )
     arena = _Arena(directory, scratch, cores)
     arena.warm_up(names, log)
     for number in range(rounds):
@@ -268,15 +257,8 @@ def _judge(report: Report, target: Target) -> Verdict:
     )
 
 
-def _machine() -> dict[str, str]:
-    from importlib.metadata import version
-
-    libraries = {name: version(name) for name in ("datasets", "pandas", "polars", "pyarrow")}
-    return {"python": platform.python_version(), "platform": platform.platform(), **libraries}
-
-
 def _print(report: Report, console: Console) -> None:
-    runs = Table("contestant", *(right(name) for name in ("rows", "work s", "with imports s", "peak MB", "written MB")))
+    runs = figures_table("contestant", "rows", "work s", "with imports s", "peak MB", "written MB")
     for name in report.runs:
         runs.add_row(
             name,
@@ -287,25 +269,9 @@ def _print(report: Report, console: Console) -> None:
             f"{report.median(name, 'bytes') / 1e6:,.1f}",
         )
     console.print(runs)
-    verdicts = Table("target", *(right(name) for name in ("wanted", "measured", "over the rounds")), "")
-    for verdict in report.verdicts:
-        verdicts.add_row(
-            verdict.what,
-            verdict.target,
-            f"{verdict.measured:.2f}",
-            f"{verdict.lowest:.2f} - {verdict.highest:.2f}",
-            "ok" if verdict.ok else "missed",
-        )
-    console.print(verdicts)
+    console.print(verdict_table("target", report.verdicts))
     if report.equal_rows is not None:
         console.print(f"{report.equal_rows:,} rows of our 5 % parse to the same objects as the seed's")
-
-
-def right(header: str) -> Any:
-    """A column whose figures stand below each other."""
-    from rich.table import Column
-
-    return Column(header, justify="right")
 
 
 @click.command()
@@ -323,18 +289,10 @@ def main(directory: Path, rounds: int, peers: str, cores: int, scratch: Path | N
     names = [name for name in CONTESTANTS if any(fnmatch(name, pattern) for pattern in patterns)]
     if not names:
         raise click.BadParameter(f"no contestant fits {peers!r}; there are {', '.join(CONTESTANTS)}")
-    if scratch:
-        scratch.mkdir(parents=True, exist_ok=True)
-    console = Console()
-    console.width = max(console.width, 130)
-    with tempfile.TemporaryDirectory(prefix="benchmark-", dir=scratch) as folder:
-        try:
-            report = benchmark(directory, Path(folder), names, rounds=rounds, cores=cores, log=console.print)
-        except BenchmarkError as error:
-            raise click.ClickException(str(error)) from error
+    with benchmarking(scratch) as (console, folder):
+        report = benchmark(directory, folder, names, rounds=rounds, cores=cores, log=console.print)
     _print(report, console)
-    if json_file:
-        json_file.write_text(json.dumps(asdict(report), indent=1) + "\n", encoding="utf-8")
+    write_json(json_file, report)
 
 
 if __name__ == "__main__":

@@ -9,29 +9,33 @@ share the machine's cores.
 
 import json
 import os
-import platform
 import statistics
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
-from rich.table import Table
 
 from phi_assets.emulator import process
-from tests.benchmarks.prepare import BenchmarkError, Verdict, right
+from tests.benchmarks.report import (
+    BenchmarkError,
+    Log,
+    Verdict,
+    benchmarking,
+    figures_table,
+    machine,
+    verdict_table,
+    write_json,
+)
 from tests.connections import workspace_of
 
 if TYPE_CHECKING:
     from phi_assets.azureml.client import Workspace
 
-Log = Callable[[str], None]
 Turns = list[dict[str, str]]
 
 _PACKAGE = Path(process.__file__).parents[1]
@@ -107,7 +111,12 @@ def benchmark(
         BenchmarkError: two contestants got different answers to a prompt.
     """
     prompts = read_prompts(requests)
-    report = Report(len(prompts), max_new_tokens, _machine(), {name: [] for name in CONTESTANTS})
+    report = Report(
+        len(prompts),
+        max_new_tokens,
+        {"cores": str(os.cpu_count()), **machine("azure-ai-ml", "httpx", "torch", "transformers")},
+        {name: [] for name in CONTESTANTS},
+    )
     with _served(scratch, model) as ws:
         arena = _Arena(ws, scratch, prompts, {"do_sample": False, "max_new_tokens": max_new_tokens})
         for name in CONTESTANTS:
@@ -240,33 +249,14 @@ def _judge(report: Report, target: Target) -> Verdict:
     return Verdict(f"{target.name}: times the seed's requests/s", wanted, measured, min(ratios), max(ratios), ok)
 
 
-def _machine() -> dict[str, str]:
-    libraries = {name: version(name) for name in ("azure-ai-ml", "httpx", "torch", "transformers")}
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "cores": str(os.cpu_count()),
-        **libraries,
-    }
-
-
 def _print(report: Report, console: Console) -> None:
     latencies = (50, 95, 99)
-    rates = Table("contestant", right("requests/s"), *(right(f"p{percent} ms") for percent in latencies))
+    rates = figures_table("contestant", "requests/s", *(f"p{percent} ms" for percent in latencies))
     for name in report.runs:
         row = [f"{report.latency_ms(name, percent):,.0f}" for percent in latencies]
         rates.add_row(name, f"{report.rate(name):,.1f}", *row)
     console.print(rates)
-    verdicts = Table("ratio", *(right(name) for name in ("wanted", "measured", "over the rounds")), "")
-    for verdict in report.verdicts:
-        verdicts.add_row(
-            verdict.what,
-            verdict.target,
-            f"{verdict.measured:.2f}",
-            f"{verdict.lowest:.2f} - {verdict.highest:.2f}",
-            "ok" if verdict.ok else "missed",
-        )
-    console.print(verdicts)
+    console.print(verdict_table("ratio", report.verdicts))
     console.print(f"all contestants got the same answers to {report.requests} prompts in every round")
 
 
@@ -278,18 +268,10 @@ def _print(report: Report, console: Console) -> None:
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write every run here.")
 def main(rounds: int, requests: int, tokens: int, scratch: Path | None, json_file: Path | None) -> None:
     """Measure the scoring client beside the seed's sequential `invoke`, on an endpoint of a local emulator."""
-    if scratch:
-        scratch.mkdir(parents=True, exist_ok=True)
-    console = Console()
-    console.width = max(console.width, 110)
-    with tempfile.TemporaryDirectory(prefix="benchmark-", dir=scratch) as folder:
-        try:
-            report = benchmark(Path(folder), rounds=rounds, requests=requests, max_new_tokens=tokens, log=console.print)
-        except BenchmarkError as error:
-            raise click.ClickException(str(error)) from error
+    with benchmarking(scratch) as (console, folder):
+        report = benchmark(folder, rounds=rounds, requests=requests, max_new_tokens=tokens, log=console.print)
     _print(report, console)
-    if json_file:
-        json_file.write_text(json.dumps(asdict(report), indent=1) + "\n", encoding="utf-8")
+    write_json(json_file, report)
 
 
 if __name__ == "__main__":
