@@ -61,7 +61,7 @@ def still_billing() -> None:
 
 def _run(job: str, ops: dict[str, Any] | None = None) -> tuple[Settings, Any]:
     """The job has run in this process, on the instance of DAGSTER_HOME; ends the program where it failed."""
-    from phi_assets.recipe import RecipeError, load_recipe
+    from phi_assets.recipe_file import RecipeError, load_recipe
 
     try:
         settings = load_settings()

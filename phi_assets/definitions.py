@@ -16,7 +16,8 @@ from phi_assets.checks import foundation as foundation_checks
 from phi_assets.checks import operations as operations_checks
 from phi_assets.checks import scoring as scoring_checks
 from phi_assets.checks import training as training_checks
-from phi_assets.recipe import Recipe, load_recipe
+from phi_assets.recipe import Recipe
+from phi_assets.recipe_file import load_recipe
 from phi_assets.resources.prices import PricesResource
 from phi_assets.resources.recipe import RecipeResource
 from phi_assets.resources.refs_io import RefIOManager

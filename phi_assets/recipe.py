@@ -1,14 +1,10 @@
 """The recipe: every choice that defines one fine-tune, in one YAML file, checked before anything runs."""
 
-import difflib
 import random
-import re
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from phi_assets.fingerprint import fingerprint
 
@@ -22,10 +18,6 @@ SAMPLED_SPLITS = ("train_sft", VALIDATION_SPLIT, "test_sft", "train_gen", "test_
 Split = Literal["train_sft", "test_sft", "train_gen", "test_gen"]
 Policy = Literal["drop", "warn", "fail"]
 ParameterValue = bool | int | float | str
-
-
-class RecipeError(ValueError):
-    """A recipe cannot be used; the message names the file, the key, the value and what is allowed."""
 
 
 class _Section(BaseModel):
@@ -115,7 +107,8 @@ class ContractSection(_Section):
     context_tokens: Annotated[int, Field(ge=16)] = 4096
     """The model's context; the component truncates what is longer."""
     tokenizer: Path | None = None
-    """A `tokenizer.json` to count tokens with, relative to the recipe; estimated from the bytes without one."""
+    """A `tokenizer.json` to count tokens with, its path relative to the recipe or to the package's own recipes; tokens
+    are estimated from the bytes without one."""
 
     minimum_rows: Annotated[int, Field(ge=1)] = 10
     """A sample with fewer rows fails its check."""
@@ -127,7 +120,13 @@ class ContractSection(_Section):
     @field_validator("tokenizer")
     @classmethod
     def _beside_the_recipe(cls, value: Path | None, info: ValidationInfo) -> Path | None:
-        return value and (info.context or Path()) / value.expanduser()
+        if value is None:
+            return None
+        path = value.expanduser()
+        beside = (info.context or Path()) / path
+        # So that a copy of one of the package's own recipes is good wherever it lies.
+        packaged = RECIPES_DIR / path
+        return packaged if packaged.is_file() and not beside.is_file() else beside
 
 
 class ModelSection(_Section):
@@ -348,60 +347,7 @@ class Recipe(_Section):
         return fingerprint({key: _lookup(content, key) for key in keys})[:12]
 
 
-class _Loader(yaml.SafeLoader):
-    """Reads `5e-6` as the number that everybody means; YAML 1.1 asks for `5.0e-6` and takes the rest for text."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-)
-
-
-@cache
-def load_recipe(name_or_path: str) -> Recipe:
-    """Load a recipe by its name in `phi_assets/recipes`, or by the path of a YAML file.
-
-    Raises:
-        RecipeError: the file does not exist, is not YAML, has an unknown key, or a value that is not allowed.
-    """
-    path = Path(name_or_path)
-    if not path.suffix:
-        path = RECIPES_DIR / f"{name_or_path}.yaml"
-    if not path.is_file():
-        known = ", ".join(sorted(recipe.stem for recipe in RECIPES_DIR.glob("*.yaml")))
-        raise RecipeError(f"Recipe {name_or_path!r} not found: give a YAML file's path, or one of {known}")
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - it is a safe loader
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{path} is not valid YAML: {error}") from error
-    if not isinstance(content, dict):
-        raise RecipeError(f"{path} must hold a mapping of recipe sections, not {type(content).__name__}")
-    try:
-        return Recipe.model_validate({"name": path.stem, **content}, context=path.resolve().parent)
-    except ValidationError as error:
-        raise RecipeError(f"{path} is not a usable recipe:\n" + "\n".join(_problems(error))) from error
-
-
 def _lookup(content: dict[str, Any], key: str) -> Any:
     for part in key.split("."):
         content = content[part]
     return content
-
-
-def _problems(error: ValidationError) -> list[str]:
-    lines = []
-    for problem in error.errors():
-        location = ".".join(str(part) for part in problem["loc"])
-        if problem["type"] == "extra_forbidden":
-            lines.append(f"- {location}: unknown key{_suggestion(problem['loc'])}")
-        else:
-            lines.append(f"- {location} = {problem['input']!r}: {problem['msg']}")
-    return lines
-
-
-def _suggestion(location: tuple[int | str, ...]) -> str:
-    model: Any = Recipe
-    for part in location[:-1]:
-        model = model.model_fields[str(part)].annotation
-    close = difflib.get_close_matches(str(location[-1]), model.model_fields, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; known keys: {', '.join(model.model_fields)}"

@@ -7,7 +7,8 @@ import dagster as dg
 import yaml
 
 from phi_assets.definitions import build_definitions
-from phi_assets.recipe import RECIPES_DIR, load_recipe
+from phi_assets.recipe import RECIPES_DIR
+from phi_assets.recipe_file import load_recipe
 from phi_assets.settings import load_settings
 
 FAST_PARAMETERS = {"max_steps": 2, "num_train_epochs": 1, "per_device_eval_batch_size": 16}

@@ -7,7 +7,8 @@ import dagster as dg
 import pytest
 
 from phi_assets.definitions import build_definitions
-from phi_assets.recipe import SAMPLED_SPLITS, load_recipe
+from phi_assets.recipe import SAMPLED_SPLITS
+from phi_assets.recipe_file import load_recipe
 from phi_assets.settings import load_settings
 
 HEAVY = ("azure.ai.ml", "torch", "transformers", "datasets", "mlflow", "matplotlib", "pandas", "scipy", "sacrebleu")

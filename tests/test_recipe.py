@@ -7,7 +7,8 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from phi_assets.recipe import RECIPES_DIR, Recipe, RecipeError, load_recipe
+from phi_assets.recipe import RECIPES_DIR, Recipe
+from phi_assets.recipe_file import RecipeError, load_recipe
 
 
 def written(folder: Path, content: Any) -> str:
@@ -93,6 +94,51 @@ def test_all_problems_are_said_at_once(tmp_path: Path) -> None:
     with pytest.raises(RecipeError) as raised:
         load(tmp_path, {"sample": {"percent": 0, "mode": "tail"}, "serving": {"instances": 2}})
     assert len(str(raised.value).splitlines()) == 4
+
+
+def test_a_recipe_may_say_only_what_differs_from_another(tmp_path: Path) -> None:
+    base = load_recipe("quickstart")
+    mine = load(tmp_path, {"extends": "quickstart", "finetune": {"parameters": {"learning_rate": 0.005}}})
+    assert mine.finetune.parameters == {**base.finetune.parameters, "learning_rate": 0.005}
+    assert (mine.name, mine.description) == ("mine", base.description)
+    changed = {section for section in Recipe.model_fields if getattr(mine, section) != getattr(base, section)}
+    assert changed == {"name", "finetune"}
+    for keys in (("contract",), ("dataset", "sample"), ("serving", "rollout"), ("finetune.defaults",)):
+        assert mine.code_version(*keys) == base.code_version(*keys)
+    assert mine.code_version("finetune.parameters") != base.code_version("finetune.parameters")
+
+
+def test_a_recipe_extends_one_beside_it_and_that_another_one(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").touch()
+    contract = {"tokenizer": "tokenizer.json", "policies": {"schema": "fail"}}
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "first.yaml").write_text(yaml.safe_dump({"contract": contract, "rollout": {"steps": [50, 100]}}))
+    (tmp_path / "second.yaml").write_text(yaml.safe_dump({"extends": "first.yaml", "rollout": {"steps": [10, 100]}}))
+    mine = load(tmp_path / "sub", {"extends": "../second.yaml", "contract": {"policies": {"roles": "warn"}}})
+    assert mine.contract.tokenizer == tmp_path / "tokenizer.json"
+    assert (mine.contract.policies.schema_, mine.contract.policies.roles) == ("fail", "warn")
+    assert list(mine.rollout.steps) == [10, 100]
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ({"extends": "mine.yaml"}, r"mine\.yaml extends itself: mine\.yaml -> mine\.yaml"),
+        ({"extends": "nothing"}, "Recipe 'nothing' not found: give a YAML file's path, or one of local_folder, phi3"),
+        ({"extends": ["quickstart"]}, r"extends = \['quickstart'\]: give the name or the path of a recipe"),
+        ({"extends": "quickstart", "sample": {"percent": 0}}, "sample.percent = 0: Input should be greater than 0"),
+    ],
+)
+def test_what_cannot_be_extended_is_explained(tmp_path: Path, content: Any, complaint: str) -> None:
+    with pytest.raises(RecipeError, match=complaint):
+        load(tmp_path, content)
+
+
+@pytest.mark.parametrize("name", ["quickstart", "phi3_mini_ultrachat", "local_folder"])
+def test_a_copy_of_a_shipped_recipe_is_good_wherever_it_lies(tmp_path: Path, name: str) -> None:
+    copy = load(tmp_path, (RECIPES_DIR / f"{name}.yaml").read_text(encoding="utf-8"))
+    assert copy == load_recipe(name).model_copy(update={"name": "mine"})
+    assert copy.contract.tokenizer is None or copy.contract.tokenizer.is_file()
 
 
 def test_a_missing_recipe_names_those_that_there_are(tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 import dagster as dg
 from pydantic import Field
 
-from phi_assets.recipe import Recipe, load_recipe
+from phi_assets.recipe import Recipe
+from phi_assets.recipe_file import load_recipe
 
 
 class RecipeResource(dg.ConfigurableResource):

@@ -1,12 +1,14 @@
 """The Dagster resource that stands for the source of chat data."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
 import dagster as dg
 from pydantic import Field
 
+from phi_assets.dataset.errors import DatasetError
 from phi_assets.dataset.manifest import preparation_identity
 from phi_assets.dataset.prepare import prepare_split
 from phi_assets.dataset.source import fetch_split, latest_revision
@@ -35,12 +37,14 @@ class UltrachatSource(dg.ConfigurableResource):
         """The state of the source now: the commit that `revision` means, or a hash of the files."""
         section = self.section
         name = {"hub": section.repo, "local": str(section.path), "bundled": "bundled conversations"}[section.source]
-        return DatasetRef(source=section.source, name=name, revision=latest_revision(section))
+        with _in_words():
+            return DatasetRef(source=section.source, name=name, revision=latest_revision(section))
 
     def fetch(self, pinned: DatasetRef, split: str, log: Callable[[str], None]) -> SplitRef:
         """The split's raw shards of the pinned revision lie on local disk; see `fetch_split`."""
         section = self.section.model_copy(update={"revision": pinned.revision} if pinned.source == "hub" else {})
-        return fetch_split(section, split, Path(self.data_dir), log)
+        with _in_words():
+            return fetch_split(section, split, Path(self.data_dir), log)
 
     def prepare(
         self,
@@ -57,6 +61,16 @@ class UltrachatSource(dg.ConfigurableResource):
         The folder's name follows from content and choices: a ref from an earlier run, or of another recipe, never comes
         to point at other rows.
         """
-        identity = preparation_identity(raw, sample, contract, validation=validation, against=against)
-        folder = Path(self.data_dir) / "sampled" / fingerprint(identity)[:12]
-        return prepare_split(raw, sample, contract, folder, log, validation=validation, against=against)
+        with _in_words():
+            identity = preparation_identity(raw, sample, contract, validation=validation, against=against)
+            folder = Path(self.data_dir) / "sampled" / fingerprint(identity)[:12]
+            return prepare_split(raw, sample, contract, folder, log, validation=validation, against=against)
+
+
+@contextmanager
+def _in_words() -> Iterator[None]:
+    """A `DatasetError` becomes a `dagster.Failure`: what it says is all that its reader needs."""
+    try:
+        yield
+    except DatasetError as error:
+        raise dg.Failure(description=str(error)) from error

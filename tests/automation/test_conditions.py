@@ -10,7 +10,8 @@ import pytest
 
 from phi_assets.automation.conditions import GRAPH_LEVELS
 from phi_assets.definitions import build_definitions
-from phi_assets.recipe import SPLITS, load_recipe
+from phi_assets.recipe import SPLITS
+from phi_assets.recipe_file import load_recipe
 from phi_assets.settings import load_settings
 from tests.graph import write_recipe
 

@@ -3,7 +3,7 @@
 import dagster as dg
 
 from phi_assets.definitions import build_definitions
-from phi_assets.recipe import load_recipe
+from phi_assets.recipe_file import load_recipe
 from phi_assets.settings import load_settings
 
 SENSORS = {

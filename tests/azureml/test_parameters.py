@@ -7,7 +7,8 @@ import pytest
 
 from phi_assets.azureml.errors import InvalidParameter, UnknownParameter
 from phi_assets.azureml.parameters import coerce, display_name, effective_parameters
-from phi_assets.recipe import FinetuneSection, load_recipe
+from phi_assets.recipe import FinetuneSection
+from phi_assets.recipe_file import load_recipe
 
 
 @dataclass

@@ -20,7 +20,8 @@ from phi_assets.azureml.preflight import Preflight, Training, access, run_prefli
 from phi_assets.azureml.prices import load_prices
 from phi_assets.emulator.control import Control
 from phi_assets.emulator.process import Connection
-from phi_assets.recipe import Recipe, load_recipe
+from phi_assets.recipe import Recipe
+from phi_assets.recipe_file import load_recipe
 from tests.azureml import toys as toy
 from tests.emulator_requests import Requests
 from tests.graph import write_recipe

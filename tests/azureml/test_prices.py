@@ -9,7 +9,8 @@ import yaml
 
 from phi_assets.azureml.prices import PricesError, load_prices
 from phi_assets.emulator.vm_sizes import VM_SIZES
-from phi_assets.recipe import RECIPES_DIR, load_recipe
+from phi_assets.recipe import RECIPES_DIR
+from phi_assets.recipe_file import load_recipe
 from phi_assets.resources.prices import PricesResource
 from phi_assets.settings import PRICES_FILE, load_settings
 

@@ -10,7 +10,8 @@ from phi_assets.azureml.models import get_foundation_model
 from phi_assets.azureml.parameters import display_name, effective_parameters
 from phi_assets.azureml.pipelines import build_pipeline, get_component
 from phi_assets.azureml.vm_sizes import check_size
-from phi_assets.recipe import ComponentSection, FinetuneSection, ModelSection, load_recipe
+from phi_assets.recipe import ComponentSection, FinetuneSection, ModelSection
+from phi_assets.recipe_file import load_recipe
 
 
 @pytest.mark.parametrize("recipe", ["phi3_mini_ultrachat", "quickstart"])

@@ -10,7 +10,7 @@ from phi_assets.azureml.scoring import open_scoring
 from phi_assets.azureml.traffic import ensure_traffic
 from phi_assets.emulator import process
 from phi_assets.quickstart.grading import Question, held_out_questions, keyword_accuracy
-from phi_assets.recipe import load_recipe
+from phi_assets.recipe_file import load_recipe
 from phi_assets.refs import RegisteredModelRef, TrafficRef
 from tests.graph import Graph, failure_message, write_recipe
 

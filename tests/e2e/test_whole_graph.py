@@ -113,7 +113,7 @@ def test_a_bad_recipe_says_why_and_submits_nothing(name, emulator, workspace, tm
 
 
 def test_percent_zero_is_refused_before_anything_loads(tmp_path: Path) -> None:
-    from phi_assets.recipe import RecipeError, load_recipe
+    from phi_assets.recipe_file import RecipeError, load_recipe
 
     with pytest.raises(RecipeError, match=r"sample\.percent = 0"):
         load_recipe(str(write_recipe(tmp_path / "recipe.yaml", {"sample": {"percent": 0}})))

@@ -15,7 +15,7 @@ from phi_assets.azureml.status import JobStatus
 from phi_assets.azureml.traffic import ensure_traffic
 from phi_assets.emulator import process
 from phi_assets.emulator.control import Control
-from phi_assets.recipe import load_recipe
+from phi_assets.recipe_file import load_recipe
 from phi_assets.refs import RegisteredModelRef
 from tests.azureml.toys import SIZE, write_registry
 from tests.connections import workspace_of

@@ -15,7 +15,7 @@ from phi_assets.emulator.__main__ import main
 from phi_assets.emulator.catalog import Catalog
 from phi_assets.emulator.importing.folder import ImportRefused
 from phi_assets.emulator.importing.registry_model import Imported, import_model
-from phi_assets.recipe import load_recipe
+from phi_assets.recipe_file import load_recipe
 from tests.emulator.importing.llama import TEMPLATE, save_llama
 
 
