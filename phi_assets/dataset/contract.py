@@ -28,6 +28,8 @@ _COMPARED = ("leaked_id", "leaked_text", "duplicate_id", "duplicate_conversation
 
 _FLAG = "broken:"
 
+_ROWS_AT_ONCE = 1000
+
 _SEPARATOR = "\x1f"
 _TURNS = r"^(system\x1f)?(user\x1fassistant\x1f)*(user|user\x1fassistant)$"
 
@@ -83,11 +85,14 @@ class Unseen:
 def unseen_rows(parquet: str) -> Unseen:
     """The ids and questions of a sample."""
     rows = pl.scan_parquet(parquet, glob=False).select("prompt_id", question=normalized_question())
-    found = rows.collect(engine="streaming")
-    return Unseen(
-        ids=frozenset(found.select(_id_hash).to_series().drop_nulls()),
-        questions=frozenset(found.select(_question_hash).to_series().drop_nulls()),
-    )
+    ids: set[int] = set()
+    questions: set[int] = set()
+    # A piece at a time: to read text it may need all of it at once.
+    for first in range(0, rows.select(pl.len()).collect().item(), _ROWS_AT_ONCE):
+        found = rows.slice(first, _ROWS_AT_ONCE).collect()
+        ids.update(found.select(_id_hash).to_series().drop_nulls())
+        questions.update(found.select(_question_hash).to_series().drop_nulls())
+    return Unseen(frozenset(ids), frozenset(questions))
 
 
 class Contract:
