@@ -67,7 +67,7 @@ def with_report(ref: SampleRef, **changes: Any) -> SampleRef:
 
 def test_the_loss_curve_is_a_small_png() -> None:
     points = [MetricPoint(value=1 / (step + 1), step=step) for step in range(50)]
-    picture = png(loss_curve({"loss": points, "eval_loss": points[::25]}), "loss curve")
+    picture = png(loss_curve({"loss": points, "eval_loss": points[::25], "learning_rate": points}), "loss curve")
     assert picture.startswith(b"\x89PNG")
     # It is stored in the event log.
     assert len(picture) < 100_000

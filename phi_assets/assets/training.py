@@ -10,12 +10,14 @@ from pydantic import Field
 from phi_assets.assets.common import AZUREML_POOL, OWNERS, changes_since_last, explained, reads
 from phi_assets.assets.interrupts import interrupts_kept, is_terminated
 from phi_assets.assets.preflight import PREFLIGHT
+from phi_assets.assets.spending import spending
 from phi_assets.azureml.client import Workspace
 from phi_assets.azureml.finetune import ensure_finetune_job
 from phi_assets.azureml.jobs import SubmittedJob, cancel_if_submitted
 from phi_assets.azureml.models import ensure_registered_model
 from phi_assets.metadata.training import job_metadata, registered_model_metadata, submitted_metadata
 from phi_assets.refs import ComputeRef, JobRef, ModelRef, RegisteredModelRef, SampleRef
+from phi_assets.resources.prices import PricesResource
 from phi_assets.resources.recipe import RecipeResource
 from phi_assets.resources.workspace import AzureMLWorkspace
 
@@ -58,6 +60,7 @@ def finetune_job(
     finetune_compute: ComputeRef,
     workspace: AzureMLWorkspace,
     recipe: RecipeResource,
+    prices: PricesResource,
 ) -> dg.MaterializeResult[JobRef]:
     """A fine-tuning pipeline job is Completed in Azure ML and its `trained_model` output has been verified.
 
@@ -86,9 +89,11 @@ def finetune_job(
             # A crashed run that forced a job is started again with the same configuration.
             forced_by=context.run.root_run_id or context.run.run_id,
         )
+        price_list = prices.value_or_none(context.log.warning)
+        spent = spending(context, ws, recipe.value, result, finetune_compute, price_list)
     why = explained(context, result.inputs, result.job.reason)
     return dg.MaterializeResult(
-        value=result.job, data_version=dg.DataVersion(result.job.name), metadata=job_metadata(result) | why
+        value=result.job, data_version=dg.DataVersion(result.job.name), metadata=job_metadata(result) | spent | why
     )
 
 

@@ -15,7 +15,8 @@ from phi_assets.recipe import Recipe
 from phi_assets.refs import ComputeRef, DataRef, JobRef, ModelRef, SampleRef
 
 EVALUATION_LOSS = "eval_loss"
-_CURVES = ("loss", EVALUATION_LOSS)
+LEARNING_RATE = "learning_rate"
+_CURVES = ("loss", EVALUATION_LOSS, LEARNING_RATE)
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class FinetuneResult:
     job: JobRef
     parameters: EffectiveParameters
     curves: Mapping[str, Sequence[MetricPoint]]
-    """Training and evaluation loss over the steps; empty where the job recorded none."""
+    """Training and evaluation loss and learning rate over the steps; without those that the job did not record."""
     inputs: Mapping[str, str]
     """What the fine-tune depends on, labelled for people, for example `{"train data": "3f2a91bc0d12", "gpus": "1"}`."""
     data: tuple[DataRef, ...] = ()
@@ -124,10 +125,11 @@ def finetune_request(
 
 
 def _curves(ws: Workspace, job: JobRef, log: Log) -> Mapping[str, Sequence[MetricPoint]]:
-    if not job.metrics:
+    recorded = [name for name in _CURVES if name in job.metrics]
+    if not recorded:
         return {}
     try:
-        return metric_curves(ws, job.name, _CURVES, log)
+        return metric_curves(ws, job.name, recorded, log)
     except UNREADABLE as error:
         # A proven job is worth more than its curve.
         log(f"Job {job.name}: its loss curve cannot be read ({one_line(error)}).")

@@ -13,8 +13,14 @@ _MARGIN = 1.5
 
 
 def loss_curve(curves: Mapping[str, Sequence[MetricPoint]]) -> str:
-    """Markdown of one PNG: training loss over steps as a line, evaluation loss as points."""
+    """Markdown of one PNG: training loss over steps as a line, evaluation loss as points, learning rate behind them."""
     figure, axes = new_figure()
+    if rates := curves.get("learning_rate"):
+        behind = axes.twinx()
+        behind.plot([point.step for point in rates], [point.value for point in rates], ":", color="gray")
+        behind.set_ylabel("learning rate (dotted)", color="gray")
+        behind.ticklabel_format(axis="y", scilimits=(-2, 2))
+        behind.set_ylim(bottom=0)
     for name, style in (("loss", "-"), ("eval_loss", "o--")):
         points = curves.get(name, ())
         if points:

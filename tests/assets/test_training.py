@@ -9,7 +9,9 @@ import pytest
 from phi_assets.assets.training import FINGERPRINT_TAG, JOB_TAG, STUDIO_TAG
 from phi_assets.azureml.client import Workspace
 from phi_assets.azureml.identity import FORCED_TAG
+from phi_assets.azureml.prices import load_prices
 from phi_assets.emulator.process import Connection
+from tests.azureml.toys import SIZE
 from tests.graph import Graph, actions, failure_message
 from tests.toy_graph import write_toy_recipe
 
@@ -89,3 +91,30 @@ def test_a_forced_run_submits_one_more_job_that_says_who_forced_it(
     assert job.tags is not None
     assert job.tags[FORCED_TAG] == forced.run_id
     assert actions(graph.run("finetune"))["finetune_job"] == "reused"
+
+
+def number(metadata: dict[str, dg.MetadataValue[Any]], key: str) -> float:
+    value = metadata[key].value
+    assert isinstance(value, float)
+    return value
+
+
+def test_what_a_job_took_is_on_it_and_summed_over_the_recipe_once(
+    run: dg.ExecuteInProcessResult, graph: Graph, instance: dg.DagsterInstance
+) -> None:
+    graph.run("finetune", finetune_job={"force": True})
+    assert actions(graph.run("finetune"))["finetune_job"] == "reused"
+    found = [record.asset_materialization for record in instance.fetch_materializations(KEY, limit=100).records]
+    materialized = [dict(each.metadata) for each in found if each]
+    jobs = {str(metadata["job_name"].value): metadata for metadata in materialized}
+    assert len(materialized) > len(jobs) > 1
+    newest, price = materialized[0], load_prices().hourly_price(SIZE)
+    assert price is not None
+    assert (newest["recipe"].value, newest["recipe_jobs"].value) == ("recipe", len(jobs))
+    for key in ("gpu_hours", "estimated_cost"):
+        assert all(number(metadata, key) > 0 for metadata in jobs.values())
+        total = sum(number(metadata, key) for metadata in jobs.values())
+        assert number(newest, f"recipe_{key}") == pytest.approx(total, abs=1e-5)
+    # One GPU in a node.
+    assert number(newest, "estimated_cost") == pytest.approx(number(newest, "gpu_hours") * price, abs=1e-5)
+    assert newest["currency"].value == "USD"
