@@ -70,8 +70,8 @@ def env(directory: Path) -> None:
         click.echo(f"export {name}={shlex.quote(value)}")
 
 
-@main.command("import-model", help="Make a Hugging Face folder of a causal chat model a model of a registry.")
-@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@main.command("import-model", help="Put a causal chat model, a Hugging Face folder or a GGUF file, into a registry.")
+@click.argument("source", type=click.Path(exists=True, path_type=Path))
 @click.option("--name", default="local-model", show_default=True, help="The model's name in the registry.")
 @click.option("--registry", default="local", show_default=True, help="The registry.")
 @click.option(
@@ -80,7 +80,7 @@ def env(directory: Path) -> None:
     help="Jinja file to use in place of the tokenizer's own chat template.",
 )
 @_directory
-def import_model(folder: Path, name: str, registry: str, chat_template: Path | None, directory: Path) -> None:
+def import_model(source: Path, name: str, registry: str, chat_template: Path | None, directory: Path) -> None:
     """Says which version it is, and what to write into the recipe. A running emulator has it at once."""
     from phi_assets.emulator.importing import registry_model
     from phi_assets.emulator.importing.folder import ImportRefused
@@ -91,7 +91,7 @@ def import_model(folder: Path, name: str, registry: str, chat_template: Path | N
     registries = directory.resolve() / "registry"
     try:
         found = registry_model.import_model(
-            folder, registries, registry=registry, name=name, chat_template=chat_template, say=click.echo
+            source, registries, registry=registry, name=name, chat_template=chat_template, say=click.echo
         )
     except ImportRefused as error:
         raise click.ClickException(str(error)) from error

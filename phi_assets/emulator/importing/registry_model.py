@@ -23,6 +23,7 @@ from phi_assets.emulator.importing.folder import (
     read_config,
     weight_files,
 )
+from phi_assets.emulator.importing.gguf_file import unpack
 
 SOURCE_PROPERTY = "phi/source_sha256"
 
@@ -72,14 +73,18 @@ def import_model(
     chat_template: Path | None = None,
     say: Callable[[str], None] = print,
 ) -> Imported:
-    """The folder is a model of the registry: the same content is the same version, other content the next one.
+    """The folder, or the GGUF file, is a model of the registry: the same content is the same version.
 
-    The folder itself is not changed, and not needed afterwards.
+    Other content is the next version. The source itself is not changed, and not needed afterwards.
 
     Raises:
-        ImportRefused: the folder is no causal chat model, or something of it is missing.
+        ImportRefused: the source is no causal chat model, or something of it is missing.
     """
     source = source.resolve()
+    if source.is_file():
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = unpack(source, Path(temporary) / source.stem, say)
+            return import_model(folder, registries, registry=registry, name=name, chat_template=chat_template, say=say)
     config = read_config(source)
     registries.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (
