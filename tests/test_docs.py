@@ -10,7 +10,7 @@ from phi_assets import docs
 from phi_assets.recipe import Recipe
 from phi_assets.settings import PROJECT_ROOT, setting_variables
 from phi_assets.variables import _INTERNAL, ReadElsewhere, Variable
-from tests.e2e.take_pictures import LARGEST_BYTES, PICTURES, SHOTS
+from tests.e2e.take_pictures import ALL_BYTES, LARGEST_BYTES, PICTURES, SHOTS
 
 # Where Azure and the SDK meet; users have no need to know them.
 _OF_LIBRARIES = {
@@ -103,5 +103,6 @@ def test_a_file_without_markers_is_refused(tmp_path: Path) -> None:
 def test_every_picture_is_shown_and_small() -> None:
     shown = re.findall(r"!\[.+\]\((.+)\)", docs.README.read_text(encoding="utf-8"))
     files = {str(file.relative_to(PROJECT_ROOT)): file.stat().st_size for file in PICTURES.iterdir()}
-    assert sorted(shown) == sorted(files) == sorted(f"{PICTURES.name}/{name}.webp" for name in SHOTS)
+    assert sorted(shown) == sorted(files) == sorted(f"{PICTURES.name}/{name}.png" for name in SHOTS)
     assert max(files.values()) <= LARGEST_BYTES
+    assert sum(files.values()) <= ALL_BYTES

@@ -1,14 +1,20 @@
-"""The README's pictures, taken of the running UI: `python -m tests.e2e.take_pictures`, in about two minutes."""
+"""The README's pictures, taken of the running UI: `python -m tests.e2e.take_pictures`, in about two minutes.
+
+No picture shows a path, a user or the name of the machine that it was taken on: what has such things in it is left out
+of the frame.
+"""
 
 import io
+import json
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 import click
 from PIL import Image
-from playwright.sync_api import FloatRect, Page
+from playwright.sync_api import FloatRect, Locator, Page
 
 from phi_assets.emulator import process
 from phi_assets.settings import PROJECT_ROOT
@@ -25,23 +31,33 @@ from tests.e2e.ui import (
 )
 
 PICTURES = PROJECT_ROOT / ".pictures"
-LARGEST_BYTES = 120_000
+LARGEST_BYTES = 100_000
+ALL_BYTES = 300_000
 
-_QUALITY = 75
-_MARGIN = 24
+_COLOURS = 128
+_MARGIN = 16
 _RUN_SECONDS = 480
+_ANSWERS_SHOWN = 8
+
+_LEFT = 240
+"""Where a page begins beside Dagster's navigation."""
+
+# Dagster's own settings of the lineage. From top to bottom, and with less in each box, the graph is narrow enough to be
+# read in a page of text.
+_LINEAGE_SETTINGS = {"asset-graph-direction": "vertical", "asset-node-facets": ["status", "checks"]}
+# It depends on nothing, and Dagster draws it below another group.
+_LINEAGE_SELECTION = 'not key:"still_billing"'
 
 
-def save(picture: bytes, file: Path, *, width: int) -> None:
-    """The screenshot is in the file as WebP, no wider than that.
+def save(picture: bytes, file: Path) -> None:
+    """The screenshot is in the file as a PNG with few colours, which is small and blurs no text.
 
     Raises:
         click.ClickException: the file would be larger than `LARGEST_BYTES`.
     """
-    image = Image.open(io.BytesIO(picture)).convert("RGB")
-    if image.width > width:
-        image = image.resize((width, image.height * width // image.width), Image.Resampling.LANCZOS)
-    image.save(file, quality=_QUALITY, method=6)
+    with Image.open(io.BytesIO(picture)) as image:
+        few = image.convert("RGB").quantize(_COLOURS, dither=Image.Dither.NONE)
+    few.save(file, optimize=True)
     if file.stat().st_size > LARGEST_BYTES:
         raise click.ClickException(
             f"{file.name} has {file.stat().st_size:,} bytes; at most {LARGEST_BYTES:,} are wanted"
@@ -49,59 +65,78 @@ def save(picture: bytes, file: Path, *, width: int) -> None:
 
 
 def lineage(page: Page, dev: DagsterDev) -> bytes:
-    """All assets, green, with nothing around them."""
-    open_lineage(page, dev)
+    """The whole graph, green, with nothing around it."""
+    page.set_viewport_size({"width": 2400, "height": 1400})
+    stored = {key: json.dumps(value) for key, value in _LINEAGE_SETTINGS.items()}
+    page.evaluate("settings => Object.entries(settings).forEach(pair => localStorage.setItem(...pair))", stored)
+    page.goto(f"{dev.url}/asset-groups~{quote(_LINEAGE_SELECTION)}/")
+    page.get_by_role("button", name="Materialize").first.wait_for()
     expand_all_groups(page)
-    wait_until_green(page, len(dev.materializable()), timeout=60)
-    return page.screenshot(clip=_around(page, "[class*=AssetNode], [class*=GroupNode], foreignObject"))
+    wait_until_green(page, len(dev.materializable()) - 1, timeout=60)
+    return page.screenshot(clip=_around(page.locator("svg foreignObject")))
 
 
 def loss_curve(page: Page, dev: DagsterDev) -> bytes:
-    """The picture among the metadata of `finetune_job`."""
-    page.set_viewport_size({"width": 1300, "height": 900})
+    """The picture among the metadata of `finetune_job`, with the asset's name above it."""
+    page.set_viewport_size({"width": 1320, "height": 640})
     materialized_with(page, dev, "finetune_job", "loss_curve").get_by_text("Show Markdown").click()
     dialog = page.get_by_role("dialog")
     dialog.locator("img").wait_for()
-    return dialog.screenshot()
+    shown = _box(dialog)
+    right, bottom = shown["x"] + shown["width"] + _MARGIN, shown["y"] + shown["height"] + _MARGIN
+    return page.screenshot(clip={"x": _LEFT, "y": 0, "width": right - _LEFT, "height": bottom}, animations="disabled")
 
 
 def answers(page: Page, dev: DagsterDev) -> bytes:
-    """The table of questions and answers in the metadata of `scoring_result`."""
-    # As wide as it takes to show all columns.
-    page.set_viewport_size({"width": 3000, "height": 1300})
-    return materialized_with(page, dev, "scoring_result", "answers").locator("table").screenshot()
+    """The first questions and answers in the metadata of `scoring_result`."""
+    # As large as it takes to show all columns and what of the rows is wanted.
+    page.set_viewport_size({"width": 3000, "height": 2400})
+    table = materialized_with(page, dev, "scoring_result", "answers").get_by_role("table")
+    whole, last = _box(table), _box(table.get_by_role("row").nth(_ANSWERS_SHOWN))
+    return page.screenshot(clip={**whole, "height": last["y"] + last["height"] - whole["y"] + 1})
 
 
 def studio_job(page: Page, dev: DagsterDev) -> bytes:
-    """The job in the emulator's Studio: steps, curves, log."""
+    """The job in the emulator's Studio: its steps, when they ran, and the curves."""
     studio = follow_studio_link(page, dev, "finetune_job")
-    studio.set_viewport_size({"width": 1300, "height": 1000})
-    studio.locator("pre.log", has_text="evaluation loss").wait_for()
-    return studio.screenshot(full_page=True)
+    studio.set_viewport_size({"width": 1320, "height": 1400})
+    studio.locator(".chart").first.wait_for()
+    last = _box(studio.locator(".card").filter(has=studio.get_by_role("heading", name="Timeline")))
+    return studio.screenshot(clip={"x": 0, "y": 0, "width": 1320, "height": last["y"] + last["height"] + _MARGIN})
 
 
 def studio_endpoint(page: Page, dev: DagsterDev) -> bytes:
     """The endpoint in Studio, asked something."""
     studio = follow_studio_link(page, dev, "live_traffic")
-    studio.set_viewport_size({"width": 1300, "height": 720})
+    studio.set_viewport_size({"width": 1200, "height": 1000})
     studio.get_by_role("textbox", name="message").fill("What do cows eat?")
     studio.get_by_role("button", name="Ask").click()
     studio.locator(".theirs").wait_for()
-    return studio.screenshot(full_page=True)
+    # The browser goes to the answer, and the page begins above it.
+    studio.evaluate("scrollTo(0, 0)")
+    shown = _around(studio.locator(".card"))
+    return studio.screenshot(clip={"x": 0, "y": 0, "width": 1200, "height": shown["y"] + shown["height"]})
 
 
-SHOTS: dict[str, tuple[Callable[[Page, DagsterDev], bytes], int]] = {
-    "lineage": (lineage, 2000),
-    "loss_curve": (loss_curve, 1200),
-    "answers": (answers, 1500),
-    "studio_job": (studio_job, 1300),
-    "studio_endpoint": (studio_endpoint, 1300),
+SHOTS: dict[str, Callable[[Page, DagsterDev], bytes]] = {
+    "lineage": lineage,
+    "loss_curve": loss_curve,
+    "answers": answers,
+    "studio_job": studio_job,
+    "studio_endpoint": studio_endpoint,
 }
-"""Each picture's name, how it is taken, and its greatest width."""
+"""Each picture's name, and how it is taken."""
 
 
-def _around(page: Page, selector: str) -> FloatRect:
-    boxes = [box for each in page.locator(selector).all() if (box := each.bounding_box())]
+def _box(locator: Locator) -> FloatRect:
+    box = locator.bounding_box()
+    assert box is not None, f"{locator} is not on the page"
+    return box
+
+
+def _around(locator: Locator) -> FloatRect:
+    """The smallest rectangle with all of the elements in it, and a margin."""
+    boxes = [_box(each) for each in locator.all()]
     left, top = min(box["x"] for box in boxes) - _MARGIN, min(box["y"] for box in boxes) - _MARGIN
     right = max(box["x"] + box["width"] for box in boxes) + _MARGIN
     bottom = max(box["y"] + box["height"] for box in boxes) + _MARGIN
@@ -131,9 +166,9 @@ def main(folder: Path) -> None:
     """Take all pictures of the README anew."""
     folder.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary, _materialized(Path(temporary)) as (page, dev):
-        for name, (take, width) in SHOTS.items():
-            save(take(page, dev), folder / f"{name}.webp", width=width)
-            click.echo(f"{name}: {(folder / f'{name}.webp').stat().st_size:,} bytes")
+        for name, take in SHOTS.items():
+            save(take(page, dev), folder / f"{name}.png")
+            click.echo(f"{name}: {(folder / f'{name}.png').stat().st_size:,} bytes")
 
 
 if __name__ == "__main__":
