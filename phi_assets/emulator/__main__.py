@@ -70,8 +70,10 @@ def env(directory: Path) -> None:
         click.echo(f"export {name}={shlex.quote(value)}")
 
 
-@main.command("import-model", help="Put a causal chat model, a Hugging Face folder or a GGUF file, into a registry.")
-@click.argument("source", type=click.Path(exists=True, path_type=Path))
+@main.command(
+    "import-model", help="Make a causal chat model, a Hugging Face folder or a GGUF file, a model of a registry."
+)
+@click.argument("source", metavar="FOLDER|FILE.gguf", type=click.Path(exists=True, path_type=Path))
 @click.option("--name", default="local-model", show_default=True, help="The model's name in the registry.")
 @click.option("--registry", default="local", show_default=True, help="The registry.")
 @click.option(

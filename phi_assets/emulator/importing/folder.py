@@ -3,6 +3,7 @@
 import json
 import re
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,12 @@ _WITH_SYSTEM = [{"role": "system", "content": "You answer in one sentence."}, *_
 
 
 class ImportRefused(ValueError):
-    """The folder cannot become a registry model; the message says why and what to do."""
+    """The folder or file cannot become a registry model; the message says why and what to do."""
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What was found out about a folder that can be imported."""
+    """What was found out about a model that can be imported."""
 
     architecture: str
     parameters: int
@@ -47,20 +48,36 @@ def read_config(folder: Path) -> dict[str, Any]:
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
+        ggufs = sorted(folder.glob("*.gguf"))
         raise ImportRefused(
-            f"{folder} has no config.json. Give the folder that save_pretrained or a download of the hub has written."
+            f"{folder} has no config.json. "
+            + (
+                f"Give a GGUF file itself: {ggufs[0]}."
+                if ggufs
+                else "Give the folder that save_pretrained or a download of the hub has written."
+            )
         ) from None
     except ValueError as error:
         raise ImportRefused(f"{file} is not valid JSON: {error}") from error
+    causal_class(config, file)
+    if config.get("quantization_config"):
+        raise ImportRefused(f"{folder} holds quantized weights, which cannot be fine-tuned. Get the model without.")
+    return config
+
+
+def causal_class(config: Mapping[str, Any], file: Path) -> str:
+    """The class of transformers that generates text with a model of this configuration, which is that of `file`.
+
+    Raises:
+        ImportRefused: there is none.
+    """
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     kind = config.get("model_type")
     if kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         own = " It brings code of its own, which is not run." if config.get("auto_map") else ""
         raise ImportRefused(f"{file} is of type {kind!r}, which is no causal language model of transformers.{own}")
-    if config.get("quantization_config"):
-        raise ImportRefused(f"{folder} holds quantized weights, which cannot be fine-tuned. Get the model without.")
-    return config
+    return MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[kind]
 
 
 def weight_files(folder: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Puts a Hugging Face folder into a registry of the emulator, as a model that can be fine-tuned and deployed."""
+"""Puts a model, a Hugging Face folder or a GGUF file, into a registry of the emulator, to be trained and deployed."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ from phi_assets.emulator.importing.folder import (
     read_config,
     weight_files,
 )
-from phi_assets.emulator.importing.gguf_file import unpack
+from phi_assets.emulator.importing.gguf_file import GgufFile
 
 SOURCE_PROPERTY = "phi/source_sha256"
 
@@ -73,41 +73,46 @@ def import_model(
     chat_template: Path | None = None,
     say: Callable[[str], None] = print,
 ) -> Imported:
-    """The folder, or the GGUF file, is a model of the registry: the same content is the same version.
+    """Folder or GGUF file is a model of the registry: the same content is the same version, other content the next one.
 
-    Other content is the next version. The source itself is not changed, and not needed afterwards.
+    The source itself is not changed, and not needed afterwards.
 
     Raises:
-        ImportRefused: the source is no causal chat model, or something of it is missing.
+        ImportRefused: it is no causal chat model, or something of it is missing.
     """
     source = source.resolve()
-    if source.is_file():
-        with tempfile.TemporaryDirectory() as temporary:
-            folder = unpack(source, Path(temporary) / source.stem, say)
-            return import_model(folder, registries, registry=registry, name=name, chat_template=chat_template, say=say)
-    config = read_config(source)
     registries.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (
         FileLock(registries / ".import.lock", mode=0o600),
         tempfile.TemporaryDirectory(dir=registries, prefix=".import-") as temporary,
     ):
         stage = Path(temporary)
-        weights, template = weight_files(source), _template(chat_template)
+        gguf = GgufFile(source, stage / "gguf") if source.is_file() else None
+        config = gguf.read_config() if gguf else read_config(source)
+        weights, template = [] if gguf else weight_files(source), _template(chat_template)
         digest = _digest(source, template)
-        tokenizer = _stage_tokenizer(source, stage / "tokenizer", template)
+        location = gguf.location if gguf else {"pretrained_model_name_or_path": source}
+        tokenizer = _stage_tokenizer(source, location, stage / "tokenizer", template)
         takes_system = check_chat(tokenizer, source)
         known, next_version = _versions(registries / registry / "models" / name, digest)
-        model = source if weights else _converted(source, stage / "model", say)
+        version = known or next_version
+        folder = Path("files") / f"{name}-{version}"
+        if known:
+            model = registries / registry / folder / "data" / "model"
+        elif gguf:
+            say("Converting the weights to safetensors ...")
+            model = gguf.save_weights(stage / "model")
+        else:
+            model = source if weights else _converted(source, stage / "model", say)
         findings = Findings(
             architecture=str((config.get("architectures") or [config["model_type"]])[0]),
             parameters=count_parameters(weights or weight_files(model)),
             context=int(config.get("max_position_embeddings") or config.get("n_positions") or 0),
             takes_system_messages=takes_system,
         )
-        if known is not None:
+        if known:
             return Imported(registry, name, known, is_new=False, findings=findings)
         say(f"Copying {findings.parameters / 1e6:,.1f} million parameters ...")
-        folder = Path("files") / f"{name}-{next_version}"
         write_mlflow_folder(
             stage / "mlflow",
             model_dir=model,
@@ -116,9 +121,9 @@ def import_model(
             metadata={"imported_from": source.name},
         )
         _replace(stage / "mlflow", registries / registry / folder)
-        document = _document(registry, name, next_version, findings, digest, Path("../..") / folder)
-        _write(registries / registry / "models" / name / f"{next_version}.yaml", document)
-        return Imported(registry, name, next_version, is_new=True, findings=findings)
+        document = _document(registry, name, version, findings, digest, Path("../..") / folder)
+        _write(registries / registry / "models" / name / f"{version}.yaml", document)
+        return Imported(registry, name, version, is_new=True, findings=findings)
 
 
 def _template(file: Path | None) -> str | None:
@@ -127,6 +132,10 @@ def _template(file: Path | None) -> str | None:
 
 def _digest(source: Path, template: str | None) -> str:
     digest = hashlib.sha256((template or "").encode())
+    if source.is_file():
+        with source.open("rb") as stream:
+            digest.update(f"gguf:{hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
+        return digest.hexdigest()
     patterns = (*MODEL_FILES, "*.bin", *TOKENIZER_FILES, "chat_template.jinja", "vocab.*", "merges.*")
     for file in sorted({file for pattern in patterns for file in source.glob(pattern)}):
         with file.open("rb") as stream:
@@ -134,14 +143,14 @@ def _digest(source: Path, template: str | None) -> str:
     return digest.hexdigest()
 
 
-def _stage_tokenizer(source: Path, target: Path, template: str | None) -> Any:
+def _stage_tokenizer(source: Path, location: dict[str, Any], target: Path, template: str | None) -> Any:
     """The tokenizer lies in `target` in the form that needs no conversion; it is loaded from there."""
     from transformers import AutoTokenizer
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.set_verbosity_error()
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(source, local_files_only=True, trust_remote_code=False)
+        tokenizer: Any = AutoTokenizer.from_pretrained(**location, local_files_only=True, trust_remote_code=False)
         if template is not None:
             tokenizer.chat_template = template
         tokenizer.save_pretrained(target, save_jinja_files=False)
