@@ -1,6 +1,8 @@
 """A console logger for people: what each asset says and how long it took, without the engine's own events."""
 
 import logging
+import os
+import sys
 from datetime import datetime
 
 import dagster as dg
@@ -13,7 +15,10 @@ class _PeopleHandler(logging.Handler):
         super().__init__()
         from rich.console import Console
 
-        self._console = Console(stderr=True, highlight=False)
+        # While a step runs, Dagster sends stderr through a file that another process shows; what comes at the very end,
+        # the reason of a failure, may be lost on that way.
+        stderr = os.fdopen(os.dup(sys.__stderr__.fileno()), "w", encoding="utf-8") if sys.__stderr__ else None
+        self._console = Console(file=stderr, stderr=True, highlight=False)
         self._check_steps: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
