@@ -111,6 +111,12 @@ class RunHistory:
             yield child
             yield from self.descendants(child.run_id)
 
+    def leaves(self, run_id: str) -> Iterator[Run]:
+        """The runs below a job that have none below themselves: the steps that run on a node."""
+        for child in self.children(run_id):
+            below = list(self.leaves(child.run_id))
+            yield from below or [child]
+
     def log_piece(self, url: str, offset: int, limit: int) -> bytes:
         """The bytes of a log from `offset` on, at most `limit` of them; none where nothing new has been written.
 

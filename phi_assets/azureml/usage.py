@@ -1,10 +1,9 @@
 """How long a job kept the cluster's nodes."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from phi_assets.azureml.client import Workspace
-from phi_assets.azureml.history import Run, RunHistory
+from phi_assets.azureml.history import RunHistory
 from phi_assets.azureml.retry import Log, silent
 
 _SECONDS = 3600
@@ -28,15 +27,8 @@ def job_usage(ws: Workspace, job_name: str, *, gpus: int, training_nodes: int = 
         gpus: of one node.
     """
     hours = 0.0
-    for step in _leaves(RunHistory(ws, log), job_name):
+    for step in RunHistory(ws, log).leaves(job_name):
         if step.start_time_utc and step.end_time_utc:
             nodes = training_nodes if "finetune" in step.label else 1
             hours += nodes * (step.end_time_utc - step.start_time_utc).total_seconds() / _SECONDS
     return Usage(node_hours=hours, gpu_hours=hours * gpus)
-
-
-def _leaves(history: RunHistory, run_id: str) -> Iterator[Run]:
-    """The steps that run on a node: those that have no steps themselves."""
-    for child in history.children(run_id):
-        below = list(_leaves(history, child.run_id))
-        yield from below or [child]
