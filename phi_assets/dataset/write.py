@@ -21,6 +21,8 @@ import pyarrow.parquet as pq
 import xxhash
 from filelock import FileLock
 
+from phi_assets.dataset.write_behind import WriteBehind
+
 ROW_GROUP_ROWS = 1000
 """Most rows of a Parquet row group, as on the hub: the unit in which a reader can take a few rows cheaply."""
 
@@ -29,8 +31,15 @@ ROW_GROUP_BYTES = 32 << 20
 
 _WAITING_BATCHES = 2
 
-_VIEW_BYTES = 16
+LINES_BUFFER_BYTES = 1 << 20
+"""Lines are gathered to pieces of this size, which a core's cache holds while they are hashed and written."""
+
+_VIEW = struct.Struct("<i4sii")
+"""Of a text in Arrow's memory: its size, its beginning, the buffer it lies in, and where it starts there."""
 _LONGEST_INLINE = 12
+"""Bytes of a text that lies in the view itself,"""
+_INLINE_START = 4
+"""from there on."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +59,7 @@ class HashingFile(io.RawIOBase):
     def __init__(self, path: Path, *, with_sha256: bool = False) -> None:
         super().__init__()
         self._file = path.open("xb")
+        self._behind = WriteBehind(self._file)
         self._checksum = xxhash.xxh3_128()
         self._sha256 = hashlib.sha256() if with_sha256 else None
         self._size = 0
@@ -63,6 +73,7 @@ class HashingFile(io.RawIOBase):
             self._sha256.update(data)
         written = self._file.write(data)
         self._size += written
+        self._behind.grown_to(self._size)
         return written
 
     def flush(self) -> None:
@@ -70,8 +81,11 @@ class HashingFile(io.RawIOBase):
             self._file.flush()
 
     def close(self) -> None:
-        self._file.close()
-        super().close()
+        try:
+            self._behind.close()
+        finally:
+            self._file.close()
+            super().close()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -121,30 +135,26 @@ class InOrder:
                 call.result()
 
 
-def json_lines(rows: pl.DataFrame) -> memoryview | bytes:
-    """The rows as JSON Lines, in memory that polars has made and nobody copies.
+def json_lines(rows: pl.DataFrame) -> list[memoryview | bytes]:
+    """The rows as JSON Lines: pieces of text and the newlines between them, which lie where polars has made them.
 
     `DataFrame.write_ndjson` to a file of Python's gives the same bytes, but copies them twice more, into fresh memory,
     which costs as much time as making the text.
-    """
-    if rows.is_empty():
-        return b""
-    line = pl.struct(pl.all()).struct.json_encode()
-    text = rows.select(pl.concat([line, pl.lit(pl.Series([""]))]).str.join("\n")).to_series()
-    return _only_text(text.to_arrow(compat_level=pl.CompatLevel.newest()))
-
-
-def _only_text(array: pa.Array) -> memoryview:
-    """The bytes of an array that holds one text, where they lie.
-
     <https://arrow.apache.org/docs/format/Columnar.html#variable-size-binary-view-layout>
     """
-    _, views, *data = array.buffers()
-    size, _, buffer, start = struct.unpack_from("<i4sii", views, array.offset * _VIEW_BYTES)
-    if size <= _LONGEST_INLINE:
-        start = array.offset * _VIEW_BYTES + 4
-        return memoryview(views)[start : start + size]
-    return memoryview(data[buffer])[start : start + size]
+    if rows.is_empty():
+        return []
+    lines = rows.select(pl.struct(pl.all()).struct.json_encode()).to_series()
+    array = lines.to_arrow(compat_level=pl.CompatLevel.newest())
+    views, *texts = [memoryview(buffer) for buffer in array.buffers()[1:]]
+    places = _VIEW.iter_unpack(views[array.offset * _VIEW.size :][: len(array) * _VIEW.size])
+    pieces: list[memoryview | bytes] = [b"\n"] * (2 * len(array))
+    for number, (size, _, buffer, start) in enumerate(places):
+        if size > _LONGEST_INLINE:
+            pieces[2 * number] = texts[buffer][start : start + size]
+        else:
+            pieces[2 * number] = views[(array.offset + number) * _VIEW.size + _INLINE_START :][:size]
+    return pieces
 
 
 class JsonLinesFile:
@@ -152,13 +162,14 @@ class JsonLinesFile:
 
     def __init__(self, path: Path) -> None:
         self._file = HashingFile(path, with_sha256=True)
+        self._buffer = io.BufferedWriter(self._file, LINES_BUFFER_BYTES)
 
     def write(self, rows: pl.DataFrame) -> None:
         """Add rows."""
-        self._file.write(json_lines(rows))
+        self._buffer.writelines(json_lines(rows))
 
     def close(self) -> Written:
-        self._file.close()
+        self._buffer.close()
         return self._file.written
 
 
