@@ -242,6 +242,17 @@ def test_files_that_differ_are_told_apart_by_objects_not_bytes(tmp_path: Path) -
         prepare.compare_json_lines(one, other)
 
 
+def test_messages_that_are_null_are_compared_by_what_they_say(tmp_path: Path) -> None:
+    ours, theirs, other = (tmp_path / name for name in ("ours", "theirs", "other"))
+    ours.write_text('{"messages":[{"content":null,"role":null},{"content":"x","role":"user"}]}\n', encoding="utf-8")
+    theirs.write_text('{"messages":[null,{"role":"user","content":"x"}]}\n', encoding="utf-8")
+    other.write_text('{"messages":[{"role":"user","content":"x"}]}\n', encoding="utf-8")
+
+    assert prepare.compare_json_lines(ours, theirs) == 1
+    with pytest.raises(BenchmarkError, match="differ in line 1"):
+        prepare.compare_json_lines(ours, other)
+
+
 def test_the_benchmarks_own_process_stays_small() -> None:
     # A child's peak memory begins with that of the process that starts it.
     import subprocess

@@ -1,10 +1,11 @@
 """The chat contract: what is asked of every row, and which rows break it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import polars as pl
 import polars.selectors as cs
 
+from phi_assets.dataset.seen import Seen
 from phi_assets.dataset.tokens import TokenCounter
 from phi_assets.recipe import ContractSection
 
@@ -22,9 +23,6 @@ RULES = (
     "too_long",
 )
 """Names of all rules, in the order in which a row's reasons are listed."""
-
-_COMPARED = ("leaked_id", "leaked_text", "duplicate_id", "duplicate_conversation")
-"""Rules that ask about other rows."""
 
 _FLAG = "broken:"
 
@@ -78,21 +76,20 @@ def applicable_rules(split: str, *, against: bool) -> tuple[str, ...]:
 class Unseen:
     """What must not occur again in data to train on, as hashes."""
 
-    ids: frozenset[int]
-    questions: frozenset[int]
+    ids: Seen = field(default_factory=Seen)
+    questions: Seen = field(default_factory=Seen)
 
 
 def unseen_rows(parquet: str) -> Unseen:
     """The ids and questions of a sample."""
     rows = pl.scan_parquet(parquet, glob=False).select("prompt_id", question=normalized_question())
-    ids: set[int] = set()
-    questions: set[int] = set()
+    unseen = Unseen()
     # A piece at a time: to read text it may need all of it at once.
     for first in range(0, rows.select(pl.len()).collect().item(), _ROWS_AT_ONCE):
         found = rows.slice(first, _ROWS_AT_ONCE).collect()
-        ids.update(found.select(_id_hash).to_series().drop_nulls())
-        questions.update(found.select(_question_hash).to_series().drop_nulls())
-    return Unseen(frozenset(ids), frozenset(questions))
+        unseen.ids.add(found.select(_id_hash).to_series())
+        unseen.questions.add(found.select(_question_hash).to_series())
+    return unseen
 
 
 class Contract:
@@ -119,9 +116,9 @@ class Contract:
         self.token_counter = tokens.label
         self.with_validation = with_validation
         self._with_questions = with_validation or unseen is not None
-        self._unseen = unseen or Unseen(frozenset(), frozenset())
-        self._kept_ids: set[int | None] = set()
-        self._kept_conversations: set[int | None] = set()
+        self._unseen = unseen or Unseen()
+        self._kept_ids = Seen()
+        self._kept_conversations = Seen()
 
     def judge(self, rows: pl.DataFrame) -> pl.DataFrame:
         """The rows with measures and verdicts as further columns, as far as a row alone can tell.
@@ -161,26 +158,44 @@ class Contract:
 
         A row repeats another one if that is kept: what was left out for another reason takes nothing with it.
         """
-        hashes = judged.select("id_hash", "question_hash", "conversation_hash", left_out=self.left_out())
-        leaked_ids, leaked_texts, repeated_ids, repeated_conversations = [], [], [], []
-        for prompt_id, question, conversation, left_out in zip(*(column.to_list() for column in hashes), strict=True):
-            leaked_ids.append(prompt_id in self._unseen.ids)
-            leaked_texts.append(question in self._unseen.questions)
-            gone = left_out or (leaked_ids[-1] and self._is_strict("leaked_id"))
-            gone = gone or (leaked_texts[-1] and self._is_strict("leaked_text"))
-            repeated_ids.append(not gone and prompt_id in self._kept_ids)
-            repeated_conversations.append(not gone and conversation in self._kept_conversations)
-            gone = gone or (repeated_ids[-1] and self._is_strict("duplicate_id"))
-            if not (gone or (repeated_conversations[-1] and self._is_strict("duplicate_conversation"))):
-                self._kept_ids.add(prompt_id)
-                self._kept_conversations.add(conversation)
-                # What is missing is no repetition of something else that is missing.
-                self._kept_ids.discard(None)
-                self._kept_conversations.discard(None)
-        verdicts = dict(zip(_COMPARED, (leaked_ids, leaked_texts, repeated_ids, repeated_conversations), strict=True))
+        leaks = {
+            "leaked_id": self._unseen.ids.has(judged["id_hash"]),
+            "leaked_text": self._unseen.questions.has(judged["question_hash"]),
+        }
+        judged = judged.with_columns(flags.alias(_FLAG + rule) for rule, flags in leaks.items() if rule in self.rules)
+        ids, conversations = self._repetitions(judged)
         return judged.with_columns(
-            pl.Series(_FLAG + rule, flags, dtype=pl.Boolean) for rule, flags in verdicts.items() if rule in self.rules
+            ids.alias(_FLAG + "duplicate_id"), conversations.alias(_FLAG + "duplicate_conversation")
         )
+
+    def _repetitions(self, judged: pl.DataFrame) -> tuple[pl.Series, pl.Series]:
+        """For each row whether it repeats the id, and whether it repeats the conversation, of one that is kept."""
+        rows = judged.select(
+            "id_hash",
+            "conversation_hash",
+            id_known=self._kept_ids.has(judged["id_hash"]),
+            conversation_known=self._kept_conversations.has(judged["conversation_hash"]),
+            left_out=self.left_out(),
+        )
+        # What is missing is no repetition of something else that is missing, so None stays out of both.
+        kept_ids: set[int] = set()
+        kept_conversations: set[int] = set()
+        repeated_ids: list[bool] = []
+        repeated_conversations: list[bool] = []
+        for row in zip(*(column.to_list() for column in rows), strict=True):
+            prompt_id, conversation, id_known, conversation_known, left_out = row
+            repeated_ids.append(not left_out and (id_known or prompt_id in kept_ids))
+            repeated_conversations.append(not left_out and (conversation_known or conversation in kept_conversations))
+            left_out = left_out or (repeated_ids[-1] and self._is_strict("duplicate_id"))
+            if left_out or (repeated_conversations[-1] and self._is_strict("duplicate_conversation")):
+                continue
+            if prompt_id is not None:
+                kept_ids.add(prompt_id)
+            if conversation is not None:
+                kept_conversations.add(conversation)
+        self._kept_ids.add(pl.Series(list(kept_ids), dtype=pl.UInt64))
+        self._kept_conversations.add(pl.Series(list(kept_conversations), dtype=pl.UInt64))
+        return pl.Series(repeated_ids, dtype=pl.Boolean), pl.Series(repeated_conversations, dtype=pl.Boolean)
 
     def _is_strict(self, rule: str) -> bool:
         return self._policies.of(rule) != "warn"

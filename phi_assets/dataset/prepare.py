@@ -50,7 +50,7 @@ def prepare_split(
     them is in `validation_sft.jsonl` and `.parquet` instead. `<split>.quarantine.parquet` is there if rows were left
     out. Every row of the raw split is in one of them or was not sampled, and `<split>.report.json` has the numbers.
 
-    Rows are read once, a few megabytes at a time, and memory does not grow with their number but for some forty bytes a
+    Rows are read once, a few megabytes at a time, and memory does not grow with their number but for some sixty bytes a
     row. Equal input gives equal bytes, on any number of threads. What is there already, of the same content and
     choices and with unchanged bytes, stays as it is.
 

@@ -29,7 +29,7 @@ ROW_GROUP_ROWS = 1000
 ROW_GROUP_BYTES = 32 << 20
 """Most text of a row group, so that a thousand rows of megabytes do not have to lie in memory at once."""
 
-_WAITING_BATCHES = 2
+_WAITING_BATCHES = 1
 
 LINES_BUFFER_BYTES = 1 << 20
 """Lines are gathered to pieces of this size, which a core's cache holds while they are hashed and written."""

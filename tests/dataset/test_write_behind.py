@@ -1,0 +1,97 @@
+"""A file that is written out while it grows is the same file, and a disk that fails is heard of."""
+
+import errno
+import hashlib
+import io
+import os
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from phi_assets.dataset import write_behind
+from phi_assets.dataset.write import HashingFile, json_lines
+from phi_assets.dataset.write_behind import WriteBehind
+
+MB = 1 << 20
+
+only_linux = pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="nothing is written behind on this system")
+
+
+def threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("write-behind")]
+
+
+def test_a_large_file_is_complete(tmp_path: Path) -> None:
+    digest = hashlib.sha256()
+    with HashingFile(tmp_path / "file", with_sha256=True) as file:
+        for number in range(70):
+            piece = number.to_bytes(1) * (MB + number)
+            assert file.write(piece) == len(piece)
+            digest.update(piece)
+    assert file.written.size == (tmp_path / "file").stat().st_size
+    assert file.written.sha256 == digest.hexdigest() == hashlib.sha256((tmp_path / "file").read_bytes()).hexdigest()
+    assert threads() == []
+
+
+@only_linux
+def test_what_has_been_written_does_not_stay_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forgotten: list[int] = []
+
+    def advise(descriptor: int, start: int, length: int, advice: int) -> None:
+        assert (start, advice) == (0, os.POSIX_FADV_DONTNEED)
+        assert os.fstat(descriptor).st_size >= length
+        forgotten.append(length)
+
+    monkeypatch.setattr(os, "posix_fadvise", advise)
+    with (tmp_path / "file").open("xb", buffering=0) as file, closing(WriteBehind(file)) as behind:
+        for _ in range(48):
+            file.write(bytes(MB))
+            behind.grown_to(file.tell())
+            assert len(threads()) == (file.tell() >= 16 * MB)
+    # How many there are, the disk decides: while one is underway, the writer goes on.
+    assert forgotten[0] == 16 * MB
+    assert forgotten == sorted(forgotten)
+
+
+@only_linux
+def test_a_disk_that_fails_is_heard_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(descriptor: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    def write(file: HashingFile, times: int) -> None:
+        for _ in range(times):
+            file.write(bytes(17 * MB))
+
+    monkeypatch.setattr(os, "fdatasync", fail)
+    with pytest.raises(OSError, match="Input/output error"), HashingFile(tmp_path / "long") as file:
+        write(file, 20)
+    assert file.closed
+    # Of a file that does not grow any more, closing tells.
+    file = HashingFile(tmp_path / "short")
+    write(file, 1)
+    with pytest.raises(OSError, match="Input/output error"):
+        file.close()
+    assert file.closed
+    file.close()
+    assert threads() == []
+
+
+def test_systems_without_it_write_as_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(write_behind, "_IS_POSSIBLE", False)
+    with HashingFile(tmp_path / "file") as file:
+        file.write(bytes(40 * MB))
+        assert threads() == []
+    assert file.written.size == (tmp_path / "file").stat().st_size == 40 * MB
+
+
+@pytest.mark.parametrize("length", [0, 1, 2, 3, 4, 50, 5000])
+def test_lines_are_what_polars_writes(length: int) -> None:
+    """Short lines lie elsewhere in Arrow's memory than long ones; none may be mistaken for the other."""
+    rows = pl.DataFrame({"a": ["x" * length, None, "ü", "x" * (length // 2), ""]})
+    for part in (rows, rows[1:], rows[3:], rows[:0], pl.concat([rows, rows], rechunk=False)):
+        expected = io.BytesIO()
+        part.write_ndjson(expected)
+        assert b"".join(json_lines(part)) == expected.getvalue()
