@@ -213,6 +213,8 @@ class ServingSection(_Section):
     """Time that a deployment gets to load its model before it has to show that it is alive."""
     max_concurrent_requests: Annotated[int, Field(ge=1)] = 1
     """Requests that one machine works on at once; more wait, then get 429."""
+    worker_count: Annotated[int, Field(ge=1)] = 1
+    """Processes of each machine that share its requests; every one holds the model in its own memory."""
     lease_hours: Annotated[float, Field(gt=0)] = 24
     """How long the endpoint may exist before it counts as forgotten; written to its tags as `expires_at`."""
     tags: dict[str, Annotated[str, Field(max_length=256)]] = Field(default_factory=dict, max_length=20)

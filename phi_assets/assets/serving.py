@@ -34,6 +34,7 @@ DEPLOYMENT_KEYS = (
     "serving.request_timeout_seconds",
     "serving.liveness_initial_delay_seconds",
     "serving.max_concurrent_requests",
+    "serving.worker_count",
 )
 
 

@@ -18,6 +18,11 @@ from phi_assets.fingerprint import fingerprint
 from phi_assets.recipe import ServingSection
 from phi_assets.refs import Action, DeploymentRef, EndpointRef, RegisteredModelRef
 
+WORKER_COUNT = "WORKER_COUNT"
+"""Environment variable that Azure ML's inference server reads.
+<https://learn.microsoft.com/azure/machine-learning/how-to-inference-server-http#server-parameters>
+"""
+
 _NAME_LENGTH = 32
 _SETTLE_TIMEOUT_SECONDS = 90 * 60.0
 
@@ -134,6 +139,8 @@ def _entity(endpoint: EndpointRef, model: RegisteredModelRef, section: ServingSe
         model=model.id,
         instance_type=section.instance_type,
         instance_count=section.instance_count,
+        # One is what the inference server has by default.
+        environment_variables={WORKER_COUNT: str(section.worker_count)} if section.worker_count > 1 else {},
         liveness_probe=entities.ProbeSettings(initial_delay=section.liveness_initial_delay_seconds),
         request_settings=entities.OnlineRequestSettings(
             request_timeout_ms=section.request_timeout_seconds * 1000,
@@ -156,12 +163,17 @@ def _drift(existing: Any, wanted: Any) -> list[str]:
             _setting(existing.request_settings, "max_concurrent_requests_per_instance"),
             wanted.request_settings.max_concurrent_requests_per_instance,
         ),
+        "workers": (_workers(existing), _workers(wanted)),
         "liveness delay": (
             _setting(existing.liveness_probe, "initial_delay"),
             wanted.liveness_probe.initial_delay,
         ),
     }
     return [f"{what} {have} -> {want}" for what, (have, want) in pairs.items() if have != want]
+
+
+def _workers(deployment: Any) -> str:
+    return (deployment.environment_variables or {}).get(WORKER_COUNT, "1")
 
 
 def _put(ws: Workspace, wanted: Any, section: ServingSection, log: Log) -> None:

@@ -148,6 +148,18 @@ def test_changed_settings_update_the_deployment(toys: Workspace, served: Served)
     assert ensure_deployment(toys, served.endpoint, served.model, patient).action == "reused"
 
 
+def test_a_machine_can_have_several_workers(toys: Workspace, served: Served) -> None:
+    several = SERVING.model_copy(update={"worker_count": 2})
+    updated = ensure_deployment(toys, served.endpoint, served.model, several)
+    assert "workers 1 -> 2" in updated.reason
+    found = toys.ml.online_deployments.get(served.deployment.name, served.endpoint.name)
+    assert found.environment_variables == {"WORKER_COUNT": "2"}
+    assert ensure_deployment(toys, served.endpoint, served.model, several).action == "reused"
+    back = ensure_deployment(toys, served.endpoint, served.model, SERVING)
+    assert "workers 2 -> 1" in back.reason
+    assert ask(toys, served, [QUESTION])
+
+
 def test_an_unknown_deployment_or_a_bad_request_is_explained(
     toys: Workspace, served: Served, emulator: Connection
 ) -> None:

@@ -3,8 +3,8 @@
 An emulator in a temporary folder serves the quickstart's base model, as the seed deploys a model. Every contestant
 asks it the same prompts with greedy decoding, once in every round, one contestant after the other, so that whatever
 else the machine does falls on all of them. The seed asks with the SDK's `invoke`, one request after the other; ours
-is the scoring client, opened anew in every run, with 1, 8 and 32 requests underway. Emulator, model and contestant
-share the machine's cores.
+is the scoring client, opened anew in every run, with 1, 8 and 32 requests underway. The deployment has two workers, of
+which a client with one request at a time can use one. Emulator, workers and contestant share the machine's cores.
 """
 
 import json
@@ -47,6 +47,8 @@ CONTESTANTS = {SEED: 0, "ours-1": 1, "ours-8": 8, "ours-32": 32}
 """How many requests are underway; the seed's way has no choice."""
 
 _MOST_AT_ONCE = 32
+_WORKERS = 2
+"""Processes behind the deployment, for whoever asks: one for each core."""
 _TIMEOUT_SECONDS = 90
 _WARM_UP = 8
 
@@ -231,6 +233,7 @@ def _deploy(ws: "Workspace", folder: Path) -> None:
         model=model.id,
         instance_type="Standard_NC24ads_A100_v4",
         instance_count=1,
+        environment_variables={"WORKER_COUNT": str(_WORKERS)},
         liveness_probe=ProbeSettings(initial_delay=10),
         request_settings=OnlineRequestSettings(
             request_timeout_ms=_TIMEOUT_SECONDS * 1000, max_concurrent_requests_per_instance=_MOST_AT_ONCE

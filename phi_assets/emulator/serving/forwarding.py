@@ -1,4 +1,4 @@
-"""From the front to the process of a deployment, over its Unix domain socket."""
+"""From the front to the processes of a deployment, over their Unix domain sockets."""
 
 import asyncio
 import json
@@ -47,22 +47,23 @@ class Forwarder:
         return content
 
     async def _post(self, target: Target, body: bytes) -> tuple[int, bytes]:
-        session = await self._session(target)
         headers = {"Content-Type": "application/json"}
         if behaviour := target.ailments.next():
             headers[HEADER] = behaviour.header()
-        try:
-            async with session.post("http://worker/score", data=body, headers=headers) as response:
-                return response.status, await response.read()
-        except aiohttp.ClientConnectorError as error:
-            target.server.suspect()
-            raise unavailable(target.deployment) from error
-        except aiohttp.ClientError as error:
-            target.server.suspect()
-            raise _model_error(target, 502, "The model server ended before it answered") from error
+        for server in target.workers.by_load():
+            session = await self._session(str(server.socket))
+            with target.workers.request(server):
+                try:
+                    async with session.post("http://worker/score", data=body, headers=headers) as response:
+                        return response.status, await response.read()
+                except aiohttp.ClientConnectorError:
+                    server.suspect()  # it has not got the request: another one may have it
+                except aiohttp.ClientError as error:
+                    server.suspect()
+                    raise _model_error(target, 502, "The model server ended before it answered") from error
+        raise unavailable(target.deployment)
 
-    async def _session(self, target: Target) -> aiohttp.ClientSession:
-        socket = str(target.server.socket)
+    async def _session(self, socket: str) -> aiohttp.ClientSession:
         if socket in self._sessions:
             return self._sessions[socket]
         session = self._sessions[socket] = aiohttp.ClientSession(

@@ -8,6 +8,7 @@ from phi_assets.emulator.serving.logs import INFERENCE_SERVER, DeploymentLogs, S
 from phi_assets.emulator.serving.process import Crash, Launch, ModelServer, NotReady
 from phi_assets.emulator.serving.rules import DeploymentSettings
 from phi_assets.emulator.serving.sockets import SocketFolder
+from phi_assets.emulator.serving.workers import WorkerPool
 
 _ERROR_LOG_LINES = 20
 
@@ -26,8 +27,8 @@ class Launcher:
         logs: DeploymentLogs,
         canceled: threading.Event,
         crash: Crash | None = None,
-    ) -> ModelServer:
-        """A server that is ready, or none at all; the logs tell how far it got.
+    ) -> WorkerPool:
+        """Servers that are all ready, or none at all; the logs tell how far they got.
 
         Raises:
             ServiceError: `ResourceNotReady`, with the end of the log.
@@ -35,13 +36,18 @@ class Launcher:
         """
         logs.progress(Stage.CONTAINER, "InProgress")
         logs.event("Created", "Created container inference-server")
-        server = ModelServer(launch, settings, self._clock, self._sockets.new(), logs.inference_server, crash)
+        workers = WorkerPool(
+            [
+                ModelServer(launch, settings, self._clock, self._sockets.new(), logs.inference_server, crash)
+                for _ in range(launch.worker_count)
+            ]
+        )
         try:
-            server.start()
+            workers.start()
             logs.event("Started", "Started container inference-server")
-            server.wait_until_ready(canceled)
+            workers.wait_until_ready(canceled)
         except NotReady as error:
-            server.stop()
+            workers.stop()
             logs.event("BackOff", f"Back-off restarting failed container inference-server: {error}", "Warning")
             raise ServiceError(
                 400,
@@ -50,8 +56,8 @@ class Launcher:
                 f"{logs.output(INFERENCE_SERVER, _ERROR_LOG_LINES)}",
             ) from error
         except BaseException:
-            server.stop()
+            workers.stop()
             raise
         logs.progress(Stage.CONTAINER, "Succeeded")
-        server.supervise()
-        return server
+        workers.supervise()
+        return workers

@@ -28,10 +28,10 @@ DELETION_SECONDS = 0.5
 
 
 class DeploymentManager:
-    """Runs one process per deployment of `emulator`.
+    """Runs the processes of each deployment of `emulator`: one, or as many as its variable `WORKER_COUNT` says.
 
     The instance count of a deployment widens its gate but starts no further processes: instances are virtual machines
-    on Azure, and several copies of a model would only get into each other's way on one machine.
+    on Azure, and here there is one machine for all of them.
 
     `generator` draws the deployment of each request; seeded by the environment variable `PHI_EMULATOR_SEED`. `tally`
     counts the requests.
@@ -109,7 +109,7 @@ class DeploymentManager:
             target = self._targets.pop(key, None)
             if target is not None:
                 target.drain(self._stopping)
-                target.server.stop()
+                target.workers.stop()
             self._emulator.clock.wait(DELETION_SECONDS, self._stopping)
             self._logs(endpoint, deployment).delete()
             deployments.forget(self._emulator, endpoint, deployment)
@@ -146,12 +146,12 @@ class DeploymentManager:
         self._targets.clear()
         if targets:
             with ThreadPoolExecutor(len(targets)) as pool:
-                list(pool.map(lambda target: target.server.stop(), targets))
+                list(pool.map(lambda target: target.workers.stop(), targets))
         self._sockets.delete()
 
     def _disturb_live(self, key: str) -> None:
         target, document = self._targets.get(key), self._emulator.store.get(DEPLOYMENT, key)
-        if target is not None and document is not None and not target.server.is_stopped:
+        if target is not None and document is not None and not target.workers.is_stopped:
             self._disturbances.while_live(document, target.ailments)
 
     def _bring_up(self, document: Document, canceled: threading.Event, logs: DeploymentLogs) -> None:
@@ -160,20 +160,20 @@ class DeploymentManager:
         old = self.target(endpoint, name)
         folder = fetch_model(self._emulator, document["properties"]["model"], logs)
         launch = Launch(str(folder), document["properties"]["environmentVariables"])
-        if old is not None and old.server.launch == launch and not old.server.is_stopped:
-            old.server.configure(settings)
-            if not self._put_into_service(document, Target(name, old.server, settings, Gate(settings), old.ailments)):
+        if old is not None and old.workers.launch == launch and not old.workers.is_stopped:
+            old.workers.configure(settings)
+            if not self._put_into_service(document, Target(name, old.workers, settings, Gate(settings), old.ailments)):
                 raise Stopped
             old.drain(self._stopping)
             return
-        server = self._launcher.start(launch, settings, logs, canceled, self._disturbances.at_load(document))
+        workers = self._launcher.start(launch, settings, logs, canceled, self._disturbances.at_load(document))
         ailments = self._disturbances.ailments(document)
-        if not self._put_into_service(document, Target(name, server, settings, Gate(settings), ailments)):
-            server.stop()
+        if not self._put_into_service(document, Target(name, workers, settings, Gate(settings), ailments)):
+            workers.stop()
             raise Stopped
         if old is not None:
             old.drain(self._stopping)
-            old.server.stop()
+            old.workers.stop()
 
     def _put_into_service(self, document: Document, target: Target) -> bool:
         """False, and nothing has changed, if the deployment is being deleted."""
@@ -184,7 +184,7 @@ class DeploymentManager:
                 return None
             # In the transaction: whoever finds the deployment Succeeded finds it answering too.
             self._targets[key] = target
-            return current | {"state": "Succeeded", "error": None, "serving": target.server.launch.document()}
+            return current | {"state": "Succeeded", "error": None, "serving": target.workers.launch.document()}
 
         return self._emulator.store.update(DEPLOYMENT, key, change) is not None
 
@@ -206,14 +206,14 @@ class DeploymentManager:
             logs.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             canceled = self._cancellations[key]
             try:
-                server = self._launcher.start(Launch.from_document(current["serving"]), settings, logs, canceled)
+                workers = self._launcher.start(Launch.from_document(current["serving"]), settings, logs, canceled)
             except Stopped:
                 return
             except ServiceError as error:
                 deployments.fail(self._emulator, current["endpoint"], current["name"], error)
                 return
             ailments = self._disturbances.ailments(current)
-            self._targets[key] = Target(current["name"], server, settings, Gate(settings), ailments)
+            self._targets[key] = Target(current["name"], workers, settings, Gate(settings), ailments)
 
     def _logs(self, endpoint: str, deployment: str) -> DeploymentLogs:
         return DeploymentLogs(self._emulator.directory / "deployments" / endpoint.lower() / deployment.lower())
@@ -225,7 +225,7 @@ class DeploymentManager:
             target = self.target(endpoint, name)
             if target is None:
                 return
-            target.server.stop()
+            target.workers.stop()
             logs = self._logs(endpoint, name)
             logs.progress(Stage.CONTAINER, "InProgress")
             logs.event("BackOff", "Back-off restarting failed container inference-server", "Warning")

@@ -15,7 +15,7 @@ import httpx
 
 import phi_assets
 from phi_assets.emulator.clock import Clock
-from phi_assets.emulator.serving.rules import DeploymentSettings, Probe
+from phi_assets.emulator.serving.rules import DeploymentSettings, Probe, worker_count
 
 logger = logging.getLogger(__name__)
 # One line per probe and per scoring request would drown the emulator's own log, which has the requests already.
@@ -63,6 +63,11 @@ class Launch:
 
     folder: str
     environment: dict[str, str]
+
+    @property
+    def worker_count(self) -> int:
+        """How many processes share the deployment's requests."""
+        return worker_count(self.environment)
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> "Launch":

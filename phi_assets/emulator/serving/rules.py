@@ -20,6 +20,10 @@ MAX_INSTANCES = 50
 MAX_REQUEST_TIMEOUT_SECONDS = 180
 MAX_MIRROR_PERCENT = 50
 
+WORKER_COUNT = "WORKER_COUNT"
+MAX_WORKERS = 16
+"""Of this emulator, whose deployments share one machine."""
+
 DEFAULT_INSTANCE_TYPE = "Standard_DS3_v2"
 DEFAULT_PROBE: dict[str, Any] = {
     "initialDelay": "PT10S",
@@ -190,8 +194,26 @@ def check_deployment(properties: dict[str, Any]) -> None:
     variables = properties["environmentVariables"]
     if not isinstance(variables, dict) or not all(isinstance(value, str) for value in variables.values()):
         raise bad_argument("'environmentVariables' must map names to texts.")
+    worker_count(variables)
     if not properties.get("model"):
         raise bad_argument("The deployment names no model: set 'model' to the id of a registered MLflow model.")
+
+
+def worker_count(variables: Mapping[str, str]) -> int:
+    """How many processes of a deployment with these environment variables share its requests.
+
+    As Azure ML's inference server reads it; each of them loads the model.
+    <https://learn.microsoft.com/azure/machine-learning/how-to-inference-server-http#server-parameters>
+
+    Raises:
+        ServiceError: 400 for anything but a number that one machine can bear.
+    """
+    given = variables.get(WORKER_COUNT, "1")
+    if not given.isdecimal() or not 1 <= int(given) <= MAX_WORKERS:
+        raise bad_argument(
+            f"The environment variable {WORKER_COUNT} must be a whole number from 1 to {MAX_WORKERS}, not {given!r}."
+        )
+    return int(given)
 
 
 def _given(properties: dict[str, Any], name: str) -> dict[str, Any]:

@@ -6,18 +6,18 @@ from dataclasses import dataclass
 
 from phi_assets.emulator.serving.ailments import Ailments
 from phi_assets.emulator.serving.gate import Gate
-from phi_assets.emulator.serving.process import ModelServer
 from phi_assets.emulator.serving.rules import DeploymentSettings
+from phi_assets.emulator.serving.workers import WorkerPool
 
 _POLL_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
 class Target:
-    """The process of a deployment, what its model suffers from, and the gate before it."""
+    """The processes of a deployment, what its model suffers from, and the gate before it."""
 
     deployment: str
-    server: ModelServer
+    workers: WorkerPool
     settings: DeploymentSettings
     gate: Gate
     ailments: Ailments

@@ -116,6 +116,10 @@ def test_numbers_out_of_range_are_refused(capacity: int, properties: dict[str, A
         ({"model": "m", "scaleSettings": {"scaleType": "TargetUtilization"}}, "scale type Default only"),
         ({"model": "m", "codeConfiguration": {"codeId": "c", "scoringScript": "s.py"}}, "without code"),
         ({"model": "m", "environmentVariables": {"A": 1}}, "names to texts"),
+        *(
+            ({"model": "m", "environmentVariables": {"WORKER_COUNT": count}}, f"from 1 to 16, not '{count}'")
+            for count in ("0", "17", "two", "-1", "1.5", "")
+        ),
     ],
 )
 def test_deployments_that_cannot_be_served_are_refused(properties: dict[str, Any], reason: str) -> None:
