@@ -20,8 +20,9 @@ class WriteBehind:
     """
 
     def __init__(self, file: BinaryIO) -> None:
-        self._descriptor = file.fileno()
+        self._file = file
         self._sent = 0
+        self._descriptor = -1
         self._thread: ThreadPoolExecutor | None = None
         self._underway: Future[None] | None = None
 
@@ -31,29 +32,37 @@ class WriteBehind:
         Raises:
             OSError: what was written before did not reach the disk.
         """
-        if not _IS_POSSIBLE or size - self._sent < _PIECE_BYTES:
+        if not _IS_POSSIBLE or size - self._sent < _PIECE_BYTES or not self._is_idle():
             return
-        if self._underway is not None:
-            if not self._underway.done():
-                return
-            self._underway.result()
         if self._thread is None:
+            # One of its own: the writer may close the file while a piece is on its way.
+            self._descriptor = os.dup(self._file.fileno())
             self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="write-behind")
-        self._underway = self._thread.submit(self._send, size)
+        self._underway = self._thread.submit(_send, self._descriptor, size)
         self._sent = size
 
     def close(self) -> None:
-        """Nothing is done in the background any more; has to be called before the file is closed.
+        """The file does not grow any more. A piece that is on its way arrives; nobody waits for it.
 
         Raises:
             OSError: as `grown_to`.
         """
-        if self._thread is None or self._underway is None:
+        thread, self._thread = self._thread, None
+        if thread is None:
             return
-        self._thread.shutdown()
-        self._thread = None
-        self._underway.result()
+        thread.submit(os.close, self._descriptor)
+        thread.shutdown(wait=False)
+        self._is_idle()
 
-    def _send(self, end: int) -> None:
-        os.fdatasync(self._descriptor)
-        os.posix_fadvise(self._descriptor, 0, end, os.POSIX_FADV_DONTNEED)
+    def _is_idle(self) -> bool:
+        if self._underway is None:
+            return True
+        if not self._underway.done():
+            return False
+        self._underway.result()
+        return True
+
+
+def _send(descriptor: int, end: int) -> None:
+    os.fdatasync(descriptor)
+    os.posix_fadvise(descriptor, 0, end, os.POSIX_FADV_DONTNEED)

@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import polars as pl
+import psutil
 import pytest
 
 from phi_assets.dataset import write_behind
@@ -20,8 +21,15 @@ MB = 1 << 20
 only_linux = pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="nothing is written behind on this system")
 
 
-def threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("write-behind")]
+def threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("write-behind")]
+
+
+def ended(path: Path) -> bool:
+    """Nothing goes on with the file any more, and nobody holds it open."""
+    for thread in threads():
+        thread.join(60)
+    return threads() == [] and str(path) not in [file.path for file in psutil.Process().open_files()]
 
 
 def test_a_large_file_is_complete(tmp_path: Path) -> None:
@@ -33,7 +41,7 @@ def test_a_large_file_is_complete(tmp_path: Path) -> None:
             digest.update(piece)
     assert file.written.size == (tmp_path / "file").stat().st_size
     assert file.written.sha256 == digest.hexdigest() == hashlib.sha256((tmp_path / "file").read_bytes()).hexdigest()
-    assert threads() == []
+    assert ended(tmp_path / "file")
 
 
 @only_linux
@@ -51,6 +59,7 @@ def test_what_has_been_written_does_not_stay_in_memory(tmp_path: Path, monkeypat
             file.write(bytes(MB))
             behind.grown_to(file.tell())
             assert len(threads()) == (file.tell() >= 16 * MB)
+    assert ended(tmp_path / "file")
     # How many there are, the disk decides: while one is underway, the writer goes on.
     assert forgotten[0] == 16 * MB
     assert forgotten == sorted(forgotten)
@@ -66,17 +75,29 @@ def test_a_disk_that_fails_is_heard_of(tmp_path: Path, monkeypatch: pytest.Monke
             file.write(bytes(17 * MB))
 
     monkeypatch.setattr(os, "fdatasync", fail)
-    with pytest.raises(OSError, match="Input/output error"), HashingFile(tmp_path / "long") as file:
+    with pytest.raises(OSError, match="Input/output error"), HashingFile(tmp_path / "file") as file:
         write(file, 20)
     assert file.closed
-    # Of a file that does not grow any more, closing tells.
-    file = HashingFile(tmp_path / "short")
-    write(file, 1)
-    with pytest.raises(OSError, match="Input/output error"):
-        file.close()
-    assert file.closed
-    file.close()
-    assert threads() == []
+    assert ended(tmp_path / "file")
+
+
+@only_linux
+def test_a_slow_disk_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, may_end = threading.Event(), threading.Event()
+
+    def sync(descriptor: int) -> None:
+        begun.set()
+        assert may_end.wait(60)
+
+    monkeypatch.setattr(os, "fdatasync", sync)
+    with HashingFile(tmp_path / "file") as file:
+        for _ in range(5):
+            file.write(bytes(17 * MB))
+    assert begun.wait(60)
+    assert not may_end.is_set()
+    assert file.written.size == (tmp_path / "file").stat().st_size == 85 * MB
+    may_end.set()
+    assert ended(tmp_path / "file")
 
 
 def test_systems_without_it_write_as_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
