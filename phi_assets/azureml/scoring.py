@@ -20,6 +20,7 @@ from phi_assets.azureml.retry import Log, retry_after, silent
 from phi_assets.azureml.scoring_auth import EndpointCredential, endpoint_credential
 from phi_assets.azureml.scoring_failures import failure, reason, repeats
 from phi_assets.azureml.scoring_payload import Conversation, request_body, texts_of
+from phi_assets.azureml.shared_http import ClientClosed, SharedClient
 
 __all__ = ["Answer", "Answers", "Conversation", "ScoringClient", "open_scoring"]
 
@@ -57,7 +58,7 @@ class ScoringClient:
 
     scoring_uri: str
     credential: EndpointCredential = field(repr=False)
-    http: httpx.Client = field(repr=False)
+    http: SharedClient = field(repr=False)
     log: Log = field(default=silent, repr=False)
     _closed: threading.Event = field(default_factory=threading.Event, repr=False, init=False)
 
@@ -68,7 +69,7 @@ class ScoringClient:
         self.close()
 
     def close(self) -> None:
-        """Closes the connections; requests that are still underway in other threads are not repeated any more."""
+        """Ends the requests that are still underway in other threads, which are not repeated, and the connections."""
         self._closed.set()
         self.http.close()
 
@@ -153,15 +154,16 @@ class ScoringClient:
             )(self._send, body, headers)
         except (httpx.HTTPStatusError, httpx.RequestError) as error:
             raise failure(self.scoring_uri, error) from error
+        except ClientClosed as error:
+            raise ScoringFailed(f"{self.scoring_uri} is not asked any more: its client is closed.") from error
 
     def _send(self, body: dict[str, Any], headers: dict[str, str]) -> tuple[httpx.Response, float]:
-        if self._closed.is_set():
-            raise ScoringFailed(f"{self.scoring_uri} is not asked any more: its client is closed.")
-        secret = self.credential.secret()
-        response, seconds = self._send_with(secret, body, headers)
-        # Keys can be regenerated and tokens revoked at any time.
-        if response.status_code == 401 and self.credential.is_renewed(secret):
-            response, seconds = self._send_with(self.credential.secret(), body, headers)
+        with self.http.use():
+            secret = self.credential.secret()
+            response, seconds = self._send_with(secret, body, headers)
+            # Keys can be regenerated and tokens revoked at any time.
+            if response.status_code == 401 and self.credential.is_renewed(secret):
+                response, seconds = self._send_with(self.credential.secret(), body, headers)
         response.raise_for_status()
         return response, seconds
 
@@ -189,7 +191,7 @@ def open_scoring(
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
     timeout = httpx.Timeout(timeout_seconds + _MARGIN_SECONDS, connect=15.0)
     http = httpx.Client(verify=ws.tls_context(), timeout=timeout, limits=limits)
-    return ScoringClient(scoring_uri, credential, http, log)
+    return ScoringClient(scoring_uri, credential, SharedClient(http), log)
 
 
 def _each(ask: Callable[[Conversation], T], conversations: Sequence[Conversation], concurrency: int) -> list[T]:
@@ -212,7 +214,7 @@ def _each(ask: Callable[[Conversation], T], conversations: Sequence[Conversation
         return [cast("T", future.result()) for future in asked]
     finally:
         over.set()
-        # An interrupt must not wait for what is underway; the client's own timeouts end it.
+        # An interrupt must not wait for what is underway; closing the client ends it.
         pool.shutdown(wait=False, cancel_futures=True)
 
 

@@ -15,6 +15,7 @@ from phi_assets.azureml.errors import ScoringFailed
 from phi_assets.azureml.scoring import Answer, ScoringClient
 from phi_assets.azureml.scoring_auth import EndpointCredential, Secret
 from phi_assets.azureml.scoring_failures import repeats
+from phi_assets.azureml.shared_http import SharedClient
 
 QUESTION = [{"role": "user", "content": "hello"}]
 
@@ -25,7 +26,8 @@ def client(answer: Handler, lines: list[str] | None = None, fetch: Callable[[], 
     credential = EndpointCredential(fetch or (lambda: Secret("the-key")))
     transport = httpx.MockTransport(answer)
     log = (lambda _: None) if lines is None else lines.append
-    return ScoringClient("https://endpoint/score", credential, httpx.Client(transport=transport), log)
+    http = SharedClient(httpx.Client(transport=transport))
+    return ScoringClient("https://endpoint/score", credential, http, log)
 
 
 def questions(count: int) -> list[list[dict[str, str]]]:
