@@ -14,6 +14,9 @@ from phi_assets.emulator.serving.target import Target
 IDLE_SECONDS = 30.0
 """How long an unused connection is kept: less than the process keeps it, so that it never closes under a request."""
 
+ENDING_SECONDS = 1.0
+"""How long a process that has lost a connection is expected to end."""
+
 MODEL_ERROR_STATUS = "ms-azureml-model-error-statuscode"
 MODEL_ERROR_REASON = "ms-azureml-model-error-reason"
 
@@ -59,6 +62,8 @@ class Forwarder:
                 except aiohttp.ClientConnectorError:
                     server.suspect()  # it has not got the request: another one may have it
                 except aiohttp.ClientError as error:
+                    # While it ends, its socket and its other connections may still take requests that nobody answers.
+                    await asyncio.to_thread(server.has_ended, ENDING_SECONDS)
                     server.suspect()
                     raise _model_error(target, 502, "The model server ended before it answered") from error
         raise unavailable(target.deployment)

@@ -203,6 +203,15 @@ class ModelServer:
         """From now on the process is started again whenever it dies or its liveness probe fails for too long."""
         threading.Thread(target=self._supervise, name=f"supervise-{self.socket.stem}", daemon=True).start()
 
+    def has_ended(self, within: float) -> bool:
+        """Whether the process ends within so many seconds; its socket and its connections are closed then."""
+        with self._lock:
+            process = self._process
+        try:
+            return process is None or process.wait(within) is not None
+        except subprocess.TimeoutExpired:
+            return False
+
     def suspect(self) -> None:
         """Has the supervisor look at once: somebody could not reach the process."""
         self._attention.set()
