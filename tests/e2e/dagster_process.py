@@ -28,12 +28,15 @@ FAST_POLLS: dict[str, dict[str, Any]] = {
 _FAST_ENVIRONMENT = {"DAGSTER_EVENT_LOG_CONSUMER_DAEMON_INTERVAL_SECONDS": "1"}
 
 _READY_SECONDS = 120
+_RETRY_SECONDS = 120
 _REPOSITORY = {"repositoryName": "__repository__", "repositoryLocationName": LOCATION}
 
 _ERROR = "__typename ... on PythonError { message } ... on Error { message }"
 _LAUNCH = f"""mutation($p: ExecutionParams!) {{ launchRun(executionParams: $p) {{ {_ERROR}
   ... on LaunchRunSuccess {{ run {{ runId }} }} }} }}"""
-# What the button of the UI sends.
+# What the buttons of the UI send.
+_REEXECUTE = f"""mutation($p: ReexecutionParams!) {{ launchRunReexecution(reexecutionParams: $p) {{ {_ERROR}
+  ... on LaunchRunSuccess {{ run {{ runId }} }} }} }}"""
 _TERMINATE = f"""mutation($ids: [String!]!, $policy: TerminateRunPolicy) {{
   terminateRuns(runIds: $ids, terminatePolicy: $policy) {{ {_ERROR}
   ... on TerminateRunsResult {{ terminateRunResults {{ {_ERROR} }} }} }} }}"""
@@ -93,7 +96,7 @@ class DagsterProcess(RunRecords):
             self._webserver = self._process(
                 "webserver", "dagster_webserver", "-h", "127.0.0.1", "-p", str(self._port), *self._workspace
             )
-            self._start_daemon()
+            self.start_daemon()
             until(self._ready, _READY_SECONDS, f"Dagster is not ready, see the logs in {self.directory},")
         except BaseException:
             end_group(self._leader)
@@ -127,6 +130,24 @@ class DagsterProcess(RunRecords):
         }
         return self.graphql.mutate(_LAUNCH, "LaunchRunSuccess", p=params)["run"]["runId"]
 
+    def reexecute(self, run_id: str) -> str:
+        """Id of a new run of what has not succeeded in this one, as after *Re-execute from failure* in the UI."""
+        params = {"parentRunId": run_id, "strategy": "FROM_FAILURE"}
+        return self.graphql.mutate(_REEXECUTE, "LaunchRunSuccess", p=params)["run"]["runId"]
+
+    def retry_of(self, run_id: str) -> str:
+        """Id of the run that follows one that has crashed: Dagster starts it, and where it has overlooked the crash,
+        it is done by hand, as the README says.
+
+        Raises:
+            TimeoutError: it has started none.
+        """
+
+        def found() -> str | None:
+            return self.retry(run_id) or (self.reexecute(run_id) if self.is_overlooked(run_id) else None)
+
+        return until(found, _RETRY_SECONDS, f"Dagster does not retry run {run_id}")
+
     def terminate(self, run_id: str, *, force: bool = False) -> None:
         """Dagster has accepted the termination of the run, as after a press of the UI's button.
 
@@ -146,18 +167,23 @@ class DagsterProcess(RunRecords):
         sensor = self.graphql.query(_SENSOR, s={**_REPOSITORY, "sensorName": name})["sensorOrError"]
         self.graphql.mutate(_STOP_SENSOR, "StopSensorMutationResult", id=sensor["id"])
 
-    def restart_daemon(self) -> None:
-        """The daemon has ended, and another one runs."""
+    def stop_daemon(self) -> None:
+        """The daemon has ended; `start_daemon` brings one back."""
         self._daemon.terminate()
         self._daemon.wait()
-        self._start_daemon()
+
+    def start_daemon(self) -> None:
+        """A daemon runs."""
+        self._daemon = self._process("daemon", "dagster._daemon", "run", *self._workspace)
+
+    def restart_daemon(self) -> None:
+        """The daemon has ended, and another one runs."""
+        self.stop_daemon()
+        self.start_daemon()
 
     @property
     def _workspace(self) -> tuple[str, ...]:
         return "-w", str(self.directory / "workspace.yaml")
-
-    def _start_daemon(self) -> None:
-        self._daemon = self._process("daemon", "dagster._daemon", "run", *self._workspace)
 
     def _process(self, name: str, *module: str, group: int | None = None) -> subprocess.Popen[bytes]:
         with (self.directory / f"{name}.log").open("ab") as output:
