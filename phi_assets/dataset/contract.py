@@ -1,7 +1,9 @@
 """The chat contract: what is asked of every row, and which rows break it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
 import polars as pl
 import polars.selectors as cs
 
@@ -96,8 +98,8 @@ class Contract:
     """Judges the rows of one split, batch after batch, in their order.
 
     What a row is and how it compares with others are two questions: the first can be asked of many batches at once, the
-    second of one after the other. Rows are compared by 64-bit hashes of a process: among 200,000 rows, two different
-    ones are taken for the same with a probability of one in a thousand million.
+    second, for which `unseen` is called, of one after the other. Rows are compared by 64-bit hashes of a process: among
+    200,000 rows, two different ones are taken for the same with a probability of one in a thousand million.
     """
 
     def __init__(
@@ -105,7 +107,7 @@ class Contract:
         split: str,
         section: ContractSection,
         tokens: TokenCounter,
-        unseen: Unseen | None,
+        unseen: Callable[[], Unseen] | None,
         *,
         with_validation: bool = False,
     ) -> None:
@@ -116,7 +118,7 @@ class Contract:
         self.token_counter = tokens.label
         self.with_validation = with_validation
         self._with_questions = with_validation or unseen is not None
-        self._unseen = unseen or Unseen()
+        self._unseen = unseen or Unseen
         self._kept_ids = Seen()
         self._kept_conversations = Seen()
 
@@ -158,9 +160,10 @@ class Contract:
 
         A row repeats another one if that is kept: what was left out for another reason takes nothing with it.
         """
+        unseen = self._unseen()
         leaks = {
-            "leaked_id": self._unseen.ids.has(judged["id_hash"]),
-            "leaked_text": self._unseen.questions.has(judged["question_hash"]),
+            "leaked_id": unseen.ids.has(judged["id_hash"]),
+            "leaked_text": unseen.questions.has(judged["question_hash"]),
         }
         judged = judged.with_columns(flags.alias(_FLAG + rule) for rule, flags in leaks.items() if rule in self.rules)
         ids, conversations = self._repetitions(judged)
@@ -176,26 +179,33 @@ class Contract:
             id_known=self._kept_ids.has(judged["id_hash"]),
             conversation_known=self._kept_conversations.has(judged["conversation_hash"]),
             left_out=self.left_out(),
+        ).with_row_index("place")
+        twice = [pl.col(name).is_duplicated() for name in ("id_hash", "conversation_hash")]
+        # Only these can repeat a row or be repeated; whether they do depends on which of those before them are kept.
+        doubtful = rows.filter(
+            pl.any_horizontal("id_known", "conversation_known", *twice),
+            ~pl.col("left_out"),
         )
         # What is missing is no repetition of something else that is missing, so None stays out of both.
         kept_ids: set[int] = set()
         kept_conversations: set[int] = set()
-        repeated_ids: list[bool] = []
-        repeated_conversations: list[bool] = []
-        for row in zip(*(column.to_list() for column in rows), strict=True):
-            prompt_id, conversation, id_known, conversation_known, left_out = row
-            repeated_ids.append(not left_out and (id_known or prompt_id in kept_ids))
-            repeated_conversations.append(not left_out and (conversation_known or conversation in kept_conversations))
-            left_out = left_out or (repeated_ids[-1] and self._is_strict("duplicate_id"))
-            if left_out or (repeated_conversations[-1] and self._is_strict("duplicate_conversation")):
+        repeated_ids, repeated_conversations = np.zeros(rows.height, dtype=bool), np.zeros(rows.height, dtype=bool)
+        kept = ~rows["left_out"].to_numpy()
+        for place, prompt_id, conversation, id_known, conversation_known, _ in doubtful.iter_rows():
+            repeated_ids[place] = id_known or prompt_id in kept_ids
+            repeated_conversations[place] = conversation_known or conversation in kept_conversations
+            if (repeated_ids[place] and self._is_strict("duplicate_id")) or (
+                repeated_conversations[place] and self._is_strict("duplicate_conversation")
+            ):
+                kept[place] = False
                 continue
             if prompt_id is not None:
                 kept_ids.add(prompt_id)
             if conversation is not None:
                 kept_conversations.add(conversation)
-        self._kept_ids.add(pl.Series(list(kept_ids), dtype=pl.UInt64))
-        self._kept_conversations.add(pl.Series(list(kept_conversations), dtype=pl.UInt64))
-        return pl.Series(repeated_ids, dtype=pl.Boolean), pl.Series(repeated_conversations, dtype=pl.Boolean)
+        self._kept_ids.add(rows["id_hash"].filter(pl.Series(kept)))
+        self._kept_conversations.add(rows["conversation_hash"].filter(pl.Series(kept)))
+        return pl.Series(repeated_ids), pl.Series(repeated_conversations)
 
     def _is_strict(self, rule: str) -> bool:
         return self._policies.of(rule) != "warn"

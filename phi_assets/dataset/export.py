@@ -14,8 +14,8 @@ from phi_assets.dataset.write_behind import WriteBehind
 from phi_assets.recipe import SampleSection
 from phi_assets.refs import SplitRef
 
-_WORKERS = 3
-"""One more than is needed to keep two cores busy while a third thread waits for the disk."""
+_WORKERS = 4
+"""Two more than keep two cores busy: one or the other waits for memory, for the disk, or for its turn."""
 
 _Lines = list[memoryview | bytes]
 

@@ -68,12 +68,13 @@ def prepare_split(
     """
     identity = preparation_identity(ref, sample, contract, validation=validation, against=against)
     try:
-        with staging(destination, ref.split) as folder:
+        with staging(destination, ref.split) as folder, ThreadPoolExecutor(max_workers=1) as aside:
             if known := existing_samples(destination, ref.split, identity):
                 log(f"{ref.split}: the sample of {known[0].rows:,} rows is there already, unchanged")
                 return known
             _prove_unchanged(ref)
-            unseen = unseen_rows(against.parquet) if against else None
+            # Needed once rows are compared; until then others are read.
+            unseen = aside.submit(unseen_rows, against.parquet).result if against else None
             tokens = TokenCounter(contract.tokenizer)
             judge = Contract(ref.split, contract, tokens, unseen, with_validation=validation)
             outcome = _write(ref, sample, contract, judge, folder, log)

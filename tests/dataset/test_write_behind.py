@@ -6,6 +6,7 @@ import io
 import os
 import threading
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 
 import polars as pl
@@ -63,6 +64,52 @@ def test_what_has_been_written_does_not_stay_in_memory(tmp_path: Path, monkeypat
     # How many there are, the disk decides: while one is underway, the writer goes on.
     assert forgotten[0] == 16 * MB
     assert forgotten == sorted(forgotten)
+
+
+@only_linux
+def test_room_is_taken_ahead_and_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[tuple[int, int]] = []
+    take = os.posix_fallocate
+
+    def allocate(descriptor: int, start: int, length: int) -> None:
+        take(descriptor, start, length)
+        taken.append((start, length))
+
+    monkeypatch.setattr(os, "posix_fallocate", allocate)
+    with HashingFile(tmp_path / "file") as file:
+        file.write(bytes(MB - 1))
+        assert taken == []
+        while file.written.size < 300 * MB:
+            file.write(bytes(MB + 1))
+            assert os.stat(tmp_path / "file").st_size > file.written.size
+    status = os.stat(tmp_path / "file")
+    assert status.st_size == file.written.size
+    assert status.st_blocks * 512 < file.written.size + MB
+    assert all(length == min(start, 64 * MB) for start, length in taken)
+    assert all(earlier + length <= later for (earlier, length), (later, _) in pairwise(taken))
+    assert ended(tmp_path / "file")
+
+
+@only_linux
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EOPNOTSUPP])
+def test_where_no_room_can_be_taken_ahead_the_file_is_the_same(
+    code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def allocate(descriptor: int, start: int, length: int) -> None:
+        # A disk that is nearly full gives what it has before it says so.
+        os.ftruncate(descriptor, start + length // 2)
+        asked.append(start)
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "posix_fallocate", allocate)
+    with HashingFile(tmp_path / "file", with_sha256=True) as file:
+        for number in range(5):
+            file.write(number.to_bytes(1) * 2 * MB)
+            assert os.stat(tmp_path / "file").st_size == file.written.size
+    assert asked == [2 * MB]
+    assert file.written.sha256 == hashlib.sha256((tmp_path / "file").read_bytes()).hexdigest()
 
 
 @only_linux
