@@ -17,6 +17,7 @@ from typing import Any, Self
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute  # else the first cast imports it, while a batch waits
 import pyarrow.parquet as pq
 import xxhash
 from filelock import FileLock
