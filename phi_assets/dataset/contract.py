@@ -125,17 +125,19 @@ class Contract:
     def judge(self, rows: pl.DataFrame) -> pl.DataFrame:
         """The rows with measures and verdicts as further columns, as far as a row alone can tell.
 
-        Measures: `size` (bytes), `characters`, `turns`, `tokens`, `question` (normalized; null unless asked for).
+        Measures: `size` (bytes), `characters`, `message_characters` (of each), `turns`, `tokens`, `question`
+        (normalized; null unless asked for).
         Verdicts: see `flag`.
         """
         measured = rows.with_columns(
             size=_messages.list.eval(_content.str.len_bytes()).list.sum().fill_null(0),
-            characters=_messages.list.eval(_content.str.len_chars()).list.sum().fill_null(0),
+            message_characters=_messages.list.eval(_content.str.len_chars()),
             turns=_messages.list.eval((_role == "user").cast(pl.UInt32)).list.sum().fill_null(0),
             question=normalized_question() if self._with_questions else pl.lit(None, dtype=pl.String),
         )
         measured = measured.with_columns(
             self._tokens.count(measured["messages"], measured["size"]),
+            characters=pl.col("message_characters").list.sum().fill_null(0),
             id_hash=_id_hash,
             question_hash=_question_hash,
             conversation_hash=_conversation_hash,

@@ -45,11 +45,14 @@ class ProfileBuilder:
             self._measures[name].append(counted[name].fill_null(0).cast(pl.Int32).to_numpy())
         message = pl.col("message").struct
         by_role = (
-            judged.select(message=pl.col("messages").explode(empty_as_null=False, keep_nulls=False))
+            judged.select(
+                message=pl.col("messages").explode(empty_as_null=False, keep_nulls=False),
+                characters=pl.col("message_characters").explode(empty_as_null=False, keep_nulls=False),
+            )
             .select(
                 role=message.field("role").fill_null("none"),
                 bytes=message.field("content").str.len_bytes().fill_null(0),
-                characters=message.field("content").str.len_chars().fill_null(0).cast(pl.Int32),
+                characters=pl.col("characters").fill_null(0).cast(pl.Int32),
             )
             .group_by("role", maintain_order=True)
             .agg(pl.col("bytes").sum(), pl.col("characters"))
@@ -119,8 +122,13 @@ def _cut(text: str | None) -> str | None:
 def _lengths(what: _Measure, values: np.ndarray) -> Lengths:
     if not len(values):
         return Lengths(what=what, mean=0, p50=0, p95=0, p99=0, max=0)
-    p50, p95, p99 = (float(value) for value in np.percentile(values, (50, 95, 99)))
+    p50, p95, p99 = (_quantile(values, share) for share in (0.5, 0.95, 0.99))
     return Lengths(what=what, mean=round(float(values.mean()), 1), p50=p50, p95=p95, p99=p99, max=int(values.max()))
+
+
+def _quantile(values: np.ndarray, share: float) -> float:
+    # As numpy's, which imports some megabytes of masked arrays for it.
+    return float(pl.Series(values).quantile(share, "linear") or 0.0)
 
 
 def _histogram(tokens: np.ndarray, context: int) -> TokenHistogram:
@@ -128,7 +136,7 @@ def _histogram(tokens: np.ndarray, context: int) -> TokenHistogram:
     if not len(tokens):
         return TokenHistogram(edges=(0, 1), counts=(0,))
     longest = int(tokens.max())
-    top = max(float(np.percentile(tokens, 99)), float(context) if context <= longest else 0.0, 1.0)
+    top = max(_quantile(tokens, 0.99), float(context) if context <= longest else 0.0, 1.0)
     edges = np.linspace(0, top, _BINS + 1)
     edges[-1] = max(longest, top)
     counts, _ = np.histogram(tokens, edges)
