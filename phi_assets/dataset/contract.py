@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import polars.selectors as cs
 
-from phi_assets.dataset.seen import Seen
+from phi_assets.dataset.seen import MISSING, Seen, occur_twice
 from phi_assets.dataset.tokens import TokenCounter
 from phi_assets.recipe import ContractSection
 
@@ -25,6 +25,9 @@ RULES = (
     "too_long",
 )
 """Names of all rules, in the order in which a row's reasons are listed."""
+
+LEFT_OUT = "left_out"
+"""Name of the column that says whether a row breaks a rule that is not merely warned about."""
 
 _FLAG = "broken:"
 
@@ -89,8 +92,8 @@ def unseen_rows(parquet: str) -> Unseen:
     # A piece at a time: to read text it may need all of it at once.
     for first in range(0, rows.select(pl.len()).collect().item(), _ROWS_AT_ONCE):
         found = rows.slice(first, _ROWS_AT_ONCE).collect()
-        unseen.ids.add(found.select(_id_hash).to_series())
-        unseen.questions.add(found.select(_question_hash).to_series())
+        unseen.ids.add(found.select(_id_hash).to_series().to_numpy())
+        unseen.questions.add(found.select(_question_hash).to_series().to_numpy())
     return unseen
 
 
@@ -160,62 +163,55 @@ class Contract:
     def compare(self, judged: pl.DataFrame) -> pl.DataFrame:
         """The judged rows with the verdicts that need other rows; has to be called for all batches, in order.
 
-        A row repeats another one if that is kept: what was left out for another reason takes nothing with it.
+        A row repeats another one if that is kept: what was left out for another reason takes nothing with it. The
+        column `LEFT_OUT` is there, too.
         """
         unseen = self._unseen()
         leaks = {
-            "leaked_id": unseen.ids.has(judged["id_hash"]),
-            "leaked_text": unseen.questions.has(judged["question_hash"]),
+            "leaked_id": unseen.ids.has(judged["id_hash"].to_numpy()),
+            "leaked_text": unseen.questions.has(judged["question_hash"].to_numpy()),
         }
-        judged = judged.with_columns(flags.alias(_FLAG + rule) for rule, flags in leaks.items() if rule in self.rules)
-        ids, conversations = self._repetitions(judged)
-        return judged.with_columns(
-            ids.alias(_FLAG + "duplicate_id"), conversations.alias(_FLAG + "duplicate_conversation")
+        strict = "|".join(rule for rule in self.rules if self._is_strict(rule))
+        judged = (
+            judged.lazy()
+            .with_columns(pl.Series(self.flag(rule), flags) for rule, flags in leaks.items() if rule in self.rules)
+            .with_columns(pl.any_horizontal(pl.lit(value=False), cs.matches(f"^{_FLAG}({strict})$")).alias(LEFT_OUT))
+            .collect()
         )
+        ids, conversations = judged["id_hash"].to_numpy(), judged["conversation_hash"].to_numpy()
+        return judged.with_columns(self._repetitions(ids, conversations, judged[LEFT_OUT].to_numpy()))
 
-    def _repetitions(self, judged: pl.DataFrame) -> tuple[pl.Series, pl.Series]:
-        """For each row whether it repeats the id, and whether it repeats the conversation, of one that is kept."""
-        rows = judged.select(
-            "id_hash",
-            "conversation_hash",
-            id_known=self._kept_ids.has(judged["id_hash"]),
-            conversation_known=self._kept_conversations.has(judged["conversation_hash"]),
-            left_out=self.left_out(),
-        ).with_row_index("place")
-        twice = [pl.col(name).is_duplicated() for name in ("id_hash", "conversation_hash")]
+    def _repetitions(self, ids: np.ndarray, conversations: np.ndarray, left_out: np.ndarray) -> list[pl.Series]:
+        """For each row whether it repeats the id, whether the conversation, of one that is kept, and if it is kept."""
+        id_known, conversation_known = self._kept_ids.has(ids), self._kept_conversations.has(conversations)
+        id_repeated, conversation_repeated = np.zeros(len(ids), dtype=bool), np.zeros(len(ids), dtype=bool)
+        kept = ~left_out
         # Only these can repeat a row or be repeated; whether they do depends on which of those before them are kept.
-        doubtful = rows.filter(
-            pl.any_horizontal("id_known", "conversation_known", *twice),
-            ~pl.col("left_out"),
-        )
-        # What is missing is no repetition of something else that is missing, so None stays out of both.
+        doubtful = kept & (id_known | conversation_known | occur_twice(ids) | occur_twice(conversations))
         kept_ids: set[int] = set()
         kept_conversations: set[int] = set()
-        repeated_ids, repeated_conversations = np.zeros(rows.height, dtype=bool), np.zeros(rows.height, dtype=bool)
-        kept = ~rows["left_out"].to_numpy()
-        for place, prompt_id, conversation, id_known, conversation_known, _ in doubtful.iter_rows():
-            repeated_ids[place] = id_known or prompt_id in kept_ids
-            repeated_conversations[place] = conversation_known or conversation in kept_conversations
-            if (repeated_ids[place] and self._is_strict("duplicate_id")) or (
-                repeated_conversations[place] and self._is_strict("duplicate_conversation")
-            ):
-                kept[place] = False
-                continue
-            if prompt_id is not None:
-                kept_ids.add(prompt_id)
-            if conversation is not None:
-                kept_conversations.add(conversation)
-        self._kept_ids.add(rows["id_hash"].filter(pl.Series(kept)))
-        self._kept_conversations.add(rows["conversation_hash"].filter(pl.Series(kept)))
-        return pl.Series(repeated_ids), pl.Series(repeated_conversations)
+        for place in np.flatnonzero(doubtful):
+            prompt_id, conversation = int(ids[place]), int(conversations[place])
+            id_repeated[place] = id_known[place] or prompt_id in kept_ids
+            conversation_repeated[place] = conversation_known[place] or conversation in kept_conversations
+            kept[place] = not (
+                (id_repeated[place] and self._is_strict("duplicate_id"))
+                or (conversation_repeated[place] and self._is_strict("duplicate_conversation"))
+            )
+            if kept[place]:
+                # What is missing is no repetition of something else that is missing.
+                kept_ids |= {prompt_id} - {MISSING}
+                kept_conversations |= {conversation} - {MISSING}
+        self._kept_ids.add(ids[kept])
+        self._kept_conversations.add(conversations[kept])
+        return [
+            pl.Series(self.flag("duplicate_id"), id_repeated),
+            pl.Series(self.flag("duplicate_conversation"), conversation_repeated),
+            pl.Series(LEFT_OUT, ~kept),
+        ]
 
     def _is_strict(self, rule: str) -> bool:
         return self._policies.of(rule) != "warn"
-
-    def left_out(self) -> pl.Expr:
-        """Whether a row breaks a rule that is not merely warned about, as far as it has been judged."""
-        strict = "|".join(rule for rule in self.rules if self._is_strict(rule))
-        return pl.any_horizontal(pl.lit(value=False), cs.matches(f"^{_FLAG}({strict})$"))
 
     @staticmethod
     def flag(rule: str) -> str:
@@ -234,15 +230,17 @@ _is_incomplete: pl.Expr = pl.any_horizontal(
 )
 
 
-def _hash_of(column: str, what: pl.Expr) -> pl.Expr:
+def _hash_of(what: pl.Expr, *, where: pl.Expr) -> pl.Expr:
     # The hash of what is missing is a number like any other.
-    return pl.when(pl.col(column).is_not_null()).then(what.hash(seed=0))
+    return pl.when(where).then(what.hash(seed=0)).otherwise(pl.lit(MISSING, dtype=pl.UInt64))
 
 
-_id_hash: pl.Expr = _hash_of("prompt_id", pl.col("prompt_id"))
+_id_hash: pl.Expr = _hash_of(pl.col("prompt_id"), where=pl.col("prompt_id").is_not_null())
 
 # A question of punctuation alone says nothing about where it comes from.
-_question_hash: pl.Expr = pl.when(pl.col("question") != "").then(pl.col("question").hash(seed=0))
+_question_hash: pl.Expr = _hash_of(pl.col("question"), where=pl.col("question") != "")
 
 # Of hashes: to hash a list of structs itself, polars copies all of its text first.
-_conversation_hash: pl.Expr = _hash_of("messages", _messages.list.eval(_content.hash(seed=0) ^ _role.hash(seed=1)))
+_conversation_hash: pl.Expr = _hash_of(
+    _messages.list.eval(_content.hash(seed=0) ^ _role.hash(seed=1)), where=_messages.is_not_null()
+)

@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow as pa
 
 from phi_assets.dataset.batches import read_batches
-from phi_assets.dataset.contract import Contract, unseen_rows
+from phi_assets.dataset.contract import LEFT_OUT, Contract, unseen_rows
 from phi_assets.dataset.errors import DatasetError
 from phi_assets.dataset.manifest import existing_samples, manifest_json, manifest_name, preparation_identity
 from phi_assets.dataset.profile import ProfileBuilder, conversations
@@ -124,16 +124,17 @@ class _Tally:
         self._broken = dict.fromkeys(rules, 0)
         self._examples: dict[str, list[Conversation]] = {rule: [] for rule in rules}
 
-    def add(self, contract: Contract, rows: pl.DataFrame) -> None:
+    def add(self, rows: pl.DataFrame) -> None:
         """Count judged rows."""
-        counts = rows.select(pl.col(Contract.flag(rule)).sum().alias(rule) for rule in self._broken).row(0, named=True)
-        for rule, count in counts.items():
+        counts = rows.select(pl.col(LEFT_OUT, *map(Contract.flag, self._broken)).sum()).row(0, named=True)
+        self.left_out += counts[LEFT_OUT]
+        for rule in self._broken:
+            count = counts[Contract.flag(rule)]
             self._broken[rule] += count
             room = _VIOLATION_EXAMPLES - len(self._examples[rule])
             if count and room:
                 self._examples[rule] += conversations(rows.filter(Contract.flag(rule)).head(room))
         self.sampled += rows.height
-        self.left_out += int(rows.select(contract.left_out()).to_series().sum())
 
     def violations(self, policies: Policies) -> tuple[Violation, ...]:
         """One for each rule, broken or not."""
@@ -158,8 +159,8 @@ def _write(
 
         def work_off(read: int, judged: pl.DataFrame) -> None:
             rows = contract.compare(judged)
-            tally.add(contract, rows)
-            kept, others = rows.filter(~contract.left_out()), rows.filter(contract.left_out())
+            tally.add(rows)
+            kept, others = rows.filter(~pl.col(LEFT_OUT)), rows.filter(LEFT_OUT)
             for part, share in zip(samples, _shares(kept, sample, len(samples)), strict=True):
                 part.profile.add(share)
                 lines.call(part.jsonl.write, share.select(ARROW_SCHEMA.names))

@@ -40,12 +40,16 @@ class ProfileBuilder:
         if judged.is_empty():
             return
         self._bytes += int(judged["size"].sum())
-        counted = judged.select("tokens", pl.col("messages").list.len().alias("messages"), "turns", "characters")
+        counted = judged.select(
+            (pl.col(name).list.len() if name == "messages" else pl.col(name)).fill_null(0).cast(pl.Int32)
+            for name in _MEASURES
+        )
         for name in _MEASURES:
-            self._measures[name].append(counted[name].fill_null(0).cast(pl.Int32).to_numpy())
+            self._measures[name].append(counted[name].to_numpy())
         message = pl.col("message").struct
         by_role = (
-            judged.select(
+            judged.lazy()
+            .select(
                 message=pl.col("messages").explode(empty_as_null=False, keep_nulls=False),
                 characters=pl.col("message_characters").explode(empty_as_null=False, keep_nulls=False),
             )
@@ -56,6 +60,7 @@ class ProfileBuilder:
             )
             .group_by("role", maintain_order=True)
             .agg(pl.col("bytes").sum(), pl.col("characters"))
+            .collect()
         )
         for role, size, characters in zip(*by_role.iter_columns(), strict=True):
             self._role_bytes[role] += size
@@ -92,7 +97,10 @@ class ProfileBuilder:
     def _choose_examples(self, judged: pl.DataFrame) -> None:
         # Fibonacci hashing: neighbours come to lie far apart. https://en.wikipedia.org/wiki/Hash_function#Fibonacci_hashing
         place = (pl.col("row").cast(pl.UInt64) + self._seed % (1 << 32)) * pl.lit(_GOLDEN, dtype=pl.UInt64)
-        best = judged.select("row", "prompt_id", "messages", key=place).bottom_k(EXAMPLES, by="key")
+        best = judged.lazy().select("row", "prompt_id", "messages", key=place)
+        if len(self._examples) == EXAMPLES:
+            best = best.filter(pl.col("key") < self._examples[-1][0])
+        best = best.bottom_k(EXAMPLES, by="key").collect()
         self._examples += zip(best["key"], conversations(best), strict=True)
         self._examples = sorted(self._examples, key=lambda chosen: chosen[0])[:EXAMPLES]
 

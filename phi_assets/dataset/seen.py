@@ -1,7 +1,9 @@
 """Which hashes have occurred already, in eight bytes each."""
 
 import numpy as np
-import polars as pl
+
+MISSING = 0
+"""Stands for the hash of what is not there, which never occurs."""
 
 
 class Seen:
@@ -13,20 +15,30 @@ class Seen:
     def __init__(self) -> None:
         self._runs: list[np.ndarray] = []
 
-    def has(self, hashes: pl.Series) -> pl.Series:
-        """For each hash whether it was added; what is null never was."""
-        wanted = hashes.fill_null(0).to_numpy()
-        found = np.zeros(len(wanted), dtype=bool)
+    def has(self, hashes: np.ndarray) -> np.ndarray:
+        """For each hash whether it was added."""
+        found = np.zeros(len(hashes), dtype=bool)
         for run in self._runs:
-            place = np.searchsorted(run, wanted)
-            found |= run[np.minimum(place, len(run) - 1)] == wanted
-        return pl.Series(found) & hashes.is_not_null()
+            found |= _are_in(run, hashes)
+        return found
 
-    def add(self, hashes: pl.Series) -> None:
-        """These have occurred; what is null is passed over."""
-        run = np.sort(hashes.drop_nulls().to_numpy())
+    def add(self, hashes: np.ndarray) -> None:
+        """These have occurred."""
+        run = np.sort(hashes[hashes != MISSING])
         while len(run) and self._runs and len(self._runs[-1]) < 2 * len(run):
             # Stable: the sort that merges what is sorted already.
             run = np.sort(np.concatenate([self._runs.pop(), run]), kind="stable")
         if len(run):
             self._runs.append(run)
+
+
+def occur_twice(hashes: np.ndarray) -> np.ndarray:
+    """For each hash whether another one is equal to it."""
+    ordered = np.sort(hashes[hashes != MISSING])
+    twice = ordered[1:][ordered[1:] == ordered[:-1]]
+    return _are_in(twice, hashes) if len(twice) else np.zeros(len(hashes), dtype=bool)
+
+
+def _are_in(run: np.ndarray, hashes: np.ndarray) -> np.ndarray:
+    place = np.searchsorted(run, hashes)
+    return run[np.minimum(place, len(run) - 1)] == hashes
