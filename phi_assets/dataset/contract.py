@@ -163,8 +163,8 @@ class Contract:
     def compare(self, judged: pl.DataFrame) -> pl.DataFrame:
         """The judged rows with the verdicts that need other rows; has to be called for all batches, in order.
 
-        A row repeats another one if that is kept: what was left out for another reason takes nothing with it. The
-        column `LEFT_OUT` is there, too.
+        A row repeats another one if that is kept: what was left out for another reason takes nothing with it. Besides
+        the verdicts there is the column `LEFT_OUT`.
         """
         unseen = self._unseen()
         leaks = {
@@ -182,7 +182,7 @@ class Contract:
         return judged.with_columns(self._repetitions(ids, conversations, judged[LEFT_OUT].to_numpy()))
 
     def _repetitions(self, ids: np.ndarray, conversations: np.ndarray, left_out: np.ndarray) -> list[pl.Series]:
-        """For each row whether it repeats the id, whether the conversation, of one that is kept, and if it is kept."""
+        """For each row whether it repeats the id or the conversation of one that is kept, and the final `LEFT_OUT`."""
         id_known, conversation_known = self._kept_ids.has(ids), self._kept_conversations.has(conversations)
         id_repeated, conversation_repeated = np.zeros(len(ids), dtype=bool), np.zeros(len(ids), dtype=bool)
         kept = ~left_out
@@ -199,9 +199,11 @@ class Contract:
                 or (conversation_repeated[place] and self._is_strict("duplicate_conversation"))
             )
             if kept[place]:
+                kept_ids.add(prompt_id)
+                kept_conversations.add(conversation)
                 # What is missing is no repetition of something else that is missing.
-                kept_ids |= {prompt_id} - {MISSING}
-                kept_conversations |= {conversation} - {MISSING}
+                kept_ids.discard(MISSING)
+                kept_conversations.discard(MISSING)
         self._kept_ids.add(ids[kept])
         self._kept_conversations.add(conversations[kept])
         return [

@@ -135,7 +135,7 @@ def _lengths(what: _Measure, values: np.ndarray) -> Lengths:
 
 
 def _quantile(values: np.ndarray, share: float) -> float:
-    # As numpy's, which imports some megabytes of masked arrays for it.
+    # numpy's own imports its masked arrays first, which takes longer than the whole portrait of some thousand rows.
     return float(pl.Series(values).quantile(share, "linear") or 0.0)
 
 

@@ -10,7 +10,8 @@ _PIECE_BYTES = 16 << 20
 
 _MOST_ROOM_BYTES = 64 << 20
 _LEAST_ROOM_BYTES = 1 << 20
-"""Room that is taken on the disk at once: as much as the file has already, so that a small one takes none."""
+"""Room that is taken on the disk at once is as much as the file has already, between these two: a small file takes
+none, and none takes much more than it needs from a disk that is nearly full."""
 
 _IS_POSSIBLE = all(hasattr(os, name) for name in ("posix_fadvise", "fdatasync", "posix_fallocate"))
 """macOS and Windows have none of them."""

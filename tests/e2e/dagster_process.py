@@ -140,7 +140,7 @@ class DagsterProcess(RunRecords):
         it is done by hand, as the README says.
 
         Raises:
-            TimeoutError: it has started none.
+            TimeoutError: there is none after two minutes.
         """
 
         def found() -> str | None:

@@ -237,7 +237,7 @@ def customers(toy: ToyDeployment) -> Iterator[Hammer]:
 def killed_and_started_again(
     toy: ToyDeployment, point: Point, start: Any, *, ends: dg.DagsterRunStatus = S.SUCCESS
 ) -> str:
-    """Id of the run that Dagster started by itself, and that has ended."""
+    """Id of the run that followed the killed one, and that has ended."""
     if point.while_running:
         run_id = start(toy)
         toy.wait_for_job(toy.job_of(run_id), JobStatus.RUNNING)

@@ -1,4 +1,4 @@
-"""The machine was switched off: no process is left to say so, and all the same the run is started again."""
+"""Processes have gone, of one run or of all: runs go on where they were, started again by Dagster or by hand."""
 
 import os
 import signal

@@ -15,7 +15,7 @@ IDLE_SECONDS = 30.0
 """How long an unused connection is kept: less than the process keeps it, so that it never closes under a request."""
 
 ENDING_SECONDS = 1.0
-"""How long a process that has lost a connection is expected to end."""
+"""How long a process that has lost a connection is given to end before others are sent to it again."""
 
 MODEL_ERROR_STATUS = "ms-azureml-model-error-statuscode"
 MODEL_ERROR_REASON = "ms-azureml-model-error-reason"

@@ -1,7 +1,9 @@
 """The inference server as a process of its own, asked over its socket."""
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import threading
@@ -123,6 +125,22 @@ def test_it_is_started_again_when_it_dies(server: ModelServer) -> None:
     with client(server) as http:
         assert http.post("/score", json=ask("back")).json() == [{"0": "echo|back|1"}]
     assert "exited with status 7: it is restarted" in (Path(server.launch.folder) / "log.txt").read_text()
+
+
+def test_a_process_that_ends_is_waited_for(tmp_path: Path, sockets: Path) -> None:
+    server = new_server(write_echo_model(tmp_path / "echo", "x"), sockets)
+    assert server.has_ended(within=0)
+    server.start()
+    try:
+        server.wait_until_ready(threading.Event())
+        assert not server.has_ended(within=0.1)
+        assert server.pid is not None
+        os.kill(server.pid, signal.SIGKILL)
+        assert server.has_ended(within=30)
+        with client(server) as http, pytest.raises(httpx.ConnectError):
+            http.get("/")
+    finally:
+        server.stop()
 
 
 def test_it_ends_when_its_parent_is_killed(tmp_path: Path, sockets: Path) -> None:
