@@ -4,27 +4,33 @@ from collections.abc import Mapping
 
 import dagster as dg
 
-from phi_assets.assets import dataset, foundation, operations, preflight, scoring, serving, training
-from phi_assets.assets.common import RECIPE_KEYS
-from phi_assets.automation.conditions import with_automation
-from phi_assets.automation.jobs import jobs
-from phi_assets.automation.schedules import schedules
-from phi_assets.automation.sensors import sensors
-from phi_assets.automation.sensors.alerts import AlertWebhook
-from phi_assets.checks import dataset as dataset_checks
-from phi_assets.checks import foundation as foundation_checks
-from phi_assets.checks import operations as operations_checks
-from phi_assets.checks import scoring as scoring_checks
-from phi_assets.checks import training as training_checks
-from phi_assets.recipe import Recipe
-from phi_assets.recipe_file import load_recipe
-from phi_assets.resources.prices import PricesResource
-from phi_assets.resources.recipe import RecipeResource
-from phi_assets.resources.refs_io import RefIOManager
-from phi_assets.resources.ultrachat import UltrachatSource
-from phi_assets.resources.workspace import AzureMLWorkspace
-from phi_assets.settings import Settings, load_settings
-from phi_assets.trust import trust_authorities
+from phi_assets.config.recipe import Recipe
+from phi_assets.config.recipe_files import load_recipe
+from phi_assets.config.settings import Settings, load_settings
+from phi_assets.config.trust import trust_authorities
+from phi_assets.graph.automation.conditions import with_automation
+from phi_assets.graph.common import RECIPE_KEYS
+from phi_assets.graph.dataset import assets as dataset
+from phi_assets.graph.dataset import checks as dataset_checks
+from phi_assets.graph.dataset.source import UltrachatSource
+from phi_assets.graph.foundation import assets as foundation
+from phi_assets.graph.foundation import checks as foundation_checks
+from phi_assets.graph.jobs import jobs
+from phi_assets.graph.operations import assets as operations
+from phi_assets.graph.operations import checks as operations_checks
+from phi_assets.graph.operations.alerts import AlertWebhook
+from phi_assets.graph.operations.schedules import schedules
+from phi_assets.graph.preflight import assets as preflight
+from phi_assets.graph.resources.prices import PricesResource
+from phi_assets.graph.resources.recipe import RecipeResource
+from phi_assets.graph.resources.refs_io import RefIOManager
+from phi_assets.graph.resources.workspace import AzureMLWorkspace
+from phi_assets.graph.scoring import assets as scoring
+from phi_assets.graph.scoring import checks as scoring_checks
+from phi_assets.graph.sensors import sensors
+from phi_assets.graph.serving import assets as serving
+from phi_assets.graph.training import assets as training
+from phi_assets.graph.training import checks as training_checks
 
 
 def build_definitions(

@@ -11,7 +11,7 @@ from phi_assets.emulator import process
 from phi_assets.emulator.control import Control
 
 if TYPE_CHECKING:
-    from phi_assets.azureml.client import Workspace
+    from phi_assets.azureml.connection.client import Workspace
 
 TIME_SCALE = "5"
 
@@ -66,7 +66,7 @@ def clean_emulator(emulator: process.Connection) -> process.Connection:
 @pytest.fixture(scope="session")
 def workspace(emulator: process.Connection) -> "Workspace":
     """The real SDK, connected to the emulator."""
-    from phi_assets.azureml.client import connect_emulator
+    from phi_assets.azureml.connection.client import connect_emulator
 
     return connect_emulator(emulator)
 

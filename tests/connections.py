@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from phi_assets.azureml.client import Workspace, connect_emulator
+from phi_assets.azureml.connection.client import Workspace, connect_emulator
 from phi_assets.emulator.process import Connection
 
 

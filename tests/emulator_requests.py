@@ -4,7 +4,7 @@ from typing import Self
 
 from phi_assets.emulator import process
 from phi_assets.emulator.control import Control
-from phi_assets.emulator.journal import Entry
+from phi_assets.emulator.store.journal import Entry
 
 # POST routes that only read.
 _READS = ("listsecrets", "listkeys", "listnodes", "getlogs", "rundata", "batchgetresolveduris", "runs/search")

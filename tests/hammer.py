@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import httpx
 
-from phi_assets.azureml.client import Workspace
+from phi_assets.azureml.connection.client import Workspace
 
 _CLIENTS = 5
 _BODY = {

@@ -6,10 +6,10 @@ import sys
 import dagster as dg
 import pytest
 
+from phi_assets.config.recipe import SAMPLED_SPLITS
+from phi_assets.config.recipe_files import load_recipe
+from phi_assets.config.settings import load_settings
 from phi_assets.definitions import build_definitions
-from phi_assets.recipe import SAMPLED_SPLITS
-from phi_assets.recipe_file import load_recipe
-from phi_assets.settings import load_settings
 
 HEAVY = ("azure.ai.ml", "torch", "transformers", "datasets", "mlflow", "matplotlib", "pandas", "scipy", "sacrebleu")
 
@@ -116,7 +116,7 @@ def test_every_asset_is_described_owned_grouped_and_versioned(definitions: dg.De
 
 
 def test_a_recipe_edit_changes_the_code_version_of_exactly_the_assets_it_touches(tmp_path) -> None:
-    from tests.graph import write_recipe
+    from tests.graph_runs import write_recipe
 
     def versions(path) -> dict[str, str | None]:
         specs = build_definitions(load_settings({}), load_recipe(str(path))).resolve_all_asset_specs()

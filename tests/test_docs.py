@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from phi_assets import docs
-from phi_assets.recipe import Recipe
-from phi_assets.settings import PROJECT_ROOT, setting_variables
-from phi_assets.variables import _INTERNAL, ReadElsewhere, Variable
+from phi_assets.config.recipe import Recipe
+from phi_assets.config.settings import PROJECT_ROOT, setting_variables
+from phi_assets.config.variables import _INTERNAL, ReadElsewhere, Variable
+from phi_assets.docs import tables
 from tests.e2e.take_pictures import ALL_BYTES, LARGEST_BYTES, PICTURES, SHOTS
 
 # Where Azure and the SDK meet; users have no need to know them.
@@ -26,8 +26,8 @@ def described() -> set[str]:
 
 
 def test_the_readme_is_what_the_code_says() -> None:
-    text = docs.README.read_text(encoding="utf-8")
-    assert docs.with_tables(text) == text, "run `python -m phi_assets.docs`"
+    text = tables.README.read_text(encoding="utf-8")
+    assert tables.with_tables(text) == text, "run `python -m phi_assets.docs`"
 
 
 def test_every_variable_that_the_code_reads_is_in_the_table() -> None:
@@ -35,20 +35,20 @@ def test_every_variable_that_the_code_reads_is_in_the_table() -> None:
     for path in (PROJECT_ROOT / "phi_assets").rglob("*.py"):
         used |= set(re.findall(r'"((?:PHI|AZURE)_[A-Z_]+)"', path.read_text(encoding="utf-8")))
     assert used - described() - _INTERNAL - _OF_LIBRARIES == set()
-    table = docs.settings_table()
+    table = tables.settings_table()
     assert all(f"| `{name}` |" in table for name in described())
 
 
 def test_every_recipe_key_is_in_the_tables() -> None:
-    tables = docs.recipe_tables()
+    found = tables.recipe_tables()
     content = Recipe(name="r").model_dump(by_alias=True)
     for section, values in content.items():
         if not isinstance(values, dict):
             continue
-        assert f"**`{section}`**" in tables
+        assert f"**`{section}`**" in found
         for key, value in values.items():
             names = [f"{key}.{name}" for name in value] if key == "policies" else [key]
-            assert all(f"| `{name}` |" in tables for name in names)
+            assert all(f"| `{name}` |" in found for name in names)
 
 
 @pytest.mark.parametrize(
@@ -63,45 +63,45 @@ def test_every_recipe_key_is_in_the_tables() -> None:
     ],
 )
 def test_a_row_says_type_range_and_default(row: str) -> None:
-    assert row in docs.recipe_tables()
+    assert row in tables.recipe_tables()
 
 
 def test_choices_of_settings_come_from_their_types() -> None:
-    (row,) = [line for line in docs.settings_table().splitlines() if line.startswith("| `PHI_CLOUD` |")]
+    (row,) = [line for line in tables.settings_table().splitlines() if line.startswith("| `PHI_CLOUD` |")]
     assert row.endswith("One of `AzureCloud`, `AzureUSGovernment`, `AzureChinaCloud`. |")
 
 
 def test_a_field_without_description_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = docs.attribute_docstrings
-    monkeypatch.setattr(docs, "attribute_docstrings", lambda owner: {**real(owner), "storage": ""})
-    with pytest.raises(docs.DocsError, match=r"Settings\.storage has no description"):
-        docs.settings_table()
+    real = tables.attribute_docstrings
+    monkeypatch.setattr(tables, "attribute_docstrings", lambda owner: {**real(owner), "storage": ""})
+    with pytest.raises(tables.DocsError, match=r"Settings\.storage has no description"):
+        tables.settings_table()
 
 
 def test_a_stale_file_is_noticed_and_written_anew(tmp_path: Path) -> None:
     path, run = tmp_path / "README.md", CliRunner()
-    fresh = docs.README.read_text(encoding="utf-8")
+    fresh = tables.README.read_text(encoding="utf-8")
     path.write_text(fresh.replace("`PHI_HOME` |", "`PHI_HOUSE` |"), encoding="utf-8")
-    stale = run.invoke(docs.main, ["--check", "--file", str(path)])
+    stale = run.invoke(tables.main, ["--check", "--file", str(path)])
     assert stale.exit_code == 1
     assert "run `python -m phi_assets.docs`" in stale.output
     assert "PHI_HOUSE" in path.read_text(encoding="utf-8"), "a check changes nothing"
-    assert run.invoke(docs.main, ["--file", str(path)]).exit_code == 0
+    assert run.invoke(tables.main, ["--file", str(path)]).exit_code == 0
     assert path.read_text(encoding="utf-8") == fresh
-    assert run.invoke(docs.main, ["--check", "--file", str(path)]).exit_code == 0
+    assert run.invoke(tables.main, ["--check", "--file", str(path)]).exit_code == 0
 
 
 def test_a_file_without_markers_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "README.md"
     path.write_text("# Nothing generated\n", encoding="utf-8")
-    result = CliRunner().invoke(docs.main, ["--file", str(path)])
+    result = CliRunner().invoke(tables.main, ["--file", str(path)])
     assert result.exit_code == 1
     assert "generated: settings" in result.output
     assert path.read_text(encoding="utf-8") == "# Nothing generated\n"
 
 
 def test_every_picture_is_shown_and_small() -> None:
-    shown = re.findall(r"!\[.+\]\((.+)\)", docs.README.read_text(encoding="utf-8"))
+    shown = re.findall(r"!\[.+\]\((.+)\)", tables.README.read_text(encoding="utf-8"))
     files = {str(file.relative_to(PROJECT_ROOT)): file.stat().st_size for file in PICTURES.iterdir()}
     assert sorted(shown) == sorted(files) == sorted(f"{PICTURES.name}/{name}.png" for name in SHOTS)
     assert max(files.values()) <= LARGEST_BYTES

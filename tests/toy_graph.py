@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 
 from tests.azureml import toys
-from tests.graph import read_recipe
+from tests.graph_runs import read_recipe
 
 MODEL_NAME = "toy-model-ultrachat-200k"
 """Under which the toy recipe's model is registered."""

@@ -1,1 +1,1 @@
-"""What starts runs: jobs for people, and conditions and sensors for what happens outside."""
+"""Where instances look that were set up with an earlier `dagster.yaml`; new ones name `phi_assets.graph.automation`."""

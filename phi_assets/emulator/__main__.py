@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
+from phi_assets.config.settings import emulator_home, read_env_file
 from phi_assets.emulator import process
-from phi_assets.settings import emulator_home, read_env_file
 
 _directory = click.option(
     "--directory",
@@ -37,7 +37,7 @@ def main() -> None:
 )
 def serve(directory: Path, port: int | None, time_scale: float) -> None:
     """Runs the server in this process."""
-    from phi_assets.emulator import server
+    from phi_assets.emulator.server import serve as server
 
     _reporting_errors(lambda: server.serve(directory.resolve(), port, time_scale))
 

@@ -7,9 +7,9 @@ from typing import Any, Self
 
 import httpx
 
-from phi_assets.emulator.journal import Entry
 from phi_assets.emulator.process import CONTROL_KEY_FILE, Connection
-from phi_assets.emulator.storage_auth import StorageAuth
+from phi_assets.emulator.security.storage_auth import StorageAuth
+from phi_assets.emulator.store.journal import Entry
 
 Limit = tuple[float, float]
 """Size of a token bucket, and how many tokens it gets in a second."""

@@ -19,8 +19,8 @@ import httpx
 import psutil
 from filelock import FileLock, Timeout
 
-from phi_assets.emulator.trust import bundle_with
-from phi_assets.settings import PROJECT_ROOT
+from phi_assets.config.certificates import bundle_with
+from phi_assets.config.settings import PROJECT_ROOT
 
 STATE_FILE = "emulator.json"
 LOCK_FILE = "serve.lock"

@@ -7,8 +7,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from phi_assets.azureml.answers import AnswerSet, question_id
-from phi_assets.dataset.tokens import TokenCounter
+from phi_assets.dataset.contract.tokens import TokenCounter
+from phi_assets.evaluation.answers import AnswerSet, question_id
 from phi_assets.evaluation.chrf import chrf
 from phi_assets.evaluation.figures import answer_figures, length_ratio
 from phi_assets.evaluation.intervals import paired_difference

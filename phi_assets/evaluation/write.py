@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from phi_assets.azureml.answers import question_id
-from phi_assets.dataset.jsonl import read_jsonl
+from phi_assets.dataset.files.jsonl import read_jsonl
+from phi_assets.evaluation.answers import question_id
 from phi_assets.evaluation.scoring import Rival, Scored
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from phi_assets.azureml.client import Workspace, connect_emulator
+from phi_assets.azureml.connection.client import Workspace, connect_emulator
 from phi_assets.emulator.process import Connection
 
 

@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
-from phi_assets.azureml.client import Workspace, connect_emulator
-from phi_assets.azureml.compute import ensure_compute
-from phi_assets.azureml.data import ensure_data_asset
-from phi_assets.azureml.deployments import ensure_deployment
-from phi_assets.azureml.endpoints import delete_endpoint, ensure_endpoint
-from phi_assets.azureml.finetune import ensure_finetune_job
-from phi_assets.azureml.models import ensure_registered_model, get_foundation_model
-from phi_assets.azureml.traffic import ensure_traffic
+from phi_assets.azureml.compute.clusters import ensure_compute
+from phi_assets.azureml.connection.client import Workspace, connect_emulator
+from phi_assets.azureml.models.registered import ensure_registered_model, get_foundation_model
+from phi_assets.azureml.serving.deployments import ensure_deployment
+from phi_assets.azureml.serving.endpoints import delete_endpoint, ensure_endpoint
+from phi_assets.azureml.serving.traffic import ensure_traffic
+from phi_assets.azureml.training.data import ensure_data_asset
+from phi_assets.azureml.training.finetune import ensure_finetune_job
+from phi_assets.config.recipe import FinetuneSection, Recipe, ServingSection
 from phi_assets.emulator.process import Connection
-from phi_assets.recipe import FinetuneSection, Recipe, ServingSection
 from tests.azureml import toys as toy
 from tests.emulator_requests import Requests
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import yaml
 
-from phi_assets.azureml.client import Workspace
-from phi_assets.azureml.compute import ensure_compute
-from phi_assets.azureml.identity import JobRequest
-from phi_assets.azureml.models import get_foundation_model
-from phi_assets.azureml.parameters import effective_parameters
-from phi_assets.azureml.pipelines import get_component
+from phi_assets.azureml.compute.clusters import ensure_compute
+from phi_assets.azureml.connection.client import Workspace
+from phi_assets.azureml.models.registered import get_foundation_model
+from phi_assets.azureml.training.identity import JobRequest
+from phi_assets.azureml.training.parameters import effective_parameters
+from phi_assets.azureml.training.pipelines import get_component
+from phi_assets.config.recipe import ComponentSection, ComputeSection, FinetuneSection, ModelSection
 from phi_assets.fingerprint import file_sha256
-from phi_assets.recipe import ComponentSection, ComputeSection, FinetuneSection, ModelSection
 from phi_assets.refs import SampleRef
 from tests.azureml.toy_step import write_model
 

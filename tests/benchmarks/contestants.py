@@ -173,8 +173,8 @@ def ours_bare(mode: str) -> Callable[[Job], Work]:
     """This project's sample as JSON Lines, without contract, profile or hash."""
 
     def start(job: Job) -> Work:
-        from phi_assets.dataset.export import export_jsonl
-        from phi_assets.recipe import SampleSection
+        from phi_assets.config.recipe import SampleSection
+        from phi_assets.dataset.samples.export import export_jsonl
 
         sample = SampleSection.model_validate({"mode": mode, "percent": job.percent})
         refs = [raw_split(job, split) for split in job.splits]
@@ -191,8 +191,8 @@ def ours_bare(mode: str) -> Callable[[Job], Work]:
 
 def ours_whole(job: Job) -> Work:
     """All that this project's `sampled` assets do; the test split that a lone train split is compared with is there."""
-    from phi_assets.dataset.prepare import prepare_split
-    from phi_assets.recipe import ContractSection, SampleSection
+    from phi_assets.config.recipe import ContractSection, SampleSection
+    from phi_assets.dataset.samples.prepare import prepare_split
 
     contract, sample = ContractSection(), SampleSection(percent=job.percent)
     # Test splits first, since the others are compared with them.

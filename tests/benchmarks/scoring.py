@@ -34,7 +34,7 @@ from tests.benchmarks.report import (
 from tests.connections import workspace_of
 
 if TYPE_CHECKING:
-    from phi_assets.azureml.client import Workspace
+    from phi_assets.azureml.connection.client import Workspace
 
 Turns = list[dict[str, str]]
 
@@ -189,7 +189,7 @@ class _Arena:
         return texts, latencies
 
     def _ours(self, concurrency: int, limit: int | None) -> tuple[list[str], list[float]]:
-        from phi_assets.azureml.scoring import open_scoring
+        from phi_assets.azureml.scoring.client import open_scoring
 
         uri = str(self._endpoint.scoring_uri)
         with open_scoring(self._ws, _ENDPOINT, uri, timeout_seconds=_TIMEOUT_SECONDS) as client:

@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from phi_assets.dataset.source import fetch_split
-from phi_assets.recipe import DatasetSection
+from phi_assets.config.recipe import DatasetSection
+from phi_assets.dataset.sources.raw_splits import fetch_split
 from phi_assets.refs import SplitRef
 
 Row = dict[str, Any]

@@ -16,9 +16,9 @@ import click
 from PIL import Image
 from playwright.sync_api import FloatRect, Locator, Page
 
+from phi_assets.config.settings import PROJECT_ROOT
 from phi_assets.emulator import process
-from phi_assets.settings import PROJECT_ROOT
-from tests.e2e.ui import (
+from tests.e2e.harness.ui import (
     DagsterDev,
     browser_page,
     dagster_dev,

@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from tests.e2e.toy_deployment import ENDPOINT, ToyDeployment, toy_deployment
+from tests.e2e.harness.toy_deployment import ENDPOINT, ToyDeployment, toy_deployment
 
 S = dg.DagsterRunStatus
 

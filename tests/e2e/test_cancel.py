@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import dagster as dg
 import pytest
 
-from phi_assets.azureml.inventory import endpoint_state
-from phi_assets.azureml.status import JobStatus
+from phi_assets.azureml.connection.inventory import endpoint_state
+from phi_assets.azureml.connection.status import JobStatus
 from phi_assets.emulator import process
-from tests.e2e.toy_deployment import ENDPOINT, ToyDeployment, serve_older_version, toy_deployment
-from tests.e2e.ui import browser_page, needs_chromium
+from tests.e2e.harness.toy_deployment import ENDPOINT, ToyDeployment, serve_older_version, toy_deployment
+from tests.e2e.harness.ui import browser_page, needs_chromium
 
 S = dg.DagsterRunStatus
 

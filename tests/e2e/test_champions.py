@@ -7,9 +7,9 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from phi_assets.azureml.client import Workspace
+from phi_assets.azureml.connection.client import Workspace
 from phi_assets.emulator.process import Connection
-from tests.graph import Graph, actions, failure_message
+from tests.graph_runs import Graph, actions, failure_message
 from tests.toy_graph import write_toy_recipe
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

@@ -9,13 +9,13 @@ import dagster as dg
 import pytest
 import yaml
 
-from phi_assets.azureml.client import Workspace
+from phi_assets.azureml.connection.client import Workspace
+from phi_assets.config.recipe import SPLITS
 from phi_assets.emulator.control import Control
 from phi_assets.emulator.process import Connection
-from phi_assets.recipe import SPLITS
 from tests.azureml import toys as toy
 from tests.dataset.shards import write_shards
-from tests.graph import Graph, actions, failure_message
+from tests.graph_runs import Graph, actions, failure_message
 from tests.toy_graph import write_toy_recipe
 
 pytestmark = pytest.mark.slow

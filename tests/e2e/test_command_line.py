@@ -10,7 +10,7 @@ import pytest
 
 from phi_assets.emulator import process
 from tests.emulator_requests import Requests
-from tests.graph import write_recipe
+from tests.graph_runs import write_recipe
 
 PROJECT = Path(__file__).parents[2]
 

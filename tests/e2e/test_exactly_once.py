@@ -14,13 +14,13 @@ from hypothesis import Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from hypothesis.strategies import DataObject, data, sampled_from
 
-from phi_assets.assets.training import JOB_TAG
-from phi_assets.azureml.client import Workspace
-from phi_assets.azureml.status import JobStatus
+from phi_assets.azureml.connection.client import Workspace
+from phi_assets.azureml.connection.status import JobStatus
 from phi_assets.emulator.process import Connection
-from tests.e2e import worker
-from tests.e2e.processes import until
-from tests.graph import Graph, failure_message
+from phi_assets.graph.training.assets import JOB_TAG
+from tests.e2e.harness import worker
+from tests.e2e.harness.processes import until
+from tests.graph_runs import Graph, failure_message
 from tests.toy_graph import write_toy_recipe
 
 EXAMPLES, STEPS = 8, 16

@@ -12,12 +12,12 @@ from typing import Any, Literal
 import dagster as dg
 import pytest
 
-from phi_assets.azureml.deployments import deployment_name
-from phi_assets.azureml.inventory import endpoint_state
-from phi_assets.azureml.status import JobStatus
-from tests.e2e.processes import until
-from tests.e2e.snapshot import Snapshot, snapshot
-from tests.e2e.toy_deployment import ENDPOINT, ToyDeployment, registered, serve_older_version, toy_deployment
+from phi_assets.azureml.connection.inventory import endpoint_state
+from phi_assets.azureml.connection.status import JobStatus
+from phi_assets.azureml.serving.deployments import deployment_name
+from tests.e2e.harness.processes import until
+from tests.e2e.harness.snapshot import Snapshot, snapshot
+from tests.e2e.harness.toy_deployment import ENDPOINT, ToyDeployment, registered, serve_older_version, toy_deployment
 from tests.hammer import Hammer
 
 S = dg.DagsterRunStatus

@@ -8,7 +8,7 @@ import pytest
 from phi_assets.emulator import process
 from phi_assets.emulator.importing.registry_model import import_model
 from tests.emulator.importing.llama import save_llama
-from tests.graph import Graph, actions, failure_message, write_recipe
+from tests.graph_runs import Graph, actions, failure_message, write_recipe
 
 
 @pytest.mark.slow

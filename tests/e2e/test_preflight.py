@@ -7,11 +7,11 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from phi_assets.azureml.client import Workspace
+from phi_assets.azureml.connection.client import Workspace
 from phi_assets.emulator.control import Control
 from phi_assets.emulator.process import Connection
 from tests.emulator_requests import Requests
-from tests.graph import FAST_PARAMETERS, Graph, actions, failure_message, write_recipe
+from tests.graph_runs import FAST_PARAMETERS, Graph, actions, failure_message, write_recipe
 from tests.toy_graph import write_toy_recipe
 
 CHECKS = ["access", "model", "parameters", "machines", "quota", "endpoint", "budget"]

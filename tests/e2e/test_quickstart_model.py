@@ -3,16 +3,16 @@
 import dagster as dg
 import pytest
 
-from phi_assets.azureml.client import Workspace, sdk
-from phi_assets.azureml.deployments import ensure_deployment
-from phi_assets.azureml.endpoints import delete_endpoint, ensure_endpoint
-from phi_assets.azureml.scoring import open_scoring
-from phi_assets.azureml.traffic import ensure_traffic
+from phi_assets.azureml.connection.client import Workspace, sdk
+from phi_assets.azureml.scoring.client import open_scoring
+from phi_assets.azureml.serving.deployments import ensure_deployment
+from phi_assets.azureml.serving.endpoints import delete_endpoint, ensure_endpoint
+from phi_assets.azureml.serving.traffic import ensure_traffic
+from phi_assets.config.recipe_files import load_recipe
 from phi_assets.emulator import process
 from phi_assets.quickstart.grading import Question, held_out_questions, keyword_accuracy
-from phi_assets.recipe_file import load_recipe
 from phi_assets.refs import RegisteredModelRef, TrafficRef
-from tests.graph import Graph, failure_message, write_recipe
+from tests.graph_runs import Graph, failure_message, write_recipe
 
 BASE_MODEL = "phi_assets/emulator/registry/models/phi3-tiny"
 

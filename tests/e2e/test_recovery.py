@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import dagster as dg
 import pytest
 
-from phi_assets.azureml.status import JobStatus
-from tests.e2e.processes import until
-from tests.e2e.toy_deployment import ToyDeployment, toy_deployment
+from phi_assets.azureml.connection.status import JobStatus
+from tests.e2e.harness.processes import until
+from tests.e2e.harness.toy_deployment import ToyDeployment, toy_deployment
 
 S = dg.DagsterRunStatus
 

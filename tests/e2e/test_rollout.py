@@ -7,14 +7,14 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from phi_assets.assets.serving import ROLLOUT_GATE, SMOKE_GATE
-from phi_assets.azureml.client import Workspace
-from phi_assets.azureml.deployments import deployment_name
-from phi_assets.azureml.inventory import endpoint_state
+from phi_assets.azureml.connection.client import Workspace
+from phi_assets.azureml.connection.inventory import endpoint_state
+from phi_assets.azureml.serving.deployments import deployment_name
 from phi_assets.emulator.control import Control
 from phi_assets.emulator.process import Connection
-from tests.automation.ticks import Ticker
-from tests.graph import Graph, failure_message
+from phi_assets.graph.serving.assets import ROLLOUT_GATE, SMOKE_GATE
+from tests.graph.ticks import Ticker
+from tests.graph_runs import Graph, failure_message
 from tests.hammer import Hammer
 from tests.toy_graph import write_toy_recipe
 

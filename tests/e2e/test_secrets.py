@@ -10,8 +10,8 @@ import pytest
 
 from phi_assets.emulator.control import Control
 from phi_assets.emulator.process import Connection
-from tests.e2e.leaks import Leaks, secrets_of
-from tests.graph import Graph, failure_message
+from tests.e2e.harness.leaks import Leaks, secrets_of
+from tests.graph_runs import Graph, failure_message
 from tests.toy_graph import write_toy_recipe
 
 pytestmark = pytest.mark.slow

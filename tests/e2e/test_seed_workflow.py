@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from phi_assets.azureml.client import Workspace
-from phi_assets.azureml.retry import get_or_none
+from phi_assets.azureml.connection.client import Workspace
+from phi_assets.azureml.connection.retry import get_or_none
 from phi_assets.emulator.process import Connection
 
 SCRIPT = Path(__file__).with_name("seed_workflow.py")

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Page
 
 from phi_assets.emulator import process
-from tests.e2e.ui import (
+from tests.e2e.harness.ui import (
     browser_page,
     dagster_dev,
     expand_all_groups,

@@ -8,7 +8,7 @@ import pytest
 
 from phi_assets.emulator import process
 from tests.emulator_requests import Requests
-from tests.graph import FAST_PARAMETERS, Graph, actions, failure_message, write_recipe
+from tests.graph_runs import FAST_PARAMETERS, Graph, actions, failure_message, write_recipe
 
 REMOTE_ASSETS = {
     "finetune_compute",
@@ -113,7 +113,7 @@ def test_a_bad_recipe_says_why_and_submits_nothing(name, emulator, workspace, tm
 
 
 def test_percent_zero_is_refused_before_anything_loads(tmp_path: Path) -> None:
-    from phi_assets.recipe_file import RecipeError, load_recipe
+    from phi_assets.config.recipe_files import RecipeError, load_recipe
 
     with pytest.raises(RecipeError, match=r"sample\.percent = 0"):
         load_recipe(str(write_recipe(tmp_path / "recipe.yaml", {"sample": {"percent": 0}})))

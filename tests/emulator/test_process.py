@@ -17,10 +17,10 @@ import httpx
 import psutil
 import pytest
 
+from phi_assets.config.certificates import bundle_with
+from phi_assets.config.settings import PROJECT_ROOT
 from phi_assets.emulator import process
 from phi_assets.emulator.process import Connection, EmulatorError
-from phi_assets.emulator.trust import bundle_with
-from phi_assets.settings import PROJECT_ROOT
 from tests.emulator.http import arm_client, datastore_sas, raw_client
 
 COMMAND = [sys.executable, "-m", "phi_assets.emulator"]
@@ -179,7 +179,7 @@ def test_a_missing_bundle_is_replaced_by_the_usual_roots(emulator: Connection, t
 def test_certificates_near_their_end_are_renewed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     import datetime as dt
 
-    from phi_assets.emulator import tls
+    from phi_assets.emulator.security import tls
 
     first = tls.ensure_certificates(tmp_path).certificate.read_bytes()
     assert tls.ensure_certificates(tmp_path).certificate.read_bytes() == first

@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from phi_assets import emulator as package
-from phi_assets.emulator.catalog import Catalog
-from phi_assets.emulator.context import Emulator, open_emulator
-from phi_assets.emulator.runner import JobRunner
+from phi_assets.emulator.routes.parts import Parts
+from phi_assets.emulator.workspace.context import open_emulator
 
 FOLDER = Path(__file__).parent / "registry"
 PACKAGED = Path(package.__file__).parent / "registry"
@@ -24,12 +23,10 @@ def install(directory: Path) -> None:
     shutil.copytree(FOLDER, directory / "registry", dirs_exist_ok=True)
 
 
-def without_server(directory: Path, scale: float = 50.0) -> Emulator:
+def without_server(directory: Path, scale: float = 50.0) -> Parts:
     """The parts of an emulator that jobs need, in this process."""
-    emulator = open_emulator(directory, "https://127.0.0.1:1", scale)
-    emulator.catalog = Catalog([PACKAGED, FOLDER])
-    emulator.runner = JobRunner(emulator)
-    return emulator
+    emulator = open_emulator(directory, "https://127.0.0.1:1", scale, registries=[PACKAGED, FOLDER])
+    return Parts.of(emulator)
 
 
 def literal(value: str) -> dict[str, str]:

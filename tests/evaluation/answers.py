@@ -3,9 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from phi_assets.azureml.answers import AnswerSet, question_id
-from phi_assets.azureml.scoring import Answer
-from phi_assets.dataset.held_out import HeldOutConversation
+from phi_assets.dataset.samples.held_out import HeldOutConversation
+from phi_assets.evaluation.answers import Answer, AnswerSet, question_id
 from phi_assets.evaluation.scoring import Rival
 
 MODEL = "azureml:mine:2"

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from sacrebleu import sentence_chrf
 
-from phi_assets.dataset.tokens import TokenCounter
+from phi_assets.dataset.contract.tokens import TokenCounter
 from phi_assets.evaluation.chrf import chrf
 from phi_assets.evaluation.figures import answer_figures
 from phi_assets.evaluation.report import ScoringReport, read_scoring_report

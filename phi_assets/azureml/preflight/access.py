@@ -5,10 +5,10 @@ import json
 import threading
 from typing import Any
 
-from phi_assets.azureml.client import Workspace
+from phi_assets.azureml.connection.client import Workspace
+from phi_assets.azureml.connection.retry import one_line
 from phi_assets.azureml.preflight.asking import PROVIDER, Unanswered, read
 from phi_assets.azureml.preflight.findings import Findings
-from phi_assets.azureml.retry import one_line
 
 CREDENTIAL_PATIENCE_SECONDS = 5.0
 INTERACTIVE_PATIENCE_SECONDS = 120.0

@@ -6,9 +6,9 @@ from typing import Any
 
 import httpx
 
-from phi_assets.azureml.arm import API_VERSION
-from phi_assets.azureml.client import Workspace
-from phi_assets.azureml.retry import is_transient, retry_after
+from phi_assets.azureml.connection.arm import API_VERSION
+from phi_assets.azureml.connection.client import Workspace
+from phi_assets.azureml.connection.retry import is_transient, retry_after
 
 _TIMEOUT = httpx.Timeout(5.0)
 _TRIES, _PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 3, 0.5, 2.0

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from phi_assets.azureml.billing.prices import PriceList
 from phi_assets.azureml.preflight.estimate import Estimate, Training, estimate
 from phi_assets.azureml.preflight.findings import Findings
-from phi_assets.azureml.prices import PriceList
-from phi_assets.recipe import Recipe
+from phi_assets.config.recipe import Recipe
 
 _LESS = (
     "Sample less (`sample.percent`), train fewer epochs, choose a cheaper VM size or a shorter `serving.lease_hours`, "

@@ -1,11 +1,11 @@
 """Whether the endpoint's name can be had."""
 
-from phi_assets.azureml.client import Workspace
-from phi_assets.azureml.endpoints import is_legal_name
-from phi_assets.azureml.leases import is_ours
+from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.preflight.asking import Unanswered, read_or_none
 from phi_assets.azureml.preflight.findings import Findings
-from phi_assets.recipe import ServingSection
+from phi_assets.azureml.serving.endpoints import is_legal_name
+from phi_assets.azureml.serving.leases import is_ours
+from phi_assets.config.recipe import ServingSection
 
 _MODES = {"key": "key", "amltoken": "aml_token", "aadtoken": "aad_token"}
 

@@ -7,8 +7,8 @@ of what their data sheets say. It is good enough to tell an hour from a week bef
 import re
 from dataclasses import dataclass
 
-from phi_assets.azureml.prices import PriceList
-from phi_assets.recipe import Recipe
+from phi_assets.azureml.billing.prices import PriceList
+from phi_assets.config.recipe import Recipe
 
 _OPERATIONS = 6
 _EFFICIENCY = 0.33

@@ -5,14 +5,14 @@ from typing import Any
 
 from azure.core.exceptions import AzureError
 
-from phi_assets.azureml.client import Workspace
-from phi_assets.azureml.errors import ComputeNotAllowed
+from phi_assets.azureml.billing.prices import PriceList
+from phi_assets.azureml.compute.vm_sizes import Offer, check_size, offered_sizes
+from phi_assets.azureml.connection.client import Workspace
+from phi_assets.azureml.connection.errors import ComputeNotAllowed
+from phi_assets.azureml.connection.retry import one_line
 from phi_assets.azureml.preflight.asking import Unanswered, read_or_none
 from phi_assets.azureml.preflight.findings import Findings
-from phi_assets.azureml.prices import PriceList
-from phi_assets.azureml.retry import one_line
-from phi_assets.azureml.vm_sizes import Offer, check_size, offered_sizes
-from phi_assets.recipe import ComputeSection, Recipe
+from phi_assets.config.recipe import ComputeSection, Recipe
 from phi_assets.refs import ModelRef
 
 Offers = Mapping[str, Offer]

@@ -6,13 +6,18 @@ from typing import Any
 
 from azure.core.exceptions import AzureError
 
-from phi_assets.azureml.client import Workspace
-from phi_assets.azureml.errors import InvalidParameter, ModelNotFineTunable, ModelNotFound, WorkspaceUnreachable
-from phi_assets.azureml.models import foundation_model_ref
+from phi_assets.azureml.connection.client import Workspace
+from phi_assets.azureml.connection.errors import (
+    InvalidParameter,
+    ModelNotFineTunable,
+    ModelNotFound,
+    WorkspaceUnreachable,
+)
+from phi_assets.azureml.connection.retry import one_line, silent
+from phi_assets.azureml.models.registered import foundation_model_ref
+from phi_assets.azureml.models.registry import RegistryModel, newest_archived_version, read_registry_model
 from phi_assets.azureml.preflight.findings import Findings
-from phi_assets.azureml.registry_models import RegistryModel, newest_archived_version, read_registry_model
-from phi_assets.azureml.retry import one_line, silent
-from phi_assets.recipe import ModelSection
+from phi_assets.config.recipe import ModelSection
 from phi_assets.refs import ModelRef
 
 SUCCESSORS = ("Phi-4", "Llama-2-7b-chat", "Phi-3-small-8k-instruct")

@@ -2,25 +2,25 @@
 
 from collections.abc import Iterator
 
-from phi_assets.azureml.client import Workspace
-from phi_assets.azureml.errors import (
+from phi_assets.azureml.connection.client import Workspace
+from phi_assets.azureml.connection.errors import (
     AzureMLError,
     ComponentNotFound,
     InvalidParameter,
     UnknownParameter,
     WorkspaceUnreachable,
 )
-from phi_assets.azureml.parameters import (
+from phi_assets.azureml.connection.retry import one_line
+from phi_assets.azureml.preflight.findings import Findings
+from phi_assets.azureml.training.parameters import (
     NOTHING_SUBMITTED,
     ComponentInput,
     EffectiveParameters,
     effective_parameters,
     missing_inputs,
 )
-from phi_assets.azureml.pipelines import FinetuneComponent, get_component, sent_inputs
-from phi_assets.azureml.preflight.findings import Findings
-from phi_assets.azureml.retry import one_line
-from phi_assets.recipe import FinetuneSection, Recipe
+from phi_assets.azureml.training.pipelines import FinetuneComponent, get_component, sent_inputs
+from phi_assets.config.recipe import FinetuneSection, Recipe
 from phi_assets.refs import ModelRef
 
 NODES_PARAMETER = "num_nodes_finetune"

@@ -10,12 +10,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from phi_assets.azureml.client import Workspace
+from phi_assets.azureml.compute.vm_sizes import Offer
+from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.preflight.asking import Unanswered, read_all, region_path
 from phi_assets.azureml.preflight.findings import Findings
 from phi_assets.azureml.preflight.machines import Offers
-from phi_assets.azureml.vm_sizes import Offer
-from phi_assets.recipe import Recipe
+from phi_assets.config.recipe import Recipe
 
 RESERVE = 0.2
 """Share of a deployment's cores that the service keeps for upgrades, and that counts as quota."""

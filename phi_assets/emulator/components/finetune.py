@@ -11,7 +11,7 @@ from pathlib import Path
 
 from phi_assets.emulator.components.common import Arguments, ComponentError, flag, run
 
-OPTIMIZERS = {"adamw_torch": "adamw_torch", "adamw_hf": "adamw_torch", "adafactor": "adafactor"}
+OPTIMIZERS = ("adamw_torch", "adamw_hf", "adafactor")
 SCHEDULERS = ("linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup")
 
 
@@ -28,7 +28,7 @@ def arguments() -> Arguments:
     parser.add_argument("--per_device_train_batch_size", type=int, default=1)
     parser.add_argument("--per_device_eval_batch_size", type=int, default=1)
     parser.add_argument("--auto_find_batch_size", type=flag, default=False)
-    parser.add_argument("--optim", choices=tuple(OPTIMIZERS), default="adamw_torch")
+    parser.add_argument("--optim", choices=OPTIMIZERS, default="adamw_torch")
     parser.add_argument("--learning_rate", type=float, default=2e-5)
     parser.add_argument("--warmup_steps", type=int, default=0)
     parser.add_argument("--weight_decay", type=float, default=0.0)

@@ -14,7 +14,6 @@ from phi_assets.emulator.components import layout
 from phi_assets.emulator.components.chat_tokens import load_tokenizer
 from phi_assets.emulator.components.common import ComponentError, read_json, say
 from phi_assets.emulator.components.device import Device, device_arguments, find_device
-from phi_assets.emulator.components.finetune import OPTIMIZERS
 from phi_assets.emulator.components.training import ChatDataset, ChatTrainer, PaddingCollator, StepLog
 from phi_assets.emulator.components.weights import LoraSettings, load_base, save_result, with_lora
 
@@ -108,7 +107,7 @@ def _training_arguments(
         auto_find_batch_size=options.auto_find_batch_size,
         gradient_accumulation_steps=options.gradient_accumulation_steps,
         eval_accumulation_steps=options.eval_accumulation_steps if options.eval_accumulation_steps > 0 else None,
-        optim=OPTIMIZERS[options.optim],
+        optim="adamw_torch" if options.optim == "adamw_hf" else options.optim,
         learning_rate=options.learning_rate,
         lr_scheduler_type=options.lr_scheduler_type,
         warmup_steps=options.warmup_steps,

@@ -15,12 +15,12 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from phi_assets.emulator import blob_listing
-from phi_assets.emulator.auth import SAS_VERSION, STORAGE_AUDIENCE
-from phi_assets.emulator.blobs import BlobProperties, BlobStore
-from phi_assets.emulator.context import Emulator
-from phi_assets.emulator.errors import ServiceError
-from phi_assets.emulator.uploads import Upload
+from phi_assets.emulator.security.auth import SAS_VERSION, STORAGE_AUDIENCE
+from phi_assets.emulator.store import blob_listing
+from phi_assets.emulator.store.blobs import BlobProperties, BlobStore
+from phi_assets.emulator.store.uploads import Upload
+from phi_assets.emulator.wire.errors import ServiceError
+from phi_assets.emulator.workspace.context import Emulator
 
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 _CHUNK = 1 << 18

@@ -7,9 +7,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from phi_assets.emulator import operations
-from phi_assets.emulator.bodies import with_json
-from phi_assets.emulator.compute_documents import (
+from phi_assets.emulator.chaos.kinds import AllocationFailed, ComputeRefused, ComputeScenario
+from phi_assets.emulator.wire.bodies import with_json
+from phi_assets.emulator.wire.errors import ServiceError, conflict, not_found
+from phi_assets.emulator.wire.paths import LOC, WS
+from phi_assets.emulator.workspace import operations
+from phi_assets.emulator.workspace.compute_documents import (
     NO_NODES,
     allocation_error,
     compute_path,
@@ -20,13 +23,10 @@ from phi_assets.emulator.compute_documents import (
     scale_settings,
     wanted_cluster,
 )
-from phi_assets.emulator.context import Emulator
-from phi_assets.emulator.errors import ServiceError, conflict, not_found
-from phi_assets.emulator.quotas import usages
-from phi_assets.emulator.resources import now, properties_of
-from phi_assets.emulator.routes.paths import LOC, WS
-from phi_assets.emulator.scenario_kinds import AllocationFailed, ComputeRefused, ComputeScenario
-from phi_assets.emulator.vm_sizes import VM_SIZES
+from phi_assets.emulator.workspace.context import Emulator
+from phi_assets.emulator.workspace.quotas import usages
+from phi_assets.emulator.workspace.resources import now, properties_of
+from phi_assets.emulator.workspace.vm_sizes import VM_SIZES
 
 CREATE_SECONDS = 1.0
 UPDATE_SECONDS = 0.5

@@ -13,12 +13,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from phi_assets.emulator import faults
-from phi_assets.emulator.context import Emulator, TokenLife
-from phi_assets.emulator.errors import ServiceError, user_error
-from phi_assets.emulator.reset import reset
-from phi_assets.emulator.storage_auth import StorageAuth
-from phi_assets.emulator.throttling import Limits
+from phi_assets.emulator.chaos import faults
+from phi_assets.emulator.chaos.throttling import Limits
+from phi_assets.emulator.routes.parts import parts_of
+from phi_assets.emulator.routes.reset import reset
+from phi_assets.emulator.security.storage_auth import StorageAuth
+from phi_assets.emulator.wire.errors import ServiceError, user_error
+from phi_assets.emulator.workspace.context import Emulator, TokenLife
 
 CONTROL = "/_control"
 
@@ -68,7 +69,7 @@ class _Patience(_Body):
 
 
 async def _reset(request: Request) -> Response:
-    await reset(_emulator(request))
+    await reset(parts_of(request))
     return Response(status_code=204)
 
 
@@ -113,11 +114,11 @@ async def _last(request: Request) -> Response:
 
 
 async def _requests(request: Request) -> Response:
-    return JSONResponse(_emulator(request).deployments.tally.of(request.path_params["endpoint"]))
+    return JSONResponse(parts_of(request).deployments.tally.of(request.path_params["endpoint"]))
 
 
 async def _underway(request: Request) -> Response:
-    return JSONResponse(_emulator(request).deployments.underway(request.path_params["endpoint"]))
+    return JSONResponse(parts_of(request).deployments.underway(request.path_params["endpoint"]))
 
 
 async def _add_fault(request: Request) -> Response:

@@ -7,13 +7,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from phi_assets.emulator.blobs import CONTAINER_OF_DATASTORE
-from phi_assets.emulator.bodies import with_json
-from phi_assets.emulator.context import Emulator
-from phi_assets.emulator.errors import not_found, user_error
 from phi_assets.emulator.process import STORAGE_SUFFIX
-from phi_assets.emulator.resources import PROVIDER, system_data
-from phi_assets.emulator.routes.paths import WS
+from phi_assets.emulator.store.blobs import CONTAINER_OF_DATASTORE
+from phi_assets.emulator.wire.bodies import with_json
+from phi_assets.emulator.wire.errors import not_found, user_error
+from phi_assets.emulator.wire.paths import WS
+from phi_assets.emulator.workspace.context import Emulator
+from phi_assets.emulator.workspace.resources import PROVIDER, system_data
 
 _CREATED = "2026-01-01T00:00:00.000000+00:00"
 _DEFAULT = "workspaceblobstore"

@@ -7,11 +7,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from phi_assets.emulator import operations
-from phi_assets.emulator.bodies import with_json
-from phi_assets.emulator.context import Emulator
-from phi_assets.emulator.resources import properties_of
-from phi_assets.emulator.routes.paths import WS
+from phi_assets.emulator.routes.parts import parts_of
 from phi_assets.emulator.serving import deployments
 from phi_assets.emulator.serving.documents import (
     Begun,
@@ -23,6 +19,11 @@ from phi_assets.emulator.serving.documents import (
 )
 from phi_assets.emulator.serving.logs import INFERENCE_SERVER
 from phi_assets.emulator.serving.rules import MAX_INSTANCES, bad_argument
+from phi_assets.emulator.wire.bodies import with_json
+from phi_assets.emulator.wire.paths import WS
+from phi_assets.emulator.workspace import operations
+from phi_assets.emulator.workspace.context import Emulator
+from phi_assets.emulator.workspace.resources import properties_of
 
 DEFAULT_LOG_LINES = 5000
 
@@ -50,7 +51,8 @@ def put_deployment(request: Request, body: Any) -> Response:
     properties_of(body)
     emulator: Emulator = request.app.state.emulator
     document, begun = deployments.begin_put(emulator, *_names(request), body)
-    work = emulator.deployments.create if begun is Begun.CREATION else emulator.deployments.update
+    manager = parts_of(request).deployments
+    work = manager.create if begun is Begun.CREATION else manager.update
     operation = _start(emulator, document["endpoint"], document["name"], begun, work, deployments.is_settled)
     return operations.accepted(operation, deployment_resource(emulator, document), 201)
 
@@ -61,7 +63,7 @@ def patch_deployment(request: Request, body: Any) -> Response:
         raise bad_argument("The request body must be a JSON object with 'tags' or 'sku'.")
     emulator: Emulator = request.app.state.emulator
     document, begun = deployments.begin_patch(emulator, *_names(request), body)
-    work = emulator.deployments.update
+    work = parts_of(request).deployments.update
     operation = _start(emulator, document["endpoint"], document["name"], begun, work, deployments.is_settled)
     return operations.accepted(operation, None, 202)
 
@@ -74,19 +76,18 @@ def delete_deployment(request: Request) -> Response:
     begun = deployments.begin_delete(emulator, endpoint, name)
     if begun is None:
         return Response(status_code=204)
-    operation = _start(emulator, endpoint, name, begun, emulator.deployments.delete, deployments.is_gone)
+    operation = _start(emulator, endpoint, name, begun, parts_of(request).deployments.delete, deployments.is_gone)
     return operations.accepted(operation, None, 202)
 
 
 def get_logs(request: Request, body: Any) -> Response:
     """The end of a container's log."""
-    emulator: Emulator = request.app.state.emulator
     wanted = body if isinstance(body, dict) else {}
     lines = wanted.get("tail")
     if lines is not None and (isinstance(lines, bool) or not isinstance(lines, int)):
         raise bad_argument(f"'tail' must be a number of lines, not {lines!r}.")
     container = wanted.get("containerType") or INFERENCE_SERVER
-    content = emulator.deployments.logs(
+    content = parts_of(request).deployments.logs(
         *_names(request), container=container, tail=DEFAULT_LOG_LINES if lines is None else lines
     )
     return JSONResponse({"content": content})

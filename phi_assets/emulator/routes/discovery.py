@@ -8,11 +8,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from phi_assets.emulator.auth import PORTAL
-from phi_assets.emulator.context import Emulator
-from phi_assets.emulator.errors import ServiceError, not_found
 from phi_assets.emulator.process import STORAGE_SUFFIX, VERSION
-from phi_assets.emulator.routes.paths import REGISTRY_DISCOVERY
+from phi_assets.emulator.security.auth import PORTAL
+from phi_assets.emulator.wire.errors import ServiceError, not_found
+from phi_assets.emulator.wire.paths import REGISTRY_DISCOVERY
+from phi_assets.emulator.workspace.context import Emulator
 
 
 def _health(request: Request) -> Response:

@@ -1,21 +1,23 @@
 """Online endpoints: https://learn.microsoft.com/rest/api/azureml/online-endpoints."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from phi_assets.emulator import operations
-from phi_assets.emulator.bodies import with_json
-from phi_assets.emulator.context import Emulator
-from phi_assets.emulator.resources import properties_of
-from phi_assets.emulator.routes.paths import WS
+from phi_assets.emulator.routes.parts import parts_of
 from phi_assets.emulator.serving import credentials, endpoints
 from phi_assets.emulator.serving.documents import ENDPOINT, Begun, endpoint_path, endpoint_resource, require_endpoint
 from phi_assets.emulator.serving.rules import bad_argument
-from phi_assets.emulator.state import Document
+from phi_assets.emulator.store.state import Document
+from phi_assets.emulator.wire.bodies import with_json
+from phi_assets.emulator.wire.paths import WS
+from phi_assets.emulator.workspace import operations
+from phi_assets.emulator.workspace.context import Emulator
+from phi_assets.emulator.workspace.resources import properties_of
 
 
 def _emulator(request: Request) -> Emulator:
@@ -62,7 +64,8 @@ def delete_endpoint(request: Request) -> Response:
     begun = endpoints.begin_delete(emulator, name)
     if begun is None:
         return Response(status_code=204)
-    operation = _start(emulator, name, begun, endpoints.finish_delete, endpoints.is_gone)
+    finish = partial(endpoints.finish_delete, delete_deployment=parts_of(request).deployments.delete)
+    operation = _start(emulator, name, begun, finish, endpoints.is_gone)
     return operations.accepted(operation, None, 202)
 
 

@@ -10,15 +10,15 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from phi_assets.emulator.bodies import with_json
-from phi_assets.emulator.context import Emulator
-from phi_assets.emulator.errors import not_found, user_error
-from phi_assets.emulator.job_documents import author, change_metadata, services
-from phi_assets.emulator.locations import long_uri
-from phi_assets.emulator.paging import page
-from phi_assets.emulator.routes.paths import DATA_PLANE, HISTORY, WS
+from phi_assets.emulator.runner.documents import author, change_metadata, services
 from phi_assets.emulator.runner.metrics import MetricPoints
 from phi_assets.emulator.runner.records import Records, Run, experiment_id
+from phi_assets.emulator.wire.bodies import with_json
+from phi_assets.emulator.wire.errors import not_found, user_error
+from phi_assets.emulator.wire.paging import page
+from phi_assets.emulator.wire.paths import DATA_PLANE, HISTORY, WS
+from phi_assets.emulator.workspace.context import Emulator
+from phi_assets.emulator.workspace.locations import long_uri
 
 _PAGE = 50
 _OUTPUT_ID = re.compile(r".*/data/azureml_(?P<run>.+)_output_data_(?P<output>.+)/versions/[^/]+")

@@ -9,11 +9,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from phi_assets.emulator import operations
-from phi_assets.emulator.bodies import with_json
-from phi_assets.emulator.context import Emulator
-from phi_assets.emulator.errors import ServiceError, not_found, user_error
-from phi_assets.emulator.job_documents import (
+from phi_assets.emulator.chaos.kinds import CANCEL_REASON
+from phi_assets.emulator.routes.parts import Parts, parts_of
+from phi_assets.emulator.runner.documents import (
     author,
     change_metadata,
     check_limits,
@@ -21,13 +19,16 @@ from phi_assets.emulator.job_documents import (
     job_resource,
     with_defaults,
 )
-from phi_assets.emulator.paging import page
-from phi_assets.emulator.resources import PROVIDER, now, properties_of
-from phi_assets.emulator.routes.paths import WS
-from phi_assets.emulator.runner.graph import Graph
-from phi_assets.emulator.runner.plan import plan_of
+from phi_assets.emulator.runner.pipeline.graph import Graph
+from phi_assets.emulator.runner.pipeline.plan import plan_of
 from phi_assets.emulator.runner.records import TERMINAL, Records
-from phi_assets.emulator.scenario_kinds import CANCEL_REASON
+from phi_assets.emulator.wire.bodies import with_json
+from phi_assets.emulator.wire.errors import ServiceError, not_found, user_error
+from phi_assets.emulator.wire.paging import page
+from phi_assets.emulator.wire.paths import WS
+from phi_assets.emulator.workspace import operations
+from phi_assets.emulator.workspace.context import Emulator
+from phi_assets.emulator.workspace.resources import PROVIDER, now, properties_of
 
 _PAGE = 50
 _NAME = re.compile(r"[a-zA-Z0-9][\w-]{0,255}")
@@ -52,30 +53,30 @@ def _put(request: Request, body: Any) -> Response:
     _require_user_token(request, emulator)
     check_limits(properties)
     kept = with_defaults(name, properties)
-    graph = emulator.runner.validate(kept)
+    graph = parts_of(request).runner.validate(kept)
     with _SUBMISSION:
         existing = emulator.store.get("job", name)
         if existing is None:
-            job = _create(emulator, name, properties, kept, graph, by)
+            job = _create(parts_of(request), name, properties, kept, graph, by)
             return JSONResponse(job_resource(emulator, job), status_code=201)
     return _update(emulator, existing, properties, by)
 
 
 def _create(
-    emulator: Emulator, name: str, sent: dict[str, Any], kept: dict[str, Any], graph: Graph, by: dict[str, Any]
+    parts: Parts, name: str, sent: dict[str, Any], kept: dict[str, Any], graph: Graph, by: dict[str, Any]
 ) -> dict[str, Any]:
     job = {
         "name": name,
         "properties": kept,
         "submitted": immutable_part(sent),
         "status": "NotStarted",
-        "created": now(emulator),
+        "created": now(parts.emulator),
         "run_id": name,
         "plan": plan_of(graph),
     }
-    emulator.store.create("job", name, job)
-    Records(emulator).create_root(name, kept, by)
-    emulator.runner.submit(name, graph)
+    parts.emulator.store.create("job", name, job)
+    Records(parts.emulator).create_root(name, kept, by)
+    parts.runner.submit(name, graph)
     return job
 
 
@@ -146,9 +147,10 @@ def _has(pairs: Mapping[str, Any] | None, wanted: str | None) -> bool:
 def _cancel(request: Request) -> Response:
     emulator: Emulator = request.app.state.emulator
     name = _require_job(request)["name"]
-    emulator.runner.cancel(name, CANCEL_REASON, author(emulator, emulator.auth.require_bearer(request)))
+    runner = parts_of(request).runner
+    runner.cancel(name, CANCEL_REASON, author(emulator, emulator.auth.require_bearer(request)))
     resource = f"{emulator.workspace_path}/jobs/{name}"
-    operation = operations.start(emulator, operations.JOB_CANCELLATION, resource, lambda: emulator.runner.wait(name))
+    operation = operations.start(emulator, operations.JOB_CANCELLATION, resource, lambda: runner.wait(name))
     headers = {"Location": operation.result_url, "x-ms-async-operation-timeout": "PT1H", **operations.POLL_HEADERS}
     return JSONResponse(None, status_code=202, headers=headers)
 

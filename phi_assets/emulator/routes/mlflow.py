@@ -12,12 +12,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from phi_assets.emulator.bodies import with_json
-from phi_assets.emulator.context import Emulator
-from phi_assets.emulator.locations import long_uri
-from phi_assets.emulator.routes.paths import MLFLOW
 from phi_assets.emulator.runner.metrics import MetricPoint, latest
 from phi_assets.emulator.runner.records import Records, Run, experiment_id
+from phi_assets.emulator.wire.bodies import with_json
+from phi_assets.emulator.wire.paths import MLFLOW
+from phi_assets.emulator.workspace.context import Emulator
+from phi_assets.emulator.workspace.locations import long_uri
 
 _STATUS = {
     "Completed": "FINISHED",

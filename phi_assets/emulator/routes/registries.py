@@ -10,11 +10,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from phi_assets.emulator.catalog import KINDS, Asset, Catalog
-from phi_assets.emulator.errors import ServiceError, user_error
-from phi_assets.emulator.paging import page
-from phi_assets.emulator.resources import system_data, timestamp
-from phi_assets.emulator.routes.paths import REGISTRY
+from phi_assets.emulator.wire.errors import ServiceError, user_error
+from phi_assets.emulator.wire.paging import page
+from phi_assets.emulator.wire.paths import REGISTRY
+from phi_assets.emulator.workspace.catalog import KINDS, Asset, Catalog
+from phi_assets.emulator.workspace.resources import system_data, timestamp
 
 _PAGE = 100
 _REGISTRY_NODE = re.compile(r"azureml:([^/:@]+)(?::([^/:@]+)|@latest)")

@@ -6,10 +6,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from phi_assets.emulator.bodies import with_json
-from phi_assets.emulator.context import Emulator
-from phi_assets.emulator.errors import not_found
-from phi_assets.emulator.scenario_parsing import parse
+from phi_assets.emulator.chaos.parsing import parse
+from phi_assets.emulator.routes.parts import parts_of
+from phi_assets.emulator.wire.bodies import with_json
+from phi_assets.emulator.wire.errors import not_found
+from phi_assets.emulator.workspace.context import Emulator
 
 _SCENARIOS = "/_control/scenarios"
 
@@ -23,7 +24,7 @@ def _add(request: Request, body: Any) -> Response:
     """Also concerns deployments that are live already."""
     emulator: Emulator = request.app.state.emulator
     armed = emulator.scenarios.add(parse(body))
-    emulator.deployments.disturb()
+    parts_of(request).deployments.disturb()
     return JSONResponse(armed.document(), status_code=201)
 
 

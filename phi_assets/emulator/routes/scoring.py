@@ -7,12 +7,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from phi_assets.emulator.context import Emulator
 from phi_assets.emulator.serving.credentials import authenticate
+from phi_assets.emulator.serving.dispatch import DEPLOYMENT_HEADER, Front
 from phi_assets.emulator.serving.documents import require_endpoint, scoring_uri
-from phi_assets.emulator.serving.front import DEPLOYMENT_HEADER, Front
 from phi_assets.emulator.serving.openapi import document_of
-from phi_assets.emulator.state import Document
+from phi_assets.emulator.store.state import Document
+from phi_assets.emulator.workspace.context import Emulator
 
 
 async def score(request: Request) -> Response:
@@ -37,10 +37,7 @@ def _authenticated(request: Request) -> Document:
 
 
 def _front(request: Request) -> Front:
-    state = request.app.state
-    if not hasattr(state, "front"):
-        state.front = Front(state.emulator)
-    return state.front
+    return request.app.state.front
 
 
 routes = [

@@ -6,10 +6,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from phi_assets.emulator.context import ACCOUNT, Emulator
-from phi_assets.emulator.resources import PROVIDER, system_data
-from phi_assets.emulator.routes.paths import PROVIDER as PROVIDER_SEGMENT
-from phi_assets.emulator.routes.paths import WS
+from phi_assets.emulator.wire.paths import PROVIDER as PROVIDER_SEGMENT
+from phi_assets.emulator.wire.paths import WS
+from phi_assets.emulator.workspace.context import ACCOUNT, Emulator
+from phi_assets.emulator.workspace.resources import PROVIDER, system_data
 
 _CREATED = "2026-01-01T00:00:00.000000+00:00"
 _GROUP = "/subscriptions/{subscription}/resourcegroups/{group}"

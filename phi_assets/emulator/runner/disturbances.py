@@ -5,14 +5,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from phi_assets.emulator.context import Emulator
-from phi_assets.emulator.errors import ServiceError
-from phi_assets.emulator.runner.failures import USER_ERROR
-from phi_assets.emulator.runner.graph import Step
-from phi_assets.emulator.runner.records import Records
-from phi_assets.emulator.runner.references import WorkspaceResources
-from phi_assets.emulator.runner.steps import StepProcess
-from phi_assets.emulator.scenario_kinds import (
+from phi_assets.emulator.chaos.kinds import (
     CompletedWithoutOutput,
     JobCanceled,
     JobFailed,
@@ -21,7 +14,14 @@ from phi_assets.emulator.scenario_kinds import (
     StuckQueued,
     UnknownStatus,
 )
-from phi_assets.emulator.scenarios import Armed
+from phi_assets.emulator.chaos.scenarios import Armed
+from phi_assets.emulator.runner.failures import USER_ERROR
+from phi_assets.emulator.runner.pipeline.graph import Step
+from phi_assets.emulator.runner.records import Records
+from phi_assets.emulator.runner.references import WorkspaceResources
+from phi_assets.emulator.runner.steps import StepProcess
+from phi_assets.emulator.wire.errors import ServiceError
+from phi_assets.emulator.workspace.context import Emulator
 
 PREEMPTION = (
     "AzureMLCompute job failed. PreemptionError: The nodes of this job were pre-empted. "

@@ -7,16 +7,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from phi_assets.emulator.context import Emulator
-from phi_assets.emulator.errors import ServiceError
 from phi_assets.emulator.runner import records, steps
 from phi_assets.emulator.runner.disturbances import Disturbances
 from phi_assets.emulator.runner.failures import SERVICE_ERROR, USER_ERROR, Failure, error_of_job
-from phi_assets.emulator.runner.graph import Graph, Step
+from phi_assets.emulator.runner.pipeline.graph import Graph, Step
 from phi_assets.emulator.runner.records import CANCEL_REQUESTED, Records
 from phi_assets.emulator.runner.references import WorkspaceResources
 from phi_assets.emulator.runner.runs import JobRuns
 from phi_assets.emulator.runner.slots import Interrupted, Slot
+from phi_assets.emulator.wire.errors import ServiceError
+from phi_assets.emulator.workspace.context import Emulator
 
 GRACE_SECONDS = 5.0
 

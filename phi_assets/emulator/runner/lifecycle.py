@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from phi_assets.emulator import operations
-from phi_assets.emulator.context import Emulator
-from phi_assets.emulator.errors import user_error
 from phi_assets.emulator.runner import steps
 from phi_assets.emulator.runner.execution import GRACE_SECONDS, Execution
 from phi_assets.emulator.runner.failures import SERVICE_ERROR
-from phi_assets.emulator.runner.graph import Graph
+from phi_assets.emulator.runner.pipeline.graph import Graph
+from phi_assets.emulator.runner.pipeline.resolve import resolve
 from phi_assets.emulator.runner.records import CANCEL_REQUESTED, TERMINAL, Records
 from phi_assets.emulator.runner.references import WorkspaceResources
-from phi_assets.emulator.runner.resolve import resolve
+from phi_assets.emulator.wire.errors import user_error
+from phi_assets.emulator.workspace import operations
+from phi_assets.emulator.workspace.context import Emulator
 
 _STOPPED = "The emulator was stopped while the job was running. Submit the job again."
 _DIED = "The emulator ended unexpectedly while the job was running. Submit the job again."

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from phi_assets.emulator.blobs import ARTIFACT_CONTAINER
-from phi_assets.emulator.context import Emulator
-from phi_assets.emulator.resources import now
 from phi_assets.emulator.runner.metrics import MetricPoints, read_metrics
+from phi_assets.emulator.store.blobs import ARTIFACT_CONTAINER
+from phi_assets.emulator.workspace.context import Emulator
+from phi_assets.emulator.workspace.resources import now
 
 TERMINAL = frozenset({"Completed", "Failed", "Canceled"})
 CANCEL_REQUESTED = "CancelRequested"

@@ -3,14 +3,14 @@
 import re
 from pathlib import Path
 
-from phi_assets.emulator import assets
-from phi_assets.emulator.blobs import datastore_path
-from phi_assets.emulator.catalog import Asset
-from phi_assets.emulator.context import Emulator
-from phi_assets.emulator.errors import ServiceError, not_found, user_error
-from phi_assets.emulator.locations import resolve_uri
-from phi_assets.emulator.runner.graph import SERVERLESS
-from phi_assets.emulator.runner.values import MODEL_TYPES
+from phi_assets.emulator.runner.pipeline.graph import SERVERLESS
+from phi_assets.emulator.runner.pipeline.values import MODEL_TYPES
+from phi_assets.emulator.store.blobs import datastore_path
+from phi_assets.emulator.wire.errors import ServiceError, not_found, user_error
+from phi_assets.emulator.workspace import assets
+from phi_assets.emulator.workspace.catalog import Asset
+from phi_assets.emulator.workspace.context import Emulator
+from phi_assets.emulator.workspace.locations import resolve_uri
 
 _WORKSPACE_ASSET = re.compile(
     r"(?:azureml:)?(?:azureml://locations/[^/]+/workspaces/[^/]+|/subscriptions/.+?/workspaces/[^/]+)"

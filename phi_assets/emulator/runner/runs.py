@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from phi_assets.emulator.blobs import DEFAULT_CONTAINER, datastore_uri
-from phi_assets.emulator.runner.graph import Binding, Graph, Literal, Step, StepOutput, Uri
+from phi_assets.emulator.runner.pipeline.graph import Binding, Graph, Literal, Step, StepOutput, Uri
+from phi_assets.emulator.runner.pipeline.substitution import command_line
 from phi_assets.emulator.runner.records import Records, Run
 from phi_assets.emulator.runner.references import WorkspaceResources
-from phi_assets.emulator.runner.substitution import command_line
+from phi_assets.emulator.store.blobs import DEFAULT_CONTAINER, datastore_uri
 
 
 class JobRuns:

@@ -4,10 +4,10 @@ import hmac
 import secrets
 from typing import Any
 
-from phi_assets.emulator.context import Emulator
-from phi_assets.emulator.errors import ServiceError, user_error
 from phi_assets.emulator.serving.documents import KEYS, endpoint_key
-from phi_assets.emulator.state import Document
+from phi_assets.emulator.store.state import Document
+from phi_assets.emulator.wire.errors import ServiceError, user_error
+from phi_assets.emulator.workspace.context import Emulator
 
 AUTH_MODES = ("Key", "AMLToken", "AADToken")
 

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from phi_assets.emulator.context import Emulator
-from phi_assets.emulator.errors import ServiceError, conflict
 from phi_assets.emulator.serving.documents import (
     BUSY,
     DEPLOYMENT,
@@ -23,12 +21,14 @@ from phi_assets.emulator.serving.rules import (
     DeploymentSettings,
     bad_argument,
     check_deployment,
+    check_instance_type,
     check_name,
     check_tags,
     with_defaults,
 )
-from phi_assets.emulator.serving.skus import check_instance_type
-from phi_assets.emulator.state import Document
+from phi_assets.emulator.store.state import Document
+from phi_assets.emulator.wire.errors import ServiceError, conflict
+from phi_assets.emulator.workspace.context import Emulator
 
 
 def begin_put(emulator: Emulator, endpoint: str, name: str, body: dict[str, Any]) -> tuple[Document, Begun]:

@@ -3,14 +3,14 @@
 import threading
 from collections.abc import Callable
 
-from phi_assets.emulator.context import Emulator
-from phi_assets.emulator.model_scenarios import ModelCrashes
-from phi_assets.emulator.scenario_kinds import DeploymentDelayed, DeploymentFailed, DeploymentUnhealthy
-from phi_assets.emulator.serving.ailments import Ailments
+from phi_assets.emulator.chaos.kinds import DeploymentDelayed, DeploymentFailed, DeploymentUnhealthy
+from phi_assets.emulator.chaos.model_kinds import ModelCrashes
 from phi_assets.emulator.serving.failures import fail
+from phi_assets.emulator.serving.front.ailments import Ailments
 from phi_assets.emulator.serving.logs import DeploymentLogs
-from phi_assets.emulator.serving.process import Crash, Stopped
-from phi_assets.emulator.state import Document
+from phi_assets.emulator.serving.processes.model_process import Crash, Stopped
+from phi_assets.emulator.store.state import Document
+from phi_assets.emulator.workspace.context import Emulator
 
 
 class DeploymentDisturbances:

@@ -4,10 +4,10 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
 
-from phi_assets.emulator.context import Emulator
-from phi_assets.emulator.errors import not_found
-from phi_assets.emulator.resources import AUTHOR, PROVIDER
-from phi_assets.emulator.state import Document, Store
+from phi_assets.emulator.store.state import Document, Store
+from phi_assets.emulator.wire.errors import not_found
+from phi_assets.emulator.workspace.context import Emulator
+from phi_assets.emulator.workspace.resources import AUTHOR, PROVIDER
 
 ENDPOINT = "online_endpoint"
 DEPLOYMENT = "online_deployment"

@@ -3,9 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-from phi_assets.emulator import operations
-from phi_assets.emulator.context import Emulator
-from phi_assets.emulator.errors import ServiceError, conflict
 from phi_assets.emulator.serving import credentials
 from phi_assets.emulator.serving.documents import (
     BUSY,
@@ -21,7 +18,10 @@ from phi_assets.emulator.serving.documents import (
     require_endpoint,
 )
 from phi_assets.emulator.serving.rules import MAX_ENDPOINTS, bad_argument, check_name, check_tags, checked_traffic
-from phi_assets.emulator.state import Document
+from phi_assets.emulator.store.state import Document
+from phi_assets.emulator.wire.errors import ServiceError, conflict
+from phi_assets.emulator.workspace import operations
+from phi_assets.emulator.workspace.context import Emulator
 
 OPERATION_SECONDS = 0.5
 
@@ -130,10 +130,10 @@ def is_gone(emulator: Emulator, name: str) -> bool:
     return document is None or document["state"] != "Deleting"
 
 
-def finish_delete(emulator: Emulator, name: str) -> None:
+def finish_delete(emulator: Emulator, name: str, delete_deployment: Callable[[str, str], None]) -> None:
     """The endpoint, its deployments, their processes and its keys are gone."""
     for deployment in deployments_of(emulator.store, name):
-        emulator.deployments.delete(name, deployment["name"])
+        delete_deployment(name, deployment["name"])
     emulator.clock.wait(OPERATION_SECONDS, emulator.stopping)
     credentials.delete_keys(emulator, name)
     emulator.store.delete(ENDPOINT, endpoint_key(name))

@@ -5,10 +5,10 @@ Causes: https://learn.microsoft.com/azure/machine-learning/how-to-troubleshoot-o
 
 from dataclasses import dataclass
 
-from phi_assets.emulator.errors import ServiceError
 from phi_assets.emulator.serving.logs import DeploymentLogs, Progress, Stage
-from phi_assets.emulator.state import Document
-from phi_assets.emulator.vm_sizes import VM_SIZES
+from phi_assets.emulator.store.state import Document
+from phi_assets.emulator.wire.errors import ServiceError
+from phi_assets.emulator.workspace.vm_sizes import VM_SIZES
 
 _TROUBLESHOOTING = "https://learn.microsoft.com/azure/machine-learning/how-to-troubleshoot-online-endpoints"
 

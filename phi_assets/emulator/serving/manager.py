@@ -6,22 +6,22 @@ import threading
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 
-from phi_assets.emulator.context import Emulator
-from phi_assets.emulator.errors import ServiceError
-from phi_assets.emulator.operations import Interrupted
 from phi_assets.emulator.serving import deployments
 from phi_assets.emulator.serving.disturbances import DeploymentDisturbances
 from phi_assets.emulator.serving.documents import DEPLOYMENT, deployment_key, require_deployment
-from phi_assets.emulator.serving.gate import Gate
-from phi_assets.emulator.serving.launcher import Launcher
+from phi_assets.emulator.serving.front.gate import Gate
+from phi_assets.emulator.serving.front.tally import Tally
+from phi_assets.emulator.serving.front.target import Target
 from phi_assets.emulator.serving.logs import DeploymentLogs, Stage
 from phi_assets.emulator.serving.models import fetch_model
-from phi_assets.emulator.serving.process import Launch, Stopped
+from phi_assets.emulator.serving.processes.launcher import Launcher
+from phi_assets.emulator.serving.processes.model_process import Launch, Stopped
+from phi_assets.emulator.serving.processes.sockets import SocketFolder
 from phi_assets.emulator.serving.recovery import Recovery
-from phi_assets.emulator.serving.sockets import SocketFolder
-from phi_assets.emulator.serving.tally import Tally
-from phi_assets.emulator.serving.target import Target
-from phi_assets.emulator.state import Document
+from phi_assets.emulator.store.state import Document
+from phi_assets.emulator.wire.errors import ServiceError
+from phi_assets.emulator.workspace.context import Emulator
+from phi_assets.emulator.workspace.operations import Interrupted
 
 SEED_VARIABLE = "PHI_EMULATOR_SEED"
 DELETION_SECONDS = 0.5
@@ -45,7 +45,7 @@ class DeploymentManager:
         self._stopping = threading.Event()
         self._sockets = SocketFolder(emulator.store)
         self._launcher = Launcher(emulator.clock, self._sockets)
-        self._recovery = Recovery(emulator)
+        self._recovery = Recovery(emulator, self.create, self.delete, self.serve_again)
         self._disturbances = DeploymentDisturbances(emulator, self._break_down, self._stopping)
         self.tally = Tally()
         # Routing needs fairness and repeatable tests, not secrecy.

@@ -5,12 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from phi_assets.emulator import assets
-from phi_assets.emulator.blobs import datastore_path
-from phi_assets.emulator.context import Emulator
-from phi_assets.emulator.errors import ServiceError, not_found
 from phi_assets.emulator.serving.logs import DeploymentLogs, Stage
 from phi_assets.emulator.serving.rules import bad_argument
+from phi_assets.emulator.store.blobs import datastore_path
+from phi_assets.emulator.wire.errors import ServiceError, not_found
+from phi_assets.emulator.workspace import assets
+from phi_assets.emulator.workspace.context import Emulator
 
 _NAME = r"(?P<name>[A-Za-z0-9][\w.-]*)"
 _VERSION = r"(?P<version>[\w.-]+)"

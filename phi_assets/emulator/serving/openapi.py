@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from phi_assets.emulator.serving.payload import ROLES
+from phi_assets.emulator.serving.inference.payload import ROLES
 
 
 def document_of(endpoint: str, scoring_uri: str) -> dict[str, Any]:

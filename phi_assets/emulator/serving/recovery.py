@@ -5,12 +5,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from phi_assets.emulator import operations
-from phi_assets.emulator.context import Emulator
-from phi_assets.emulator.errors import ServiceError
 from phi_assets.emulator.serving import endpoints
 from phi_assets.emulator.serving.documents import DEPLOYMENT, ENDPOINT, MAKING, deployment_path, endpoint_path
-from phi_assets.emulator.state import Document
+from phi_assets.emulator.store.state import Document
+from phi_assets.emulator.wire.errors import ServiceError
+from phi_assets.emulator.workspace import operations
+from phi_assets.emulator.workspace.context import Emulator
 
 RECOVERIES_AT_A_TIME = 2
 
@@ -20,8 +20,18 @@ logger = logging.getLogger(__name__)
 class Recovery:
     """Works in threads of its own; the operations of an earlier process end with what it finds."""
 
-    def __init__(self, emulator: Emulator):
+    def __init__(
+        self,
+        emulator: Emulator,
+        create: Callable[[str, str], None],
+        delete: Callable[[str, str], None],
+        serve_again: Callable[[Document], None],
+    ):
+        """The functions are the deployment manager's: to bring a deployment up, to end it, to give it its process."""
         self._emulator = emulator
+        self._create = create
+        self._delete = delete
+        self._serve_again = serve_again
         self._left_behind: frozenset[str] = frozenset()
         self._pool = ThreadPoolExecutor(RECOVERIES_AT_A_TIME, thread_name_prefix="recover-serving")
 
@@ -64,22 +74,21 @@ class Recovery:
 
     def _endpoint(self, document: Document) -> ServiceError | None:
         if document["state"] == "Deleting":
-            endpoints.finish_delete(self._emulator, document["name"])
+            endpoints.finish_delete(self._emulator, document["name"], self._delete)
         elif document["state"] in {"Creating", "Updating"}:
             endpoints.finish_put(self._emulator, document["name"])
         return None
 
     def _deployment(self, document: Document) -> ServiceError | None:
         """Why its last operation failed, if it had failed before."""
-        manager = self._emulator.deployments
         endpoint, name = document["endpoint"], document["name"]
         if document["state"] == "Deleting":
-            manager.delete(endpoint, name)
+            self._delete(endpoint, name)
             return None
         if document["serving"] is not None:
-            manager.serve_again(document)
+            self._serve_again(document)
         if document["state"] in MAKING:
-            manager.create(endpoint, name)
+            self._create(endpoint, name)
         elif document["state"] == "Failed" and document["error"] is not None:
             return ServiceError(400, document["error"]["code"], document["error"]["message"])
         return None

@@ -12,7 +12,8 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from phi_assets.emulator.errors import ServiceError, user_error
+from phi_assets.emulator.wire.errors import ServiceError, user_error
+from phi_assets.emulator.workspace.vm_sizes import VM_SIZES
 
 MAX_ENDPOINTS = 100
 MAX_DEPLOYMENTS_PER_ENDPOINT = 20
@@ -276,3 +277,12 @@ def _whole(value: Any, where: str, maximum: int | None = None) -> int:
         limit = f"from 1 to {maximum}" if maximum is not None else "of at least 1"
         raise bad_argument(f"'{where}' must be a whole number {limit}, not {value!r}.")
     return value
+
+
+def check_instance_type(instance_type: Any) -> None:
+    """Raises ServiceError: 400 for a size that the region does not offer; the service ignores the case of names."""
+    if not isinstance(instance_type, str) or instance_type.lower() not in VM_SIZES:
+        raise bad_argument(
+            f"The instance type {instance_type!r} is not known or not offered in this region. Choose one of "
+            f"{', '.join(size.name for size in VM_SIZES.values())}."
+        )

@@ -2,15 +2,16 @@
 
 from dataclasses import dataclass
 
-from phi_assets.emulator.context import Emulator
 from phi_assets.emulator.serving.deployments import settings_of
 from phi_assets.emulator.serving.documents import ENDPOINT, deployments_of, require_endpoint, scoring_uri
+from phi_assets.emulator.serving.front.tally import Way
 from phi_assets.emulator.serving.logs import INFERENCE_SERVER, STORAGE_INITIALIZER
+from phi_assets.emulator.serving.manager import DeploymentManager
 from phi_assets.emulator.serving.rules import DeploymentSettings
-from phi_assets.emulator.serving.tally import Way
-from phi_assets.emulator.state import Document
+from phi_assets.emulator.store.state import Document
 from phi_assets.emulator.studio.models import workspace_model
 from phi_assets.emulator.studio.words import plain
+from phi_assets.emulator.workspace.context import Emulator
 
 _LOG_LINES = 200
 
@@ -81,7 +82,7 @@ def endpoint_rows(emulator: Emulator) -> list[EndpointRow]:
     ]
 
 
-def endpoint_page(emulator: Emulator, name: str) -> EndpointPage:
+def endpoint_page(emulator: Emulator, manager: DeploymentManager, name: str) -> EndpointPage:
     """The page of an endpoint.
 
     Raises:
@@ -93,7 +94,7 @@ def endpoint_page(emulator: Emulator, name: str) -> EndpointPage:
         document=document,
         scoring_uri=scoring_uri(emulator, document["name"]),
         shares=_shares(emulator, document),
-        cards=tuple(_card(emulator, document, each, index) for index, each in enumerate(deployments)),
+        cards=tuple(_card(emulator, manager, document, each, index) for index, each in enumerate(deployments)),
     )
 
 
@@ -109,9 +110,11 @@ def _shares(emulator: Emulator, endpoint: Document) -> tuple[Share, ...]:
     return tuple(found)
 
 
-def _card(emulator: Emulator, endpoint: Document, document: Document, colour: int) -> DeploymentCard:
+def _card(
+    emulator: Emulator, manager: DeploymentManager, endpoint: Document, document: Document, colour: int
+) -> DeploymentCard:
     name, rules = document["name"], endpoint["properties"]
-    target = emulator.deployments.target(endpoint["name"], name)
+    target = manager.target(endpoint["name"], name)
     return DeploymentCard(
         document=document,
         settings=settings_of(document),
@@ -120,17 +123,17 @@ def _card(emulator: Emulator, endpoint: Document, document: Document, colour: in
         mirror=rules["mirrorTraffic"].get(name.lower(), 0),
         model=document["properties"]["model"],
         model_id=workspace_model(document["properties"]["model"]),
-        requests=_requests(emulator, endpoint["name"], name),
+        requests=_requests(manager, endpoint["name"], name),
         pending=target.gate.pending if target else None,
         logs=tuple(
-            (container, plain(emulator.deployments.logs(endpoint["name"], name, container, _LOG_LINES)))
+            (container, plain(manager.logs(endpoint["name"], name, container, _LOG_LINES)))
             for container in (INFERENCE_SERVER, STORAGE_INITIALIZER)
         ),
     )
 
 
-def _requests(emulator: Emulator, endpoint: str, deployment: str) -> Requests:
-    counts = emulator.deployments.tally.of(endpoint).get(deployment.lower(), {})
+def _requests(manager: DeploymentManager, endpoint: str, deployment: str) -> Requests:
+    counts = manager.tally.of(endpoint).get(deployment.lower(), {})
     failures: dict[str, int] = {}
     for by_status in counts.values():
         for status, count in by_status.items():

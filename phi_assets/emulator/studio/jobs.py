@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from phi_assets.emulator import assets
-from phi_assets.emulator.context import Emulator
-from phi_assets.emulator.errors import not_found
-from phi_assets.emulator.runner.plan import Plan
+from phi_assets.emulator.runner.pipeline.plan import Plan
 from phi_assets.emulator.runner.records import TERMINAL, Records, Run
 from phi_assets.emulator.studio import charts, flow
 from phi_assets.emulator.studio.logs import LogFile, Tail, log_files, tail_of
 from phi_assets.emulator.studio.words import seconds_between
+from phi_assets.emulator.wire.errors import not_found
+from phi_assets.emulator.workspace import assets
+from phi_assets.emulator.workspace.context import Emulator
 
 
 @dataclass(frozen=True)

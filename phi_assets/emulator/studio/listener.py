@@ -9,9 +9,9 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
-from phi_assets.emulator.context import Emulator
-from phi_assets.emulator.routes import studio
-from phi_assets.emulator.serving.front import Front
+from phi_assets.emulator.routes.parts import Parts
+from phi_assets.emulator.serving.dispatch import Front
+from phi_assets.emulator.studio import routes as studio
 from phi_assets.emulator.studio.guard import Guard
 
 _GRACE_SECONDS = 1
@@ -25,23 +25,24 @@ class _Server(uvicorn.Server):
         yield
 
 
-def create_studio(emulator: Emulator) -> Starlette:
+def create_studio(parts: Parts) -> Starlette:
     """The pages. They lie outside of the emulator's planes: no fault, limit or journal is concerned with them."""
     app = Starlette(routes=studio.routes, middleware=[Middleware(Guard)], exception_handlers=studio.EXCEPTION_HANDLERS)
-    app.state.emulator = emulator
-    app.state.front = Front(emulator)
+    app.state.emulator = parts.emulator
+    app.state.parts = parts
+    app.state.front = Front(parts.emulator, lambda: parts.deployments)
     return app
 
 
 @asynccontextmanager
-async def serving(emulator: Emulator, listener: socket.socket) -> AsyncIterator[None]:
+async def serving(parts: Parts, listener: socket.socket) -> AsyncIterator[None]:
     """Studio answers at `listener` as long as the context lasts.
 
     Plain HTTP, on purpose. What is said stays on this machine, and a browser trusts 127.0.0.1 as it trusts HTTPS; with
     HTTPS it would warn of the emulator's own authority at every link, and people would learn to click warnings away.
     """
     config = uvicorn.Config(
-        create_studio(emulator),
+        create_studio(parts),
         lifespan="off",
         log_config=None,
         access_log=False,

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from phi_assets.emulator.context import Emulator
 from phi_assets.emulator.runner.records import TERMINAL, Run
 from phi_assets.emulator.studio.words import plain, seconds_between
+from phi_assets.emulator.workspace.context import Emulator
 
 _TAIL_BYTES = 48 * 1024
 

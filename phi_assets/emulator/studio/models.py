@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from phi_assets.emulator import assets
-from phi_assets.emulator.blobs import datastore_path
-from phi_assets.emulator.context import Emulator
-from phi_assets.emulator.errors import not_found
 from phi_assets.emulator.runner.records import Records, Run
 from phi_assets.emulator.serving.documents import DEPLOYMENT
-from phi_assets.emulator.state import Document
+from phi_assets.emulator.store.blobs import datastore_path
+from phi_assets.emulator.store.state import Document
 from phi_assets.emulator.studio.jobs import inputs_of
+from phi_assets.emulator.wire.errors import not_found
+from phi_assets.emulator.workspace import assets
+from phi_assets.emulator.workspace.context import Emulator
 
 _MOST_FILES = 100
 _ID = re.compile(r"(?P<name>[^:]+):(?P<version>[^:]+)")

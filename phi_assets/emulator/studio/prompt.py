@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs
 
-from phi_assets.emulator.errors import ServiceError
-from phi_assets.emulator.serving.front import Front
-from phi_assets.emulator.serving.payload import PayloadError, parse_request
+from phi_assets.emulator.serving.dispatch import Front
+from phi_assets.emulator.serving.inference.payload import PayloadError, parse_request
+from phi_assets.emulator.wire.errors import ServiceError
 
 DEFAULT_NEW_TOKENS = 100
 

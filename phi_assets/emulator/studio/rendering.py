@@ -10,8 +10,8 @@ from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from phi_assets.emulator.context import Emulator
 from phi_assets.emulator.studio import flow, words
+from phi_assets.emulator.workspace.context import Emulator
 
 _FOLDER = Path(__file__).parent / "templates"
 STYLE, SCRIPT = ((_FOLDER / name).read_text(encoding="utf-8") for name in ("studio.css", "studio.js"))

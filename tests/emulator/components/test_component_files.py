@@ -11,9 +11,9 @@ import yaml
 from azure.ai.ml import load_component, load_environment
 
 import phi_assets.emulator
-from phi_assets.emulator.catalog import Catalog
 from phi_assets.emulator.components.common import Arguments
-from phi_assets.emulator.runner.substitution import command_line
+from phi_assets.emulator.runner.pipeline.substitution import command_line
+from phi_assets.emulator.workspace.catalog import Catalog
 
 REGISTRY = Path(phi_assets.emulator.__file__).parent / "registry"
 FOLDER = REGISTRY / "azureml" / "components"

@@ -10,12 +10,7 @@ import pytest
 from phi_assets.emulator.components.chat_tokens import IGNORED, Encoded
 from phi_assets.emulator.components.common import ComponentError
 from phi_assets.emulator.components.token_store import TokenRows, TokenWriter
-from phi_assets.emulator.components.training import (
-    LengthGroupedOrder,
-    PaddingCollator,
-    record_metrics,
-    require_finite,
-)
+from phi_assets.emulator.components.training import LengthGroupedOrder, PaddingCollator, record_metrics, require_finite
 
 LENGTHS = np.random.default_rng(3).integers(5, 200, size=203).tolist()
 

@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from phi_assets.emulator.catalog import Catalog
 from phi_assets.emulator.importing.folder import ImportRefused
 from phi_assets.emulator.importing.registry_model import Imported, import_model
+from phi_assets.emulator.workspace.catalog import Catalog
 from tests.emulator.importing.gguf_writer import write_gguf
 from tests.emulator.importing.llama import TEMPLATE, save_llama
 

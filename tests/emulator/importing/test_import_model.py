@@ -11,11 +11,11 @@ import yaml
 from click.testing import CliRunner
 from safetensors.torch import load_file
 
+from phi_assets.config.recipe_files import load_recipe
 from phi_assets.emulator.__main__ import main
-from phi_assets.emulator.catalog import Catalog
 from phi_assets.emulator.importing.folder import ImportRefused
 from phi_assets.emulator.importing.registry_model import Imported, import_model
-from phi_assets.recipe_file import load_recipe
+from phi_assets.emulator.workspace.catalog import Catalog
 from tests.emulator.importing.llama import TEMPLATE, save_llama
 
 

@@ -11,7 +11,7 @@ import pytest
 from tests.emulator.serving.echo import write_echo_model
 
 if TYPE_CHECKING:
-    from phi_assets.azureml.client import Workspace
+    from phi_assets.azureml.connection.client import Workspace
 
 Register = Callable[..., str]
 

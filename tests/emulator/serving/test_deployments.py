@@ -11,7 +11,7 @@ from tests.emulator.serving.echo import ask
 from tests.emulator.serving.test_endpoints import arm
 
 if TYPE_CHECKING:
-    from phi_assets.azureml.client import Workspace
+    from phi_assets.azureml.connection.client import Workspace
 
 
 def entity(endpoint: str, model: str, name: str = "blue", **settings: Any) -> Any:

@@ -10,7 +10,7 @@ from tests.emulator.serving.conftest import deploy, is_succeeded, ml, set_traffi
 from tests.emulator.serving.echo import ask
 
 if TYPE_CHECKING:
-    from phi_assets.azureml.client import Workspace
+    from phi_assets.azureml.connection.client import Workspace
 
 
 def arm(workspace: "Workspace", method: str, path: str, body: Any = None) -> httpx.Response:

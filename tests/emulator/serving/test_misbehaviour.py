@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from phi_assets.emulator.control import Control, ControlError
-from phi_assets.emulator.serving.behaviour import Behaviour, junk, misbehave
+from phi_assets.emulator.serving.inference.behaviour import Behaviour, junk, misbehave
 from tests.emulator.serving.conftest import Register, deploy, ml
 from tests.emulator.serving.echo import ask
 

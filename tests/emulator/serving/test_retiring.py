@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from phi_assets.emulator.control import Control
-from phi_assets.emulator.serving.gate import Gate, Retired
+from phi_assets.emulator.serving.front.gate import Gate, Retired
 from phi_assets.emulator.serving.rules import DeploymentSettings, with_defaults
 from tests.emulator.serving.conftest import Register, deploy, ml, set_traffic, until
 from tests.emulator.serving.echo import ask

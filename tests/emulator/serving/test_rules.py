@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from phi_assets.emulator.errors import ServiceError
-from phi_assets.emulator.serving.gate import Gate, choose
+from phi_assets.emulator.serving.front.gate import Gate, choose
 from phi_assets.emulator.serving.rules import (
     DeploymentSettings,
     check_deployment,
@@ -16,6 +15,7 @@ from phi_assets.emulator.serving.rules import (
     checked_traffic,
     with_defaults,
 )
+from phi_assets.emulator.wire.errors import ServiceError
 
 STATES = {"blue": "Succeeded", "green": "Succeeded", "new": "Creating"}
 

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from phi_assets.emulator import operations
-from phi_assets.emulator.catalog import Catalog
-from phi_assets.emulator.context import Emulator, open_emulator
-from phi_assets.emulator.errors import ServiceError
-from phi_assets.emulator.serving import DeploymentManager, deployments, endpoints
+from phi_assets.emulator.serving import deployments, endpoints
 from phi_assets.emulator.serving.credentials import list_keys
 from phi_assets.emulator.serving.documents import DEPLOYMENT, Begun, deployment_key, endpoint_path, require_endpoint
+from phi_assets.emulator.serving.manager import DeploymentManager
+from phi_assets.emulator.wire.errors import ServiceError
+from phi_assets.emulator.workspace import operations
+from phi_assets.emulator.workspace.context import Emulator, open_emulator
 from tests.emulator.jobs import until
 from tests.emulator.serving.echo import write_echo_model
 
@@ -26,9 +26,13 @@ def emulator(tmp_path: Path) -> Emulator:
     folder = opened.directory / "registry" / "mine" / "models" / "echo"
     write_echo_model(folder / "files", "echo")
     (folder / "1.yaml").write_text("name: echo\nversion: 1\ntype: mlflow_model\npath: files\n")
-    opened.catalog = Catalog([opened.directory / "registry"])
-    opened.deployments = DeploymentManager(opened)
     return opened
+
+
+@pytest.fixture
+def manager(emulator: Emulator) -> DeploymentManager:
+    """The emulator's deployments."""
+    return DeploymentManager(emulator)
 
 
 @pytest.fixture
@@ -52,7 +56,7 @@ def test_an_endpoint_goes_through_its_states(emulator: Emulator) -> None:
 
     assert endpoints.begin_delete(emulator, "shop") is Begun.DELETION
     assert require_endpoint(emulator.store, "shop")["state"] == "Deleting"
-    endpoints.finish_delete(emulator, "shop")
+    endpoints.finish_delete(emulator, "shop", DeploymentManager(emulator).delete)
     assert endpoints.begin_delete(emulator, "shop") is None
     assert emulator.store.list("online_endpoint_keys") == []
 
@@ -130,13 +134,15 @@ def test_a_repeated_request_begins_nothing(emulator: Emulator, endpoint: str) ->
     assert endpoints.begin_delete(emulator, endpoint) is Begun.NOTHING
 
 
-def test_a_deployment_that_is_deleted_before_its_turn_never_starts(emulator: Emulator, endpoint: str) -> None:
+def test_a_deployment_that_is_deleted_before_its_turn_never_starts(
+    emulator: Emulator, manager: DeploymentManager, endpoint: str
+) -> None:
     deployments.begin_put(emulator, endpoint, "blue", WANTED)
     assert deployments.begin_delete(emulator, endpoint, "blue")
     with pytest.raises(ServiceError) as canceled:
-        emulator.deployments.create(endpoint, "blue")
+        manager.create(endpoint, "blue")
     assert canceled.value.code == "OperationCanceled"
-    emulator.deployments.delete(endpoint, "blue")
+    manager.delete(endpoint, "blue")
     assert emulator.store.get(DEPLOYMENT, deployment_key(endpoint, "blue")) is None
     assert not (emulator.directory / "deployments" / "shop").exists()
 
@@ -157,17 +163,19 @@ def test_tag_names_with_reserved_characters_are_refused(emulator: Emulator, endp
         assert (refused.value.status, refused.value.code) == (400, "InvalidTagNameCharacters")
 
 
-def test_a_deployment_that_was_deleted_meanwhile_is_not_served_again(emulator: Emulator, endpoint: str) -> None:
+def test_a_deployment_that_was_deleted_meanwhile_is_not_served_again(
+    emulator: Emulator, manager: DeploymentManager, endpoint: str
+) -> None:
     document, _ = deployments.begin_put(emulator, endpoint, "blue", WANTED)
     stale = document | {"state": "Succeeded", "serving": {"folder": "gone", "environment": {}}}
-    emulator.deployments.delete(endpoint, "blue")
-    emulator.deployments.serve_again(stale)
-    assert emulator.deployments.target(endpoint, "blue") is None
+    manager.delete(endpoint, "blue")
+    manager.serve_again(stale)
+    assert manager.target(endpoint, "blue") is None
     assert not (emulator.directory / "deployments" / "shop").exists()
 
 
 def test_recovery_ends_only_what_an_earlier_process_began(
-    emulator: Emulator, endpoint: str, monkeypatch: pytest.MonkeyPatch
+    emulator: Emulator, manager: DeploymentManager, endpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def operation(name: str) -> None:
         body = {"name": name, "kind": operations.ENDPOINT, "resource": endpoint_path(emulator, endpoint)}
@@ -180,7 +188,7 @@ def test_recovery_ends_only_what_an_earlier_process_began(
     endpoints.begin_put(emulator, endpoint, OTHER_ENDPOINT)
     operation("before")
     monkeypatch.setattr(endpoints, "finish_put", lambda emulator, name: operation("meanwhile"))
-    emulator.deployments.recover()
+    manager.recover()
     until(lambda: status("before") == "Succeeded", "the operation to end")
     assert status("meanwhile") == "Updating"
 

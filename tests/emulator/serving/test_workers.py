@@ -12,7 +12,7 @@ from tests.emulator.serving.conftest import deploy, ml, set_traffic, until
 from tests.emulator.serving.echo import ask
 
 if TYPE_CHECKING:
-    from phi_assets.azureml.client import Workspace
+    from phi_assets.azureml.connection.client import Workspace
 
 
 def deploy_two(workspace: "Workspace", endpoint: str, model: str) -> None:

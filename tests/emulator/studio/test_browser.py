@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from phi_assets.emulator.process import Connection
-from tests.e2e.ui import browser_page, needs_chromium
+from tests.e2e.harness.ui import browser_page, needs_chromium
 from tests.emulator.jobs import Jobs
 from tests.emulator.serving.conftest import deploy, echo, endpoint, register, set_traffic
 from tests.emulator.testing_registry import WAIT, literal, pipeline
 
 if TYPE_CHECKING:
-    from phi_assets.azureml.client import Workspace
+    from phi_assets.azureml.connection.client import Workspace
 
 __all__ = ["echo", "endpoint", "register"]  # fixtures of the serving tests
 

@@ -13,7 +13,7 @@ from tests.emulator.serving.conftest import deploy, echo, endpoint, front, ml, r
 from tests.emulator.serving.echo import ask
 
 if TYPE_CHECKING:
-    from phi_assets.azureml.client import Workspace
+    from phi_assets.azureml.connection.client import Workspace
 
 __all__ = ["echo", "endpoint", "front", "register"]  # fixtures of the serving tests
 

@@ -125,7 +125,7 @@ class TestJob:
         from phi_assets.emulator.studio.jobs import run_page
         from tests.emulator.testing_registry import without_server
 
-        old = without_server(tmp_path / "emulator")
+        old = without_server(tmp_path / "emulator").emulator
         job = two_copies()
         old.store.create("job", "old", {"name": "old", "properties": job, "status": "Completed", "created": "x"})
         from phi_assets.emulator.runner.records import Records

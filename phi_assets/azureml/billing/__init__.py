@@ -1,0 +1,1 @@
+"""What costs money, what it costs, and how it is ended."""

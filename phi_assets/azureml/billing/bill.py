@@ -1,0 +1,222 @@
+"""What is billing: every endpoint, deployment and cluster with nodes of the workspace, whoever made it."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import httpx
+from azure.core.exceptions import AzureError
+
+from phi_assets.azureml.billing.prices import PriceList
+from phi_assets.azureml.connection.arm import arm_list
+from phi_assets.azureml.connection.client import Workspace
+from phi_assets.azureml.connection.errors import ListingFailed
+from phi_assets.azureml.connection.provisioning import state_of
+from phi_assets.azureml.connection.retry import Log, get_or_none, one_line, ride_out, silent
+from phi_assets.azureml.serving.leases import RECIPE_TAG, has_expired, is_ours, lease_end
+
+Kind = Literal["endpoint", "deployment", "cluster", "instance"]
+
+OWNER_TAG = "owner"
+
+
+@dataclass(frozen=True)
+class Billed:
+    """Something of the workspace that is billed for as long as it exists."""
+
+    kind: Kind
+    name: str
+    """Deployments: `<endpoint>/<name>`."""
+    state: str
+    created: datetime | None
+    owner: str
+    """The tag `owner`, else who made it as far as the service says; a deployment without one has its endpoint's."""
+    recipe: str
+    """The tag of the recipe that it was made for."""
+    is_ours: bool
+    size: str = ""
+    machines: int = 0
+    hourly: float | None = 0.0
+    """Price of an hour; None where no price is known. An endpoint by itself costs nothing, its deployments do."""
+    expires: datetime | None = None
+    has_expired: bool = False
+    model: str = ""
+    percent: int = 0
+    """Of the endpoint's live traffic."""
+
+
+@dataclass(frozen=True)
+class Bill:
+    """What is billing in a workspace at a moment."""
+
+    workspace: str
+    region: str
+    at: datetime
+    prices: PriceList | None
+    items: tuple[Billed, ...]
+
+    @property
+    def hourly(self) -> float:
+        """What is known to be charged for an hour of all of it."""
+        return sum(item.hourly or 0.0 for item in self.items)
+
+    @property
+    def unpriced(self) -> list[Billed]:
+        """What costs something that is not known."""
+        return [item for item in self.items if item.hourly is None]
+
+    def of(self, kind: Kind) -> list[Billed]:
+        """The items of a kind."""
+        return [item for item in self.items if item.kind == kind]
+
+    def of_endpoint(self, name: str) -> list[Billed]:
+        """The endpoint of this name and its deployments."""
+        key = name.lower()
+        return [item for item in self.items if item.name.lower() == key or item.name.lower().startswith(f"{key}/")]
+
+    @property
+    def in_words(self) -> str:
+        """One sentence."""
+        if not self.items:
+            return f"Nothing is billing in workspace {self.workspace}."
+        counts = [(len(self.of(kind)), kind) for kind in ("endpoint", "deployment", "cluster", "instance")]
+        what = ", ".join(f"{count} {kind}{'' if count == 1 else 's'}" for count, kind in counts if count)
+        return f"Billing in workspace {self.workspace}: {what}; {self.price_in_words}."
+
+    @property
+    def price_in_words(self) -> str:
+        """What an hour costs."""
+        if self.prices is None:
+            return "no prices are known"
+        unknown = f" and {len(self.unpriced)} without a known price" if self.unpriced else ""
+        return f"{self.hourly:.2f} {self.prices.currency} an hour (list price){unknown}"
+
+
+def read_bill(ws: Workspace, prices: PriceList | None, log: Log = silent) -> Bill:
+    """Everything in the workspace that is billed by the hour; one request and one more for every endpoint.
+
+    Raises:
+        ListingFailed: the service does not say everything, so nothing is known.
+    """
+    now = datetime.now(UTC)
+    try:
+        items = (*_endpoints(ws, prices, now, log), *_computes(ws, prices, log))
+    except (AzureError, httpx.HTTPError) as error:
+        raise ListingFailed(
+            f"What is billing in workspace {ws.name} cannot be listed: {one_line(error)}. It may be a lot: look in "
+            "Studio, or run again."
+        ) from error
+    return Bill(ws.name, ws.location, now, prices, items)
+
+
+def _endpoints(ws: Workspace, prices: PriceList | None, now: datetime, log: Log) -> Iterator[Billed]:
+    found: list[Any] = ride_out(lambda: list(ws.ml.online_endpoints.list()), "endpoints", log)
+    for endpoint in sorted(found, key=lambda each: str(each.name)):
+        about = endpoint.properties or {}
+        item = Billed(
+            kind="endpoint",
+            name=str(endpoint.name),
+            state=state_of(endpoint),
+            created=_moment(about.get("createdAt")),
+            owner=_owner(endpoint.tags) or str(about.get("createdBy") or ""),
+            recipe=(endpoint.tags or {}).get(RECIPE_TAG, ""),
+            is_ours=is_ours(endpoint.tags),
+            expires=lease_end(endpoint.tags),
+            has_expired=has_expired(endpoint.tags, now),
+        )
+        yield item
+        yield from _deployments(ws, item, endpoint.traffic or {}, prices, log)
+
+
+def _deployments(
+    ws: Workspace, endpoint: Billed, traffic: Mapping[str, Any], prices: PriceList | None, log: Log
+) -> Iterator[Billed]:
+    # An endpoint may go between the two lists.
+    found: list[Any] | None = ride_out(
+        lambda: get_or_none(lambda: list(ws.ml.online_deployments.list(endpoint_name=endpoint.name))),
+        f"deployments of {endpoint.name}",
+        log,
+    )
+    shares = {name.lower(): int(share) for name, share in traffic.items()}
+    for deployment in found or []:
+        name, tags = str(deployment.name), deployment.tags or {}
+        size, machines = str(deployment.instance_type or ""), int(deployment.instance_count or 0)
+        yield Billed(
+            kind="deployment",
+            name=f"{endpoint.name}/{name}",
+            state=state_of(deployment),
+            created=_moment(getattr(deployment.creation_context, "created_at", None)),
+            owner=_owner(tags) or endpoint.owner,
+            recipe=endpoint.recipe,
+            is_ours=is_ours(tags),
+            size=size,
+            machines=machines,
+            hourly=_hourly(prices, size, machines),
+            expires=endpoint.expires,
+            has_expired=endpoint.has_expired,
+            model=str(getattr(deployment.model, "id", deployment.model) or ""),
+            percent=shares.get(name.lower(), 0),
+        )
+
+
+def _computes(ws: Workspace, prices: PriceList | None, log: Log) -> Iterator[Billed]:
+    """Clusters that have nodes, or are about to, and compute instances that run."""
+    for document in arm_list(ws, "computes", log):
+        outer = document.get("properties") or {}
+        inner, tags = outer.get("properties") or {}, document.get("tags") or {}
+        reader = _READERS.get(str(outer.get("computeType")).lower())
+        if reader is None:
+            continue
+        kind, machines, tier = reader(inner)
+        if not machines:
+            continue
+        size = str(inner.get("vmSize") or "")
+        yield Billed(
+            kind=kind,
+            name=str(document.get("name")),
+            state=str(
+                inner.get("state") or inner.get("allocationState") or outer.get("provisioningState") or "unknown"
+            ),
+            created=_moment(outer.get("createdOn")),
+            owner=_owner(tags) or str(((inner.get("createdBy") or {}).get("userName")) or ""),
+            recipe=tags.get(RECIPE_TAG, ""),
+            is_ours=is_ours(tags),
+            size=size,
+            machines=machines,
+            hourly=_hourly(prices, size, machines, tier),
+        )
+
+
+def _cluster(inner: Mapping[str, Any]) -> tuple[Kind, int, str]:
+    # While it shrinks it still has the old nodes, while it grows it soon has the new ones.
+    nodes = max(int(inner.get("currentNodeCount") or 0), int(inner.get("targetNodeCount") or 0))
+    return "cluster", nodes, str(inner.get("vmPriority") or "Dedicated")
+
+
+def _instance(inner: Mapping[str, Any]) -> tuple[Kind, int, str]:
+    is_off = str(inner.get("state")).lower() in {"stopped", "deleting", "createfailed"}
+    return "instance", 0 if is_off else 1, "Dedicated"
+
+
+_READERS: Mapping[str, Callable[[Mapping[str, Any]], tuple[Kind, int, str]]] = {
+    "amlcompute": _cluster,
+    "computeinstance": _instance,
+}
+
+
+def _hourly(prices: PriceList | None, size: str, machines: int, tier: str = "Dedicated") -> float | None:
+    price = prices.hourly_price(size, tier) if prices is not None else None
+    return None if price is None else price * machines
+
+
+def _owner(tags: Mapping[str, str] | None) -> str:
+    return next((value for key, value in (tags or {}).items() if key.lower() == OWNER_TAG), "")
+
+
+def _moment(value: Any) -> datetime | None:
+    try:
+        moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value or ""))
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -1,0 +1,1 @@
+"""Clusters and the sizes of their machines."""

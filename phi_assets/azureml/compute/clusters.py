@@ -1,0 +1,241 @@
+"""The training cluster: allowed for the model, provisioned, and how many GPUs a node of it has."""
+
+from collections.abc import Callable
+from typing import Any
+
+from azure.core.exceptions import AzureError
+
+from phi_assets.azureml.compute.vm_sizes import check_size, gpu_count
+from phi_assets.azureml.connection.client import Workspace, sdk
+from phi_assets.azureml.connection.errors import ComputeFailed
+from phi_assets.azureml.connection.provisioning import MANAGED_TAG, has_succeeded, settled, state_of
+from phi_assets.azureml.connection.retry import Log, get_or_none, is_transient, one_line, ride_out, silent, wait_until
+from phi_assets.azureml.connection.writes import write
+from phi_assets.config.recipe import ComputeSection
+from phi_assets.refs import Action, ComputeRef, ModelRef
+
+_PROVISIONING_TIMEOUT_SECONDS = 30 * 60.0
+
+
+def ensure_compute(ws: Workspace, section: ComputeSection, model: ModelRef, log: Log = silent) -> ComputeRef:
+    """The cluster exists, is provisioned, has the recipe's size, and may fine-tune the model.
+
+    A missing cluster is created with the first tier that the service grants; nothing is created for a size that the
+    model or the region does not allow. A broken one that this project made is made again. Scale limits that differ
+    from the recipe's are updated.
+
+    Raises:
+        ComputeNotAllowed: the size may not fine-tune this model, has no GPU, or is not offered in the region.
+        ComputeFailed: an existing cluster is broken or has another size, or no tier could be provisioned.
+    """
+    check_size(section.size, model)
+    gpus = gpu_count(ws, section.size, log)
+    existing = _settled(ws, section.name, log)
+    reason = f"Cluster {section.name} did not exist."
+    if existing is not None and not has_succeeded(existing) and MANAGED_TAG in (existing.tags or {}):
+        reason = f"Cluster {section.name} was {state_of(existing)}{_errors(existing)} and has been made again."
+        log(f"Compute {section.name} is {state_of(existing)}{_errors(existing)}; making it again.")
+        _remove(ws, section.name, log, _is_not_broken)
+        existing = None
+    if existing is None:
+        cluster, refused = _create(ws, section, log)
+        return _ref(cluster, section, gpus, "created", " ".join([reason, *refused]))
+    _check_existing(existing, section)
+    drift = _drift(existing, section)
+    if not drift:
+        log(f"Compute {existing.name} ({existing.size}) is ready.")
+        return _ref(existing, section, gpus, "reused", f"Cluster {existing.name} is as the recipe asks.")
+    words = ", ".join(f"{key} {_number(getattr(existing, key, None))} -> {value}" for key, value in drift.items())
+    cluster = _update_scale(ws, section, drift, log)
+    log(f"Compute {section.name}: updated {words}.")
+    return _ref(cluster, section, gpus, "updated", f"Cluster {section.name} differed from the recipe: {words}.")
+
+
+def delete_compute(ws: Workspace, name: str, log: Log = silent) -> bool:
+    """There is no cluster of this name. Whether there was one to delete.
+
+    Raises:
+        ComputeFailed: the service refused, or the cluster is still there after half an hour.
+    """
+    if _get(ws, name, log) is None:
+        log(f"Compute {name} does not exist; nothing to delete.")
+        return False
+    log(f"Deleting compute {name}.")
+    _remove(ws, name, log, lambda cluster: cluster is None)
+    wait_until(
+        lambda: _get(ws, name, log) is None,
+        _PROVISIONING_TIMEOUT_SECONDS,
+        lambda: ComputeFailed(f"Compute {name} still exists although it was deleted. Delete it in Studio."),
+    )
+    log(f"Compute {name} is gone.")
+    return True
+
+
+def _get(ws: Workspace, name: str, log: Log) -> Any:
+    return ride_out(lambda: get_or_none(lambda: ws.ml.compute.get(name)), f"compute {name}", log)
+
+
+def _settled(ws: Workspace, name: str, log: Log) -> Any | None:
+    return settled(lambda: _get(ws, name, log), f"Compute {name}", ComputeFailed, _PROVISIONING_TIMEOUT_SECONDS, log)
+
+
+def _check_existing(cluster: Any, section: ComputeSection) -> None:
+    if not has_succeeded(cluster):
+        raise ComputeFailed(
+            f"Compute {cluster.name} is in state {state_of(cluster)}{_errors(cluster)}. Delete it, or give "
+            "`compute.name` another name."
+        )
+    size = getattr(cluster, "size", None)
+    if not size:
+        raise ComputeFailed(
+            f"Compute {cluster.name} is of type {cluster.type}, not a cluster. Give `compute.name` another name."
+        )
+    if size.lower() != section.size.lower():
+        raise ComputeFailed(
+            f"Compute {cluster.name} exists with VM size {size}, but the recipe asks for {section.size}, and a "
+            f"cluster's size cannot be changed. Set `compute.size: {size}`, or give `compute.name` another name."
+        )
+
+
+def _drift(cluster: Any, section: ComputeSection) -> dict[str, int]:
+    """Scale limits that differ from the recipe's, with the recipe's values."""
+    wanted = {
+        "min_instances": section.min_nodes,
+        "max_instances": section.max_nodes,
+        "idle_time_before_scale_down": section.idle_seconds,
+    }
+    return {key: value for key, value in wanted.items() if _number(getattr(cluster, key, None)) != value}
+
+
+def _update_scale(ws: Workspace, section: ComputeSection, drift: dict[str, int], log: Log) -> Any:
+    def send(cluster: Any) -> None:
+        if cluster is None:
+            raise ComputeFailed(f"Compute {section.name} was deleted while it was to be updated; run again.")
+        for key, value in drift.items():
+            setattr(cluster, key, value)
+        ws.ml.compute.begin_update(cluster).result()
+
+    try:
+        written = write(
+            f"Compute {section.name}",
+            look=lambda: _settled(ws, section.name, log),
+            send=send,
+            is_done=lambda cluster: cluster is not None and has_succeeded(cluster) and not _drift(cluster, section),
+            log=log,
+        )
+    except AzureError as error:
+        raise ComputeFailed(
+            f"Compute {section.name}: the service refused {drift}: {one_line(error)}. Adjust the recipe's `compute`."
+        ) from error
+    if written.found is None:
+        raise ComputeFailed(f"Compute {section.name} vanished while it was updated; run again.")
+    return written.found
+
+
+def _create(ws: Workspace, section: ComputeSection, log: Log) -> tuple[Any, list[str]]:
+    """The cluster in the first tier that the service grants, and what it said about earlier ones."""
+    refused: list[str] = []
+    cause: Exception | None = None
+    for tier in section.tiers:
+        log(f"Creating compute {section.name} ({section.size}, {tier}, up to {section.max_nodes} nodes).")
+        try:
+            created = _create_tier(ws, section, tier, log)
+        except (AzureError, ComputeFailed) as error:
+            if is_transient(error):
+                raise ComputeFailed(
+                    f"Compute {section.name} could not be created: {one_line(error)}. Run again later."
+                ) from error
+            # The first reason is the one to act upon; later tiers often fail only because of it.
+            cause = cause or error
+            refused.append(f"{tier} was refused: {one_line(error)}.")
+            log(f"Compute {section.name}: {refused[-1]}")
+            _remove(ws, section.name, log, _is_not_broken)
+        else:
+            # Somebody else may have made it meanwhile, in another size.
+            _check_existing(created, section)
+            return created, refused
+    raise ComputeFailed(
+        f"Compute {section.name} ({section.size}) could not be created. {' '.join(refused)} Ask for quota of this "
+        "VM family in this region, or choose another size or name in the recipe's `compute`."
+    ) from cause
+
+
+def _create_tier(ws: Workspace, section: ComputeSection, tier: str, log: Log) -> Any:
+    def send(found: Any) -> None:
+        if found is not None:
+            raise ComputeFailed(f"state {state_of(found)}{_errors(found)}")
+        ws.ml.compute.begin_create_or_update(_entity(section, tier)).result()
+
+    written = write(
+        f"Compute {section.name}",
+        look=lambda: _settled(ws, section.name, log),
+        send=send,
+        is_done=lambda cluster: cluster is not None and has_succeeded(cluster),
+        log=log,
+    )
+    created = written.found
+    if created is None:
+        raise ComputeFailed(f"Compute {section.name} vanished while it was created; run again.")
+    if not has_succeeded(created):
+        raise ComputeFailed(f"state {state_of(created)}{_errors(created)}")
+    return created
+
+
+def _entity(section: ComputeSection, tier: str) -> Any:
+    return sdk().entities.AmlCompute(
+        name=section.name,
+        size=section.size,
+        tier=tier,
+        min_instances=section.min_nodes,
+        max_instances=section.max_nodes,
+        idle_time_before_scale_down=section.idle_seconds,
+        tags={MANAGED_TAG: "true"},
+    )
+
+
+def _is_not_broken(cluster: Any) -> bool:
+    """No broken cluster holds the name: neither its priority nor its state can be changed."""
+    return cluster is None or has_succeeded(cluster)
+
+
+def _remove(ws: Workspace, name: str, log: Log, is_done: Callable[[Any], bool]) -> None:
+    try:
+        write(
+            f"Deletion of compute {name}",
+            look=lambda: _settled(ws, name, log),
+            send=lambda _: ws.ml.compute.begin_delete(name, action="Delete").wait(),
+            is_done=is_done,
+            log=log,
+        )
+    except AzureError as error:
+        raise ComputeFailed(f"Compute {name} could not be deleted: {one_line(error)}. Delete it in Studio.") from error
+
+
+def _errors(cluster: Any) -> str:
+    errors = getattr(cluster, "provisioning_errors", None)
+    if not errors:
+        return ""
+    first = errors[0] if isinstance(errors, list) else errors
+    nested = getattr(first, "error", first)
+    message = getattr(nested, "message", None)
+    return f" ({message or nested})"
+
+
+def _tier(cluster: Any, section: ComputeSection) -> str:
+    wanted = str(getattr(cluster, "tier", None) or section.tiers[0]).replace("_", "").lower()
+    return next((tier for tier in ("Dedicated", "LowPriority") if tier.lower() == wanted), wanted)
+
+
+def _ref(cluster: Any, section: ComputeSection, gpus: int, action: Action, reason: str) -> ComputeRef:
+    return ComputeRef(
+        name=str(cluster.name),
+        size=str(cluster.size),
+        gpus=gpus,
+        tier=_tier(cluster, section),
+        action=action,
+        reason=reason,
+    )
+
+
+def _number(value: Any) -> Any:
+    return int(value) if isinstance(value, int | float | str) and str(value).isdigit() else value

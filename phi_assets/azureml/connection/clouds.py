@@ -1,0 +1,27 @@
+"""The clouds of Azure: where to sign in, where resources are managed, where Studio is."""
+
+from dataclasses import dataclass
+
+from phi_assets.config.settings import Cloud
+
+
+@dataclass(frozen=True)
+class CloudAddresses:
+    """The addresses of one cloud."""
+
+    authority: str
+    """Host that gives tokens."""
+    resource_manager: str
+    studio: str
+
+
+# https://learn.microsoft.com/azure/developer/python/sdk/authentication-overview#sovereign-clouds
+CLOUDS: dict[Cloud, CloudAddresses] = {
+    "AzureCloud": CloudAddresses("login.microsoftonline.com", "https://management.azure.com", "https://ml.azure.com"),
+    "AzureUSGovernment": CloudAddresses(
+        "login.microsoftonline.us", "https://management.usgovcloudapi.net", "https://ml.azure.us"
+    ),
+    "AzureChinaCloud": CloudAddresses(
+        "login.chinacloudapi.cn", "https://management.chinacloudapi.cn", "https://studio.ml.azure.cn"
+    ),
+}

@@ -1,0 +1,77 @@
+"""What is in the workspace now, for those who only look: single reads by name, whose number does not grow with it.
+
+A workspace keeps its jobs for ever and lists them in pages, so nothing here lists jobs: a job's name can be computed.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from phi_assets.azureml.connection.client import Workspace
+from phi_assets.azureml.connection.provisioning import is_settled, state_of
+from phi_assets.azureml.connection.retry import Log, get_or_none, ride_out, silent
+
+_BROKEN = frozenset({"failed", "canceled"})
+
+
+@dataclass(frozen=True)
+class Resource:
+    """An endpoint or a deployment, as far as its life goes."""
+
+    name: str
+    state: str
+    """Its provisioning state as the service spells it."""
+    is_settled: bool
+    """Nobody is creating, changing or deleting it."""
+
+    @property
+    def is_broken(self) -> bool:
+        """It stays out of service until somebody acts."""
+        return self.state.lower() in _BROKEN
+
+
+@dataclass(frozen=True)
+class EndpointState:
+    """An endpoint with what is behind it."""
+
+    endpoint: Resource | None
+    """None where there is no such endpoint."""
+    traffic: Mapping[str, int]
+    """Deployment to its share in percent; deployments without any are left out."""
+    deployments: Mapping[str, Resource]
+
+    @property
+    def in_motion(self) -> Resource | None:
+        """Something of it that somebody is creating, changing or deleting now."""
+        everything = [*([self.endpoint] if self.endpoint else []), *self.deployments.values()]
+        return next((resource for resource in everything if not resource.is_settled), None)
+
+
+def endpoint_state(ws: Workspace, name: str, log: Log = silent) -> EndpointState:
+    """The endpoint as the service has it now; at most three reads."""
+    endpoint: Any = ride_out(lambda: get_or_none(lambda: ws.ml.online_endpoints.get(name)), f"endpoint {name}", log)
+    if endpoint is None:
+        return EndpointState(None, {}, {})
+    deployments = ride_out(
+        lambda: get_or_none(lambda: list(ws.ml.online_deployments.list(endpoint_name=name))),
+        f"deployments of {name}",
+        log,
+    )
+    return EndpointState(
+        _resource(endpoint),
+        {str(key): int(share) for key, share in (endpoint.traffic or {}).items() if int(share)},
+        {str(found.name): _resource(found) for found in deployments or []},
+    )
+
+
+def live_share(ws: Workspace, endpoint: str, deployment: str, log: Log = silent) -> int:
+    """Percent of the endpoint's requests that go to the deployment; 0 where there is no such endpoint."""
+    found: Any = ride_out(
+        lambda: get_or_none(lambda: ws.ml.online_endpoints.get(endpoint)), f"endpoint {endpoint}", log
+    )
+    traffic = (found.traffic if found is not None else None) or {}
+    return sum(int(share) for name, share in traffic.items() if name.lower() == deployment.lower())
+
+
+def _resource(found: Any) -> Resource:
+    return Resource(str(found.name), state_of(found), is_settled(found))

@@ -1,0 +1,1 @@
+"""Models of a registry, and those that are registered in the workspace."""

@@ -1,0 +1,100 @@
+"""Models of registries, as the registry itself describes them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from azure.core.exceptions import ResourceNotFoundError
+from azure.core.rest import HttpRequest
+
+from phi_assets.azureml.connection.client import Workspace, sdk
+from phi_assets.azureml.connection.errors import ModelNotFound
+from phi_assets.azureml.connection.retry import Log, one_line, ride_out, silent
+from phi_assets.config.recipe import ModelSection
+
+_API_VERSION = "2021-10-01-dataplanepreview"
+
+
+@dataclass(frozen=True)
+class RegistryModel:
+    """One version of a registry's model, with what the registry says about it."""
+
+    id: str
+    name: str
+    version: str
+    tags: Mapping[str, Any]
+    properties: Mapping[str, Any]
+    flavors: Mapping[str, Any]
+    system_metadata: Mapping[str, Any]
+    """Where the registry keeps limits and dates since 2026-06; they were tags before."""
+    is_archived: bool
+
+
+def read_registry_model(ws: Workspace, section: ModelSection, log: Log = silent) -> RegistryModel:
+    """The recipe's model; `latest` is the newest by creation time that is not archived.
+
+    Raises:
+        ModelNotFound: no such model or version.
+        WorkspaceUnreachable: the registry cannot be reached.
+    """
+    model = _resolve(ws, section, log)
+    content = _content(ws, section, str(model.version), log)
+    return RegistryModel(
+        id=str(model.id),
+        name=str(model.name),
+        version=str(model.version),
+        tags=dict(model.tags or {}),
+        properties=dict(model.properties or {}),
+        flavors=dict(model.flavors or {}),
+        system_metadata=dict(content.get("systemMetadata") or content.get("system_metadata") or {}),
+        is_archived=bool(content.get("isArchived")),
+    )
+
+
+def newest_archived_version(ws: Workspace, section: ModelSection, log: Log = silent) -> str | None:
+    """The newest version that the registry has archived, and so hides from `latest`; None where there is none.
+
+    Raises:
+        HttpResponseError: the registry refused, or does not answer.
+    """
+    # The SDK lists active versions only. Private, and covered by a test against the pinned SDK version.
+    client: Any = ws.registry(section.registry)
+    operations = client.models
+    path = (
+        f"/subscriptions/{operations._subscription_id}/resourceGroups/{operations._resource_group_name}"
+        f"/providers/Microsoft.MachineLearningServices/registries/{section.registry}/models/{section.name}/versions"
+    )
+    wanted = {"listViewType": "ArchivedOnly", "$orderBy": "createdtime desc", "$top": "1", "api-version": _API_VERSION}
+
+    def ask() -> Any:
+        response = operations._registry_service_client.send_request(HttpRequest("GET", path, params=wanted))
+        response.raise_for_status()
+        return response.json()
+
+    try:
+        found = ride_out(ask, f"archived versions of {section.name}", log).get("value") or []
+    except ResourceNotFoundError:
+        return None
+    return str(found[0]["id"]).rpartition("/")[2] if found else None
+
+
+def _resolve(ws: Workspace, section: ModelSection, log: Log) -> Any:
+    client = ws.registry(section.registry)
+    which = {"label": "latest"} if section.version == "latest" else {"version": section.version}
+    try:
+        return ride_out(lambda: client.models.get(section.name, **which), f"model {section.name}", log)
+    except (ResourceNotFoundError, sdk().exceptions.ValidationException) as error:
+        version = "" if section.version == "latest" else f" version {section.version}"
+        raise ModelNotFound(
+            f"Registry {section.registry!r} has no model {section.name!r}{version}: {one_line(error)}. Check "
+            "`model.name` in the recipe, which is case-sensitive, and `model.version`: an archived model has no "
+            "`latest` but can still be had by its version."
+        ) from error
+
+
+def _content(ws: Workspace, section: ModelSection, version: str, log: Log) -> Any:
+    # The SDK's entity drops fields when it reads a registry model, so the answer itself is read. Private, and covered
+    # by a test against the pinned SDK version.
+    operations: Any = ws.registry(section.registry).models
+    answer = ride_out(lambda: operations._get(section.name, version), f"model {section.name}", log)
+    return answer.properties

@@ -1,0 +1,78 @@
+"""The live model's answers, asked for once and judged each time."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from phi_assets.azureml.connection.client import Workspace
+from phi_assets.azureml.connection.errors import ScoringFailed
+from phi_assets.azureml.connection.retry import Log, silent
+from phi_assets.azureml.scoring.asking import ask_model
+from phi_assets.config.recipe import Recipe
+from phi_assets.dataset.contract.tokens import TokenCounter
+from phi_assets.evaluation.answers import Questions, ensure_answers, kept_answers
+from phi_assets.evaluation.scoring import Champion, Question, Rival, evaluate
+from phi_assets.evaluation.write import ScoringFiles
+from phi_assets.fingerprint import fingerprint
+from phi_assets.refs import AnswersRef, ScoringRef, TrafficRef
+
+
+def ensure_scores(
+    ws: Workspace,
+    traffic: TrafficRef,
+    prompts: Sequence[Question],
+    base: AnswersRef,
+    champion: Champion,
+    recipe: Recipe,
+    *,
+    directory: Path,
+    force: bool = False,
+    log: Log = silent,
+) -> ScoringRef:
+    """The live model's answers lie in `directory` with their report, asked for unless the same model gave them before.
+
+    Raises:
+        ScoringFailed: the endpoint did not answer one of the questions, or the base model's answers are gone.
+    """
+    rival = _base_rival(base)
+    questions = Questions([prompt.conversation for prompt in prompts], recipe.scoring.parameters())
+    key = questions.key(traffic.model_id)
+    given, is_new = ensure_answers(
+        directory / f"answers-{key}.json",
+        lambda: ask_model(ws, traffic, traffic.model_id, questions, recipe.serving, log=log),
+        force=force,
+        log=log,
+    )
+    counter = TokenCounter(recipe.contract.tokenizer)
+    scored = evaluate(prompts, given, counter, recipe.scoring.seed, base=rival, champion=champion)
+    identity = fingerprint({"answers": key, "base": base.fingerprint})[:16]
+    files = ScoringFiles.named(directory, identity)
+    is_known = not is_new and files.exist
+    files.write(scored)
+    return ScoringRef(
+        jsonl=str(files.jsonl),
+        parquet=str(files.parquet),
+        report=str(files.report),
+        rows=len(scored.rows),
+        fingerprint=identity,
+        model_id=traffic.model_id,
+        deployment=max(traffic.traffic, key=lambda name: traffic.traffic[name]),
+        action="reused" if is_known else "scored",
+        reason=_reason(is_new, is_known, force, traffic.model_id),
+    )
+
+
+def _base_rival(base: AnswersRef) -> Rival | None:
+    if not base.path:
+        return None
+    given = kept_answers(Path(base.path))
+    if given is None:
+        raise ScoringFailed(f"The base model's answers are gone from {base.path}. Materialize base_answers again.")
+    return Rival(base.model_id, given.by_question)
+
+
+def _reason(is_new: bool, is_known: bool, force: bool, model: str) -> str:
+    if is_known:
+        return f"Model {model} has answered these questions with these parameters before."
+    if not is_new:
+        return f"The answers of model {model} are compared with those of another base model, or with none."
+    return "Forced." if force else f"Model {model} had not answered these questions with these parameters."

@@ -1,0 +1,117 @@
+"""What the foundation model says before any fine-tuning: asked once, by a deployment that exists for that only."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from phi_assets.azureml.connection.client import Workspace
+from phi_assets.azureml.connection.errors import ComputeNotAllowed, DeploymentFailed
+from phi_assets.azureml.connection.retry import Log, silent
+from phi_assets.azureml.scoring.asking import ask_model
+from phi_assets.azureml.serving.deployments import delete_deployment, ensure_deployment
+from phi_assets.config.recipe import ServingSection
+from phi_assets.evaluation.answers import AnswerSet, Questions, ensure_answers, kept_answers
+from phi_assets.fingerprint import fingerprint
+from phi_assets.refs import AnswersRef, EndpointRef, ModelRef, RegisteredModelRef, TrafficRef
+
+_WITHOUT = "`scoring.compare_with_base: false` scores without it."
+
+
+def base_deployment_name(model: ModelRef) -> str:
+    """Name of the deployment of this foundation model."""
+    return f"base-{fingerprint(model.id)[:12]}"
+
+
+def ensure_base_answers(
+    ws: Workspace,
+    traffic: TrafficRef,
+    model: ModelRef,
+    questions: Questions,
+    section: ServingSection,
+    *,
+    directory: Path,
+    force: bool = False,
+    log: Log = silent,
+) -> AnswersRef:
+    """The foundation model's answers lie in `directory`, and no deployment of it is left.
+
+    Where they were not kept from an earlier time, the model is deployed on the same endpoint with one instance and
+    without traffic, asked, and its deployment is deleted, whatever happens. One that a killed run has left is used
+    where answers are missing, and deleted in any case.
+
+    Raises:
+        ComputeNotAllowed: the recipe's instance type may not serve the model.
+        DeploymentFailed: it cannot be deployed, or not be deleted; the message says which.
+        ScoringFailed: it did not answer.
+    """
+    # A registry edits versions in place: the same id may be another model.
+    key = questions.key(f"{model.id} {model.content_hash}")
+    path = directory / f"{key}.json"
+
+    def ask() -> AnswerSet:
+        return ask_model(ws, traffic, model.id, questions, alone, deployment=name, log=log)
+
+    is_known = not force and kept_answers(path, log) is not None
+    if is_known:
+        delete_deployment(ws, traffic.endpoint, base_deployment_name(model), log)
+    else:
+        # Kept before the deployment is deleted: where that fails, nobody has to deploy and ask again.
+        with base_deployment(ws, traffic, model, section, log) as (name, alone):
+            ensure_answers(path, ask, force=True, log=log)
+    who = f"Model {model.name}:{model.version}"
+    return AnswersRef(
+        path=str(path),
+        rows=len(questions.conversations),
+        fingerprint=key,
+        model_id=model.id,
+        action="reused" if is_known else "scored",
+        reason="Forced." if force else f"{who} had {'' if is_known else 'not '}answered these questions before.",
+    )
+
+
+def no_base_answers(model: ModelRef) -> AnswersRef:
+    """What stands for the foundation model's answers where nobody asks for them."""
+    return AnswersRef(
+        path="",
+        rows=0,
+        fingerprint="none",
+        model_id=model.id,
+        action="skipped",
+        reason="The recipe does not ask for the base model.",
+    )
+
+
+@contextmanager
+def base_deployment(
+    ws: Workspace, traffic: TrafficRef, model: ModelRef, section: ServingSection, log: Log = silent
+) -> Iterator[tuple[str, ServingSection]]:
+    """Name and settings of a healthy deployment of the foundation model, which is gone after the block.
+
+    It is gone after an interrupt, too. Where it cannot be deleted after a failure, the log says so and the failure is
+    what the caller sees.
+
+    Raises:
+        ComputeNotAllowed: the recipe's instance type may not serve the model.
+        DeploymentFailed: it did not become healthy, or cannot be deleted.
+    """
+    name = base_deployment_name(model)
+    alone = section.model_copy(update={"instance_count": 1})
+    try:
+        _deploy(ws, traffic, model, alone, name, log)
+        yield name, alone
+    except BaseException:
+        try:
+            delete_deployment(ws, traffic.endpoint, name, log)
+        except DeploymentFailed as error:
+            log(str(error))
+        raise
+    delete_deployment(ws, traffic.endpoint, name, log)
+
+
+def _deploy(ws: Workspace, traffic: TrafficRef, model: ModelRef, section: ServingSection, name: str, log: Log) -> None:
+    endpoint = EndpointRef(name=traffic.endpoint, scoring_uri=traffic.scoring_uri, expires_at="", action="reused")
+    version = RegisteredModelRef(id=model.id, name=model.name, version=model.version, job_name="", action="reused")
+    try:
+        ensure_deployment(ws, endpoint, version, section, model.inference_computes, log, name=name)
+    except (ComputeNotAllowed, DeploymentFailed) as error:
+        raise type(error)(f"The base model cannot be asked. {_WITHOUT} {error}") from error

@@ -1,0 +1,245 @@
+"""Deployments: one per model version, named after it, healthy before it may get traffic."""
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from azure.core.exceptions import AzureError
+
+from phi_assets.azureml.connection.client import Workspace, sdk
+from phi_assets.azureml.connection.errors import ComputeNotAllowed, DeploymentFailed
+from phi_assets.azureml.connection.inventory import live_share
+from phi_assets.azureml.connection.provisioning import MANAGED_TAG, has_succeeded, settled, state_of
+from phi_assets.azureml.connection.retry import Log, get_or_none, one_line, poll_delays, ride_out, silent
+from phi_assets.azureml.connection.writes import write
+from phi_assets.azureml.serving.diagnosis import diagnose
+from phi_assets.config.recipe import ServingSection
+from phi_assets.fingerprint import fingerprint
+from phi_assets.refs import Action, DeploymentRef, EndpointRef, RegisteredModelRef
+
+WORKER_COUNT = "WORKER_COUNT"
+"""Environment variable that Azure ML's inference server reads.
+<https://learn.microsoft.com/azure/machine-learning/how-to-inference-server-http#server-parameters>
+"""
+
+_NAME_LENGTH = 32
+_SETTLE_TIMEOUT_SECONDS = 90 * 60.0
+
+
+def deployment_name(model: RegisteredModelRef) -> str:
+    """`ft-<version>`, or a hash of it where the version cannot be part of a name (3 to 32 letters, digits, dashes)."""
+    name = "ft-" + re.sub(r"[^a-z0-9]+", "-", model.version.lower()).strip("-")
+    if len(name) <= _NAME_LENGTH and name == f"ft-{model.version.lower()}":
+        return name
+    return f"ft-{fingerprint(model.version)[:12]}"
+
+
+def ensure_deployment(
+    ws: Workspace,
+    endpoint: EndpointRef,
+    model: RegisteredModelRef,
+    section: ServingSection,
+    allowed: Sequence[str] | None = None,
+    log: Log = silent,
+    *,
+    name: str | None = None,
+    on_create: Callable[[str], object] = silent,
+) -> DeploymentRef:
+    """A deployment of the model version is healthy behind the endpoint; its share of the traffic is left as it is.
+
+    A broken one is replaced; settings that differ from the recipe's are updated. It is called `deployment_name(model)`
+    unless a name is given. `on_create` gets the name of one that is new, right before it is asked for.
+
+    Raises:
+        ComputeNotAllowed: the instance type is not among those that may serve the foundation model.
+        DeploymentFailed: it did not become healthy; the message has cause, next step and what its containers said.
+    """
+    _check_instance_type(section, allowed)
+    name = name or deployment_name(model)
+    wanted = _entity(endpoint, model, section, name)
+    existing = _settled(ws, endpoint.name, name, log)
+    reason = f"Deployment {name} did not exist."
+    if existing is not None and not has_succeeded(existing):
+        reason = f"Deployment {name} was {state_of(existing)} and has been replaced."
+        log(f"Deployment {name} is {state_of(existing)}; replacing it.")
+        if not live_share(ws, endpoint.name, name, log):
+            delete_deployment(ws, endpoint.name, name, log)
+            existing = None
+    elif existing is not None:
+        drift = _drift(existing, wanted)
+        if not drift:
+            log(f"Deployment {name} is healthy.")
+            return _ref(endpoint, model, section, name, "reused", f"Deployment {name} is healthy, as the recipe asks.")
+        reason = f"Deployment {name} differed from the recipe: {'; '.join(drift)}."
+        log(f"Deployment {name} differs from the recipe: {'; '.join(drift)}.")
+    log(f"{'Creating' if existing is None else 'Updating'} deployment {name} ({section.instance_type}).")
+    if existing is None:
+        on_create(name)
+    _put(ws, wanted, section, log)
+    return _ref(endpoint, model, section, name, "created" if existing is None else "updated", reason)
+
+
+def delete_deployment(ws: Workspace, endpoint: str, name: str, log: Log = silent) -> None:
+    """The deployment is gone, so it is not billing any more.
+
+    Raises:
+        DeploymentFailed: the service refused; a deployment that gets traffic cannot be deleted.
+    """
+    try:
+        write(
+            f"Deletion of deployment {name}",
+            look=lambda: _unless_leaving(ws, endpoint, name, log),
+            send=lambda _: ws.ml.online_deployments.begin_delete(name=name, endpoint_name=endpoint).wait(),
+            is_done=lambda deployment: deployment is None,
+            log=log,
+        )
+    except AzureError as error:
+        raise DeploymentFailed(
+            f"Deployment {name} could not be deleted and is billing: {one_line(error)}. Run again."
+        ) from error
+
+
+def discard_deployment(
+    ws: Workspace, endpoint: str, name: str, log: Log = silent, *, arrival_seconds: float = 0
+) -> bool:
+    """Whether the deployment is gone: deleted now, unless it gets live traffic or is not this project's.
+
+    With `arrival_seconds` a deployment that is not there is waited for: a request for it may be on the wire.
+
+    Raises:
+        DeploymentFailed: the service refused to delete it.
+    """
+    deadline, delays = time.monotonic() + arrival_seconds, poll_delays()
+    while (found := _get(ws, endpoint, name, log)) is None and time.monotonic() < deadline:
+        time.sleep(next(delays))
+    if found is None:
+        return True
+    if MANAGED_TAG not in (found.tags or {}) or live_share(ws, endpoint, name, log):
+        log(f"Deployment {name} gets traffic, or is not this project's; it stays.")
+        return False
+    log(f"Deleting deployment {name}, which has never served.")
+    delete_deployment(ws, endpoint, name, log)
+    return True
+
+
+def _check_instance_type(section: ServingSection, allowed: Sequence[str] | None) -> None:
+    if allowed is not None and section.instance_type.lower() not in {size.lower() for size in allowed}:
+        raise ComputeNotAllowed(
+            f"VM size {section.instance_type} may not serve this model. Set `serving.instance_type` to one of: "
+            f"{', '.join(allowed)}. Nothing was deployed."
+        )
+
+
+def _entity(endpoint: EndpointRef, model: RegisteredModelRef, section: ServingSection, name: str) -> Any:
+    entities = sdk().entities
+    return entities.ManagedOnlineDeployment(
+        name=name,
+        endpoint_name=endpoint.name,
+        model=model.id,
+        instance_type=section.instance_type,
+        instance_count=section.instance_count,
+        # One is what the inference server has by default.
+        environment_variables={WORKER_COUNT: str(section.worker_count)} if section.worker_count > 1 else {},
+        liveness_probe=entities.ProbeSettings(initial_delay=section.liveness_initial_delay_seconds),
+        request_settings=entities.OnlineRequestSettings(
+            request_timeout_ms=section.request_timeout_seconds * 1000,
+            max_concurrent_requests_per_instance=section.max_concurrent_requests,
+        ),
+        tags={MANAGED_TAG: "true", "phi-model": f"{model.name}:{model.version}", "phi-job": model.job_name},
+    )
+
+
+def _drift(existing: Any, wanted: Any) -> list[str]:
+    pairs = {
+        "model": (_tail(existing.model), _tail(wanted.model)),
+        "instance type": (str(existing.instance_type).lower(), str(wanted.instance_type).lower()),
+        "instance count": (existing.instance_count, wanted.instance_count),
+        "request timeout": (
+            _setting(existing.request_settings, "request_timeout_ms"),
+            wanted.request_settings.request_timeout_ms,
+        ),
+        "concurrent requests": (
+            _setting(existing.request_settings, "max_concurrent_requests_per_instance"),
+            wanted.request_settings.max_concurrent_requests_per_instance,
+        ),
+        "workers": (_workers(existing), _workers(wanted)),
+        "liveness delay": (
+            _setting(existing.liveness_probe, "initial_delay"),
+            wanted.liveness_probe.initial_delay,
+        ),
+    }
+    return [f"{what} {have} -> {want}" for what, (have, want) in pairs.items() if have != want]
+
+
+def _workers(deployment: Any) -> str:
+    return (deployment.environment_variables or {}).get(WORKER_COUNT, "1")
+
+
+def _put(ws: Workspace, wanted: Any, section: ServingSection, log: Log) -> None:
+    name, endpoint = wanted.name, wanted.endpoint_name
+
+    cause: Exception | None = None
+    try:
+        written = write(
+            f"Deployment {name}",
+            look=lambda: _settled(ws, endpoint, name, log),
+            send=lambda _: ws.ml.online_deployments.begin_create_or_update(wanted).wait(),
+            is_done=lambda found: found is not None and has_succeeded(found) and not _drift(found, wanted),
+            log=log,
+        )
+        if written.found is not None and has_succeeded(written.found):
+            log(f"Deployment {name} is healthy.")
+            return
+        reason = f"state {'gone' if written.found is None else state_of(written.found)}"
+    except AzureError as error:
+        reason, cause = one_line(error), error
+    raise DeploymentFailed(
+        f"Deployment {name} of {wanted.model} on {section.instance_type} did not become healthy: {reason}. "
+        f"{diagnose(ws, endpoint, name, cause or reason, section, log)}"
+    ) from cause
+
+
+def _settled(ws: Workspace, endpoint: str, name: str, log: Log) -> Any | None:
+    return settled(
+        lambda: _get(ws, endpoint, name, log), f"Deployment {name}", DeploymentFailed, _SETTLE_TIMEOUT_SECONDS, log
+    )
+
+
+def _unless_leaving(ws: Workspace, endpoint: str, name: str, log: Log) -> Any | None:
+    """The deployment in whatever state, but once it is being deleted, what that leaves."""
+    found = _get(ws, endpoint, name, log)
+    is_leaving = found is not None and state_of(found).lower() == "deleting"
+    return _settled(ws, endpoint, name, log) if is_leaving else found
+
+
+def _get(ws: Workspace, endpoint: str, name: str, log: Log) -> Any:
+    return ride_out(
+        lambda: get_or_none(lambda: ws.ml.online_deployments.get(name=name, endpoint_name=endpoint)),
+        f"deployment {name}",
+        log,
+    )
+
+
+def _ref(
+    endpoint: EndpointRef, model: RegisteredModelRef, section: ServingSection, name: str, action: Action, reason: str
+) -> DeploymentRef:
+    return DeploymentRef(
+        endpoint=endpoint.name,
+        name=name,
+        model_id=model.id,
+        instance_type=section.instance_type,
+        instance_count=section.instance_count,
+        action=action,
+        reason=reason,
+    )
+
+
+def _tail(model_id: Any) -> tuple[str, ...]:
+    """Name and version, whatever form the id has."""
+    return tuple(part.lower() for part in re.split(r"[/:]", str(getattr(model_id, "id", model_id))) if part)[-3:]
+
+
+def _setting(settings: Any, name: str) -> Any:
+    value = getattr(settings, name, None)
+    return int(value) if value is not None else None

@@ -1,0 +1,204 @@
+"""Blue/green: a new deployment gets the traffic step by step, and none of it where it is worse than the old one.
+
+Where a rollout stands is read from the endpoint each time, never remembered: live shares, mirrored share, and the name
+of the deployment that was live before, noted while the new one has all the traffic and is not proven with it. Whoever
+runs it next goes on from there.
+"""
+
+import time
+from dataclasses import dataclass, field
+
+from phi_assets.azureml.connection.client import Workspace
+from phi_assets.azureml.connection.retry import Log, silent
+from phi_assets.azureml.scoring.client import open_scoring
+from phi_assets.azureml.serving.deployments import delete_deployment
+from phi_assets.azureml.serving.gates import Comparison, compare
+from phi_assets.azureml.serving.routing import Routing, Shares, in_words
+from phi_assets.azureml.serving.traffic import ensure_traffic, move, routing_of
+from phi_assets.config.recipe import RolloutSection
+from phi_assets.refs import DeploymentRef, EndpointRef, TrafficRef
+
+_ALL = 100
+
+
+@dataclass(frozen=True)
+class Step:
+    """A distribution of the traffic that was seen on the endpoint, and what was found out while it lasted."""
+
+    seconds: float
+    """Since the rollout began."""
+    live: Shares
+    mirror: Shares
+    outcome: str
+    comparison: Comparison | None = None
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """What became of a rollout."""
+
+    steps: tuple[Step, ...]
+    traffic: TrafficRef | None
+    """None where the new deployment was turned down."""
+    failure: str = ""
+    """Why it was, and what serves instead; empty where it has all the traffic."""
+
+    @property
+    def summary(self) -> str:
+        """What a person reads first."""
+        compared = sum(step.comparison is not None for step in self.steps)
+        return self.failure or (f"Compared at {compared} steps." if compared else "There was nothing to compare with.")
+
+
+@dataclass
+class _Course:
+    """One rollout underway."""
+
+    ws: Workspace
+    deployment: DeploymentRef
+    section: RolloutSection
+    timeout_seconds: float
+    log: Log
+    started: float = field(default_factory=time.monotonic)
+    steps: list[Step] = field(default_factory=list)
+
+    @property
+    def new(self) -> str:
+        return self.deployment.name.lower()
+
+    def note(self, routing: Routing, outcome: str, comparison: Comparison | None = None) -> None:
+        """One more step is on record."""
+        self.log(f"{in_words(routing.live, routing.mirror)}: {outcome}")
+        seconds = round(time.monotonic() - self.started, 1)
+        self.steps.append(Step(seconds, dict(routing.live), dict(routing.mirror), outcome, comparison))
+
+
+def ensure_rollout(
+    ws: Workspace,
+    endpoint: EndpointRef,
+    deployment: DeploymentRef,
+    section: RolloutSection,
+    *,
+    timeout_seconds: float,
+    log: Log = silent,
+) -> Rollout:
+    """All live traffic goes to the deployment; where it is worse than the old one, all goes back, and it is gone.
+
+    The old deployment has some of the traffic until the new one has passed every step before the last, and exists until
+    it has passed the last. Where no other healthy deployment has traffic, as for an endpoint's first one, there is
+    nothing to compare with and nothing to lose: it gets all of it at once.
+
+    Raises:
+        TrafficFailed: endpoint or deployment are gone, the service refused, or the traffic does not become visible.
+    """
+    course = _Course(ws, deployment, section, timeout_seconds, log)
+    begun = routing = routing_of(ws, endpoint.name, log)
+    rivals = _rivals(routing, course.new)
+    while rivals:
+        routing = _mirrored(course, routing)
+        comparison = _comparison(course, routing, max(rivals, key=lambda name: rivals[name]))
+        if not comparison.passed:
+            return _turned_down(course, routing, rivals, comparison)
+        course.note(routing, "passed", comparison)
+        routing = _next(course, routing, rivals)
+        rivals = _rivals(routing, course.new)
+    traffic = ensure_traffic(ws, endpoint, deployment, log, retire=section.retire, before=begun.live)
+    if traffic.action != "reused":
+        retired = f"; retired {', '.join(traffic.retired)}" if traffic.retired else ""
+        course.note(routing_of(ws, endpoint.name, log), f"all traffic{retired}")
+    return Rollout(tuple(course.steps), traffic)
+
+
+def abandon_rollout(
+    ws: Workspace, endpoint: EndpointRef, deployment: DeploymentRef, section: RolloutSection, log: Log = silent
+) -> None:
+    """The old deployment has all the traffic again, and nothing of the new one is left to bill.
+
+    A new one that has proven itself, or is the only one that serves, keeps the traffic. One without traffic that was
+    there before is left where `retire` keeps such.
+
+    Raises:
+        AzureMLError: traffic or deployment could not be changed.
+    """
+    new = deployment.name.lower()
+    routing = routing_of(ws, endpoint.name, log)
+    rivals = _rivals(routing, new)
+    if rivals:
+        routing = _given_back(ws, routing, rivals, log)
+    disposable = section.retire == "delete" or deployment.action == "created"
+    if disposable and routing.is_ours(new) and not routing.live.get(new):
+        log(f"Deleting deployment {deployment.name}, whose rollout has ended early.")
+        delete_deployment(ws, endpoint.name, deployment.name, log)
+
+
+def _rivals(routing: Routing, new: str) -> Shares:
+    """Healthy deployments that the new one has to be compared with, and what they get of the traffic beside it."""
+    others = {name: share for name, share in routing.live.items() if name != new and routing.can_serve(name)}
+    if not others and routing.fallback and routing.fallback != new and routing.can_serve(routing.fallback):
+        return {routing.fallback: 0}
+    return others
+
+
+def _mirrored(course: _Course, routing: Routing) -> Routing:
+    """Some of the traffic is copied to the new deployment, if it has none yet and the recipe wants that."""
+    mirror = {course.new: course.section.mirror_percent} if course.section.mirror_percent else {}
+    if course.new in routing.live or routing.mirror == mirror:
+        return routing
+    return move(course.ws, routing, routing.live, mirror, log=course.log)
+
+
+def _comparison(course: _Course, routing: Routing, old: str) -> Comparison:
+    share = routing.live.get(course.new, 0)
+    with open_scoring(
+        course.ws, routing.endpoint, routing.scoring_uri, timeout_seconds=course.timeout_seconds, log=course.log
+    ) as client:
+        return compare(client, old, course.new, course.section, occasion=f"{share} %", share=share)
+
+
+def _next(course: _Course, routing: Routing, rivals: Shares) -> Routing:
+    """The new deployment has passed a step and gets more of the traffic, or has passed the last one."""
+    share = routing.live.get(course.new, 0)
+    if share == _ALL:
+        return move(course.ws, routing, {course.new: _ALL}, log=course.log)
+    more = next(step for step in course.section.steps if step > share)
+    if more == _ALL:
+        fallback = max(rivals, key=lambda name: rivals[name])
+        return move(course.ws, routing, {course.new: _ALL}, fallback=fallback, log=course.log)
+    return move(course.ws, routing, {**scaled(rivals, _ALL - more), course.new: more}, log=course.log)
+
+
+def _turned_down(course: _Course, routing: Routing, rivals: Shares, comparison: Comparison) -> Rollout:
+    ws, log, name = course.ws, course.log, course.deployment.name
+    why = "; ".join(comparison.reasons)
+    course.note(routing, f"failed: {why}", comparison)
+    back = _given_back(ws, routing, rivals, log)
+    fate = "is not this project's and is left without traffic"
+    if back.is_ours(course.new):
+        delete_deployment(ws, routing.endpoint, name, log)
+        fate = "has been deleted"
+    course.note(back, f"rolled back; {name} {fate}")
+    return Rollout(
+        tuple(course.steps),
+        None,
+        f"Deployment {name} of {course.deployment.model_id} is worse than {comparison.old} at "
+        f"{in_words(routing.live, routing.mirror)}: {why}. It {fate}; traffic goes to {in_words(back.live)}. Look at "
+        "the comparison below, and change the model or the `rollout` section of the recipe before you run again.",
+    )
+
+
+def _given_back(ws: Workspace, routing: Routing, rivals: Shares, log: Log) -> Routing:
+    wanted = scaled(rivals, _ALL)
+    return routing if routing.shows(wanted, {}, None) else move(ws, routing, wanted, log=log)
+
+
+def scaled(shares: Shares, total: int) -> dict[str, int]:
+    """Whole shares in the same proportions, which add up to `total`; who would get nothing is left out."""
+    if not sum(shares.values()):
+        shares = dict.fromkeys(shares, 1)
+    whole = sum(shares.values())
+    exact = {name: share * total / whole for name, share in shares.items()}
+    result = {name: int(share) for name, share in exact.items()}
+    by_remainder = sorted(exact, key=lambda name: result[name] - exact[name])
+    for name in by_remainder[: total - sum(result.values())]:
+        result[name] += 1
+    return {name: share for name, share in result.items() if share}

@@ -1,0 +1,166 @@
+"""Traffic of an endpoint: moved, seen by reading it back; older deployments retired."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+from azure.core.exceptions import AzureError
+
+from phi_assets.azureml.connection.client import Workspace
+from phi_assets.azureml.connection.errors import DeploymentFailed, TrafficFailed
+from phi_assets.azureml.connection.provisioning import is_settled, settled
+from phi_assets.azureml.connection.retry import Log, get_or_none, one_line, ride_out, silent, wait_until
+from phi_assets.azureml.connection.writes import write
+from phi_assets.azureml.serving.deployments import delete_deployment
+from phi_assets.azureml.serving.routing import FALLBACK_TAG, Routing, Shares, in_words
+from phi_assets.refs import DeploymentRef, EndpointRef, TrafficRef
+
+_VISIBLE_TIMEOUT_SECONDS = 15 * 60.0
+
+
+def ensure_traffic(
+    ws: Workspace,
+    endpoint: EndpointRef,
+    deployment: DeploymentRef,
+    log: Log = silent,
+    *,
+    retire: Literal["delete", "keep"] = "delete",
+    before: Shares | None = None,
+) -> TrafficRef:
+    """All live traffic goes to the deployment, and no older deployment of this project is left to bill.
+
+    With `retire="keep"` older deployments stay. Those that this project did not make stay in any case, without traffic,
+    and are named in the log. `before` is what the traffic was when the caller began to move it.
+
+    Raises:
+        TrafficFailed: endpoint or deployment are gone, the service refused, or the traffic does not become visible.
+    """
+    wanted = {deployment.name.lower(): 100}
+    routing = routing_of(ws, endpoint.name, log)
+    had = in_words(routing.live if before is None else before, routing.mirror)
+    moved = before not in (None, wanted) or not routing.shows(wanted, {}, None)
+    if not routing.shows(wanted, {}, None):
+        routing = move(ws, routing, wanted, log=log)
+    retired = _retire(ws, routing, deployment.name.lower(), retire, log)
+    log(f"Endpoint {endpoint.name}: all traffic goes to {deployment.name}.")
+    return TrafficRef(
+        endpoint=endpoint.name,
+        scoring_uri=routing.scoring_uri,
+        traffic=dict(routing.live),
+        model_id=deployment.model_id,
+        retired=tuple(retired),
+        action="updated" if moved or retired else "reused",
+        reason=_reason(had, deployment.name, moved, retired),
+    )
+
+
+def routing_of(ws: Workspace, endpoint: str, log: Log = silent) -> Routing:
+    """The endpoint's traffic and deployments, once nobody is changing the endpoint.
+
+    Raises:
+        TrafficFailed: there is no such endpoint, or it does not settle.
+    """
+    found = _settled(ws, endpoint, log)
+    deployments = ride_out(
+        lambda: list(ws.ml.online_deployments.list(endpoint_name=endpoint)), f"deployments of {endpoint}", log
+    )
+    return Routing.of(found, {str(each.name).lower(): each for each in deployments})
+
+
+def move(
+    ws: Workspace,
+    routing: Routing,
+    live: Shares,
+    mirror: Shares | None = None,
+    *,
+    fallback: str | None = None,
+    log: Log = silent,
+) -> Routing:
+    """The endpoint shows this live and mirrored traffic, read back from the service.
+
+    Nothing is requested that the service would refuse. `fallback` is noted on the endpoint by the same request.
+
+    Raises:
+        TrafficFailed: a rule of the service is broken, the service refused, or the traffic does not become visible.
+    """
+    name, mirror = routing.endpoint, mirror or {}
+    wanted = in_words(live, mirror)
+    routing.check(live, mirror)
+    log(f"Endpoint {name}: traffic {in_words(routing.live, routing.mirror)} -> {wanted}.")
+
+    def send(endpoint: Any) -> None:
+        endpoint.traffic, endpoint.mirror_traffic = dict(live), dict(mirror)
+        tags = {key: value for key, value in (endpoint.tags or {}).items() if key != FALLBACK_TAG}
+        endpoint.tags = tags | ({FALLBACK_TAG: fallback} if fallback else {})
+        ws.ml.online_endpoints.begin_create_or_update(endpoint).wait()
+
+    def is_visible(endpoint: Any) -> bool:
+        return is_settled(endpoint) and Routing.of(endpoint, {}).shows(live, mirror, fallback)
+
+    try:
+        current = write(
+            f"Traffic of endpoint {name}", look=lambda: _settled(ws, name, log), send=send, is_done=is_visible, log=log
+        ).found
+    except AzureError as error:
+        raise TrafficFailed(
+            f"Traffic of endpoint {name} could not be set to {wanted}: {one_line(error)}. Run again; the old traffic "
+            "stays as it was."
+        ) from error
+    return Routing.of(_wait_visible(ws, name, current, is_visible, wanted, log), routing.deployments)
+
+
+def _wait_visible(
+    ws: Workspace, name: str, current: Any, is_visible: Callable[[Any], bool], wanted: str, log: Log
+) -> Any:
+    seen = [current]
+
+    def done() -> bool:
+        if not is_visible(seen[0]):
+            seen[0] = _endpoint(ws, name, log)
+        return is_visible(seen[0])
+
+    def failure() -> TrafficFailed:
+        now = Routing.of(seen[0], {})
+        return TrafficFailed(
+            f"Endpoint {name} shows traffic {in_words(now.live, now.mirror)} instead of {wanted}; run again."
+        )
+
+    wait_until(done, _VISIBLE_TIMEOUT_SECONDS, failure)
+    return seen[0]
+
+
+def _reason(had: str, live: str, moved: bool, retired: list[str]) -> str:
+    if moved:
+        return f"Traffic went to {had} instead of {live}."
+    if retired:
+        return f"Deployments without traffic were left: {', '.join(retired)}."
+    return f"All traffic goes to {live} already."
+
+
+def _retire(ws: Workspace, routing: Routing, live: str, policy: Literal["delete", "keep"], log: Log) -> list[str]:
+    retired: list[str] = []
+    for key in sorted(routing.deployments.keys() - {live}):
+        name = str(routing.deployments[key].name)
+        if not routing.is_ours(key):
+            log(f"Deployment {name} is not this project's; it is kept without traffic, and is billing.")
+            continue
+        if policy == "keep":
+            log(f"Deployment {name} has no traffic any more; `rollout.retire` keeps it, and it is billing.")
+            continue
+        log(f"Deleting deployment {name}, which has no traffic any more.")
+        try:
+            delete_deployment(ws, routing.endpoint, name, log)
+        except DeploymentFailed as error:
+            raise TrafficFailed(str(error)) from error
+        retired.append(name)
+    return retired
+
+
+def _endpoint(ws: Workspace, name: str, log: Log) -> Any:
+    found = ride_out(lambda: get_or_none(lambda: ws.ml.online_endpoints.get(name)), f"endpoint {name}", log)
+    if found is None:
+        raise TrafficFailed(f"Endpoint {name} is gone. Materialize online_endpoint again.")
+    return found
+
+
+def _settled(ws: Workspace, name: str, log: Log) -> Any:
+    return settled(lambda: _endpoint(ws, name, log), f"Endpoint {name}", TrafficFailed, _VISIBLE_TIMEOUT_SECONDS, log)

@@ -1,0 +1,69 @@
+"""Ending a job on purpose, and knowing that it has ended."""
+
+import time
+
+from phi_assets.azureml.connection.client import Workspace
+from phi_assets.azureml.connection.errors import JobNotFound, JobTimeout
+from phi_assets.azureml.connection.retry import Log, poll_delays, silent
+from phi_assets.azureml.connection.status import JobStatus
+from phi_assets.azureml.connection.writes import write
+from phi_assets.azureml.training.lookup import find_new_job, get_job
+
+ARRIVAL_SECONDS = 60.0
+"""How long a submission that was interrupted may take to arrive."""
+_CANCEL_TIMEOUT_SECONDS = 60 * 60.0
+
+
+def cancel_job(ws: Workspace, name: str, log: Log = silent) -> JobStatus:
+    """The job has ended: cancelled now, or by itself before. Returns the state in which it settled.
+
+    Raises:
+        JobNotFound: there is no such job.
+        JobTimeout: the service has not cancelled it within an hour.
+        AzureError: the service refused to cancel it although it has not ended.
+    """
+    status = _status(ws, name, log)
+    if status.is_terminal:
+        log(f"Job {name} is already {status}; nothing to cancel.")
+        return status
+    log(f"Cancelling job {name} ({status}).")
+    # The service refuses to cancel a job that has just ended, which is what was wanted.
+    write(
+        f"Cancellation of job {name}",
+        look=lambda: _status(ws, name, log),
+        send=lambda _: ws.ml.jobs.begin_cancel(name),
+        is_done=lambda seen: seen is not None and (seen.is_terminal or seen is JobStatus.CANCEL_REQUESTED),
+        log=log,
+    )
+    deadline = time.monotonic() + _CANCEL_TIMEOUT_SECONDS
+    delays = poll_delays()
+    while not (status := _status(ws, name, log)).is_terminal:
+        if time.monotonic() > deadline:
+            raise JobTimeout(
+                f"Job {name} is still {status} an hour after it was told to stop, and may be billing. Cancel it in "
+                "Studio.",
+                studio_url=ws.studio_url(name),
+            )
+        time.sleep(next(delays))
+    log(f"Job {name} is {status}.")
+    return status
+
+
+def cancel_if_submitted(ws: Workspace, name: str, log: Log = silent) -> JobStatus | None:
+    """The job has ended, also where its submission was still on the wire; None where it never came to be.
+
+    Raises:
+        JobTimeout: the service has not cancelled it within an hour.
+        AzureError: the service refused to cancel it although it has not ended.
+    """
+    if find_new_job(ws, name, log, ARRIVAL_SECONDS) is None:
+        log(f"Job {name} was not submitted; nothing to cancel.")
+        return None
+    return cancel_job(ws, name, log)
+
+
+def _status(ws: Workspace, name: str, log: Log) -> JobStatus:
+    job = get_job(ws, name, log)
+    if job is None:
+        raise JobNotFound(f"There is no job {name} in workspace {ws.name}.")
+    return JobStatus.of(job)

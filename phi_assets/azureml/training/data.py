@@ -1,0 +1,93 @@
+"""Samples as data assets: uploaded once per content, found again by their hash."""
+
+from pathlib import Path
+from typing import Any
+
+from azure.core.exceptions import AzureError
+
+from phi_assets.azureml.connection.client import Workspace, sdk
+from phi_assets.azureml.connection.errors import DataUploadFailed
+from phi_assets.azureml.connection.retry import Log, get_or_none, one_line, ride_out, silent
+from phi_assets.azureml.connection.storage_access import storage_advice
+from phi_assets.azureml.connection.writes import write
+from phi_assets.fingerprint import file_sha256
+from phi_assets.refs import Action, DataRef, SampleRef
+
+
+def ensure_data_asset(ws: Workspace, name: str, sample: SampleRef, log: Log = silent) -> DataRef:
+    """Data asset `name` has a version with the sample's JSON Lines file, version being the start of its SHA-256.
+
+    Nothing is read from disk or sent where that version exists, and nothing is sent where the file has been uploaded
+    under another name. A file is never in memory as a whole. An upload that was broken off is done again: the SDK
+    takes a blob for complete only once it carries the mark that is put on it after its last byte.
+
+    Raises:
+        DataUploadFailed: the file is missing or is not what the sample says, or the upload or the registration failed.
+    """
+    version = data_version(sample)
+    existing = _get(ws, name, version, log)
+    if existing is not None:
+        log(f"Data asset {name}:{version} is already there; nothing uploaded.")
+        return _ref(existing, "reused", f"Version {version} of {name} has this content.")
+    path = Path(sample.jsonl)
+    if not path.is_file():
+        raise DataUploadFailed(f"Sample {sample.split} is missing at {path}. Materialize sampled/{sample.split} again.")
+    if file_sha256(path) != sample.sha256:
+        # A version that says one content and holds another could never be mended: versions are immutable.
+        raise DataUploadFailed(
+            f"Sample {sample.split} at {path} has changed since it was written. Materialize sampled/{sample.split} "
+            "again."
+        )
+    log(f"Uploading {path.name} ({sample.size_bytes:,} bytes, {sample.rows:,} rows) as data asset {name}:{version}.")
+    try:
+        written = write(
+            f"Data asset {name}:{version}",
+            look=lambda: _get(ws, name, version, log),
+            send=lambda _: ws.ml.data.create_or_update(_entity(name, sample)),
+            is_done=lambda asset: asset is not None,
+            log=log,
+        )
+    except Exception as error:
+        # The SDK raises a bare Exception where storage takes no keys.
+        if not isinstance(error, AzureError | OSError) and not storage_advice(error):
+            raise
+        raise DataUploadFailed(
+            f"Data asset {name}:{version} could not be uploaded from {path}: {one_line(error)}. "
+            + (storage_advice(error) or "Run again: what has been uploaded is kept.")
+        ) from error
+    if written.found is None:
+        raise DataUploadFailed(f"Data asset {name}:{version} was registered but cannot be read back; run again.")
+    if not written.by_us:
+        return _ref(written.found, "reused", f"Somebody else registered version {version} of {name} meanwhile.")
+    return _ref(written.found, "created", f"No version of {name} had this content.")
+
+
+def data_version(sample: SampleRef) -> str:
+    """The version under which a sample's content is registered."""
+    return sample.sha256[:12]
+
+
+def _entity(name: str, sample: SampleRef) -> Any:
+    module = sdk()
+    return module.entities.Data(
+        name=name,
+        version=data_version(sample),
+        type=module.constants.AssetTypes.URI_FILE,
+        path=sample.jsonl,
+        description=f"Sample {sample.split}: {sample.rows:,} of the {sample.rows_total:,} rows of its raw split",
+        tags={
+            "phi/sha256": sample.sha256,
+            "phi/split": sample.split,
+            "phi/rows": str(sample.rows),
+            "phi/rows_total": str(sample.rows_total),
+            "phi/rows_quarantined": str(sample.rows_quarantined),
+        },
+    )
+
+
+def _get(ws: Workspace, name: str, version: str, log: Log) -> Any:
+    return ride_out(lambda: get_or_none(lambda: ws.ml.data.get(name, version)), f"data asset {name}", log)
+
+
+def _ref(asset: Any, action: Action, reason: str) -> DataRef:
+    return DataRef(id=str(asset.id), name=str(asset.name), version=str(asset.version), action=action, reason=reason)

@@ -1,0 +1,89 @@
+"""The decision table: what the latest attempt at a fine-tune means for whoever wants its result."""
+
+from dataclasses import dataclass
+
+from phi_assets.azureml.connection.errors import AttemptsExhausted, OutputMissing
+from phi_assets.azureml.connection.status import JobStatus
+from phi_assets.azureml.training.outputs import OutputReport
+from phi_assets.refs import Action
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A job for the fingerprint, as Azure ML has it."""
+
+    number: int
+    name: str
+    status: JobStatus
+    service_status: str
+    """The state as the service spells it, known to us or not."""
+    studio_url: str
+    output: OutputReport | None = None
+    """What lies at its `trained_model`; looked at where the job is Completed."""
+
+    @property
+    def is_success(self) -> bool:
+        """Completed is what the service says; only a model that lies in the datastore makes it true."""
+        return self.status is JobStatus.COMPLETED and self.output is not None and self.output.is_complete
+
+    @property
+    def in_words(self) -> str:
+        """How it stands, as a clause without full stop."""
+        if self.output is None:
+            return f"Job {self.name} is {self.service_status}"
+        return f"Job {self.name} is {self.status} and {self.output.in_words}"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to do, and why."""
+
+    action: Action
+    attempt: int
+    """Number of the attempt to wait for, to reuse or to submit."""
+    reason: str
+    """One sentence."""
+
+    @property
+    def submits(self) -> bool:
+        """Whether a new job is needed."""
+        return self.action in ("submitted", "resubmitted")
+
+
+def decide(latest: Attempt | None, *, force: bool, attempts: int) -> Decision:
+    """The action for the latest attempt there is.
+
+    | latest attempt                                                      | action                               |
+    |---------------------------------------------------------------------|--------------------------------------|
+    | none                                                                | submitted, as the first              |
+    | not ended, whatever it is called, states that nobody knows included | attached                             |
+    | Completed with its model                                            | reused                               |
+    | Completed with its model, forced                                    | resubmitted, as the next             |
+    | Failed, Canceled, or Completed without its model                    | resubmitted, up to `attempts` in all |
+    | the same, forced                                                    | resubmitted, whatever its number     |
+    | Completed, its model not where it was looked for, nobody says where | none: a person has to look           |
+
+    Raises:
+        AttemptsExhausted: `attempts` jobs have ended without a model.
+        OutputMissing: the job does not say where its model lies.
+    """
+    if latest is None:
+        return Decision("submitted", 1, "No job for these inputs exists.")
+    if latest.status.is_active:
+        return Decision("attached", latest.number, f"{latest.in_words}.")
+    if latest.is_success and not force:
+        return Decision("reused", latest.number, f"{latest.in_words}.")
+    if force:
+        return Decision("resubmitted", latest.number + 1, f"{latest.in_words}; another attempt is forced.")
+    if latest.output is not None and not latest.output.is_missing:
+        raise OutputMissing(
+            f"{latest.in_words}. Look for the model in Studio; a new job is submitted with force only.",
+            studio_url=latest.studio_url,
+        )
+    if latest.number < attempts:
+        return Decision("resubmitted", latest.number + 1, f"{latest.in_words}: {latest.studio_url}")
+    raise AttemptsExhausted(
+        f"{latest.in_words}. That was attempt {latest.number} of {attempts}. Find the cause in Studio, then raise "
+        "`finetune.attempts` or run with force.",
+        studio_url=latest.studio_url,
+    )

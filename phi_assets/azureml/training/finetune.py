@@ -1,0 +1,143 @@
+"""One fine-tune of a recipe: component, effective parameters and job, put together."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from phi_assets.azureml.connection.client import Workspace
+from phi_assets.azureml.connection.retry import Log, one_line, silent
+from phi_assets.azureml.training.history import UNREADABLE
+from phi_assets.azureml.training.identity import JobRequest
+from phi_assets.azureml.training.jobs import OnName, OnPoll, OnSubmitted, ensure_job
+from phi_assets.azureml.training.metrics import MetricPoint, metric_curves
+from phi_assets.azureml.training.parameters import EffectiveParameters, effective_parameters
+from phi_assets.azureml.training.pipelines import VALIDATION_INPUT, get_component
+from phi_assets.config.recipe import Recipe
+from phi_assets.refs import ComputeRef, DataRef, JobRef, ModelRef, SampleRef
+
+EVALUATION_LOSS = "eval_loss"
+LEARNING_RATE = "learning_rate"
+_CURVES = ("loss", EVALUATION_LOSS, LEARNING_RATE)
+
+
+@dataclass(frozen=True)
+class FinetuneResult:
+    """A completed fine-tune, and what is worth showing of it."""
+
+    job: JobRef
+    parameters: EffectiveParameters
+    curves: Mapping[str, Sequence[MetricPoint]]
+    """Training and evaluation loss and learning rate over the steps; without those that the job did not record."""
+    inputs: Mapping[str, str]
+    """What the fine-tune depends on, labelled for people, for example `{"train data": "3f2a91bc0d12", "gpus": "1"}`."""
+    data: tuple[DataRef, ...] = ()
+    """The data assets that a new job was given: train, validation, test. Empty where nothing was submitted."""
+
+
+def ensure_finetune_job(
+    ws: Workspace,
+    recipe: Recipe,
+    *,
+    model: ModelRef,
+    compute: ComputeRef,
+    train: SampleRef,
+    validation: SampleRef,
+    test: SampleRef,
+    log: Log = silent,
+    on_submitted: OnSubmitted | None = None,
+    on_name: OnName | None = None,
+    on_poll: OnPoll | None = None,
+    output: Log | None = None,
+    force: bool = False,
+    forced_by: str = "",
+    submit: bool = True,
+) -> FinetuneResult:
+    """The recipe's fine-tuning job is Completed with a verified output, submitted only if none was found.
+
+    The ref's metrics hold the last value of each metric, and `eval_loss_before` where the first evaluation was made
+    before the first training step. A component that takes no validation data is given none, and `log` says so.
+
+    Raises:
+        UnknownParameter, InvalidParameter, ComponentNotFound: the recipe does not fit the component; nothing was
+            submitted.
+        AzureMLError: whatever `ensure_job` raises.
+    """
+    request = finetune_request(
+        ws, recipe, model=model, compute=compute, train=train, validation=validation, test=test, log=log
+    )
+    parameters = request.parameters
+    if not request.component.takes_validation:
+        log(
+            f"Warning: component {request.component.name}:{request.component.version} has no input {VALIDATION_INPUT}: "
+            f"the {validation.rows:,} rows of {validation.split} are not used, and it chooses itself what to evaluate "
+            "on. Set `component.version` to one that declares it."
+        )
+    for key, reason in parameters.dropped.items():
+        log(f"Default {key} of model {model.name} is not used: {reason}")
+    for key, words in parameters.overridden.items():
+        log(f"Parameter {key}: {words}")
+    data: list[DataRef] = []
+    job = ensure_job(
+        ws,
+        request=request,
+        log=log,
+        on_submitted=on_submitted,
+        on_name=on_name,
+        on_poll=on_poll,
+        on_data=data.append,
+        output=output,
+        force=force,
+        forced_by=forced_by,
+        submit=submit,
+    )
+    curves = _curves(ws, job, log)
+    return FinetuneResult(_with_first_evaluation(job, curves), parameters, curves, request.labelled_inputs, tuple(data))
+
+
+def finetune_request(
+    ws: Workspace,
+    recipe: Recipe,
+    *,
+    model: ModelRef,
+    compute: ComputeRef,
+    train: SampleRef,
+    validation: SampleRef,
+    test: SampleRef,
+    log: Log = silent,
+) -> JobRequest:
+    """The job that the recipe asks for on these inputs; one read of the registry, nothing is submitted.
+
+    Raises:
+        UnknownParameter, InvalidParameter, ComponentNotFound: the recipe does not fit the component.
+    """
+    component = get_component(ws, recipe.component, log)
+    parameters = effective_parameters(component.inputs, model.defaults, recipe.finetune)
+    return JobRequest(
+        component=component,
+        model=model,
+        compute=compute,
+        train=train,
+        validation=validation,
+        test=test,
+        parameters=parameters,
+        finetune=recipe.finetune,
+        data_name=recipe.dataset.name,
+    )
+
+
+def _curves(ws: Workspace, job: JobRef, log: Log) -> Mapping[str, Sequence[MetricPoint]]:
+    recorded = [name for name in _CURVES if name in job.metrics]
+    if not recorded:
+        return {}
+    try:
+        return metric_curves(ws, job.name, recorded, log)
+    except UNREADABLE as error:
+        # A proven job is worth more than its curve.
+        log(f"Job {job.name}: its loss curve cannot be read ({one_line(error)}).")
+        return {}
+
+
+def _with_first_evaluation(job: JobRef, curves: Mapping[str, Sequence[MetricPoint]]) -> JobRef:
+    points = curves.get(EVALUATION_LOSS, ())
+    if not points or points[0].step != 0:
+        return job
+    return job.model_copy(update={"metrics": {**job.metrics, f"{EVALUATION_LOSS}_before": points[0].value}})

@@ -1,0 +1,178 @@
+"""The fine-tuning job, exactly once: found by its computed name, waited for, proven, or submitted."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from phi_assets.azureml.connection.client import Workspace
+from phi_assets.azureml.connection.errors import JobNotFound
+from phi_assets.azureml.connection.retry import Log, one_line, silent
+from phi_assets.azureml.connection.status import JobStatus, service_text
+from phi_assets.azureml.models.registered import TRAINED_MODEL_OUTPUT
+from phi_assets.azureml.training.cancelling import cancel_if_submitted, cancel_job
+from phi_assets.azureml.training.decision import Attempt, Decision, decide
+from phi_assets.azureml.training.history import UNREADABLE
+from phi_assets.azureml.training.identity import FORCED_TAG, JobRequest, job_fingerprint, job_name
+from phi_assets.azureml.training.metrics import last_metrics
+from phi_assets.azureml.training.outcome import require_success
+from phi_assets.azureml.training.outputs import inspect_output
+from phi_assets.azureml.training.submission import OnData, OnName, check_ours, submit_job
+from phi_assets.azureml.training.waiting import OnPoll, get_job, wait_for_job
+from phi_assets.refs import Action, JobRef
+
+__all__ = [
+    "JobRequest",
+    "OnData",
+    "OnName",
+    "OnPoll",
+    "OnSubmitted",
+    "SubmittedJob",
+    "cancel_if_submitted",
+    "cancel_job",
+    "ensure_job",
+    "job_fingerprint",
+    "job_name",
+    "latest_attempt",
+]
+
+
+@dataclass(frozen=True)
+class SubmittedJob:
+    """A job that exists in the workspace, told as soon as that is known."""
+
+    name: str
+    studio_url: str
+    action: Action
+    attempt: int
+    fingerprint: str
+    reason: str = ""
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    """What the fine-tune depends on, labelled for people."""
+
+
+OnSubmitted = Callable[[SubmittedJob], None]
+
+
+def ensure_job(
+    ws: Workspace,
+    *,
+    request: JobRequest,
+    log: Log = silent,
+    on_submitted: OnSubmitted | None = None,
+    on_name: OnName | None = None,
+    on_data: OnData | None = None,
+    on_poll: OnPoll | None = None,
+    output: Log | None = None,
+    force: bool = False,
+    forced_by: str = "",
+    submit: bool = True,
+) -> JobRef:
+    """A Completed job for the request's fingerprint exists, and its `trained_model` has been seen in the datastore.
+
+    Attempts are looked up by their computed names, so whoever calls this, and however often, finds what has been
+    submitted before; `decision.decide` has the table of what follows from it. `force` submits another attempt although
+    one has succeeded, and without regard to the recipe's limit; a running one is still waited for, so that there is
+    never more than one at a time. `forced_by` names who forces: a job that the same name has forced before is not
+    forced again, so a caller that died and comes back does not make two. Without `submit`, there is a job or an error.
+
+    `on_name` is called with the job's name as soon as a job of ours may exist: before a new one is sent, and when
+    attaching. `on_submitted` is called once, as soon as the job exists and before it is waited for; `on_data` with each
+    data asset that a new job was given; `on_poll` before each further look at a job that is waited for. `log` receives
+    transitions, a heartbeat and lines about the loss; `output` every line that the steps write.
+
+    Raises:
+        DataUploadFailed, SubmissionFailed: there is no new job.
+        JobFailed, JobCanceled, OutputMissing, JobTimeout, JobNotFound: how the job that was waited for ended.
+        JobNotFound: a job would have to be submitted, without `submit`.
+        AttemptsExhausted: all allowed attempts had ended without a model before this call.
+        JobConflict: a job with our name carries another fingerprint.
+    """
+    job, latest = latest_attempt(ws, request, log)
+    if force and _was_forced_by(job, forced_by):
+        log(f"Job {job.name} is the one that was forced; not forcing another.")
+        force = False
+    decision = decide(latest, force=force, attempts=request.finetune.attempts)
+    log(f"{decision.reason} Action: {decision.action}.")
+    if decision.submits and not submit:
+        raise JobNotFound(f"{decision.reason} This run was not to submit one: materialize finetune_job to do so.")
+    if decision.submits:
+        mark = forced_by if force else ""
+        made = submit_job(ws, request, decision.attempt, log, on_name=on_name, on_data=on_data, forced_by=mark)
+        job = made.job
+        if not made.by_us:
+            decision = Decision(
+                "attached", decision.attempt, f"Job {job.name} was submitted by somebody else at the same time."
+            )
+    elif on_name is not None and decision.action == "attached":
+        on_name(str(job.name))
+    if on_submitted is not None:
+        on_submitted(_announcement(ws, request, decision, job))
+    if decision.action != "reused":
+        log(f"Job {job.name}: {ws.studio_url(job)}")
+        job = wait_for_job(ws, job.name, timedelta(hours=request.finetune.timeout_hours), log, output, on_poll)
+        require_success(ws, job, log)
+    return JobRef(
+        name=job.name,
+        fingerprint=request.fingerprint,
+        display_name=request.display_name,
+        studio_url=ws.studio_url(job),
+        status=JobStatus.COMPLETED.value,
+        action=decision.action,
+        reason=decision.reason,
+        attempt=decision.attempt,
+        metrics=_metrics(ws, job.name, log),
+    )
+
+
+def _was_forced_by(job: Any, forced_by: str) -> bool:
+    tags = getattr(job, "tags", None) or {}
+    return bool(forced_by) and tags.get(FORCED_TAG) == forced_by
+
+
+def latest_attempt(ws: Workspace, request: JobRequest, log: Log = silent) -> tuple[Any, Attempt | None]:
+    """The last of the jobs r1, r2, ... that exist, and how it stands. None where there is none.
+
+    Jobs are looked up by name, as listing them would take minutes in a large workspace. Before a new attempt would
+    follow, all numbers up to the recipe's limit are tried: somebody may have deleted one in between.
+    """
+    latest, number, candidate = None, 0, 1
+    while True:
+        job = get_job(ws, request.job_name(candidate), log)
+        if job is not None:
+            check_ours(ws, job, request)
+            latest, number = job, candidate
+        elif candidate >= request.finetune.attempts or _stands(latest):
+            break
+        candidate += 1
+    if latest is None:
+        return None, None
+    status = JobStatus.of(latest)
+    output = inspect_output(ws, latest, TRAINED_MODEL_OUTPUT, log) if status is JobStatus.COMPLETED else None
+    return latest, Attempt(number, latest.name, status, service_text(latest.status), ws.studio_url(latest), output)
+
+
+def _stands(job: Any) -> bool:
+    """Whether the job is one to wait for or to use, as far as its state says."""
+    return job is not None and JobStatus.of(job) not in (JobStatus.FAILED, JobStatus.CANCELED)
+
+
+def _announcement(ws: Workspace, request: JobRequest, decision: Decision, job: Any) -> SubmittedJob:
+    return SubmittedJob(
+        name=job.name,
+        studio_url=ws.studio_url(job),
+        action=decision.action,
+        attempt=decision.attempt,
+        fingerprint=request.fingerprint,
+        reason=decision.reason,
+        inputs=request.labelled_inputs,
+    )
+
+
+def _metrics(ws: Workspace, name: str, log: Log) -> dict[str, float]:
+    try:
+        return last_metrics(ws, name, log)
+    except UNREADABLE as error:
+        # A proven job is worth more than its curve, which some roles may not read.
+        log(f"Job {name}: its metrics cannot be read ({one_line(error)}).")
+        return {}

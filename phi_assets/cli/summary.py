@@ -1,0 +1,75 @@
+"""What came of a run, for people."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from phi_assets.config.settings import Settings
+
+
+def print_bill(result: Any) -> None:
+    """The last listing of the run, as a table."""
+    import rich
+    from rich.table import Table
+
+    from phi_assets.graph.operations.assets import still_billing as asset
+
+    events = [event for event in result.get_asset_materialization_events() if event.asset_key == asset.key]
+    metadata = events[-1].step_materialization_data.materialization.metadata
+    rows = [record.data for record in metadata["billing"].records]
+    if rows:
+        shown = Table(*rows[0])
+        for row in rows:
+            shown.add_row(*map(str, row.values()))
+        rich.print(shown)
+    click.echo(metadata["summary"].value)
+    if rows:
+        click.echo(f"Prices: {metadata['prices'].value}; the workspace is in {metadata['region'].value}.")
+
+
+def print_summary(settings: Settings, result: Any) -> None:
+    """The job, the losses, the model, one question with its answer, and what to do next."""
+    import rich
+    from rich.panel import Panel
+    from rich.table import Table
+
+    from phi_assets.dataset.files.jsonl import read_jsonl
+    from phi_assets.evaluation.report import read_scoring_report
+
+    job = result.asset_value("finetune_job")
+    model = result.asset_value("registered_model")
+    traffic = result.asset_value("live_traffic")
+    scores = result.asset_value("scoring_result")
+    sample = next(iter(read_jsonl(Path(scores.jsonl))))
+
+    summary = Table.grid(padding=(0, 2))
+    summary.add_column(style="bold", no_wrap=True)
+    summary.add_column(overflow="fold")
+    summary.add_row("workspace", f"{settings.workspace_name} ({settings.target})")
+    summary.add_row("job", f"{job.name} ({job.action})")
+    summary.add_row("its page", job.studio_url)
+    if "eval_loss_before" in job.metrics:
+        summary.add_row("loss", f"{job.metrics['eval_loss_before']:.3f} before, {job.metrics['eval_loss']:.3f} after")
+    summary.add_row("model", f"{model.name}:{model.version} ({model.action})")
+    summary.add_row("endpoint", f"{traffic.endpoint} {traffic.scoring_uri}")
+    summary.add_row("question", sample["prompt"])
+    summary.add_row("answer", f"[green]{sample['answer']}[/green]")
+    if sample["base_answer"] is not None:
+        summary.add_row("base model's answer", f"[red]{sample['base_answer']}[/red]")
+    summary.add_row("quality", _quality(read_scoring_report(Path(scores.report))))
+    python = os.path.relpath(sys.executable)
+    summary.add_row(
+        "open the UI", f'DAGSTER_HOME="$PWD/.dagster" {os.path.join(os.path.dirname(python), "dagster")} dev'
+    )
+    summary.add_row("what is billing", f"{python} -m phi_assets still-billing")
+    summary.add_row("delete the endpoint", f"{python} -m phi_assets teardown")
+    rich.print(Panel(summary, title="Fine-tuned, registered, deployed, scored", expand=False))
+
+
+def _quality(report: Any) -> str:
+    base = report.base
+    gain = f"; the base model's {base.figures.chrf}: better by {base.chrf_gain}" if base and base.chrf_gain else ""
+    return f"chrF {report.figures.chrf or 'unknown: no reference'}{gain}, of {report.figures.answers} answers"

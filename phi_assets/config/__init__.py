@@ -1,0 +1,1 @@
+"""What people set: recipes, settings, and whom this process trusts."""

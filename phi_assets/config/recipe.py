@@ -1,0 +1,355 @@
+"""The recipe: every choice that defines one fine-tune, in one YAML file, checked before anything runs."""
+
+import random
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+from phi_assets.fingerprint import fingerprint
+
+RECIPES_DIR = Path(__file__).parents[1] / "recipes"
+
+SPLITS = ("train_sft", "test_sft", "train_gen", "test_gen")
+VALIDATION_SPLIT = "validation_sft"
+SAMPLED_SPLITS = ("train_sft", VALIDATION_SPLIT, "test_sft", "train_gen", "test_gen")
+"""What is made of the splits: part of the sample of `train_sft` becomes `validation_sft`."""
+
+Split = Literal["train_sft", "test_sft", "train_gen", "test_gen"]
+Policy = Literal["drop", "warn", "fail"]
+ParameterValue = bool | int | float | str
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DatasetSection(_Section):
+    """Where the four splits come from."""
+
+    source: Literal["bundled", "hub", "local"] = "hub"
+    """`bundled`: the package's small data set; `hub`: the Hugging Face hub; `local`: a folder in the hub's layout."""
+    repo: str = "HuggingFaceH4/ultrachat_200k"
+    """The repository for `source: hub`."""
+    revision: str = "main"
+    """Branch, tag or commit of the hub repository; pin a commit for reproducible runs."""
+    config: str | None = None
+    """Configuration (subset) of the hub repository; its default one unless given."""
+    path: Path | None = None
+    """Folder for `source: local`, holding `data/<split>-*.parquet`, or files as `format` and `splits` describe them."""
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,40}$")] = "ultrachat"
+    """What the registered data assets are called, followed by the split: `ultrachat-train-sft`."""
+    splits: dict[Split, str] = Field(default_factory=dict)
+    """The source's own names of the four splits where they differ, for example `{train_sft: train}`."""
+    format: Literal["auto", "messages", "prompt_completion", "sharegpt", "alpaca"] = "auto"
+    """How the source writes a conversation; `auto` tells it from the columns."""
+    columns: dict[str, str] = Field(default_factory=dict)
+    """The source's own names of the format's columns where they differ, for example `{messages: dialogue}`."""
+    roles: dict[str, Literal["system", "user", "assistant"]] = Field(default_factory=dict)
+    """What the source's own names of roles mean; the usual ones (`human`, `gpt`, `bot`, ...) are known."""
+
+    @model_validator(mode="after")
+    def _local_needs_a_path(self) -> "DatasetSection":
+        if self.source == "local" and self.path is None:
+            raise ValueError("source 'local' needs `path`, a folder that holds data/<split>-*.parquet")
+        return self
+
+
+class SampleSection(_Section):
+    """Which rows of each split are used."""
+
+    mode: Literal["head", "hash"] = "head"
+    """`head`: the first rows, exactly as `datasets` rounds `split[0%:5%]`; `hash`: a uniform, nested, seeded choice."""
+    percent: Annotated[float, Field(gt=0, le=100)] = 5
+    """Share of each split, in percent."""
+    seed: int = 42
+    """Chooses the rows of `mode: hash`, and those that are kept to validate."""
+    validation_percent: Annotated[float, Field(gt=0, le=50)] = 5
+    """Share of the sampled `train_sft` rows that is kept from training, to evaluate on while it runs."""
+
+
+class Policies(_Section):
+    """What happens to a row that breaks a rule: `drop` moves it to quarantine, `warn` keeps it, `fail` ends the run."""
+
+    schema_: Annotated[Policy, Field(alias="schema")] = "drop"
+    """Nothing is missing: prompt, prompt_id, messages, the role and content of each message."""
+    no_messages: Policy = "drop"
+    """There is at least one message."""
+    roles: Policy = "drop"
+    """An optional system message, then user and assistant in turn, beginning with the user."""
+    ending: Policy = "drop"
+    """A conversation to train on (`*_sft`) ends with the assistant."""
+    empty_content: Policy = "drop"
+    """No message is empty or blank."""
+    prompt_mismatch: Policy = "warn"
+    """The prompt is the first message of the user."""
+    duplicate_id: Policy = "drop"
+    """No earlier row of the sample has the same prompt_id."""
+    duplicate_conversation: Policy = "drop"
+    """No earlier row of the sample has the same messages."""
+    leaked_id: Policy = "drop"
+    """No row of the test sample has the same prompt_id."""
+    leaked_text: Policy = "drop"
+    """No row of the test sample begins with the same question, case, punctuation and white space aside."""
+    too_long: Policy = "warn"
+    """The conversation fits into `contract.context_tokens`."""
+
+    def of(self, rule: str) -> Policy:
+        """The policy of a rule by its name in the recipe."""
+        return getattr(self, "schema_" if rule == "schema" else rule)
+
+
+class ContractSection(_Section):
+    """What a conversation has to be like, and when a sample is not fit to train on."""
+
+    policies: Policies = Field(default_factory=Policies)
+    """What happens to a row that breaks a rule."""
+    context_tokens: Annotated[int, Field(ge=16)] = 4096
+    """The model's context; the component truncates what is longer."""
+    tokenizer: Path | None = None
+    """A `tokenizer.json` to count tokens with, its path relative to the recipe or to the package's own recipes; tokens
+    are estimated from the bytes without one."""
+
+    minimum_rows: Annotated[int, Field(ge=1)] = 10
+    """A sample with fewer rows fails its check."""
+    max_quarantined_percent: Annotated[float, Field(ge=0, le=100)] = 10
+    """A larger share of the sampled rows in quarantine fails the sample's check."""
+    max_truncated_percent: Annotated[float, Field(ge=0, le=100)] = 20
+    """A larger share of conversations that are longer than the context fails the sample's check."""
+
+    @field_validator("tokenizer")
+    @classmethod
+    def _beside_the_recipe(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if value is None:
+            return None
+        path = value.expanduser()
+        beside = (info.context or Path()) / path
+        # So that a copy of one of the package's own recipes is good wherever it lies.
+        packaged = RECIPES_DIR / path
+        return packaged if packaged.is_file() and not beside.is_file() else beside
+
+
+class ModelSection(_Section):
+    """The foundation model, in a registry."""
+
+    registry: str = "azureml"
+    """Registry that holds the model."""
+    name: str = "Phi-3-mini-4k-instruct"
+    """The model's name there; it has to be one that `component` may fine-tune."""
+    version: str = "latest"
+    """A version, or `latest`: the newest by creation time, resolved and pinned when `foundation_model` materializes."""
+
+    @field_validator("version", mode="before")
+    @classmethod
+    def _as_text(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, int) else value
+
+
+class ComponentSection(_Section):
+    """The registry's pipeline component that does the fine-tuning."""
+
+    registry: str = "azureml"
+    """Registry that holds the component."""
+    name: str = "chat_completion_pipeline"
+    """The component's name there."""
+    version: str = "0.0.82"
+    """A version; the component is pinned, as another one may ask for other inputs."""
+
+
+class ComputeSection(_Section):
+    """The training cluster."""
+
+    name: Annotated[str, Field(pattern=r"^[a-zA-Z][a-zA-Z0-9-]{1,30}[a-zA-Z0-9]$")] = "phi-finetune"
+    """Name of the cluster in the workspace; one of this name and size is used and kept to these limits."""
+    size: str = "Standard_NC24ads_A100_v4"
+    """VM size; one of the model's fine-tuning allow-list."""
+    tiers: tuple[Literal["Dedicated", "LowPriority"], ...] = ("Dedicated", "LowPriority")
+    """Priorities to try in this order when the cluster has to be created."""
+    min_nodes: Annotated[int, Field(ge=0)] = 0
+    """Nodes that are kept, and billed, while nothing runs."""
+    max_nodes: Annotated[int, Field(ge=1, le=100)] = 1
+    """Nodes that a job may get."""
+    idle_seconds: Annotated[int, Field(ge=60)] = 300
+    """How long a node waits for the next job before it is given back."""
+
+
+class FinetuneSection(_Section):
+    """What the component is asked to do."""
+
+    parameters: dict[str, ParameterValue] = Field(default_factory=dict)
+    """Inputs of the component by their own names, for example `learning_rate`."""
+    defaults: Literal["model_wins", "recipe_wins"] = "model_wins"
+    """Who prevails where the model's `model_specific_defaults` and this recipe disagree; in the notebook, the model."""
+    experiment: str = "chat_completion_phi3"
+    """Experiment that Studio shows the job under."""
+    display_name: Annotated[str, Field(max_length=256)] | None = None
+    """Name of the job for people; made from model and parameters unless given. Not part of the job's identity."""
+    tags: dict[str, Annotated[str, Field(max_length=256)]] = Field(default_factory=dict, max_length=20)
+    """Tags of your own on the job, for example a cost centre. Not part of the job's identity."""
+    attempts: Annotated[int, Field(ge=1, le=10)] = 3
+    """Jobs that may be submitted for one fingerprint when earlier ones failed or were cancelled."""
+    timeout_hours: Annotated[float, Field(gt=0)] = 24
+    """Time from the start of the job's first step to its end."""
+
+
+class ServingSection(_Section):
+    """The managed online endpoint and its deployment."""
+
+    endpoint: Annotated[str, Field(min_length=3, max_length=32, pattern=r"^[a-zA-Z](-?[a-zA-Z0-9])*$")] = (
+        "ultrachat-completion"
+    )
+    """Name of the endpoint; unique in its Azure region."""
+    auth_mode: Literal["key", "aml_token", "aad_token"] = "key"
+    """How callers are let in: by a key without end, a token of the endpoint that ends, or one of Microsoft Entra."""
+    model_name: str | None = None
+    """Name to register the fine-tuned model under; `<model>-ultrachat-200k` unless given."""
+    instance_type: str = "Standard_NC24ads_A100_v4"
+    """VM size; one of the model's inference allow-list."""
+    instance_count: Annotated[int, Field(ge=1, le=50)] = 1
+    """Machines of each deployment; every one is billed."""
+    request_timeout_seconds: Annotated[int, Field(ge=1, le=180)] = 90
+    """The service ends a request after this time."""
+    liveness_initial_delay_seconds: Annotated[int, Field(ge=1)] = 600
+    """Time that a deployment gets to load its model before it has to show that it is alive."""
+    max_concurrent_requests: Annotated[int, Field(ge=1)] = 1
+    """Requests that one machine works on at once; more wait, then get 429."""
+    worker_count: Annotated[int, Field(ge=1)] = 1
+    """Processes of each machine that share its requests; every one holds the model in its own memory."""
+    lease_hours: Annotated[float, Field(gt=0)] = 24
+    """How long the endpoint may exist before it counts as forgotten; written to its tags as `expires_at`."""
+    tags: dict[str, Annotated[str, Field(max_length=256)]] = Field(default_factory=dict, max_length=20)
+    """Tags of your own on the endpoint; `owner` is shown beside what is billing."""
+
+
+class RolloutSection(_Section):
+    """How a new deployment proves itself before it gets the traffic of the old one."""
+
+    prompts: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)] = Field(
+        default=[
+            "What is the capital of France?",
+            "Name three animals that live in the sea.",
+            "How do I boil an egg?",
+            "Why is the sky blue?",
+            "Give me one tip for a good night's sleep.",
+            "What is the difference between a fruit and a vegetable?",
+            "Explain in one sentence what a computer does.",
+            "Which season comes after summer?",
+        ]
+    )
+    """Questions that old and new deployment are asked, past the traffic rules and without sampling."""
+    seed: int = 42
+    """Which of the prompts are asked at which step, and in which order."""
+    observations: Annotated[int, Field(ge=1, le=200)] = 4
+    """Prompts asked by the smoke gate, and of both deployments at each step."""
+    max_new_tokens: Annotated[int, Field(ge=1, le=4096)] = 64
+    """Longest answer of a gate, in tokens."""
+    max_problems: Annotated[int, Field(ge=0)] = 0
+    """Prompts that may go wrong (no answer, an empty one, garbage): at the smoke gate all told, at a step beyond those
+    that go wrong with the old deployment."""
+    max_latency_seconds: Annotated[float, Field(gt=0)] = 30
+    """The slowest answer that the smoke gate takes."""
+    max_latency_ratio: Annotated[float, Field(gt=1)] = 3
+    """How many times slower than the old deployment's the new one's median answer may be; tenths of a second count as
+    equal."""
+    mirror_percent: Annotated[int, Field(ge=0, le=50)] = 10
+    """Share of the traffic that is copied to the new deployment before it answers anybody; 0: none."""
+    steps: Annotated[list[Annotated[int, Field(ge=1, le=100)]], Field(min_length=1)] = Field(default=[10, 50, 100])
+    """The new deployment's share of the traffic, step by step. The endpoint's first deployment gets all at once."""
+    retire: Literal["delete", "keep"] = "delete"
+    """What becomes of the old deployment once the new one has all the traffic; a kept one is billed."""
+
+    @field_validator("steps")
+    @classmethod
+    def _up_to_everything(cls, steps: list[int]) -> list[int]:
+        if steps != sorted(set(steps)) or steps[-1] != 100:
+            raise ValueError("the steps must ascend and end with 100, for example [10, 50, 100]")
+        return steps
+
+    def chosen_prompts(self, occasion: str) -> list[str]:
+        """The prompts of one occasion: as many as there are observations, each as often as any other."""
+        generator = random.Random(f"{self.seed}/{occasion}")  # noqa: S311 - a choice, no secret
+        shuffled = generator.sample(self.prompts, len(self.prompts))
+        return [shuffled[index % len(shuffled)] for index in range(self.observations)]
+
+    def parameters(self) -> dict[str, Any]:
+        """The `parameters` object of a request: without sampling, equal models give equal answers."""
+        return {"do_sample": False, "max_new_tokens": self.max_new_tokens}
+
+
+class ScoringSection(_Section):
+    """How the deployed model is tried out."""
+
+    samples: Annotated[int, Field(ge=1, le=1000)] = 32
+    """Questions; with fewer than six, no model counts as better or worse than another."""
+    seed: int = 42
+    """Chooses the questions, and resamples the answers for the intervals."""
+    temperature: Annotated[float, Field(ge=0, le=2)] = 0.6
+    """How freely the model chooses its words; 0: the likeliest ones."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 0.9
+    """Only the likeliest words that together have this share of the probability are chosen from."""
+    do_sample: bool = True
+    """Whether words are drawn at all; without it, equal models give equal answers."""
+    max_new_tokens: Annotated[int, Field(ge=1, le=4096)] = 200
+    """Longest answer, in tokens."""
+    compare_with_base: bool = True
+    """Whether the foundation model is asked the same, once, by a deployment of its own that is deleted right after."""
+    max_p95_seconds: Annotated[float, Field(gt=0)] = 30
+    """A p95 latency above it fails a check."""
+
+    def parameters(self) -> dict[str, Any]:
+        """The `parameters` object of a scoring request."""
+        return self.model_dump(include={"temperature", "top_p", "do_sample", "max_new_tokens"})
+
+
+class BudgetSection(_Section):
+    """What one run may take, by preflight's estimate: a job that is submitted, and its model served for a lease."""
+
+    cost: Annotated[float, Field(gt=0)] | None = None
+    """In the currency of the price file: the fine-tuning job, and the endpoint until its lease ends."""
+    gpu_hours: Annotated[float, Field(gt=0)] | None = None
+    """Of the fine-tuning job."""
+
+
+class PreflightSection(_Section):
+    """What is looked at before anything is asked for that costs money."""
+
+    accept: list[Annotated[str, Field(pattern=r"^[a-z][a-z_]*$")]] = Field(default_factory=list)
+    """Errors that shall be warnings, by the code that preflight shows with them, for example `model_retired`."""
+
+
+class Recipe(_Section):
+    """One fine-tune, from data set to endpoint."""
+
+    name: str
+    description: str = ""
+    dataset: DatasetSection = Field(default_factory=DatasetSection)
+    sample: SampleSection = Field(default_factory=SampleSection)
+    contract: ContractSection = Field(default_factory=ContractSection)
+    model: ModelSection = Field(default_factory=ModelSection)
+    component: ComponentSection = Field(default_factory=ComponentSection)
+    budget: BudgetSection = Field(default_factory=BudgetSection)
+    preflight: PreflightSection = Field(default_factory=PreflightSection)
+    compute: ComputeSection = Field(default_factory=ComputeSection)
+    finetune: FinetuneSection = Field(default_factory=FinetuneSection)
+    serving: ServingSection = Field(default_factory=ServingSection)
+    rollout: RolloutSection = Field(default_factory=RolloutSection)
+    scoring: ScoringSection = Field(default_factory=ScoringSection)
+
+    @property
+    def registered_model_name(self) -> str:
+        """Name of the fine-tuned model in the workspace."""
+        return self.serving.model_name or f"{self.model.name}-ultrachat-200k".replace("/", "-")
+
+    def code_version(self, *keys: str) -> str:
+        """Twelve hexadecimal digits that change exactly when one of the named keys changes.
+
+        A key is a section (`sample`) or a field of one (`serving.endpoint`).
+        """
+        content = self.model_dump(mode="json")
+        return fingerprint({key: _lookup(content, key) for key in keys})[:12]
+
+
+def _lookup(content: dict[str, Any], key: str) -> Any:
+    for part in key.split("."):
+        content = content[part]
+    return content

@@ -1,0 +1,108 @@
+"""Recipes as files: found by name or path, built on one another, and refused in words that name the key."""
+
+import difflib
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from phi_assets.config.recipe import RECIPES_DIR, Recipe
+
+EXTENDS = "extends"
+
+
+class RecipeError(ValueError):
+    """A recipe cannot be used; the message names the file, the key, the value and what is allowed."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads `5e-6` as the number that everybody means; YAML 1.1 asks for `5.0e-6` and takes the rest for text."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+@cache
+def load_recipe(name_or_path: str) -> Recipe:
+    """Load a recipe by its name in `phi_assets/recipes`, or by the path of a YAML file.
+
+    With `extends`, a file says only what differs from another recipe, named in the same way or by a path relative to
+    the file: mappings are merged key by key, anything else takes the place of what was there.
+
+    Raises:
+        RecipeError: a file does not exist, is not YAML, has an unknown key or a value that is not allowed, or extends
+            itself.
+    """
+    return _load(_find(name_or_path, Path()), ())
+
+
+def _find(name_or_path: str, folder: Path) -> Path:
+    path = folder / name_or_path
+    if not path.suffix:
+        path = RECIPES_DIR / f"{name_or_path}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(recipe.stem for recipe in RECIPES_DIR.glob("*.yaml")))
+        raise RecipeError(f"Recipe {name_or_path!r} not found: give a YAML file's path, or one of {known}")
+    return path
+
+
+def _load(path: Path, extending: tuple[Path, ...]) -> Recipe:
+    if path.resolve() in extending:
+        raise RecipeError(f"{path} extends itself: {' -> '.join(file.name for file in (*extending, path))}")
+    content = _read(path)
+    base = content.pop(EXTENDS, None)
+    if base is not None:
+        if not isinstance(base, str):
+            raise RecipeError(f"{path}: {EXTENDS} = {base!r}: give the name or the path of a recipe")
+        extended = _load(_find(base, path.parent), (*extending, path.resolve()))
+        # Paths in it are complete by now.
+        content = _merged(
+            extended.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude={"name"}), content
+        )
+    try:
+        return Recipe.model_validate({"name": path.stem, **content}, context=path.resolve().parent)
+    except ValidationError as error:
+        raise RecipeError(f"{path} is not a usable recipe:\n" + "\n".join(_problems(error))) from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - it is a safe loader
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise RecipeError(f"{path} must hold a mapping of recipe sections, not {type(content).__name__}")
+    return content
+
+
+def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in changes.items():
+        before = merged.get(key)
+        merged[key] = _merged(before, value) if isinstance(before, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _problems(error: ValidationError) -> list[str]:
+    lines = []
+    for problem in error.errors():
+        location = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"- {location}: unknown key{_suggestion(problem['loc'])}")
+        else:
+            lines.append(f"- {location} = {problem['input']!r}: {problem['msg']}")
+    return lines
+
+
+def _suggestion(location: tuple[int | str, ...]) -> str:
+    model: Any = Recipe
+    for part in location[:-1]:
+        model = model.model_fields[str(part)].annotation
+    close = difflib.get_close_matches(str(location[-1]), model.model_fields, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; known keys: {', '.join(model.model_fields)}"

@@ -1,0 +1,74 @@
+"""What a prepared folder was made from, so that it is found again and trusted only while it is whole."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from phi_assets.config.recipe import ContractSection, SampleSection
+from phi_assets.dataset.contract.tokens import TokenCounter
+from phi_assets.dataset.files.write import Written, checksum
+from phi_assets.fingerprint import fingerprint
+from phi_assets.refs import SampleRef, SplitRef
+
+_FORMAT = 2
+"""Raise it when the same rows would be written with other bytes, so that no older sample counts as this one."""
+
+_PATHS = ("jsonl", "parquet", "quarantine", "report")
+
+
+def preparation_identity(
+    ref: SplitRef, sample: SampleSection, contract: ContractSection, *, validation: bool, against: SampleRef | None
+) -> dict[str, Any]:
+    """Everything that decides the bytes of the prepared files."""
+    return {
+        "format": _FORMAT,
+        "split": ref.split,
+        "raw_sha256": ref.sha256,
+        "sample": sample.model_dump(mode="json"),
+        "contract": contract.model_dump(mode="json", include={"policies", "context_tokens"}),
+        "tokenizer_sha256": TokenCounter(contract.tokenizer).identity,
+        "validation": validation,
+        "against_sha256": against.sha256 if against else None,
+    }
+
+
+def manifest_name(split: str) -> str:
+    """File name of a prepared split's manifest."""
+    return f"{split}.sample.json"
+
+
+def manifest_json(identity: Mapping[str, Any], refs: tuple[SampleRef, ...], files: Mapping[str, Written]) -> str:
+    """The manifest of prepared files, which names them without their folder: that may be moved."""
+    content = {
+        "identity": fingerprint(dict(identity)),
+        "inputs": identity,
+        "files": {name: asdict(written) for name, written in files.items()},
+        "samples": [_with_paths(ref, None) for ref in refs],
+    }
+    return json.dumps(content, indent=1)
+
+
+def existing_samples(folder: Path, split: str, identity: Mapping[str, Any]) -> tuple[SampleRef, ...]:
+    """The samples that lie in `folder` already; none unless they are exactly these, whole and unchanged."""
+    try:
+        manifest = json.loads((folder / manifest_name(split)).read_text(encoding="utf-8"))
+    except (FileNotFoundError, UnicodeDecodeError, json.JSONDecodeError):
+        return ()
+    if manifest.get("identity") != fingerprint(dict(identity)):
+        return ()
+    if not all(_is_whole(folder / name, Written(**promised)) for name, promised in manifest["files"].items()):
+        return ()
+    known = (SampleRef.model_validate(sample) for sample in manifest["samples"])
+    return tuple(SampleRef.model_validate(_with_paths(ref, folder)) for ref in known)
+
+
+def _with_paths(ref: SampleRef, folder: Path | None) -> dict[str, Any]:
+    content = ref.model_dump(mode="json")
+    names = {key: Path(content[key]).name for key in _PATHS if content[key]}
+    return content | {key: str(folder / name) if folder else name for key, name in names.items()}
+
+
+def _is_whole(path: Path, promised: Written) -> bool:
+    return path.is_file() and path.stat().st_size == promised.size and checksum(path) == promised.checksum

@@ -1,0 +1,1 @@
+"""From a raw split to files to train on."""

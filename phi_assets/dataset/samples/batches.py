@@ -1,0 +1,149 @@
+"""The rows of a raw split, a few megabytes at a time."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from phi_assets.dataset.errors import DatasetError
+from phi_assets.dataset.sources.schema import POLARS_SCHEMA
+from phi_assets.refs import SplitRef
+
+BATCH_SCHEMA = pl.Schema({"row": pl.Int64, **POLARS_SCHEMA, "problem": pl.String})
+"""`row` counts from 0 over the whole split; `problem` says why a converted row could not become a conversation."""
+
+_BATCH_BYTES = 16 << 20
+_WHOLE_ROW_GROUP_BYTES = 32 << 20
+"""A row group up to this size is decoded at once; what is larger is read page by page, which takes twice as long."""
+
+_DAMAGE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, pa.ArrowException, OSError, UnicodeDecodeError)
+"""What the readers raise for bytes that are not what the format says; polars panics where it does not expect them."""
+
+_FILE_SCHEMA = pl.Schema({name: kind for name, kind in BATCH_SCHEMA.items() if name != "row"})
+
+_WHOLE_MESSAGES = pl.col("messages").list.eval(
+    pl.struct(pl.element().struct.field("content"), pl.element().struct.field("role"))
+)
+"""Messages without further fields. One that is null has two fields that are null instead: where a batch holds null
+structs, polars writes some of its JSON Lines wrong, those of other rows too. <https://github.com/pola-rs/polars/issues/18908>
+"""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Neighbouring row groups of one file of a split."""
+
+    file: Path
+    groups: tuple[int, ...]
+    first_row: int
+    """In the split."""
+    first_row_in_file: int
+    rows: int
+    """As many of its rows as are wanted."""
+    size: int
+    """Bytes of the row groups once decompressed."""
+
+
+def read_batches(ref: SplitRef, rows: int) -> Iterator[pl.DataFrame]:
+    """The split's first `rows` rows in batches of `BATCH_SCHEMA`, in order, each some megabytes large.
+
+    Raises:
+        DatasetError: a shard cannot be read.
+    """
+    for part in plan_parts(ref, rows):
+        yield from read_part(ref, part)
+
+
+def plan_parts(ref: SplitRef, rows: int) -> Iterator[Part]:
+    """Where the split's first `rows` rows lie: parts of some megabytes, or of one row group where that is larger.
+
+    Raises:
+        DatasetError: a shard cannot be read.
+    """
+    first = 0
+    for file in map(Path, ref.files):
+        first_in_file = 0
+        for groups, count, size in _neighbours(ref, file, first):
+            if first >= rows:
+                return
+            yield Part(file, groups, first, first_in_file, min(count, rows - first), size)
+            first, first_in_file = first + count, first_in_file + count
+    if first < rows:
+        raise DatasetError(
+            f"The shards of raw/{ref.split} hold {first:,} rows, of which {ref.rows:,} were counted when it was "
+            "materialized: materialize it again"
+        )
+
+
+def read_part(ref: SplitRef, part: Part) -> Iterator[pl.DataFrame]:
+    """The rows of a part, in one batch, or in several where its only row group is large.
+
+    Raises:
+        DatasetError: the shard cannot be read.
+    """
+    first = part.first_row
+    try:
+        for batch in _whole(part) if part.size <= _WHOLE_ROW_GROUP_BYTES else _page_by_page(part):
+            # In one chunk: polars panics when it chooses between fields of structs that lie in several.
+            rows = batch.rechunk().with_row_index("row", offset=first).with_columns(_WHOLE_MESSAGES)
+            first += rows.height
+            del batch
+            yield rows.match_to_schema(BATCH_SCHEMA, integer_cast="upcast")
+            del rows
+    except _DAMAGE as error:
+        raise _unreadable(ref, part.file, first, error) from error
+    if first < part.first_row + part.rows:
+        raise _unreadable(ref, part.file, first, "rows that its footer lists are not there")
+
+
+def _neighbours(ref: SplitRef, file: Path, first: int) -> Iterator[tuple[tuple[int, ...], int, int]]:
+    """Row groups that are read together, with their rows and their size."""
+    try:
+        metadata = pq.read_metadata(file)
+    except _DAMAGE as error:
+        raise _unreadable(ref, file, first, error) from error
+    groups, rows, size = [], 0, 0
+    for index in range(metadata.num_row_groups):
+        group = metadata.row_group(index)
+        if groups and size + group.total_byte_size > _BATCH_BYTES:
+            yield tuple(groups), rows, size
+            groups, rows, size = [], 0, 0
+        groups.append(index)
+        rows += group.num_rows
+        size += group.total_byte_size
+    if rows:
+        yield tuple(groups), rows, size
+
+
+def _whole(part: Part) -> Iterator[pl.DataFrame]:
+    scan = pl.scan_parquet(
+        part.file,
+        schema=_FILE_SCHEMA,
+        missing_columns="insert",
+        extra_columns="ignore",
+        cast_options=pl.ScanCastOptions(extra_struct_fields="ignore"),
+        glob=False,
+    )
+    yield scan.slice(part.first_row_in_file, part.rows).collect()
+
+
+def _page_by_page(part: Part) -> Iterator[pl.DataFrame]:
+    with pq.ParquetFile(part.file, pre_buffer=False, buffer_size=1 << 20) as file:
+        columns = [name for name in _FILE_SCHEMA if name in file.schema_arrow.names]
+        left = part.rows
+        for batch in file.iter_batches(max(1, _BATCH_BYTES * part.rows // part.size), part.groups, columns):
+            rows = pl.DataFrame(batch).head(left).with_columns(_WHOLE_MESSAGES)
+            yield rows.match_to_schema(_FILE_SCHEMA, missing_columns="insert", extra_columns="ignore")
+            left -= rows.height
+            if not left:
+                return
+
+
+def _unreadable(ref: SplitRef, file: Path, row: int, error: BaseException | str) -> DatasetError:
+    return DatasetError(
+        f"Split {ref.split!r} of {ref.source} cannot be read: {file.name} is damaged at or after row {row:,} of the "
+        f"split ({error}). Delete the file and materialize raw/{ref.split} again."
+    )

@@ -1,0 +1,1 @@
+"""Where conversations come from, and how they are written there."""

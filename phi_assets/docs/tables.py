@@ -1,0 +1,167 @@
+"""The README's tables of settings and recipe keys, generated from the code."""
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import click
+from pydantic import BaseModel
+
+from phi_assets.config.recipe import Recipe
+from phi_assets.config.settings import PROJECT_ROOT, Settings, setting_variables
+from phi_assets.config.variables import ReadElsewhere
+
+README = PROJECT_ROOT / "README.md"
+
+_BEGIN, _END = "<!-- generated: {} -->", "<!-- end of {} -->"
+COMMAND = "python -m phi_assets.docs"
+
+
+class DocsError(ValueError):
+    """The tables cannot be made or put into the file; the message says why."""
+
+
+def settings_table() -> str:
+    """Every environment variable with its default and meaning."""
+    meanings, hints = attribute_docstrings(Settings), get_type_hints(Settings)
+    rows = []
+    for field, variable in setting_variables().items():
+        choices = [choice for choice in get_args(hints[field]) if isinstance(choice, str)]
+        listed = f" One of {', '.join(f'`{choice}`' for choice in choices)}." if choices else ""
+        rows.append((f"`{variable.name}`", variable.default, _meaning(meanings, field, Settings) + listed))
+    elsewhere = attribute_docstrings(ReadElsewhere)
+    for field in elsewhere:
+        variable = getattr(ReadElsewhere, field)
+        rows.append((f"`{variable.name}`", variable.default, _meaning(elsewhere, field, ReadElsewhere)))
+    return _table(("variable", "default", "meaning"), rows)
+
+
+def recipe_tables() -> str:
+    """Every key of a recipe with its type, default and meaning, one table per section."""
+    schema = Recipe.model_json_schema()
+    parts = []
+    for name, field in Recipe.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            intro = inspect.getdoc(section) or ""
+            rows = list(_rows(section, schema["$defs"][section.__name__], schema["$defs"], ""))
+            parts.append(f"**`{name}`**: {_sentence(intro)}\n\n{_table(('key', 'value', 'default', 'meaning'), rows)}")
+    return "\n\n".join(parts)
+
+
+TABLES = {"settings": settings_table, "recipe keys": recipe_tables}
+
+
+def with_tables(text: str) -> str:
+    """`text` with every generated part as it has to be.
+
+    Raises:
+        DocsError: the markers of a part are missing, or something has no description.
+    """
+    for name, make in TABLES.items():
+        begin, end = _BEGIN.format(name), _END.format(name)
+        before, found, rest = text.partition(begin)
+        _, closed, after = rest.partition(end)
+        if not found or not closed:
+            raise DocsError(f"The markers {begin} and {end} are not both there, in this order")
+        text = f"{before}{begin}\n\n{make()}\n\n{end}{after}"
+    return text
+
+
+def attribute_docstrings(owner: type) -> dict[str, str]:
+    """The text below each attribute of a class, on one line."""
+    (body,) = ast.parse(textwrap.dedent(inspect.getsource(owner))).body
+    assert isinstance(body, ast.ClassDef)
+    found = {}
+    for statement, following in zip(body.body, [*body.body[1:], ast.Pass()], strict=True):
+        target = statement.target if isinstance(statement, ast.AnnAssign) else None
+        if isinstance(statement, ast.Assign):
+            target = statement.targets[0]
+        if not isinstance(target, ast.Name):
+            continue
+        text = following.value if isinstance(following, ast.Expr) else None
+        found[target.id] = " ".join(str(text.value).split()) if isinstance(text, ast.Constant) else ""
+    return found
+
+
+def _rows(
+    section: type[BaseModel], schema: Mapping[str, Any], definitions: Mapping[str, Any], prefix: str
+) -> Iterator[tuple[str, str, str, str]]:
+    meanings = attribute_docstrings(section)
+    for field, info in section.model_fields.items():
+        key = f"{prefix}{info.alias or field}"
+        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
+            yield from _rows(info.annotation, definitions[info.annotation.__name__], definitions, f"{key}.")
+            continue
+        value = schema["properties"][info.alias or field]
+        default = info.get_default(call_default_factory=True)
+        yield f"`{key}`", _kind(value), _default(default), _meaning(meanings, field, section)
+
+
+def _kind(schema: Mapping[str, Any]) -> str:
+    """What a value may be, for example `number, > 0, <= 100`."""
+    if "anyOf" in schema:
+        kinds = [_kind(option) for option in schema["anyOf"] if option.get("type") != "null"]
+        return " or ".join(kind for kind in kinds if kind != "whole number" or "number" not in kinds)
+    if "enum" in schema or "const" in schema:
+        return ", ".join(f"`{choice}`" for choice in schema.get("enum", [schema.get("const")]))
+    if schema.get("type") == "array":
+        items = schema.get("items") or {}
+        return f"list of {_kind(items)}" if items else "list"
+    if schema.get("type") == "object":
+        values = schema.get("additionalProperties")
+        return f"mapping to {_kind(values)}" if isinstance(values, Mapping) and values else "mapping"
+    kind = {"string": "text", "integer": "whole number", "number": "number", "boolean": "`true`, `false`"}
+    kind = "path" if schema.get("format") == "path" else kind[schema["type"]]
+    signs = {"exclusiveMinimum": ">", "minimum": ">=", "exclusiveMaximum": "<", "maximum": "<="}
+    return ", ".join([kind, *(f"{sign} {schema[name]:g}" for name, sign in signs.items() if name in schema)])
+
+
+def _default(value: Any) -> str:
+    if value is None or value in ("", {}, [], ()):
+        return ""
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, list | tuple):
+        # A list of sentences is no help in a table.
+        shown = ", ".join(str(item) for item in value)
+        return f"`[{shown}]`" if len(shown) < 40 else f"{len(value)} of them"
+    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
+
+
+def _meaning(meanings: Mapping[str, str], field: str, owner: type) -> str:
+    if not meanings.get(field):
+        raise DocsError(f"{owner.__name__}.{field} has no description: write one below it")
+    return _sentence(meanings[field])
+
+
+def _sentence(text: str) -> str:
+    text = " ".join(text.split())
+    return text if text.endswith((".", "?", "!")) else f"{text}."
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in lines)
+
+
+@click.command()
+@click.option("--check", is_flag=True, help="Change nothing; exit code 1 if the tables are not up to date.")
+@click.option("--file", "path", type=click.Path(dir_okay=False, exists=True, path_type=Path), default=README)
+def main(check: bool, path: Path) -> None:
+    """Write the tables of settings and recipe keys into the README."""
+    text = path.read_text(encoding="utf-8")
+    try:
+        wanted = with_tables(text)
+    except DocsError as error:
+        raise click.ClickException(f"{path}: {error}") from error
+    if wanted == text:
+        click.echo(f"{path.name} is up to date")
+    elif check:
+        raise click.ClickException(f"{path.name} is not what the code says; run `{COMMAND}`")
+    else:
+        path.write_text(wanted, encoding="utf-8")
+        click.echo(f"{path.name} written")

@@ -1,0 +1,132 @@
+"""The routes that every kind of versioned asset has."""
+
+from collections.abc import Callable
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from phi_assets.emulator.store.state import Document, Documents
+from phi_assets.emulator.wire.bodies import with_json
+from phi_assets.emulator.wire.errors import user_error
+from phi_assets.emulator.wire.paths import WS
+from phi_assets.emulator.workspace import assets
+from phi_assets.emulator.workspace.assets import AssetKind
+from phi_assets.emulator.workspace.context import Emulator
+from phi_assets.emulator.workspace.resources import properties_of
+
+Prepare = Callable[[Emulator, str, str, dict[str, Any]], dict[str, Any]]
+"""`(emulator, name, version, sent properties)` -> the properties to keep, or a ServiceError."""
+
+Merge = Callable[[Document, dict[str, Any]], dict[str, Any]]
+"""`(existing document, wanted properties)` -> its new properties, or a ServiceError."""
+
+_CHANGEABLE = ("description", "tags", "properties", "isArchived", "stage")
+
+
+def asset_routes(kind: AssetKind, prepare: Prepare, merge: Merge) -> list[Route]:
+    """List, get, put and delete of containers and versions of `kind`."""
+    routes = _AssetRoutes(kind, prepare, merge)
+    containers = f"{WS}/{kind.segment}"
+    container = containers + "/{name}"
+    version = container + "/versions/{version}"
+    return [
+        Route(containers, routes.list_containers),
+        Route(container, routes.get_container),
+        Route(container, with_json(routes.put_container), methods=["PUT"]),
+        Route(container, routes.delete_container, methods=["DELETE"]),
+        Route(container + "/versions", routes.list_versions),
+        Route(version, routes.get_version),
+        Route(version, with_json(routes.put_version), methods=["PUT"]),
+        Route(version, routes.delete_version, methods=["DELETE"]),
+    ]
+
+
+def with_changes(document: Document, wanted: dict[str, Any]) -> dict[str, Any]:
+    """The document's properties with what the service lets change afterwards: description, tags, archive mark."""
+    return document["properties"] | {key: wanted[key] for key in _CHANGEABLE if key in wanted}
+
+
+class _AssetRoutes:
+    def __init__(self, kind: AssetKind, prepare: Prepare, merge: Merge):
+        self._kind = kind
+        self._prepare = prepare
+        self._merge = merge
+
+    def list_containers(self, request: Request) -> Response:
+        emulator = _emulator(request)
+        found = emulator.store.list(f"{self._kind.kind}-container")
+        shown = [assets.container_document(emulator, self._kind, container) for container in _viewed(request, found)]
+        return JSONResponse({"value": shown})
+
+    def get_container(self, request: Request) -> Response:
+        emulator, name = _emulator(request), request.path_params["name"]
+        container = emulator.store.get(f"{self._kind.kind}-container", name)
+        if container is None:
+            raise assets.missing(self._kind, name)
+        return JSONResponse(assets.container_document(emulator, self._kind, container))
+
+    def put_container(self, request: Request, body: Any) -> Response:
+        emulator = _emulator(request)
+        container = assets.put_container(emulator, self._kind, request.path_params["name"], properties_of(body))
+        return JSONResponse(assets.container_document(emulator, self._kind, container))
+
+    def delete_container(self, request: Request) -> Response:
+        deleted = assets.delete_container(_emulator(request), self._kind, request.path_params["name"])
+        return Response(status_code=200 if deleted else 204)
+
+    def list_versions(self, request: Request) -> Response:
+        """Versions in the order that `$orderBy` asks for (newest first if it does not), at most `$top`.
+
+        With `hash` all versions of that content, whatever their name: that is how the SDK finds uploaded code again.
+        """
+        emulator, query = _emulator(request), request.query_params
+        if "hash" in query:
+            found = [each for each in emulator.store.list(self._kind.kind) if _content_hash(each) == query["hash"]]
+        else:
+            found = assets.versions(emulator, self._kind, request.path_params["name"])
+        found = _viewed(request, found)
+        if "asc" not in query.get("$orderBy", "").lower().split():
+            found.reverse()
+        top = query.get("$top", "")
+        if top and not (top.isdecimal() and int(top)):
+            raise user_error(f"$top must be a positive number, not '{top}'.", "BadArgument/ArgumentInvalid")
+        found = found[: int(top)] if top else found
+        return JSONResponse({"value": [assets.version_document(emulator, self._kind, each) for each in found]})
+
+    def get_version(self, request: Request) -> Response:
+        emulator = _emulator(request)
+        name, version = request.path_params["name"], request.path_params["version"]
+        document = assets.require_version(emulator, self._kind, name, version)
+        return JSONResponse(assets.version_document(emulator, self._kind, document))
+
+    def put_version(self, request: Request, body: Any) -> Response:
+        emulator = _emulator(request)
+        name, version = request.path_params["name"], request.path_params["version"]
+        wanted = self._prepare(emulator, name, version, properties_of(body))
+        document, is_new = assets.put_version(emulator, self._kind, name, version, wanted, self._merge)
+        shown = assets.version_document(emulator, self._kind, document)
+        if not is_new:
+            return JSONResponse(shown)
+        return JSONResponse(shown, 201, {"Location": emulator.base_url + shown["id"]})
+
+    def delete_version(self, request: Request) -> Response:
+        name, version = request.path_params["name"], request.path_params["version"]
+        deleted = assets.delete_version(_emulator(request), self._kind, name, version)
+        return Response(status_code=200 if deleted else 204)
+
+
+def _emulator(request: Request) -> Emulator:
+    return request.app.state.emulator
+
+
+def _content_hash(document: Document) -> str | None:
+    return (document["properties"].get("properties") or {}).get("hash_sha256")
+
+
+def _viewed(request: Request, found: Documents) -> Documents:
+    view = request.query_params.get("listViewType", "ActiveOnly").lower()
+    if view == "all":
+        return found
+    return [document for document in found if assets.is_archived(document) == (view == "archivedonly")]

@@ -1,0 +1,162 @@
+"""Documents of pipeline jobs: what the service keeps of a request, what it answers, what may change afterwards."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from phi_assets.emulator.runner.pipeline.nodes import section
+from phi_assets.emulator.wire.errors import user_error
+from phi_assets.emulator.workspace.context import Emulator
+from phi_assets.emulator.workspace.resources import PROVIDER, system_data
+
+# https://learn.microsoft.com/azure/machine-learning/resource-limits-capacity
+_MOST_TAGS = 50
+_LONGEST_TAG_NAME = 100
+_LONGEST_TAG_VALUE = 1000
+_LONGEST_NAME = 256
+
+_CHANGEABLE = frozenset({"description", "tags", "displayName", "properties", "isArchived"})
+# What the service adds to its answers; clients send it back when they send a job that they have read.
+_READ_ONLY = frozenset({"status", "services"})
+_INVALID = "BadArgument/ArgumentInvalid"
+
+NAMELESS = "emulator"
+"""What the run history calls a bearer whose token has no name: the managed identity of this machine."""
+
+
+def job_resource(emulator: Emulator, job: Mapping[str, Any]) -> dict[str, Any]:
+    """The ARM resource of a job, with its status, links and, once it has completed, the uris of its outputs."""
+    name = job["name"]
+    run = emulator.store.get("run", name) or {}
+    produced = run.get("outputs") or {}
+    outputs = {
+        key: (value or {}) | ({"uri": produced[key]["uri"]} if key in produced else {})
+        for key, value in (job["properties"].get("outputs") or {}).items()
+    }
+    properties = job["properties"] | {"status": job["status"], "services": services(emulator, name), "outputs": outputs}
+    return {
+        "id": f"{emulator.workspace_path}/jobs/{name}",
+        "name": name,
+        "type": f"{PROVIDER}/workspaces/jobs",
+        "properties": properties,
+        "systemData": system_data(job["created"], None),
+    }
+
+
+def services(emulator: Emulator, run_id: str) -> dict[str, Any]:
+    """Links of a run: where to see it, and where its metrics are."""
+    tracking = f"azureml://{emulator.base_url.removeprefix('https://')}/mlflow/v1.0{emulator.workspace_path}"
+    endpoints = {
+        "Tracking": f"{tracking}?",
+        "Studio": f"{emulator.studio_url}/runs/{run_id}?wsid={emulator.workspace_path}",
+    }
+    return {
+        kind: {"jobServiceType": kind, "endpoint": endpoint, "status": "Running", "properties": {}}
+        for kind, endpoint in endpoints.items()
+    }
+
+
+def author(emulator: Emulator, claims: Mapping[str, Any]) -> dict[str, Any]:
+    """Who the bearer of a token with these claims is, as the run history shows people."""
+    return {
+        "userObjectId": claims.get("oid") or emulator.auth.object_id,
+        "userTenantId": claims.get("tid") or emulator.auth.tenant_id,
+        "userName": claims.get("name") or claims.get("upn") or NAMELESS,
+    }
+
+
+def change_metadata(
+    emulator: Emulator,
+    name: str,
+    changes: Mapping[str, Any],
+    *,
+    by: Mapping[str, Any] | None = None,
+    merge_tags: bool = False,
+) -> dict[str, Any] | None:
+    """Sets description, display name, archive mark and tags of a job and its run; adds properties.
+
+    `by` is who does it, from `author`. None if there is no such job.
+
+    Raises:
+        ServiceError: 400 for tags or properties beyond the service's limits.
+    """
+    check_limits(changes)
+    wanted = {key: changes[key] for key in _CHANGEABLE - {"properties"} if changes.get(key) is not None}
+
+    def change_job(job: dict[str, Any]) -> dict[str, Any]:
+        if merge_tags and "tags" in wanted:
+            wanted["tags"] = (job["properties"].get("tags") or {}) | wanted["tags"]
+        added = (changes.get("properties") or {}) | (job["properties"].get("properties") or {})
+        return job | {"properties": job["properties"] | wanted | {"properties": added}}
+
+    def change_run(run: dict[str, Any]) -> dict[str, Any]:
+        fields = {"displayName": "display_name", "description": "description", "tags": "tags"}
+        changed = {field: wanted[key] for key, field in fields.items() if key in wanted}
+        return run | changed | ({} if by is None else {"modified_by": by})
+
+    job = emulator.store.update("job", name, change_job)
+    if job is not None:
+        emulator.store.update("run", name, change_run)
+    return job
+
+
+def with_defaults(name: str, properties: dict[str, Any]) -> dict[str, Any]:
+    """What the service keeps of the sent properties. Raises ServiceError 400 if they describe no pipeline job."""
+    kind = properties.get("jobType")
+    if kind != "Pipeline":
+        raise user_error(f"jobType is '{kind}'; this workspace runs jobs of type 'Pipeline'.", _INVALID)
+    kept = {key: value for key, value in properties.items() if value is not None and key not in _READ_ONLY}
+    return {
+        "description": None,
+        "displayName": name,
+        "experimentName": "Default",
+        "tags": {},
+        "isArchived": False,
+        "computeId": None,
+        "settings": {},
+        "inputs": {},
+        **kept,
+        "properties": {"azureml.runsource": "azureml.PipelineRun", "runSource": "MFE", "runType": "HTTP"}
+        | dict(section(properties, "properties", "the job")),
+        "outputs": {key: _output(key, value) for key, value in section(properties, "outputs", "the job").items()},
+    }
+
+
+def _output(name: str, value: Any) -> dict[str, Any]:
+    if value is not None and not isinstance(value, Mapping):
+        raise user_error(f"Output '{name}' of the job must be an object.", _INVALID)
+    given = {key: entry for key, entry in (value or {}).items() if entry is not None}
+    return {"jobOutputType": "uri_folder", "mode": "ReadWriteMount"} | given
+
+
+def immutable_part(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """What may never change of a job, in a form in which a repeated request compares equal."""
+    part = {key: value for key, value in properties.items() if key not in _CHANGEABLE | _READ_ONLY}
+    return _without_nothing(part)
+
+
+def _without_nothing(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        cleaned = {key: _without_nothing(entry) for key, entry in value.items()}
+        return {key: entry for key, entry in cleaned.items() if entry not in (None, {}, [])}
+    if isinstance(value, list):
+        return [_without_nothing(entry) for entry in value]
+    return value
+
+
+def check_limits(properties: Mapping[str, Any]) -> None:
+    for kind in ("tags", "properties"):
+        pairs = properties.get(kind) or {}
+        if not isinstance(pairs, Mapping):
+            raise user_error(f"'{kind}' of a job must be an object.", _INVALID)
+        if len(pairs) > _MOST_TAGS:
+            raise user_error(f"A job may have {_MOST_TAGS} {kind}, not {len(pairs)}.", "BadArgument/QuotaExceeded")
+        for key, value in pairs.items():
+            if len(key) > _LONGEST_TAG_NAME or len(str(value)) > _LONGEST_TAG_VALUE:
+                raise user_error(
+                    f"'{key[:_LONGEST_TAG_NAME]}' in {kind} is too long: names may have {_LONGEST_TAG_NAME} characters "
+                    f"and values {_LONGEST_TAG_VALUE}.",
+                    _INVALID,
+                )
+    for key in ("displayName", "experimentName"):
+        if len(str(properties.get(key) or "")) > _LONGEST_NAME:
+            raise user_error(f"{key} may have {_LONGEST_NAME} characters.", _INVALID)

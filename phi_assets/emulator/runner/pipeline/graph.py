@@ -1,0 +1,103 @@
+"""A pipeline job as a list of processes, with everything that each of them reads and writes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from phi_assets.emulator.workspace.catalog import Asset
+
+SERVERLESS = "serverless"
+
+
+@dataclass(frozen=True)
+class Literal:
+    """A value that goes onto the command line."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Uri:
+    """Data or a model that exists before the job starts."""
+
+    uri: str
+    type: str
+
+
+@dataclass(frozen=True)
+class StepOutput:
+    """What another step of the job will have written."""
+
+    step: str
+    output: str
+
+
+Binding = Literal | Uri | StepOutput
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an output goes: `job_output` if the pipeline hands it out, else a folder of the step's own run."""
+
+    type: str
+    job_output: str | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command component with everything bound; `key` is unique in the job, `group` the pipeline node it is in."""
+
+    key: str
+    name: str
+    group: str | None
+    component: Asset
+    inputs: Mapping[str, Binding]
+    outputs: Mapping[str, Place]
+    compute: str
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def needs(self) -> set[str]:
+        """Keys of the steps whose outputs it reads."""
+        return {binding.step for binding in self.inputs.values() if isinstance(binding, StepOutput)}
+
+
+@dataclass(frozen=True)
+class Group:
+    """A node that is a pipeline component: a run of its own whose children are its steps."""
+
+    key: str
+    name: str
+    parent: str | None
+    component: Asset
+    inputs: Mapping[str, Binding]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Steps in an order in which they can run; `outputs` says which step writes each output of the job."""
+
+    steps: tuple[Step, ...]
+    groups: Mapping[str, Group]
+    outputs: Mapping[str, StepOutput]
+    continue_on_failure: bool = False
+
+    def step(self, key: str) -> Step:
+        """The step of this key."""
+        return next(step for step in self.steps if step.key == key)
+
+
+class Resources(Protocol):
+    """What the graph asks of the workspace and its registries."""
+
+    def component(self, reference: str, registry: str | None) -> Asset:
+        """The component. Raises ServiceError: 404 if it does not exist."""
+        ...
+
+    def check_compute(self, name: str, where: str) -> str:
+        """The compute's plain name. Raises ServiceError: 400 if it does not exist and is not `serverless`."""
+        ...
+
+    def check_uri(self, uri: str, type_: str, where: str) -> None:
+        """Raises ServiceError if the uri cannot mean anything here, or means an asset that does not exist."""
+        ...

@@ -1,0 +1,227 @@
+"""Who may ask for what: bearer tokens, managed identity and shared access signatures, all signed by this emulator."""
+
+import base64
+import hashlib
+import hmac
+import secrets
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import jwt
+from starlette.requests import Request
+
+from phi_assets.config.private_files import write_secret
+from phi_assets.emulator.process import CONTROL_KEY_FILE
+from phi_assets.emulator.wire.errors import ServiceError
+
+STORAGE_AUDIENCE = "https://storage.azure.com"
+ML_AUDIENCE = "https://ml.azure.com"
+PORTAL = "https://portal.azure.emulator/"
+ENVIRONMENT_ML_AUDIENCE = "https://ml.azure.emulator"
+"""What the SDK derives from `PORTAL` of the metadata document: `https://ml.azure.` + its third piece between dots."""
+PUBLIC_MANAGEMENT_AUDIENCE = "https://management.azure.com"
+"""Programs that try out a credential first, as Azure's samples do, ask for this one. It opens registries only."""
+SAS_VERSION = "2022-11-02"
+
+_TOKEN_LIFETIME_SECONDS = 24 * 3600
+_SECRET_BYTES = 32
+
+
+class Auth:
+    """Issues and checks credentials; the secret that signs them lies in `directory`, readable by its owner only.
+
+    The secret outlives the process, so tokens and signatures stay good over a restart on the same port.
+    """
+
+    def __init__(self, directory: Path, base_url: str):
+        self.base_url = base_url.rstrip("/")
+        self._secret = _kept_secret(directory / "signing.key")
+        self.identity_header = _kept_secret(directory / "identity.key").hex()
+        self.control_token = _kept_secret(directory / CONTROL_KEY_FILE, in_hex=True).decode()
+        self.tenant_id = "00000000-0000-4000-8000-0000000000aa"
+        self.object_id = "00000000-0000-4000-8000-0000000000bb"
+        self.client_id = "00000000-0000-4000-8000-0000000000cc"
+
+    @property
+    def arm_audiences(self) -> list[str]:
+        """What `aud` a token for the management plane, run history and MLflow may have."""
+        return [self.base_url, self.base_url + "/"]
+
+    @property
+    def ml_audiences(self) -> list[str]:
+        """What `aud` an `x-azureml-token` or an AAD token for scoring may have."""
+        return [*self.arm_audiences, ML_AUDIENCE, ENVIRONMENT_ML_AUDIENCE]
+
+    @property
+    def registry_audiences(self) -> list[str]:
+        """What `aud` a token for registries may have.
+
+        Before it deploys a registry's model the SDK looks that up with clients that are told of no cloud, so that they
+        ask for tokens of the public one.
+        """
+        return [*self.ml_audiences, PUBLIC_MANAGEMENT_AUDIENCE]
+
+    def knows_audience(self, audience: str) -> bool:
+        """Whether there is a resource of this name to issue tokens for."""
+        known = [*self.ml_audiences, STORAGE_AUDIENCE, PUBLIC_MANAGEMENT_AUDIENCE]
+        return audience.rstrip("/") in {entry.rstrip("/") for entry in known}
+
+    def issue(
+        self, audience: str, lifetime_seconds: float = _TOKEN_LIFETIME_SECONDS, object_id: str | None = None
+    ) -> str:
+        """A signed JWT for `audience`, as the SDK wants it: with `aud`, `tid`, `oid`, `appid`, `iat` and `exp`.
+
+        `object_id` is that of the principal who asks: this emulator's managed identity unless given.
+        """
+        now = int(time.time())
+        claims = {
+            "aud": audience,
+            "iss": f"{self.base_url}/aad/{self.tenant_id}/",
+            "iat": now,
+            "nbf": now - 60,
+            "exp": now + int(lifetime_seconds),
+            "tid": self.tenant_id,
+            "oid": object_id or self.object_id,
+            "appid": self.client_id,
+        }
+        return jwt.encode(claims, self._secret, algorithm="HS256")
+
+    def claims(self, token: str, audiences: list[str]) -> dict[str, Any]:
+        """The claims of a token of ours for one of `audiences`.
+
+        Raises:
+            ServiceError: 401 `ExpiredAuthenticationToken`, `InvalidAuthenticationTokenAudience` or
+                `InvalidAuthenticationToken`, the codes of Azure Resource Manager.
+        """
+        try:
+            return jwt.decode(
+                token,
+                self._secret,
+                algorithms=["HS256"],
+                audience=audiences,
+                options={"require": ["aud", "exp"]},
+            )
+        except jwt.ExpiredSignatureError as error:
+            raise _unauthorized("ExpiredAuthenticationToken", "The access token expired: get a new one.") from error
+        except jwt.InvalidAudienceError as error:
+            message = f"The access token is for another audience; allowed: {', '.join(audiences)}."
+            raise _unauthorized("InvalidAuthenticationTokenAudience", message) from error
+        except jwt.InvalidTokenError as error:
+            raise _unauthorized("InvalidAuthenticationToken", "The access token is invalid.") from error
+
+    def require_bearer(self, request: Request, audiences: list[str] | None = None) -> dict[str, Any]:
+        """The claims of the request's bearer token, which must be for the management plane unless `audiences` is given.
+
+        Raises:
+            ServiceError: 401 if the token is missing, forged, expired or for another audience.
+        """
+        return self.claims(_bearer_token(request), self.arm_audiences if audiences is None else audiences)
+
+    def require_control(self, request: Request) -> None:
+        """Lets the request pass if it carries the token of the control plane, which is good for nothing else.
+
+        Raises:
+            ServiceError: 401 if the token is missing or another one.
+        """
+        if not hmac.compare_digest(_bearer_token(request).encode(), self.control_token.encode()):
+            message = f"The control plane wants the token in {CONTROL_KEY_FILE} of the emulator's directory."
+            raise _unauthorized("InvalidAuthenticationToken", message)
+
+    def sign_sas(self, container: str, prefix_or_blob: str, permissions: str, expiry: datetime) -> str:
+        """Query string of a shared access signature, without `?`.
+
+        It covers the whole container if `prefix_or_blob` is empty, a folder if that ends in `/`, else that one blob.
+        """
+        parameters = {
+            "sv": SAS_VERSION,
+            "se": expiry.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "sr": "b",
+            "sp": permissions,
+        }
+        if not prefix_or_blob:
+            parameters["sr"] = "c"
+        elif prefix_or_blob.endswith("/"):
+            parameters |= {"sr": "d", "sdd": str(prefix_or_blob.count("/"))}
+        return urlencode(parameters | {"sig": self._sas_signature(parameters, container, prefix_or_blob)})
+
+    def check_sas(self, request: Request, container: str, name: str, needed: str) -> None:
+        """Lets the request pass if its signature is ours, covers the blob (or prefix) and allows one of `needed`.
+
+        Raises:
+            ServiceError: 403 `AuthenticationFailed` for a forged, foreign or expired signature, 403
+                `AuthorizationPermissionMismatch` if it allows none of the letters in `needed`.
+        """
+        query = request.query_params
+        parameters = {key: query[key] for key in ("sv", "se", "sr", "sp", "sdd") if key in query}
+        covered = _covered(parameters, name)
+        expected = "" if covered is None else self._sas_signature(parameters, container, covered)
+        if not expected or not hmac.compare_digest(expected.encode(), query.get("sig", "").encode()):
+            raise _forbidden("AuthenticationFailed", "Signature did not match.")
+        if datetime.now(UTC) >= _expiry(parameters["se"]):
+            raise _forbidden(
+                "AuthenticationFailed",
+                f"Signature not valid in the specified time frame: it ended at {parameters['se']}.",
+            )
+        if not set(needed) & set(parameters["sp"]):
+            raise _forbidden(
+                "AuthorizationPermissionMismatch",
+                "This request is not authorized to perform this operation using this permission.",
+            )
+
+    def _sas_signature(self, parameters: dict[str, str], container: str, covered: str) -> str:
+        signed = [parameters.get(key, "") for key in ("sp", "se", "sv", "sr", "sdd")]
+        key = hmac.new(self._secret, b"sas", hashlib.sha256).digest()
+        text = "\n".join([*signed, container, covered.rstrip("/")])
+        return base64.b64encode(hmac.new(key, text.encode(), hashlib.sha256).digest()).decode()
+
+
+def _covered(parameters: dict[str, str], name: str) -> str | None:
+    """What of `name` the signature's own parameters claim to cover; None if they are not complete."""
+    if not {"sv", "se", "sr", "sp"} <= parameters.keys():
+        return None
+    if parameters["sr"] == "c":
+        return ""
+    if parameters["sr"] == "b":
+        return name
+    depth = parameters.get("sdd", "")
+    segments = name.split("/")
+    if parameters["sr"] != "d" or not depth.isdecimal() or len(segments) <= int(depth):
+        return None
+    return "/".join(segments[: int(depth)])
+
+
+def _expiry(text: str) -> datetime:
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+
+
+def _bearer_token(request: Request) -> str:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise _unauthorized(
+            "AuthenticationFailed",
+            "Authentication failed. The 'Authorization' header is missing or not a bearer token.",
+        )
+    return token.strip()
+
+
+def _kept_secret(path: Path, *, in_hex: bool = False) -> bytes:
+    if path.is_file():
+        return path.read_bytes()
+    secret = secrets.token_bytes(_SECRET_BYTES)
+    if in_hex:
+        secret = secret.hex().encode()
+    write_secret(path, secret)
+    return secret
+
+
+def _unauthorized(code: str, message: str) -> ServiceError:
+    return ServiceError(
+        401, code, message, headers={"WWW-Authenticate": f'Bearer error="invalid_token", error_description="{code}"'}
+    )
+
+
+def _forbidden(code: str, message: str) -> ServiceError:
+    return ServiceError(403, code, f"Server failed to authenticate the request. {message}")

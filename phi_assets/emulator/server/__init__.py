@@ -1,0 +1,1 @@
+"""The server process, and what every request passes on its way in."""

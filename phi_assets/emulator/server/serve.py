@@ -1,0 +1,260 @@
+"""The server process: an HTTPS listener on loopback with the whole workspace behind it, and Studio on another one."""
+
+import copy
+import json
+import logging
+import logging.handlers
+import os
+import re
+import signal
+import socket
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio.to_thread
+import psutil
+import uvicorn
+from filelock import FileLock, Timeout
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.routing import Route
+
+from phi_assets.config.private_files import write_secret
+from phi_assets.emulator.process import LOCK_FILE, STATE_FILE, VERSION, EmulatorError
+from phi_assets.emulator.routes import (
+    blobs,
+    computes,
+    control,
+    datastores,
+    deployments,
+    discovery,
+    endpoints,
+    history,
+    jobs,
+    mlflow,
+    registries,
+    scenarios,
+    scoring,
+    workspace,
+)
+from phi_assets.emulator.routes.assets import codes, data, environments, models
+from phi_assets.emulator.routes.parts import Parts
+from phi_assets.emulator.security.tls import Certificates, ensure_certificates
+from phi_assets.emulator.server.admission import Admission
+from phi_assets.emulator.server.fault_injection import AbortableProtocol, FaultInjection
+from phi_assets.emulator.server.middleware import (
+    EXCEPTION_HANDLERS,
+    RequestFrame,
+    access_log,
+    protect,
+    protect_control,
+    protect_registries,
+)
+from phi_assets.emulator.serving.dispatch import Front
+from phi_assets.emulator.studio import listener as studio_listener
+from phi_assets.emulator.wire.planes import RouteNames
+from phi_assets.emulator.workspace import operations
+from phi_assets.emulator.workspace.context import Emulator, open_emulator
+
+_LOG_BYTES = 5_000_000
+# More would be spent on idle connections: closing one over TLS waits for a client that does not listen.
+_GRACE_SECONDS = 1
+# Handlers run in threads; some of them wait for a model's answer.
+_THREADS = 100
+# Longer than a client pauses between two polls, so that it does not meet a connection that was closed meanwhile.
+_KEEP_ALIVE_SECONDS = 75
+# Links that were handed out before a restart stay good after it.
+_PORT_FILE, _STUDIO_PORT_FILE = "port", "studio-port"
+
+logger = logging.getLogger("phi_assets.emulator")
+
+
+def create_app(parts: Parts, studio: socket.socket) -> Starlette:
+    """Every route of the emulator, matched without regard to case; its parts start and stop with the application.
+
+    So does Studio, which answers at the socket `studio`.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        anyio.to_thread.current_default_thread_limiter().total_tokens = _THREADS
+        await run_in_threadpool(_recover, parts)
+        async with studio_listener.serving(parts, studio):
+            yield
+        await run_in_threadpool(_stop, parts)
+
+    routes = _ignoring_case(_routes())
+    app = Starlette(
+        routes=routes,
+        middleware=[
+            Middleware(RequestFrame, names=RouteNames(routes)),
+            Middleware(FaultInjection),
+            Middleware(Admission),
+        ],
+        exception_handlers=EXCEPTION_HANDLERS,
+        lifespan=lifespan,
+    )
+    app.state.emulator = parts.emulator
+    app.state.parts = parts
+    app.state.front = Front(parts.emulator, lambda: parts.deployments)
+    return app
+
+
+def serve(directory: Path, port: int | None, time_scale: float) -> None:
+    """Serves until SIGTERM or SIGINT; the state lies in `directory`.
+
+    Without `port` it is that of the last time if nobody else has it by now, else a free one.
+
+    Raises:
+        EmulatorError: if another emulator serves this directory, or somebody else has the port.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _leave)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = FileLock(directory / LOCK_FILE, mode=0o600)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise EmulatorError(f"Another emulator serves {directory}; stop it first, or choose another folder.") from error
+    with lock:
+        listener, studio = _bind(directory / _PORT_FILE, port), _bind(directory / _STUDIO_PORT_FILE)
+        _set_up_logs(directory)
+        base_url = f"https://127.0.0.1:{listener.getsockname()[1]}"
+        emulator = open_emulator(directory, base_url, time_scale, f"http://127.0.0.1:{studio.getsockname()[1]}")
+        _run(Parts.of(emulator), listener, studio, ensure_certificates(directory / "tls"))
+
+
+def _leave(number: int, frame: object) -> None:
+    """Uvicorn, once it has shut down, raises the signal again; the default action would skip what follows."""
+    raise SystemExit(0)
+
+
+def _run(parts: Parts, listener: socket.socket, studio: socket.socket, certificates: Certificates) -> None:
+    config = uvicorn.Config(
+        create_app(parts, studio),
+        http=AbortableProtocol,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        ssl_certfile=certificates.certificate,
+        ssl_keyfile=certificates.key,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+    )
+    emulator = parts.emulator
+    state = emulator.directory / STATE_FILE
+    write_secret(state, json.dumps(_state(emulator)).encode())
+    logger.info(
+        "serving at %s, Studio at %s, process %d, version %s",
+        emulator.base_url,
+        emulator.studio_url,
+        os.getpid(),
+        VERSION,
+    )
+    try:
+        uvicorn.Server(config).run(sockets=[listener])
+    finally:
+        state.unlink(missing_ok=True)
+        logger.info("stopped")
+
+
+def _state(emulator: Emulator) -> dict[str, object]:
+    return {
+        "id": emulator.instance_id,
+        "version": VERSION,
+        "pid": os.getpid(),
+        "process_created": psutil.Process().create_time(),
+        "base_url": emulator.base_url,
+        "studio_url": emulator.studio_url,
+        "identity_header": emulator.auth.identity_header,
+        "subscription_id": emulator.subscription_id,
+        "resource_group": emulator.resource_group,
+        "workspace_name": emulator.workspace_name,
+    }
+
+
+def _recover(parts: Parts) -> None:
+    computes.recover(parts.emulator)
+    operations.recover(parts.emulator)
+    parts.runner.recover()
+    parts.deployments.recover()
+
+
+def _stop(parts: Parts) -> None:
+    with parts.emulator.changing:
+        parts.emulator.stopping.set()
+        parts.runner.shutdown()
+        parts.deployments.shutdown()
+
+
+def _routes() -> list[Route]:
+    protected = (
+        workspace,
+        computes,
+        operations,
+        datastores,
+        data,
+        models,
+        environments,
+        codes,
+        jobs,
+        history,
+        mlflow,
+        endpoints,
+        deployments,
+    )
+    closed = protect(route for module in protected for route in module.routes)
+    public = protect_registries([*discovery.routes, *registries.routes])
+    controlling = protect_control([*control.routes, *scenarios.routes])
+    # Scoring and blobs have credentials of their own kind and check them themselves.
+    return [*discovery.open_routes, *public, *closed, *controlling, *scoring.routes, *blobs.routes]
+
+
+def _ignoring_case(routes: Iterable[Route]) -> list[Route]:
+    """The service ignores the case of fixed path segments, and the SDK is not consistent about it."""
+    found = [copy.copy(route) for route in routes]
+    for route in found:
+        route.path_regex = re.compile(route.path_regex.pattern, re.IGNORECASE)
+    return found
+
+
+def _bind(kept: Path, port: int | None = None) -> socket.socket:
+    """A socket on `port`, else on the one in the file `kept`, else on a free one; the file says then which it is."""
+    for candidate in [_last_port(kept), 0] if port is None else [port]:
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", candidate))
+        except OSError as error:
+            listener.close()
+            if port is not None:
+                raise EmulatorError(f"Port {port} of 127.0.0.1 cannot be used: {error.strerror}") from error
+        else:
+            write_secret(kept, str(listener.getsockname()[1]).encode())
+            return listener
+    raise EmulatorError("127.0.0.1 has no free port.")
+
+
+def _last_port(path: Path) -> int:
+    text = path.read_text(encoding="ascii").strip() if path.is_file() else ""
+    return int(text) if text.isdecimal() else 0
+
+
+def _set_up_logs(directory: Path) -> None:
+    """`server.log` for events and defects, `access.log` for one line a request; each at most 10 MB on disk."""
+    root = logging.getLogger()
+    root.setLevel(logging.INFO)
+    root.addHandler(_log_file(directory / "server.log", "%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    access_log.addHandler(_log_file(directory / "access.log", "%(asctime)s %(message)s"))
+    access_log.propagate = False
+    # One line for every request that is passed on to a deployment, urls included.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+
+
+def _log_file(path: Path, line: str) -> logging.Handler:
+    os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+    handler = logging.handlers.RotatingFileHandler(path, maxBytes=_LOG_BYTES, backupCount=1, encoding="utf-8")
+    handler.setFormatter(logging.Formatter(line))
+    return handler

@@ -1,0 +1,1 @@
+"""Scoring requests on their way to a deployment."""

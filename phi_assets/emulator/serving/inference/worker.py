@@ -1,0 +1,195 @@
+"""The inference server of one deployment: loads an MLflow model folder and answers on a Unix domain socket.
+
+`python -m phi_assets.emulator.serving.inference.worker --model FOLDER --socket PATH`. The socket appears when the
+model is loaded. `GET /` tells that the process lives, `GET /ready` that it can score, `POST /score` scores. The process
+ends when its standard input is closed, which the operating system does when the emulator dies, however it dies.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from phi_assets.emulator.serving.inference.batching import MicroBatcher, Scored
+from phi_assets.emulator.serving.inference.behaviour import HEADER, Behaviour, Misbehaved, misbehave
+from phi_assets.emulator.serving.inference.payload import PayloadError, ScoringRequest, parse_request, render_answers
+from phi_assets.emulator.serving.inference.rolling import OpenBatch
+
+log = logging.getLogger("inference-server")
+
+CLIENT_CLOSED_REQUEST = 499
+"""Only ever logged: there is nobody left to receive it."""
+
+
+class ModelFailure(Exception):
+    """The model raised, or returned something that cannot be matched to the conversations."""
+
+
+def load(folder: Path) -> Any:
+    """The model in `folder`, ready to predict."""
+    started = time.monotonic()
+    import mlflow.pyfunc
+
+    imported = time.monotonic()
+    model = mlflow.pyfunc.load_model(str(folder), suppress_warnings=True)
+    log.info("Model loaded in %.1f s (libraries %.1f s)", time.monotonic() - started, imported - started)
+    return model
+
+
+def predict(model: Any, request: ScoringRequest) -> list[Any]:
+    """One answer per conversation.
+
+    Raises:
+        ValueError: the model refuses the input.
+        ModelFailure: anything else that is wrong with the model's reply.
+    """
+    model_input = {"input_string": request.conversations, "parameters": request.parameters}
+    try:
+        predictions = model.predict(model_input, params=request.params or None)
+    except ValueError:
+        raise
+    except Exception as error:
+        log.exception("The model failed")
+        raise ModelFailure(f"The model failed with {type(error).__name__}: {error}") from error
+    answers = _as_list(predictions)
+    if len(answers) != len(request.conversations):
+        raise ModelFailure(f"The model returned {len(answers)} answers for {len(request.conversations)} conversations")
+    return answers
+
+
+def _as_list(predictions: Any) -> list[Any]:
+    if hasattr(predictions, "iloc"):  # a pandas frame or series
+        predictions = predictions.iloc[:, 0] if predictions.ndim == 2 else predictions
+    return predictions.tolist() if hasattr(predictions, "tolist") else list(predictions)
+
+
+def rolling_batches(model: Any) -> OpenBatch | None:
+    """How the model opens a rolling batch; None where it has none."""
+    try:
+        raw = model.get_raw_model()
+    except NotImplementedError:
+        return None
+    open_batch = getattr(raw, "open_batch", None)
+    return open_batch and (lambda request: open_batch(request.parameters, request.params))
+
+
+def create_app(model: Any) -> Starlette:
+    """The server for a loaded model."""
+
+    def call(request: ScoringRequest) -> list[Any]:
+        return misbehave(request.behaviour, request.conversations, lambda: predict(model, request))
+
+    batcher = MicroBatcher(call, open_batch=rolling_batches(model))
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        task = asyncio.create_task(batcher.run())
+        yield
+        task.cancel()
+
+    async def alive(_: Request) -> Response:
+        return PlainTextResponse("Healthy")
+
+    async def ready(_: Request) -> Response:
+        return JSONResponse({"status": "ready"})
+
+    async def score(request: Request) -> Response:
+        started = time.monotonic()
+        response, remark = await _score(request, batcher)
+        log.info("POST /score %d %.0f ms%s", response.status_code, (time.monotonic() - started) * 1000, remark)
+        return response
+
+    routes = [Route("/", alive), Route("/ready", ready), Route("/score", score, methods=["POST"])]
+    return Starlette(routes=routes, lifespan=lifespan)
+
+
+async def _score(request: Request, batcher: MicroBatcher) -> tuple[Response, str]:
+    try:
+        behaviour = Behaviour.from_header(request.headers.get(HEADER, ""))
+        parsed = replace(parse_request(await request.body()), behaviour=behaviour)
+        scored = await _unless_gone(request, batcher, parsed)
+    except PayloadError as error:
+        return _refusal(400, str(error)), f": {error}"
+    except ValueError as error:
+        message = f"The model refused the request: {error}"
+        return _refusal(400, message), f": {message}"
+    except ModelFailure as error:
+        return _refusal(500, str(error)), f": {error}"
+    except Misbehaved as error:
+        return _refusal(error.status, str(error)), f": {error}"
+    if scored is None:
+        return Response(status_code=CLIENT_CLOSED_REQUEST), ": the caller has gone"
+    return JSONResponse(render_answers(scored.answers)), f", {len(scored.answers)} of a batch of {scored.batch_size}"
+
+
+async def _unless_gone(request: Request, batcher: MicroBatcher, parsed: ScoringRequest) -> Scored | None:
+    """Scores, but leaves the queue as soon as the caller hangs up; None in that case."""
+    scoring = asyncio.ensure_future(batcher.submit(parsed))
+    gone = asyncio.ensure_future(request.receive())  # the body is read: the next message can only be the disconnect
+    try:
+        await asyncio.wait({scoring, gone}, return_when=asyncio.FIRST_COMPLETED)
+        return await scoring if scoring.done() else None
+    finally:
+        scoring.cancel()
+        gone.cancel()
+
+
+def _refusal(status: int, message: str) -> Response:
+    return JSONResponse({"error": {"message": message}}, status_code=status)
+
+
+def _end_with_parent() -> None:
+    """Ends this process when the emulator, which holds the other end of our standard input, is gone."""
+
+    standard_input = 0
+
+    def watch() -> None:
+        # Not through sys.stdin: a thread that holds its lock makes the interpreter abort when it ends by itself.
+        while os.read(standard_input, 1):
+            continue
+        os._exit(0)  # nobody is left to answer to, so there is nothing to finish
+
+    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
+
+
+@click.command()
+@click.option("--model", "folder", type=click.Path(path_type=Path, exists=True, file_okay=False), required=True)
+@click.option("--socket", type=click.Path(path_type=Path), required=True)
+@click.option("--crash", help="Loading the model fails with this message.")
+@click.option("--crash-after", type=float, default=0.0, help="Seconds of loading before it does.")
+def main(folder: Path, socket: Path, crash: str | None, crash_after: float) -> None:
+    """Serves the MLflow model in FOLDER on a Unix domain socket until standard input is closed or SIGTERM comes."""
+    logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    _end_with_parent()
+    log.info("Loading the model from %s", folder)
+    if crash is not None:
+        time.sleep(crash_after)
+        raise RuntimeError(crash)
+    model = load(folder)
+    uvicorn.run(
+        create_app(model),
+        uds=str(socket),
+        log_config=None,
+        access_log=False,
+        # Longer than the emulator keeps idle connections: the side that closes first must be the client.
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=5,
+    )
+
+
+if __name__ == "__main__":
+    main()

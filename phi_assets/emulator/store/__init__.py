@@ -1,0 +1,1 @@
+"""What the emulator keeps: documents, blobs, and what has reached it lately."""

@@ -1,0 +1,335 @@
+"""Blob storage of the workspace: plain files in a folder for each container, properties in the store."""
+
+import hashlib
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from phi_assets.emulator.store.state import Store
+from phi_assets.emulator.store.uploads import Upload
+from phi_assets.emulator.wire.errors import ServiceError, not_found
+
+DEFAULT_CONTAINER = "azureml-blobstore"
+ARTIFACT_CONTAINER = "azureml"
+CONTAINER_OF_DATASTORE = {"workspaceblobstore": DEFAULT_CONTAINER, "workspaceartifactstore": ARTIFACT_CONTAINER}
+DATASTORE_OF_CONTAINER = {container: datastore for datastore, container in CONTAINER_OF_DATASTORE.items()}
+
+# https://learn.microsoft.com/rest/api/storageservices/naming-and-referencing-containers--blobs--and-metadata
+_CONTAINER = re.compile(r"[a-z0-9](?:-?[a-z0-9]){2,62}")
+_LONGEST_NAME = 1024
+_LONGEST_SEGMENT = 255
+_DATASTORE_URI = re.compile(
+    r"azureml://(?:[^?#]*/)?datastores/(?P<datastore>[^/]+)/paths/(?P<path>[^?#]*)", re.IGNORECASE
+)
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class BlobProperties:
+    """A blob as it is at the time of asking; `size` in bytes."""
+
+    container: str
+    name: str
+    size: int
+    modified: datetime
+    etag: str
+    content_type: str
+    metadata: dict[str, str] = field(default_factory=dict)
+    content_md5: str | None = None
+    """Base64, as the writer sent it; the content was checked against it."""
+
+
+Listing = list[BlobProperties]
+
+
+def datastore_path(uri: str) -> tuple[str, str]:
+    """Container and blob name (or prefix) of `azureml://datastores/<d>/paths/<p>`, in the short or the long form.
+
+    Raises:
+        ServiceError: 400 if the uri has another form, 404 if the workspace has no such datastore.
+    """
+    match = _DATASTORE_URI.fullmatch(uri)
+    if match is None:
+        raise ServiceError(
+            400, "UserError", f"'{uri}' is not a datastore uri (azureml://datastores/<name>/paths/<path>)."
+        )
+    container = CONTAINER_OF_DATASTORE.get(match["datastore"].lower())
+    if container is None:
+        raise not_found("Datastore", match["datastore"])
+    return container, match["path"]
+
+
+def datastore_uri(container: str, name: str) -> str:
+    """The short `azureml://datastores/...` form of a place in a workspace container."""
+    return f"azureml://datastores/{DATASTORE_OF_CONTAINER[container]}/paths/{name}"
+
+
+class BlobStore:
+    """Containers of blobs under `root`.
+
+    A blob is the file `root/<container>/<name>`. Content type, metadata and MD5 of blobs that came over the wire are
+    documents of kind `blob`; a file that a job wrote into the folder is a blob without them. A write becomes visible
+    as a whole: nobody ever sees half a blob, after a crash either.
+    """
+
+    def __init__(self, root: Path, store: Store):
+        self.root = root
+        self._store = store
+        self._staging = root / ".staging"
+        self._blocks = root / ".blocks"
+        self._make_folders()
+        for leftover in self._staging.iterdir():
+            leftover.unlink()
+
+    def path(self, container: str, name: str) -> Path:
+        """Where the blob's file lies or would lie.
+
+        Raises:
+            ServiceError: 400 `InvalidUri` for a name that no blob can have here (empty or dot segments, a backslash,
+                a control character, too long) or that a symbolic link leads out of the container; 404
+                `ContainerNotFound`.
+        """
+        base = self.container_path(container)
+        _check_name(name)
+        path = base.joinpath(*name.split("/"))
+        if not path.resolve().is_relative_to(base.resolve()):
+            raise ServiceError(400, "InvalidUri", f"The blob name '{name}' leads out of its container.")
+        return path
+
+    def container_path(self, container: str) -> Path:
+        """The container's folder. Raises ServiceError: 404 `ContainerNotFound`."""
+        path = self.root / container
+        if not _CONTAINER.fullmatch(container) or not path.is_dir():
+            raise ServiceError(404, "ContainerNotFound", f"The container '{container}' does not exist.")
+        return path
+
+    def create_container(self, container: str) -> None:
+        """Makes the container unless it is there."""
+        if not _CONTAINER.fullmatch(container):
+            raise ServiceError(400, "InvalidResourceName", f"'{container}' is not a valid container name.")
+        (self.root / container).mkdir(mode=0o700, exist_ok=True)
+
+    def exists(self, container: str, name: str) -> bool:
+        """Whether there is a blob of exactly this name."""
+        return self._find(container, name) is not None
+
+    def properties(self, container: str, name: str) -> BlobProperties:
+        """Raises ServiceError: 404 `BlobNotFound`."""
+        path = self._find(container, name)
+        if path is None:
+            raise _no_blob()
+        return self._describe(container, name, path, self._store.get("blob", f"{container}/{name}"))
+
+    def put_bytes(
+        self,
+        container: str,
+        name: str,
+        content: bytes,
+        *,
+        content_type: str = "application/octet-stream",
+        metadata: dict[str, str] | None = None,
+        overwrite: bool = True,
+    ) -> BlobProperties:
+        """Writes the blob whole. Raises ServiceError: 409 `BlobAlreadyExists` unless `overwrite`."""
+        with self.writing(container, name, content_type=content_type, metadata=metadata, overwrite=overwrite) as upload:
+            upload.write(content)
+        return self.properties(container, name)
+
+    def writing(
+        self,
+        container: str,
+        name: str,
+        *,
+        content_type: str = "application/octet-stream",
+        metadata: dict[str, str] | None = None,
+        content_md5: str | None = None,
+        overwrite: bool = True,
+    ) -> Upload:
+        """A writable context: the blob appears when it ends without an exception, and not at all otherwise.
+
+        Raises:
+            ServiceError: 409 `BlobAlreadyExists` unless `overwrite`; at the end of the context 400 `Md5Mismatch` if
+                what went through `Upload.write` does not have the base64 MD5 `content_md5`.
+        """
+        target = self.path(container, name)
+        if not overwrite and target.exists():
+            raise _already_exists()
+        properties = {"content_type": content_type, "metadata": metadata or {}, "content_md5": content_md5}
+
+        def publish(staged: Path) -> None:
+            self._publish(staged, f"{container}/{name}", target, properties, overwrite)
+
+        return Upload(self._staging / uuid.uuid4().hex, publish, content_md5)
+
+    def set_metadata(self, container: str, name: str, metadata: dict[str, str]) -> BlobProperties:
+        """Replaces all metadata. Raises ServiceError: 404 `BlobNotFound`."""
+        current = self.properties(container, name)
+        self._store.put(
+            "blob",
+            f"{container}/{name}",
+            {
+                "content_type": current.content_type,
+                "metadata": metadata,
+                "content_md5": current.content_md5,
+                "modified": datetime.now(UTC).timestamp(),
+            },
+        )
+        return self.properties(container, name)
+
+    def delete(self, container: str, name: str) -> None:
+        """Removes the blob. Raises ServiceError: 404 `BlobNotFound`."""
+        path = self._find(container, name)
+        if path is None:
+            raise _no_blob()
+        path.unlink()
+        self._store.delete("blob", f"{container}/{name}")
+
+    def list(self, container: str, prefix: str = "") -> Listing:
+        """Blobs whose name starts with `prefix`, in the order of their names."""
+        base = self.container_path(container)
+        documents = dict(self._store.items("blob", f"{container}/{prefix}"))
+        return [
+            self._describe(container, name, base / name, documents.get(f"{container}/{name}"))
+            for name in sorted(_names(base, prefix))
+        ]
+
+    def writing_block(self, container: str, name: str, block_id: str, *, content_md5: str | None = None) -> Upload:
+        """A writable context that ends with a block, kept until a block list names it."""
+        folder = self._block_folder(container, name)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        target = folder / _digest(block_id)
+        return Upload(self._staging / uuid.uuid4().hex, lambda staged: _move(staged, target), content_md5)
+
+    def put_block_list(
+        self,
+        container: str,
+        name: str,
+        block_ids: Sequence[str],
+        *,
+        content_type: str = "application/octet-stream",
+        metadata: dict[str, str] | None = None,
+        overwrite: bool = True,
+    ) -> BlobProperties:
+        """Makes the blob out of its blocks and forgets them.
+
+        Raises:
+            ServiceError: 400 `InvalidBlockList` if a block was never put, 409 `BlobAlreadyExists` unless `overwrite`.
+        """
+        folder = self._block_folder(container, name)
+        blocks = [folder / _digest(block_id) for block_id in block_ids]
+        if not all(block.is_file() for block in blocks):
+            raise ServiceError(400, "InvalidBlockList", "The specified block list is invalid.")
+        with self.writing(container, name, content_type=content_type, metadata=metadata, overwrite=overwrite) as upload:
+            for block in blocks:
+                with block.open("rb") as source:
+                    shutil.copyfileobj(source, upload.file, _CHUNK)
+        shutil.rmtree(folder, ignore_errors=True)
+        return self.properties(container, name)
+
+    def clear(self) -> None:
+        """Removes all blobs, blocks and containers; the two of the workspace are there again, empty."""
+        for folder in self.root.iterdir():
+            shutil.rmtree(folder)
+        self._make_folders()
+
+    def _make_folders(self) -> None:
+        for folder in (self.root, self._staging, self._blocks):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for container in (DEFAULT_CONTAINER, ARTIFACT_CONTAINER):
+            (self.root / container).mkdir(mode=0o700, exist_ok=True)
+
+    def _find(self, container: str, name: str) -> Path | None:
+        # Clients ask in this way whether a folder is a blob.
+        path = self.path(container, name.removesuffix("/"))
+        return path if path.is_file() and not name.endswith("/") else None
+
+    def _block_folder(self, container: str, name: str) -> Path:
+        self.path(container, name)
+        return self._blocks / _digest(f"{container}/{name}")
+
+    def _publish(self, staged: Path, key: str, target: Path, properties: dict[str, Any], overwrite: bool) -> None:
+        try:
+            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # A crash between the two steps must not leave the old blob's "upload completed" mark on the new content.
+            if overwrite:
+                self._store.delete("blob", key)
+                staged.replace(target)
+            else:
+                os.link(staged, target)
+                staged.unlink()
+        except FileExistsError as error:
+            if target.exists() and not overwrite:
+                raise _already_exists() from error
+            raise _is_folder(key) from error
+        except (IsADirectoryError, NotADirectoryError) as error:
+            raise _is_folder(key) from error
+        self._store.put("blob", key, properties)
+
+    def _describe(self, container: str, name: str, path: Path, document: dict[str, Any] | None) -> BlobProperties:
+        status = path.stat()
+        document = document or {}
+        modified = max(status.st_mtime, document.get("modified", 0.0))
+        return BlobProperties(
+            container=container,
+            name=name,
+            size=status.st_size,
+            modified=datetime.fromtimestamp(modified, UTC),
+            etag=f'"0x{int(modified * 1e6):X}{status.st_size:X}"',
+            content_type=document.get("content_type") or "application/octet-stream",
+            metadata=document.get("metadata") or {},
+            content_md5=document.get("content_md5"),
+        )
+
+
+def _move(source: Path, target: Path) -> None:
+    source.replace(target)
+
+
+def _names(base: Path, prefix: str) -> Iterator[str]:
+    folder = prefix.rpartition("/")[0]
+    if folder:
+        _check_name(folder)
+    for parent, _, files in os.walk(base / folder):
+        for file in files:
+            path = Path(parent, file)
+            name = path.relative_to(base).as_posix()
+            if name.startswith(prefix) and path.is_file() and _stays_inside(path, base):
+                yield name
+
+
+def _stays_inside(path: Path, base: Path) -> bool:
+    return not path.is_symlink() or path.resolve().is_relative_to(base.resolve())
+
+
+def _check_name(name: str) -> None:
+    segments = name.split("/")
+    if (
+        len(name) > _LONGEST_NAME
+        or any(segment in {"", ".", ".."} or len(segment.encode()) > _LONGEST_SEGMENT for segment in segments)
+        or any(character == "\\" or ord(character) < 0x20 or ord(character) == 0x7F for character in name)
+    ):
+        raise ServiceError(400, "InvalidUri", "The requested URI does not represent any resource on the server.")
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _no_blob() -> ServiceError:
+    return ServiceError(404, "BlobNotFound", "The specified blob does not exist.")
+
+
+def _already_exists() -> ServiceError:
+    return ServiceError(409, "BlobAlreadyExists", "The specified blob already exists.")
+
+
+def _is_folder(key: str) -> ServiceError:
+    return ServiceError(
+        409, "PathConflict", f"'{key}' conflicts with a blob that has this name as a folder, or in reverse."
+    )

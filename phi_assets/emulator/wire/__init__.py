@@ -1,0 +1,1 @@
+"""The shape of requests and answers on every plane of the service."""

@@ -1,0 +1,67 @@
+"""Which route of which plane a request is for, in the words of the control plane and the journal."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from starlette.routing import Match, Route
+from starlette.types import Scope
+
+from phi_assets.emulator.wire.paths import DATA_PLANE, HISTORY, LOC, MLFLOW, REGISTRY, REGISTRY_DISCOVERY, WS
+
+Plane = Literal["arm", "history", "mlflow", "registry", "blob", "scoring", "discovery"]
+"""`discovery` is everything that a client asks before it knows where the others are: metadata, tokens."""
+
+UNKNOWN_ROUTE = "(no route)"
+
+_METRICS = "/metric/v2.0" + WS
+_SUBSCRIPTION = "/subscriptions/{subscription}"
+_ACCOUNT = "/{account}.blob.{suffix}"
+# What comes first is looked at first; what is cut off is the prefix, so that a route reads `/jobs/{name}`.
+_PREFIXES: tuple[tuple[str, Plane], ...] = (
+    (HISTORY, "history"),
+    (DATA_PLANE, "history"),
+    (_METRICS, "history"),
+    (MLFLOW, "mlflow"),
+    (REGISTRY, "registry"),
+    (REGISTRY_DISCOVERY.removesuffix("/discovery"), "registry"),
+    (WS, "arm"),
+    (LOC, "arm"),
+    (_SUBSCRIPTION, "arm"),
+    (_ACCOUNT, "blob"),
+)
+_OFF_THE_RECORD = ("/_control", "/healthz")
+
+
+@dataclass(frozen=True)
+class RouteName:
+    """`route` is the route's template without the path of the workspace, region, registry or account before it."""
+
+    route: str
+    plane: Plane
+
+
+class RouteNames:
+    """Finds the name of a request's route among `routes`."""
+
+    def __init__(self, routes: Iterable[Route]):
+        self._routes = [(route, _name(route.path)) for route in routes]
+
+    def of(self, scope: Scope) -> RouteName | None:
+        """None for the control plane and the health check, which no fault, limit or journal is concerned with."""
+        if scope["path"].lower().startswith(_OFF_THE_RECORD):
+            return None
+        for route, name in self._routes:
+            match, child = route.matches(scope)
+            if match is not Match.NONE:  # a method that the path does not have is the same route still
+                kind = child["path_params"].get("kind", "")
+                return RouteName(name.route.replace("{kind}", kind.lower()), name.plane)
+        return RouteName(UNKNOWN_ROUTE, "discovery")
+
+
+def _name(template: str) -> RouteName:
+    for prefix, plane in _PREFIXES:
+        if template.startswith(prefix):
+            rest = template.removeprefix(prefix)
+            return RouteName(rest.replace("{deployment}", "{name}").replace(":path}", "}") or "/", plane)
+    return RouteName(template, "scoring" if template.startswith("/endpoints/") else "discovery")

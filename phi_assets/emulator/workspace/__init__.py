@@ -1,0 +1,1 @@
+"""The workspace itself: its assets, computes, quota, and long-running operations."""

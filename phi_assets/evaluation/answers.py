@@ -1,0 +1,96 @@
+"""Answers of a model to given conversations, kept as a file that a later run finds again."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from phi_assets.fingerprint import fingerprint
+
+Conversation = Sequence[Mapping[str, str]]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model said to one conversation."""
+
+    text: str
+    seconds: float
+    """From sending the successful request to having read its answer."""
+    deployment: str | None
+    """Which deployment answered, where the endpoint says so."""
+
+
+class AnswerSet(BaseModel):
+    """What one model said to some conversations, in their order."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model_id: str
+    asked: tuple[str, ...]
+    """`question_id` of each conversation."""
+    answers: tuple[Answer, ...]
+    seconds: float
+    """From the first request to the last answer."""
+    concurrency: int
+    """Requests that were underway at a time."""
+
+    @property
+    def texts(self) -> list[str]:
+        """What was said."""
+        return [answer.text for answer in self.answers]
+
+    @property
+    def by_question(self) -> dict[str, str]:
+        """What was said to each question."""
+        return dict(zip(self.asked, self.texts, strict=True))
+
+
+@dataclass(frozen=True)
+class Questions:
+    """Conversations that each wait for an answer, and how the model is to give it."""
+
+    conversations: Sequence[Conversation]
+    parameters: Mapping[str, Any]
+
+    def key(self, model: str) -> str:
+        """Where the answers of this model are kept: a hash over model, conversations and parameters."""
+        asked = list(map(question_id, self.conversations))
+        return fingerprint({"model": model, "questions": asked, "parameters": dict(self.parameters)})[:16]
+
+
+def question_id(conversation: Conversation) -> str:
+    """What a question is told from others by: a hash of its whole conversation."""
+    return fingerprint([[message["role"], message["content"]] for message in conversation])[:16]
+
+
+def kept_answers(path: Path, log: Callable[[str], None] = lambda _: None) -> AnswerSet | None:
+    """The answers in that file; None where there is none, or none that this version can read."""
+    if not path.exists():
+        return None
+    try:
+        return AnswerSet.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        log(f"The answers in {path} cannot be read ({error.error_count()} problems); asking again.")
+        return None
+
+
+def ensure_answers(
+    path: Path, ask: Callable[[], AnswerSet], *, force: bool = False, log: Callable[[str], None] = lambda _: None
+) -> tuple[AnswerSet, bool]:
+    """The answers that are kept in that file, asked for unless they were before, and whether they were asked for now.
+
+    Where asking fails, no file is written.
+    """
+    kept = None if force else kept_answers(path, log)
+    if kept is not None:
+        return kept, False
+    given = ask()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(given.model_dump_json(), encoding="utf-8")
+    os.replace(partial, path)
+    return given, True

@@ -1,0 +1,1 @@
+"""What starts runs by itself, and what it has to know of earlier ones."""

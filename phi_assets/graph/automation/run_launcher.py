@@ -1,0 +1,58 @@
+"""Launching runs on this machine, and noticing when their processes are gone."""
+
+import json
+
+import dagster as dg
+import psutil
+from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
+
+_SERVER_TAG = ".dagster/grpc_info"
+_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
+# The kernel's idea of the boot time, from which psutil computes, moves a little when the clock is set.
+_CLOCK_TOLERANCE_SECONDS = 2.0
+
+
+class LocalRunLauncher(dg.DefaultRunLauncher):
+    """Dagster's default launcher, whose runs end as failures when their process has gone without a word.
+
+    A code server reports workers that die under it. When it died with them, as when the machine is switched off, the
+    run would stay STARTED and keep its pool slot
+    (https://github.com/dagster-io/dagster/issues/4319). With this launcher `run_monitoring` marks it failed within its
+    poll interval, and `run_retries` starts it again. Workers that outlive their code server are left alone, and so are
+    those of a code server on another machine, whose processes cannot be seen from here.
+    """
+
+    @property
+    def supports_check_run_worker_health(self) -> bool:
+        """True: `run_monitoring` asks."""
+        return True
+
+    def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
+        """Whether the process that recorded itself as the run's worker is there."""
+        server = json.loads(run.tags.get(_SERVER_TAG, "{}"))
+        if server.get("host") not in _THIS_MACHINE:
+            return CheckRunHealthResult(WorkerStatus.RUNNING, "The run's process is on another machine.")
+        started = self._start_event(run)
+        if started is None:
+            return CheckRunHealthResult(WorkerStatus.RUNNING, "The run's process has not said its number yet.")
+        pid, time = started
+        try:
+            # A number is given again; whoever has it now may be younger than the run.
+            process = psutil.Process(pid)
+            is_ours = process.create_time() <= time + _CLOCK_TOLERANCE_SECONDS
+            # One that nobody has reaped keeps its number.
+            alive = is_ours and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            alive = False
+        if alive:
+            return CheckRunHealthResult(WorkerStatus.RUNNING)
+        return CheckRunHealthResult(WorkerStatus.FAILED, f"Process {pid} of the run is gone.")
+
+    def _start_event(self, run: dg.DagsterRun) -> tuple[int, float] | None:
+        """Number of the run's process, and when it recorded it."""
+        for entry in self._instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT):
+            event = entry.dagster_event
+            pid = event.engine_event_data.metadata.get("pid") if event else None
+            if pid is not None:
+                return int(str(pid.value)), entry.timestamp
+        return None

@@ -1,0 +1,1 @@
+"""The data set: pinned, raw and sampled."""

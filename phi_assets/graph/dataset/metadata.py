@@ -1,0 +1,166 @@
+"""The data set, its raw splits and its samples, for people."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from phi_assets.dataset.reports.preview import became, conversations_markdown, shown, violations_markdown
+from phi_assets.dataset.reports.report import Lengths, Profile, RoleProfile, SplitReport, read_report
+from phi_assets.graph.dataset.pictures import token_histogram
+from phi_assets.graph.rendering import table
+from phi_assets.refs import DatasetRef, SampleRef, SplitRef
+
+CHAT_SCHEMA = dg.TableSchema(
+    columns=[
+        dg.TableColumn("prompt", "string", description="The first user message"),
+        dg.TableColumn("prompt_id", "string", description="Identifies the prompt; in ultrachat its SHA-256"),
+        dg.TableColumn("messages", "list<struct<content: string, role: string>>", description="The conversation"),
+    ]
+)
+
+ASKS = {
+    "schema": "prompt, prompt_id, messages, and the role and content of each message are there",
+    "no_messages": "there is at least one message",
+    "roles": "an optional system message, then user and assistant in turn, beginning with the user",
+    "ending": "the assistant has the last word",
+    "empty_content": "no message is empty or blank",
+    "prompt_mismatch": "the prompt is the first message of the user",
+    "duplicate_id": "no earlier row of the sample has the same prompt_id",
+    "duplicate_conversation": "no earlier row of the sample has the same messages",
+    "leaked_id": "no row of the test sample has the same prompt_id",
+    "leaked_text": "no row of the test sample begins with the same question, case, punctuation and white space aside",
+    "too_long": "the conversation fits into the model's context",
+}
+"""What each rule of the contract asks of a row."""
+
+_ROLES = 10
+"""Rows of the table of roles: there are as many roles as a data set likes to have."""
+
+
+def dataset_metadata(ref: DatasetRef) -> dict[str, Any]:
+    """Where the data set comes from; a link for a hub repository."""
+    metadata: dict[str, Any] = {"source": ref.source, "name": ref.name, "revision": ref.revision}
+    if ref.source == "hub":
+        metadata["dagster/uri"] = dg.MetadataValue.url(
+            f"https://huggingface.co/datasets/{ref.name}/tree/{ref.revision}"
+        )
+    return metadata
+
+
+def split_metadata(ref: SplitRef) -> dict[str, Any]:
+    """Size and schema of a raw split."""
+    return {
+        "dagster/row_count": ref.rows,
+        "dagster/column_schema": CHAT_SCHEMA,
+        "size_bytes": ref.size_bytes,
+        "shards": len(ref.files),
+        "source": ref.source,
+        "sha256": ref.sha256,
+    }
+
+
+def sample_metadata(ref: SampleRef) -> dict[str, Any]:
+    """Where every row of the raw split went, a portrait of those in this sample, and some of them to read.
+
+    Numbers: `rows_total`, `rows_not_sampled`, `rows_quarantined`, `size_bytes` (of the JSON Lines), `bytes` (UTF-8 of
+    all messages), `messages`, `turns_mean`, `tokens`, `tokens_mean`, `tokens_p95`, `truncated_share` (0 to 1), and
+    `violations/<rule>` (rows that break it, whether they were left out or not). All of it takes less than 150 kB.
+
+    Raises:
+        OSError: the report has gone that was written beside the sample.
+    """
+    report = read_report(Path(ref.report))
+    profile = report.samples[ref.split]
+    return {
+        "dagster/row_count": ref.rows,
+        "dagster/column_schema": CHAT_SCHEMA,
+        "dagster/column_lineage": column_lineage(report.split),
+        # First what there is to look at: the UI keeps this order.
+        "conversations": dg.MetadataValue.md(conversations_markdown(profile.examples)),
+        "violations": dg.MetadataValue.md(violations_markdown(report.violations)),
+        "token_histogram": dg.MetadataValue.md(token_histogram(profile)),
+        "where_rows_went": table(list(_whereabouts(report))),
+        "contract": table(_contract_rows(report)),
+        "lengths": table([_length_row({"of a conversation": each.what}, each) for each in profile.lengths]),
+        "roles": table([_role_row(each) for each in profile.roles[:_ROLES]]),
+        **_numbers(ref, report, profile),
+        "token_counter": profile.token_counter,
+        "sha256": ref.sha256,
+        **{
+            name: dg.MetadataValue.path(path)
+            for name in ("jsonl", "parquet", "quarantine", "report")
+            if (path := getattr(ref, name))
+        },
+    }
+
+
+def column_lineage(raw_split: str) -> dg.TableColumnLineage:
+    """Each column of a sample is made from the same column of the raw split."""
+    raw = dg.AssetKey(["raw", raw_split])
+    return dg.TableColumnLineage(
+        {column.name: [dg.TableColumnDep(asset_key=raw, column_name=column.name)] for column in CHAT_SCHEMA.columns}
+    )
+
+
+def _numbers(ref: SampleRef, report: SplitReport, profile: Profile) -> dict[str, int | float]:
+    tokens = next((each for each in profile.lengths if each.what == "tokens"), None)
+    rows = max(profile.rows, 1)
+    return {
+        "rows_total": ref.rows_total,
+        "rows_not_sampled": report.rows_not_sampled,
+        "rows_quarantined": ref.rows_quarantined,
+        "size_bytes": ref.size_bytes,
+        "bytes": profile.bytes,
+        "messages": profile.messages,
+        "turns_mean": round(profile.turns / rows, 3),
+        "tokens": profile.tokens,
+        "tokens_mean": round(profile.tokens / rows, 1),
+        "tokens_p95": round(tokens.p95, 1) if tokens else 0.0,
+        "truncated_share": round(profile.truncated_share, 6),
+        **{f"violations/{violation.rule}": violation.rows for violation in report.violations},
+    }
+
+
+def _whereabouts(report: SplitReport) -> Iterator[dict[str, str]]:
+    places = {
+        f"raw/{report.split}": report.rows_total,
+        "not sampled": report.rows_not_sampled,
+        "in quarantine": report.rows_quarantined,
+        **{f"sampled/{name}": profile.rows for name, profile in report.samples.items()},
+    }
+    for place, rows in places.items():
+        yield {"where": place, "rows": f"{rows:,}"}
+
+
+def _length_row(first: dict[str, str], lengths: Lengths) -> dict[str, str]:
+    return {
+        **first,
+        "mean": f"{lengths.mean:,.1f}",
+        "median": f"{lengths.p50:,.0f}",
+        "95 %": f"{lengths.p95:,.0f}",
+        "99 %": f"{lengths.p99:,.0f}",
+        "longest": f"{lengths.max:,}",
+    }
+
+
+def _role_row(profile: RoleProfile) -> dict[str, str]:
+    first = {"role": shown(profile.role, 40), "messages": f"{profile.messages:,}", "bytes": f"{profile.bytes:,}"}
+    return {
+        (f"characters, {name}" if name not in first else name): value
+        for name, value in _length_row(first, profile.characters).items()
+    }
+
+
+def _contract_rows(report: SplitReport) -> list[dict[str, str]]:
+    return [
+        {
+            "rule": violation.rule,
+            "rows": f"{violation.rows:,}",
+            "policy": violation.policy,
+            "they are": became(violation),
+            "it asks that": ASKS[violation.rule],
+        }
+        for violation in report.violations
+    ]

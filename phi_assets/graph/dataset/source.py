@@ -1,0 +1,76 @@
+"""The Dagster resource that stands for the source of chat data."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import dagster as dg
+from pydantic import Field
+
+from phi_assets.config.recipe import ContractSection, DatasetSection, SampleSection
+from phi_assets.dataset.errors import DatasetError
+from phi_assets.dataset.files.manifest import preparation_identity
+from phi_assets.dataset.samples.prepare import prepare_split
+from phi_assets.dataset.sources.raw_splits import fetch_split, latest_revision
+from phi_assets.fingerprint import fingerprint
+from phi_assets.refs import DatasetRef, SampleRef, SplitRef
+
+
+class UltrachatSource(dg.ConfigurableResource):
+    """Splits of a chat data set, from the Hugging Face hub, a local folder or the package."""
+
+    dataset: dict[str, Any] = Field(description="The recipe's `dataset` section")
+    data_dir: str = Field(description="Folder for downloads and samples")
+
+    @classmethod
+    def from_recipe(cls, dataset: DatasetSection, data_dir: Path) -> Self:
+        """The source that a recipe names, with its files below `data_dir`."""
+        return cls(dataset=dataset.model_dump(mode="json", exclude_none=True), data_dir=str(data_dir))
+
+    @property
+    def section(self) -> DatasetSection:
+        """The recipe's `dataset` section that this resource stands for."""
+        return DatasetSection.model_validate(self.dataset)
+
+    def pin(self) -> DatasetRef:
+        """The state of the source now: the commit that `revision` means, or a hash of the files."""
+        section = self.section
+        name = {"hub": section.repo, "local": str(section.path), "bundled": "bundled conversations"}[section.source]
+        with _in_words():
+            return DatasetRef(source=section.source, name=name, revision=latest_revision(section))
+
+    def fetch(self, pinned: DatasetRef, split: str, log: Callable[[str], None]) -> SplitRef:
+        """The split's raw shards of the pinned revision lie on local disk; see `fetch_split`."""
+        section = self.section.model_copy(update={"revision": pinned.revision} if pinned.source == "hub" else {})
+        with _in_words():
+            return fetch_split(section, split, Path(self.data_dir), log)
+
+    def prepare(
+        self,
+        raw: SplitRef,
+        sample: SampleSection,
+        contract: ContractSection,
+        log: Callable[[str], None],
+        *,
+        validation: bool = False,
+        against: SampleRef | None = None,
+    ) -> tuple[SampleRef, ...]:
+        """The split's sample lies in a folder of its own; see `prepare_split`.
+
+        The folder's name follows from content and choices: a ref from an earlier run, or of another recipe, never comes
+        to point at other rows.
+        """
+        with _in_words():
+            identity = preparation_identity(raw, sample, contract, validation=validation, against=against)
+            folder = Path(self.data_dir) / "sampled" / fingerprint(identity)[:12]
+            return prepare_split(raw, sample, contract, folder, log, validation=validation, against=against)
+
+
+@contextmanager
+def _in_words() -> Iterator[None]:
+    """A `DatasetError` becomes a `dagster.Failure`: what it says is all that its reader needs."""
+    try:
+        yield
+    except DatasetError as error:
+        raise dg.Failure(description=str(error)) from error

@@ -1,0 +1,1 @@
+"""The foundation model and the cluster that may fine-tune it."""

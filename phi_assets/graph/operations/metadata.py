@@ -1,0 +1,72 @@
+"""What is billing, for people."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from phi_assets.azureml.billing.bill import Bill, Billed
+from phi_assets.graph.rendering import table
+
+
+def billing_metadata(bill: Bill, orphaned: Sequence[Billed]) -> dict[str, Any]:
+    """The whole bill as a table, its sums as numbers over time."""
+    prices = bill.prices
+    return {
+        "summary": bill.in_words,
+        "hourly_price": round(bill.hourly, 4),
+        "endpoints": len(bill.of("endpoint")),
+        "deployments": len(bill.of("deployment")),
+        "nodes": sum(item.machines for item in [*bill.of("cluster"), *bill.of("instance")]),
+        "orphans": len(orphaned),
+        "leases_ended": sum(item.has_expired for item in bill.of("endpoint")),
+        "unpriced": len(bill.unpriced),
+        "billing": table(billing_rows(bill, orphaned)),
+        "prices": f"{prices.currency}, {prices.region}, as of {prices.as_of}" if prices else "cannot be read",
+        "region": bill.region,
+    }
+
+
+def billing_rows(bill: Bill, orphaned: Sequence[Billed]) -> list[dict[str, str]]:
+    """One row for everything that is billing."""
+    return [
+        {
+            "what": item.kind,
+            "name": item.name,
+            "state": item.state,
+            "machines": f"{item.machines} x {item.size}" if item.machines else "-",
+            "age": _duration(bill.at - item.created) if item.created else "unknown",
+            "an hour": "unknown" if item.hourly is None else f"{item.hourly:.2f}",
+            "owner": ", ".join(filter(None, [item.owner, item.recipe and f"recipe {item.recipe}"])) or "unknown",
+            "lease ends": _lease(item, bill.at),
+            "remarks": "; ".join(_remarks(item, item in orphaned)),
+        }
+        for item in bill.items
+    ]
+
+
+def _remarks(item: Billed, is_orphan: bool) -> list[str]:
+    return [
+        text
+        for text, applies in {
+            "orphan: this graph does not know it": is_orphan,
+            "not this project's": not item.is_ours,
+            "its lease has ended": item.has_expired,
+            "no price is known for this size": item.hourly is None,
+        }.items()
+        if applies
+    ]
+
+
+def _lease(item: Billed, now: datetime) -> str:
+    if item.expires is None:
+        return "-"
+    left = item.expires - now
+    return f"in {_duration(left)}" if left > timedelta() else f"{_duration(-left)} ago"
+
+
+def _duration(time: timedelta) -> str:
+    minutes = max(int(time.total_seconds()), 0) // 60
+    days, hours, minutes = minutes // 1440, minutes // 60 % 24, minutes % 60
+    if days:
+        return f"{days} d {hours} h"
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"

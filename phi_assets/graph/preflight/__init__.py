@@ -1,0 +1,1 @@
+"""The look ahead, before anything that costs money."""

@@ -1,0 +1,38 @@
+"""What preflight has found, for people."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import dagster as dg
+
+from phi_assets.azureml.preflight.run import Finding, Preflight
+from phi_assets.graph.rendering import table
+
+
+def preflight_metadata(found: Preflight) -> dict[str, Any]:
+    """Numbers and facts under stable keys, and a table of the findings."""
+    metadata: dict[str, Any] = {
+        "errors": len(found.errors),
+        "warnings": len(found.warnings),
+        "preflight_seconds": round(found.seconds, 2),
+        **found.facts,
+    }
+    if found.findings:
+        metadata["findings"] = findings_table(found.findings)
+    return metadata
+
+
+def findings_table(findings: Sequence[Finding]) -> dg.TableMetadataValue:
+    """One row a finding, errors first."""
+    return table(
+        [
+            {
+                "level": finding.level,
+                "code": finding.code,
+                "subject": finding.subject,
+                "cause": finding.cause,
+                "next step": finding.next_step,
+            }
+            for finding in sorted(findings, key=lambda finding: finding.level)
+        ]
+    )

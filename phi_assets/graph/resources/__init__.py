@@ -1,0 +1,1 @@
+"""What every stage needs from outside, as Dagster resources."""

@@ -1,0 +1,1 @@
+"""What the live model answers, and how good that is."""

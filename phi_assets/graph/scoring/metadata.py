@@ -1,0 +1,133 @@
+"""What the live model answers, how good that is and how fast it came, for people."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from phi_assets.dataset.files.jsonl import read_jsonl
+from phi_assets.evaluation.intervals import Interval
+from phi_assets.evaluation.report import Comparison, Figures, ScoringReport, read_scoring_report
+from phi_assets.graph.rendering import table
+from phi_assets.graph.scoring.pictures import latency_picture, quality_picture
+from phi_assets.refs import AnswersRef, ScoringRef
+
+MODEL, ROWS, IS_CHAMPION = "model", "jsonl", "is_champion"
+"""What later models are compared by: they find it in the history of the asset."""
+
+_SHOWN_ROWS, _SHOWN_CHARACTERS = 20, 400
+"""Of the table of answers: it is stored in the event log."""
+
+_SPEED = (
+    "latency_ms_mean",
+    "latency_ms_p50",
+    "latency_ms_p95",
+    "latency_ms_p99",
+    "latency_ms_max",
+    "requests_per_second",
+    "concurrency",
+    "tokens",
+    "tokens_per_second",
+    "token_counter",
+)
+
+
+def base_metadata(ref: AnswersRef) -> dict[str, Any]:
+    """Which model was asked, and where its answers are."""
+    metadata: dict[str, Any] = {"action": ref.action, "dagster/row_count": ref.rows, "model": ref.model_id}
+    return metadata | ({"json": dg.MetadataValue.path(ref.path)} if ref.path else {})
+
+
+def scoring_metadata(ref: ScoringRef) -> dict[str, Any]:
+    """Answers beside their references, the models compared, pictures, and numbers under keys that stay.
+
+    Numbers: `chrf` (0 to 100) with `chrf_low` and `chrf_high`, `length_ratio`, `empty_rate`, `refusal_rate`,
+    `problem_rate`, `repetition`, `latency_ms_*`, `requests_per_second`, `tokens_per_second`; `base/...` and
+    `champion/...` have `chrf` of the other model and `chrf_gain` over it, also with `_low` and `_high`.
+
+    Raises:
+        OSError: the report has gone that was written beside the answers.
+    """
+    report, rows = read_scoring_report(Path(ref.report)), list(read_jsonl(Path(ref.jsonl)))
+    return {
+        "action": ref.action,
+        "dagster/row_count": ref.rows,
+        MODEL: ref.model_id,
+        "deployment": ref.deployment,
+        # First what there is to look at: the UI keeps this order.
+        "compared": table(_compared(report)),
+        "quality": dg.MetadataValue.md(quality_picture(report, rows)),
+        "latency": dg.MetadataValue.md(latency_picture(report.speed, [row["latency_ms"] for row in rows])),
+        "answers": table([_shown(row) for row in rows[:_SHOWN_ROWS]]),
+        **scoring_numbers(report),
+        "empty_answers": sum(row["is_empty"] for row in rows),
+        IS_CHAMPION: report.is_champion,
+        "champion_note": report.champion_note,
+        ROWS: dg.MetadataValue.path(ref.jsonl),
+        "parquet": dg.MetadataValue.path(ref.parquet),
+        "report": dg.MetadataValue.path(ref.report),
+    }
+
+
+def scoring_numbers(report: ScoringReport) -> dict[str, Any]:
+    """What the UI plots over time, without what could not be measured."""
+    numbers = _figures(report.figures)
+    for name, other in (("base", report.base), ("champion", report.champion)):
+        if other is not None:
+            numbers |= {f"{name}/{key}": value for key, value in comparison_numbers(other).items()}
+    return numbers | report.speed.model_dump(include=set(_SPEED))
+
+
+def comparison_numbers(other: Comparison) -> dict[str, float]:
+    """How good the other model is, and how much better this one."""
+    return _interval("chrf", other.figures.chrf) | _interval("chrf_gain", other.chrf_gain)
+
+
+def _figures(figures: Figures) -> dict[str, Any]:
+    rates = figures.model_dump(exclude={"answers", "chrf"}, exclude_none=True)
+    return _interval("chrf", figures.chrf) | rates
+
+
+def _interval(name: str, interval: Interval | None) -> dict[str, float]:
+    if interval is None:
+        return {}
+    values = {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
+    return {key: round(value, 2) for key, value in values.items() if value is not None}
+
+
+def _compared(report: ScoringReport) -> list[dict[str, str]]:
+    rows = [_compared_row("this model", report.model_id, report.figures, None)]
+    others: Sequence[tuple[str, Comparison | None]] = (("base model", report.base), ("champion", report.champion))
+    rows += [_compared_row(who, other.model_id, other.figures, other) for who, other in others if other is not None]
+    return rows
+
+
+def _compared_row(who: str, model_id: str, figures: Figures, other: Comparison | None) -> dict[str, str]:
+    return {
+        "who": who,
+        "answers": str(figures.answers),
+        "chrF, 95 % interval": str(figures.chrf or "-"),
+        "this model is better by": str((other and other.chrf_gain) or "-"),
+        "length / reference": "-" if figures.length_ratio is None else f"{figures.length_ratio:.2f}",
+        "empty": f"{figures.empty_rate:.0%}",
+        "refusals": f"{figures.refusal_rate:.0%}",
+        "no answers": f"{figures.problem_rate:.0%}",
+        "repetition": f"{figures.repetition:.1%}",
+        "model": model_id,
+    }
+
+
+def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
+    texts = {"prompt": row["prompt"], "answer": row["answer"], "reference": row["reference"]}
+    if row["base_answer"] is not None:
+        texts["base model"] = row["base_answer"]
+    return {name: _cut(text) for name, text in texts.items()} | {
+        "chrF": "-" if row["chrf"] is None else f"{row['chrf']:.0f}",
+        "ms": f"{row['latency_ms']:.0f}",
+        "problem": row["problem"] or "-",
+    }
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}… ({len(text):,} characters)"

@@ -1,0 +1,1 @@
+"""The endpoint, its deployment and its traffic."""

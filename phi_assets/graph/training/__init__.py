@@ -1,0 +1,1 @@
+"""The fine-tuning job and the model that comes out of it."""

@@ -1,0 +1,154 @@
+"""The fine-tuning job and the model that comes out of it."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import dagster as dg
+from pydantic import Field
+
+from phi_assets.azureml.connection.client import Workspace
+from phi_assets.azureml.models.registered import ensure_registered_model
+from phi_assets.azureml.training.finetune import ensure_finetune_job
+from phi_assets.azureml.training.jobs import SubmittedJob, cancel_if_submitted
+from phi_assets.graph.common import AZUREML_POOL, OWNERS, changes_since_last, explained, reads
+from phi_assets.graph.interrupts import interrupts_kept, is_terminated
+from phi_assets.graph.preflight.assets import PREFLIGHT
+from phi_assets.graph.resources.prices import PricesResource
+from phi_assets.graph.resources.recipe import RecipeResource
+from phi_assets.graph.resources.workspace import AzureMLWorkspace
+from phi_assets.graph.training.metadata import job_metadata, registered_model_metadata, submitted_metadata
+from phi_assets.graph.training.spending import spending
+from phi_assets.refs import ComputeRef, JobRef, ModelRef, RegisteredModelRef, SampleRef
+
+GROUP = "training"
+
+JOB_TAG = "azureml/job"
+"""Run tag with the name of the Azure ML job that the run submitted, attached to or reused."""
+STUDIO_TAG = "azureml/studio"
+FINGERPRINT_TAG = "azureml/fingerprint"
+
+
+class FinetuneConfig(dg.Config):
+    """Launch-time choices of the fine-tuning job."""
+
+    force: bool = Field(default=False, description="Submit a new job even where a completed one matches")
+    submit: bool = Field(default=True, description="Submit a job where none can be reused or waited for; else fail")
+
+
+@dg.asset(
+    group_name=GROUP,
+    ins={
+        "train": dg.AssetIn(["sampled", "train_sft"]),
+        "validation": dg.AssetIn(["sampled", "validation_sft"]),
+        "test": dg.AssetIn(["sampled", "test_sft"]),
+    },
+    deps=[PREFLIGHT],
+    kinds={"azureml", "pytorch"},
+    owners=OWNERS,
+    code_version="1",
+    pool=AZUREML_POOL,
+    metadata=reads("component", "finetune.parameters", "finetune.defaults"),
+)
+def finetune_job(
+    context: dg.AssetExecutionContext,
+    config: FinetuneConfig,
+    train: SampleRef,
+    validation: SampleRef,
+    test: SampleRef,
+    foundation_model: ModelRef,
+    finetune_compute: ComputeRef,
+    workspace: AzureMLWorkspace,
+    recipe: RecipeResource,
+    prices: PricesResource,
+) -> dg.MaterializeResult[JobRef]:
+    """A fine-tuning pipeline job is Completed in Azure ML and its `trained_model` output has been verified.
+
+    It has trained on `train_sft` and been evaluated meanwhile on `validation_sft`, which no step trains on.
+    """
+    with (
+        workspace.session() as ws,
+        cancelled_with_the_run(context, ws) as watch,
+        interrupts_kept() as raise_interrupts,
+    ):
+        result = ensure_finetune_job(
+            ws,
+            recipe.value,
+            model=foundation_model,
+            compute=finetune_compute,
+            train=train,
+            validation=validation,
+            test=test,
+            log=context.log.info,
+            output=partial(print, flush=True),
+            on_name=watch,
+            on_submitted=partial(_announce, context),
+            on_poll=raise_interrupts,
+            force=config.force,
+            submit=config.submit,
+            # A crashed run that forced a job is started again with the same configuration.
+            forced_by=context.run.root_run_id or context.run.run_id,
+        )
+        price_list = prices.value_or_none(context.log.warning)
+        spent = spending(context, ws, recipe.value, result, finetune_compute, price_list)
+    why = explained(context, result.inputs, result.job.reason)
+    return dg.MaterializeResult(
+        value=result.job, data_version=dg.DataVersion(result.job.name), metadata=job_metadata(result) | spent | why
+    )
+
+
+def _announce(context: dg.AssetExecutionContext, job: SubmittedJob) -> None:
+    """Name and link of the job are on the run, long before there is a materialization to carry them."""
+    changed = changes_since_last(context, job.inputs)
+    context.log_event(dg.AssetObservation(context.asset_key, metadata={**submitted_metadata(job), "changed": changed}))
+    context.instance.add_run_tags(
+        context.run.run_id, {JOB_TAG: job.name, STUDIO_TAG: job.studio_url, FINGERPRINT_TAG: job.fingerprint}
+    )
+
+
+@contextmanager
+def cancelled_with_the_run(context: dg.AssetExecutionContext, ws: Workspace) -> Iterator[Callable[[str], None]]:
+    """Cancel the watched Azure ML job when a person terminates the run; leave it alone when the worker is killed.
+
+    Both interrupt the step in the same way. A job that is left running is found again by its name when the run is
+    started again. The interrupt always goes on.
+    """
+    watched: list[str] = []
+    try:
+        yield watched.append
+    except dg.DagsterExecutionInterruptedError:
+        if watched and is_terminated(context):
+            try:
+                cancel_if_submitted(ws, watched[-1], context.log.info)
+            except Exception as error:
+                # Nothing may take the interrupt's place: the run would go on with its other steps.
+                context.log.error(f"Job {watched[-1]} could not be cancelled, and may be billing: {error}")
+        raise
+
+
+@dg.asset(
+    group_name=GROUP,
+    kinds={"azureml", "mlflow"},
+    owners=OWNERS,
+    code_version="1",
+    pool=AZUREML_POOL,
+    metadata=reads("serving.model_name"),
+)
+def registered_model(
+    context: dg.AssetExecutionContext, finetune_job: JobRef, workspace: AzureMLWorkspace, recipe: RecipeResource
+) -> dg.MaterializeResult[RegisteredModelRef]:
+    """A model version in the workspace whose source is the job's `trained_model` output."""
+    with workspace.session() as ws:
+        ref = ensure_registered_model(
+            ws,
+            job=finetune_job,
+            name=recipe.value.registered_model_name,
+            description=f"{recipe.value.model.name} fine-tuned for chat completion on {recipe.value.dataset.name}",
+            log=context.log.info,
+        )
+    why = explained(context, {"job": finetune_job.name, "name": ref.name}, ref.reason)
+    return dg.MaterializeResult(
+        value=ref,
+        data_version=dg.DataVersion(f"{ref.name}:{ref.version}"),
+        metadata=registered_model_metadata(ref, ws.model_studio_url(ref.name, ref.version)) | why,
+    )

@@ -1,1 +1,0 @@
-"""What the graph needs from outside, as Dagster resources."""

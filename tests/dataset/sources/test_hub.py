@@ -1,0 +1,365 @@
+"""The hub source against a hub on the loopback interface, in processes of their own: HF_ENDPOINT is read once."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from email.utils import formatdate
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from tests.dataset.shards import make_rows, write_shards
+from tests.dataset.sources.hub_server import ALWAYS, COMMIT, Hub, Weather, running
+
+_PROGRAM = """
+import json, os, resource, sys
+import huggingface_hub.constants
+from pathlib import Path
+from phi_assets.dataset.sources import hub_client
+from phi_assets.dataset.sources.raw_splits import fetch_split, latest_revision
+from phi_assets.config.recipe import DatasetSection
+# The client keeps whole pieces of this size; what a test can afford to download is smaller than its own.
+huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE = 1000
+hub_client._FIRST_WAIT_SECONDS = 0.01
+hub_client._LONGEST_WAIT_SECONDS = 0.1
+hub_client.ATTEMPTS = int(sys.argv[1])
+data_dir, calls = json.load(sys.stdin)
+if limit := int(os.environ.get("LARGEST_FILE", "0")):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+answers = []
+for split, section in calls:
+    section, log = DatasetSection(**section), []
+    try:
+        answer = latest_revision(section, longest_pause_seconds=60)
+        if split:
+            answer = fetch_split(section, split, Path(data_dir), log.append).model_dump()
+    except Exception as error:
+        answer = f"{type(error).__name__}: {error}"
+    answers.append({"answer": answer, "log": log, "datasets": "datasets" in sys.modules})
+print(json.dumps(answers))
+"""
+
+
+def card(**configurations: dict[str, str]) -> str:
+    """A README that says which files are which split of which configuration."""
+    configs = [
+        {"config_name": name, "data_files": [{"split": split, "path": path} for split, path in splits.items()]}
+        for name, splits in configurations.items()
+    ]
+    return f"---\n{yaml.safe_dump({'configs': configs})}---\n"
+
+
+CARD = card(default={"train_sft": "data/train_sft-*", "test_sft": "data/test_sft-*"})
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[Hub]:
+    folder = tmp_path / "repository"
+    write_shards(folder, "train_sft", make_rows(300, seed=1), shards=3)
+    write_shards(folder, "test_sft", make_rows(40, seed=2))
+    (folder / "README.md").write_text(CARD, encoding="utf-8")
+    with running(Hub(folder)) as hub:
+        yield hub
+
+
+def call(
+    hub_url: str,
+    data_dir: Path,
+    *calls: tuple[str, dict[str, Any]],
+    attempts: int = 4,
+    env: Mapping[str, str] | None = None,
+) -> list[dict[str, Any]]:
+    """What `fetch_split(section, split, ...)` answers for each call (`latest_revision` where no split is named)."""
+    program = subprocess.run(
+        [sys.executable, "-c", _PROGRAM, str(attempts)],
+        input=json.dumps([str(data_dir), [(split, {"repo": "owner/chat", **section}) for split, section in calls]]),
+        env={
+            **os.environ,
+            "HF_ENDPOINT": hub_url,
+            "HF_HOME": str(data_dir / "hf-home"),
+            "HF_HUB_OFFLINE": "0",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "HF_UPDATE_DOWNLOAD_COUNTS": "0",
+            **(env or {}),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert program.returncode == 0, program.stderr
+    return json.loads(program.stdout.splitlines()[-1])
+
+
+def test_fetches_one_split_pins_it_and_never_downloads_it_again(hub: Hub, tmp_path: Path) -> None:
+    (first,) = call(hub.url, tmp_path / "data", ("train_sft", {"revision": "main"}))
+    ref = first["answer"]
+    assert ref["rows"] == 300
+    assert ref["source"] == f"owner/chat@{COMMIT}"
+    assert [Path(file).name for file in ref["files"]] == [f"train_sft-0000{n}-of-00003.parquet" for n in range(3)]
+    assert all(Path(file).is_relative_to(tmp_path / "data") for file in ref["files"])
+    assert hub.downloads() == [Path(file).name for file in ref["files"]]
+
+    hub.requests.clear()
+    pinned, other_split = call(
+        hub.url, tmp_path / "data", ("train_sft", {"revision": COMMIT}), ("test_sft", {"revision": COMMIT})
+    )
+    assert pinned["answer"] == ref
+    assert other_split["answer"]["rows"] == 40
+    assert hub.downloads() == ["test_sft-00000-of-00001.parquet"]
+    assert not other_split["datasets"], "which files a split has is known from the first call"
+
+    hub.requests.clear()
+    (offline,) = call(hub.url, tmp_path / "data", ("train_sft", {"revision": COMMIT}), env=OFFLINE)
+    assert offline["answer"] == ref
+    assert hub.requests == []
+
+
+def test_same_content_has_the_same_hash_wherever_it_comes_from(hub: Hub, tmp_path: Path) -> None:
+    from_hub, local = call(
+        hub.url,
+        tmp_path / "data",
+        ("train_sft", {"revision": COMMIT}),
+        ("train_sft", {"source": "local", "path": str(hub.folder)}),
+    )
+    assert from_hub["answer"]["sha256"] == local["answer"]["sha256"]
+
+
+def test_latest_revision_is_the_commit_of_the_branch(hub: Hub, tmp_path: Path) -> None:
+    (branch,) = call(hub.url, tmp_path, ("", {"revision": "main"}))
+    assert branch["answer"] == COMMIT
+    assert not branch["datasets"]
+
+
+def test_mistakes_are_explained_and_not_tried_again(hub: Hub, tmp_path: Path) -> None:
+    calls = {
+        "owner/nothing": ("", {"repo": "owner/nothing", "revision": "main"}),
+        "'v9'": ("", {"revision": "v9"}),
+        "owner/gated is gated": ("", {"repo": "owner/gated", "revision": "main"}),
+        "<owner>/<name>": ("", {"repo": "not a repository", "revision": "main"}),
+        "no split 'validation': there are test_sft, train_sft": ("validation", {"revision": COMMIT}),
+        "no revision": ("train_sft", {"revision": "f" * 40}),
+    }
+    answers = call(hub.url, tmp_path, *calls.values())
+    for expected, answer in zip(calls, answers, strict=True):
+        assert answer["answer"].startswith("DatasetError: ")
+        assert expected in answer["answer"]
+    assert hub.requests.count("GET /api/datasets/owner/nothing/revision/main") == 1
+
+
+def test_a_busy_hub_is_asked_again(hub: Hub, tmp_path: Path) -> None:
+    hub.weather = [Weather("unavailable", times=2)]
+    (branch,) = call(hub.url, tmp_path, ("", {"revision": "main"}))
+    assert branch["answer"] == COMMIT
+    assert len(hub.requests) == 3
+
+
+def test_a_hub_that_stays_busy_is_asked_four_times(hub: Hub, tmp_path: Path) -> None:
+    hub.weather = [Weather("unavailable", times=ALWAYS)]
+    (answer,) = call(hub.url, tmp_path, ("", {"revision": "main"}))
+    assert answer["answer"].startswith(f"DatasetError: {hub.url} cannot be reached for owner/chat@main")
+    assert "503" in answer["answer"]
+    assert len(hub.requests) == 4
+
+
+def test_a_download_that_breaks_is_resumed(hub: Hub, tmp_path: Path) -> None:
+    hub.cut = 1
+    (fetched,) = call(hub.url, tmp_path, ("test_sft", {"revision": COMMIT}))
+    size = (hub.folder / "data" / "test_sft-00000-of-00001.parquet").stat().st_size
+    assert fetched["answer"]["rows"] == 40
+    assert hub.ranges == [f"bytes={size // 2 // 1000 * 1000}-"]
+
+
+def test_an_unreachable_hub_is_one_clear_message(tmp_path: Path) -> None:
+    answers = call("http://127.0.0.1:9", tmp_path, ("", {"revision": "main"}), ("train_sft", {"revision": COMMIT}))
+    for answer in answers:
+        assert answer["answer"].startswith("DatasetError: http://127.0.0.1:9 cannot be reached")
+        assert "`source: local`" in answer["answer"]
+
+
+def test_offline_without_a_download_says_so(hub: Hub, tmp_path: Path) -> None:
+    (answer,) = call(hub.url, tmp_path, ("train_sft", {"revision": "main"}), env=OFFLINE)
+    assert "HF_HUB_OFFLINE" in answer["answer"]
+    assert hub.requests == []
+
+
+OFFLINE = {"HF_HUB_OFFLINE": "1"}
+SHORT = {"HF_HUB_DOWNLOAD_TIMEOUT": "1", "HF_HUB_ETAG_TIMEOUT": "1"}
+STAGES = {
+    "which commit": "GET /api/datasets/owner/chat/revision",
+    "the card": "HEAD .*README",
+    "which files": "GET .*/tree/",
+    "the size of a file": "HEAD .*/data/",
+    "a file": "GET .*/data/",
+}
+
+
+def test_every_question_may_be_refused_once_and_the_pause_is_kept(hub: Hub, tmp_path: Path) -> None:
+    hub.weather = [Weather("limited", where) for where in STAGES.values()]
+    (fetched,) = call(hub.url, tmp_path, ("test_sft", {"revision": COMMIT}), attempts=6)
+    assert fetched["answer"]["rows"] == 40
+    assert all(weather.times == 0 for weather in hub.weather)
+    assert hub.impatient == []
+    assert any("429" in line and line.endswith("asking the hub again in 1 s") for line in fetched["log"])
+
+
+@pytest.mark.parametrize("retry_after", ["2", '"api";r=0;t=2'])
+def test_the_hub_says_how_long_to_wait(hub: Hub, tmp_path: Path, retry_after: str) -> None:
+    hub.weather = [Weather("limited", retry_after=retry_after)]
+    (answer,) = call(hub.url, tmp_path, ("", {"revision": "main"}))
+    assert answer["answer"] == COMMIT
+    assert hub.impatient == []
+
+
+@pytest.mark.parametrize("retry_after", ["61", formatdate(4102444800, usegmt=True)])
+def test_nobody_waits_longer_than_they_can(hub: Hub, tmp_path: Path, retry_after: str) -> None:
+    hub.weather = [Weather("limited", retry_after=retry_after)]
+    (answer,) = call(hub.url, tmp_path, ("", {"revision": "main"}))
+    assert "limits how often it is asked" in answer["answer"]
+    assert len(hub.requests) == 1
+
+
+def test_a_limit_that_stays_is_one_clear_message(hub: Hub, tmp_path: Path) -> None:
+    hub.weather = [Weather("limited", times=ALWAYS, retry_after="3600")]
+    (answer,) = call(hub.url, tmp_path, ("train_sft", {"revision": COMMIT}))
+    assert "is over the limit: it asks to wait 3,600 s. Run again later, set HF_TOKEN" in answer["answer"]
+    assert len(hub.requests) == 1
+
+
+@pytest.mark.slow
+def test_every_question_may_go_unanswered_once(hub: Hub, tmp_path: Path) -> None:
+    hub.weather = [Weather("silent", where) for where in STAGES.values()] + [Weather("stalled", STAGES["a file"])]
+    (fetched,) = call(hub.url, tmp_path, ("test_sft", {"revision": COMMIT}), env=SHORT)
+    assert fetched["answer"]["rows"] == 40
+    assert all(weather.times == 0 for weather in hub.weather)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_silent_hub_is_one_clear_message(hub: Hub, tmp_path: Path, stage: str) -> None:
+    hub.weather = [Weather("silent", STAGES[stage], ALWAYS)]
+    (answer,) = call(hub.url, tmp_path, ("test_sft", {"revision": COMMIT}), attempts=2, env=SHORT)
+    assert answer["answer"].startswith(f"DatasetError: {hub.url} cannot be reached for owner/chat@{COMMIT}")
+    assert not list(tmp_path.glob("hub/splits/*.json")) or stage in ("the size of a file", "a file"), (
+        "a wrong answer would be final"
+    )
+
+
+@pytest.mark.slow
+def test_a_file_that_always_breaks_off_is_one_clear_message(hub: Hub, tmp_path: Path) -> None:
+    hub.weather = [Weather("stalled", STAGES["a file"], ALWAYS)]
+    (answer,) = call(hub.url, tmp_path, ("test_sft", {"revision": COMMIT}), attempts=2, env=SHORT)
+    assert "broken off 5 times at the same place" in answer["answer"]
+    assert not list(tmp_path.glob("hub/**/*.parquet"))
+
+
+def test_a_card_that_cannot_be_read_is_not_taken_for_none(tmp_path: Path) -> None:
+    folder = tmp_path / "repository"
+    write_shards(folder, "train_sft", make_rows(3, seed=1))
+    write_shards(folder, "test_sft", make_rows(4, seed=2))
+    # Its names are the wrong way round, so that it shows whether it was read.
+    wrong = card(default={"train_sft": "data/test_sft-*", "test_sft": "data/train_sft-*"})
+    (folder / "README.md").write_text(wrong, encoding="utf-8")
+    with running(Hub(folder, weather=[Weather("unavailable", "HEAD .*README", times=2)])) as hub:
+        (fetched,) = call(hub.url, tmp_path / "data", ("test_sft", {"revision": COMMIT}))
+    assert fetched["answer"]["rows"] == 3
+
+
+def test_a_mirror_that_serves_another_commit_is_refused(hub: Hub, tmp_path: Path) -> None:
+    hub.served_commit = "e" * 40
+    (answer,) = call(hub.url, tmp_path, ("test_sft", {"revision": COMMIT}))
+    assert f"another revision of owner/chat than {COMMIT}: {'e' * 40}" in answer["answer"]
+    assert len(hub.requests) == 4
+
+
+@pytest.mark.parametrize("where", ["HEAD .*/data/", "GET .*/data/", "HEAD .*README"])
+def test_a_file_of_another_commit_is_refused(hub: Hub, tmp_path: Path, where: str) -> None:
+    hub.weather = [Weather("other commit", where, ALWAYS)]
+    (answer,) = call(hub.url, tmp_path, ("test_sft", {"revision": COMMIT}), attempts=2)
+    assert f"another revision of owner/chat than {COMMIT}: {'e' * 40}" in answer["answer"]
+    assert "HF_ENDPOINT" in answer["answer"]
+    assert not list(tmp_path.glob("hub/**/*.parquet"))
+    hub.weather = [Weather("other commit", where, times=2)]
+    (answer,) = call(hub.url, tmp_path, ("test_sft", {"revision": COMMIT}))
+    assert answer["answer"]["rows"] == 40, "a mirror that catches up is good enough"
+
+
+SHAREGPT = [
+    {"conversations": [{"from": "human", "value": f"question {n}\u2028"}, {"from": "gpt", "value": f"answer {n}"}]}
+    for n in range(25)
+]
+SPLITS = {"splits": {"train_sft": "train"}}
+
+
+def sharegpt_repository(folder: Path, ending: str) -> None:
+    """`data/train.<ending>` holds the conversations."""
+    file = folder / "data" / f"train.{ending}"
+    file.parent.mkdir(parents=True)
+    table = pa.Table.from_pylist(SHAREGPT)
+    if ending == "parquet":
+        pq.write_table(table, file)
+    elif ending == "arrow":
+        with pa.ipc.new_stream(file, table.schema) as stream:
+            stream.write_table(table)
+    else:
+        with pa.output_stream(file, compression="gzip" if ending.endswith("gz") else None) as lines:
+            lines.write(b"\n".join(map(orjson.dumps, SHAREGPT)))
+
+
+@pytest.mark.parametrize("ending", ["parquet", "jsonl", "jsonl.gz", "arrow"])
+def test_what_is_not_in_the_schema_is_converted_once_and_works_offline(tmp_path: Path, ending: str) -> None:
+    sharegpt_repository(tmp_path / "repository", ending)
+    section = {"revision": COMMIT, **SPLITS}
+    with running(Hub(tmp_path / "repository")) as hub:
+        (first,) = call(hub.url, tmp_path / "data", ("train_sft", section))
+        assert first["answer"]["rows"] == 25, first["answer"]
+        assert first["answer"]["source"] == f"owner/chat@{COMMIT}"
+        assert hub.downloads() == [f"train.{ending}"]
+    (shard,) = first["answer"]["files"]
+    assert Path(shard).is_relative_to(tmp_path / "data" / "converted")
+    row = pq.read_table(shard).to_pylist()[3]
+    assert [message["role"] for message in row["messages"]] == ["user", "assistant"]
+    assert row["prompt"] == "question 3\u2028"
+    assert any("Converted 25 rows" in line for line in first["log"])
+
+    for url, env in (("http://127.0.0.1:9", {}), (hub.url, OFFLINE)):
+        (again,) = call(url, tmp_path / "data", ("train_sft", section), env=env)
+        assert again["answer"] == first["answer"]
+        assert not any("Converted" in line for line in again["log"])
+        assert not again["datasets"]
+
+
+def test_text_that_is_no_conversation_says_what_is_needed(tmp_path: Path) -> None:
+    (tmp_path / "repository" / "data").mkdir(parents=True)
+    (tmp_path / "repository" / "data" / "train.txt").write_text("once upon a time\n", encoding="utf-8")
+    with running(Hub(tmp_path / "repository")) as hub:
+        (answer,) = call(hub.url, tmp_path / "data", ("train_sft", {"revision": COMMIT, **SPLITS}))
+    assert "train.txt has the columns text" in answer["answer"]
+    assert "sharegpt needs conversations" in answer["answer"]
+
+
+def test_no_room_for_a_download_is_one_clear_message(hub: Hub, tmp_path: Path) -> None:
+    call(hub.url, tmp_path, ("test_sft", {"revision": COMMIT}))
+    (answer,) = call(hub.url, tmp_path, ("train_sft", {"revision": COMMIT}), env={"LARGEST_FILE": "2000"})
+    assert answer["answer"].startswith(f"DatasetError: The disk that holds {tmp_path / 'hub'} is full")
+    assert len(hub.downloads()) == 2, "more attempts make no more room"
+
+
+def test_a_configuration_can_be_chosen(tmp_path: Path) -> None:
+    folder = tmp_path / "repository"
+    write_shards(folder / "small", "train_sft", make_rows(3, seed=1))
+    write_shards(folder / "large", "train_sft", make_rows(5, seed=2))
+    both = card(small={"train_sft": "small/data/*"}, large={"train_sft": "large/data/*"})
+    (folder / "README.md").write_text(both, encoding="utf-8")
+    calls = [("train_sft", {"revision": COMMIT, "config": name}) for name in ("small", "large", "huge", None)]
+    with running(Hub(folder)) as hub:
+        small, large, huge, neither = (answer["answer"] for answer in call(hub.url, tmp_path / "data", *calls))
+    assert (small["rows"], large["rows"]) == (3, 5)
+    assert "no configuration 'huge': there are small, large" in huge
+    assert "several configurations (small, large): choose one in the recipe's dataset.config" in neither

@@ -1,0 +1,73 @@
+"""What there is after a run, in Azure ML and in Dagster's records, without times and without how it came to be."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tests.e2e.harness.toy_deployment import ENDPOINT, ToyDeployment
+
+Snapshot = dict[str, Any]
+
+_TIMES = {"expires_at"}
+_HISTORY = {"action", "reason", "retired"}
+_LATENCY = {"latency_ms"}
+
+
+def snapshot(toy: ToyDeployment) -> Snapshot:
+    """Everything that a user of the workspace would find, and what the assets say about it."""
+    ml: Any = toy.workspace.ml
+    return {
+        "computes": {c.name: (c.size, c.tier, c.provisioning_state) for c in ml.compute.list()},
+        "data": {
+            f"{data.name}:{version.version}": _tags(version)
+            for data in ml.data.list()
+            for version in ml.data.list(name=data.name)
+        },
+        "jobs": {job.name: (job.status, job.display_name, job.experiment_name, _tags(job)) for job in ml.jobs.list()},
+        "models": {
+            f"{model.name}:{version.version}": (version.job_name, version.path, _tags(version))
+            for model in ml.models.list()
+            for version in ml.models.list(name=model.name)
+        },
+        "endpoints": {
+            endpoint.name: (endpoint.provisioning_state, endpoint.traffic, _tags(endpoint))
+            for endpoint in ml.online_endpoints.list()
+        },
+        "deployments": {
+            deployment.name: (
+                deployment.provisioning_state,
+                str(deployment.model),
+                deployment.instance_type,
+                deployment.instance_count,
+                _tags(deployment),
+            )
+            for endpoint in ml.online_endpoints.list()
+            if endpoint.name == ENDPOINT
+            for deployment in ml.online_deployments.list(endpoint_name=endpoint.name)
+        },
+        "refs": {str(path.relative_to(toy.storage)): _ref(path) for path in sorted(toy.storage.rglob("*.json"))},
+        "answers": {path.name: _answers(path) for path in sorted(toy.answers.glob("*.jsonl"))},
+        "leftovers": sorted(path.name for path in [*toy.storage.rglob(".*"), *toy.answers.glob("*.partial")]),
+        "data_versions": {
+            asset: [record.asset_materialization.tags["dagster/data_version"] for record in found]  # type: ignore[union-attr]
+            for asset, found in _materializations(toy).items()
+        },
+    }
+
+
+def _materializations(toy: ToyDeployment) -> dict[str, list[Any]]:
+    keys = sorted(key.to_user_string() for key in toy.dagster.instance.all_asset_keys())
+    return {key: found for key in keys if (found := toy.dagster.materializations(key))}
+
+
+def _tags(entity: Any) -> dict[str, str]:
+    return {name: value for name, value in sorted((entity.tags or {}).items()) if name not in _TIMES}
+
+
+def _ref(path: Path) -> dict[str, Any]:
+    return {name: value for name, value in json.loads(path.read_text()).items() if name not in _TIMES | _HISTORY}
+
+
+def _answers(path: Path) -> list[dict[str, Any]]:
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    return [{name: value for name, value in row.items() if name not in _LATENCY} for row in rows]

@@ -1,0 +1,255 @@
+"""What `phi_automation` would start: exactly what has new inputs, one level of the graph at a time."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from phi_assets.config.recipe import SPLITS
+from phi_assets.config.recipe_files import load_recipe
+from phi_assets.config.settings import load_settings
+from phi_assets.definitions import build_definitions
+from phi_assets.graph.automation.conditions import GRAPH_LEVELS
+from tests.graph_runs import write_recipe
+
+SCORING = ["base_answers", "scoring_result"]
+MODEL_CHAIN = ["finetune_job", "registered_model", "online_deployment", "live_traffic", *SCORING]
+
+TRAINING_DATA = {"sampled/train_sft", "sampled/validation_sft"}
+"""They come from one step."""
+SAMPLED = {f"sampled/{split}" for split in SPLITS} | TRAINING_DATA
+
+pytestmark = pytest.mark.filterwarnings("ignore:Parameter `include_sources`")
+
+
+def key(asset: str) -> dg.AssetKey:
+    return dg.AssetKey(asset.split("/"))
+
+
+@dataclass
+class Automation:
+    """The real graph's conditions over an instance in memory, whose materializations are reported, not made."""
+
+    definitions: dg.Definitions
+    instance: dg.DagsterInstance
+    cursor: Any = None
+    versions: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def assets(self) -> list[str]:
+        return [spec.key.to_user_string() for spec in self.definitions.resolve_all_asset_specs()]
+
+    def materialize(self, assets: Iterable[str], version: str | None = None, checks: bool | None = True) -> None:
+        """Report a materialization with a data version, the one of the last time unless given, and its checks."""
+        for asset in assets:
+            self.versions[asset] = version or self.versions.get(asset, "1")
+            tags = {
+                "dagster/data_version": self.versions[asset],
+                "dagster/data_version_is_user_provided": "true",
+            }
+            self.instance.report_runless_asset_event(dg.AssetMaterialization(key(asset), tags=tags))
+            if checks is not None:
+                self.check(asset, passed=checks)
+
+    def check(self, asset: str, *, passed: bool) -> None:
+        """Report a result of every check of the asset."""
+        for check in self.definitions.resolve_asset_graph().asset_check_keys:
+            if check.asset_key == key(asset):
+                self.instance.report_runless_asset_event(
+                    dg.AssetCheckEvaluation(asset_key=check.asset_key, check_name=check.name, passed=passed)
+                )
+
+    def tick(self) -> set[str]:
+        """The assets that are requested now."""
+        result = dg.evaluate_automation_conditions(self.definitions, self.instance, cursor=self.cursor)
+        self.cursor = result.cursor
+        return {asset for asset in self.assets if result.get_num_requested(key(asset))}
+
+    def flow(self, version: str) -> list[set[str]]:
+        """Everything that is requested, level by level, where each asset comes out with this data version."""
+        levels = []
+        while requested := self.tick():
+            levels.append(requested)
+            self.materialize(requested, version)
+        return levels
+
+
+def definitions(recipe: str = "quickstart") -> dg.Definitions:
+    return build_definitions(load_settings({}), load_recipe(recipe))
+
+
+@pytest.fixture
+def automation() -> Iterator[Automation]:
+    """Switched on after everything had been materialized."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        found = Automation(definitions(), instance)
+        found.materialize(found.assets)
+        assert found.tick() == set()
+        yield found
+
+
+def test_nothing_starts_on_a_fresh_install() -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        automation = Automation(definitions(), instance)
+        assert [automation.tick() for _ in range(3)] == [set()] * 3
+
+
+def test_unchanged_data_versions_start_nothing(automation: Automation) -> None:
+    automation.materialize(automation.assets)
+    assert automation.tick() == set()
+    automation.materialize(["ultrachat_hub"])
+    automation.materialize(["raw/train_sft", "foundation_model"])
+    assert automation.tick() == set()
+
+
+def test_a_new_version_of_one_split_goes_its_way_and_no_other(automation: Automation) -> None:
+    automation.materialize(["raw/train_sft"], "2")
+    assert automation.flow("2") == [TRAINING_DATA, *({asset} for asset in MODEL_CHAIN)]
+
+
+def test_new_test_data_is_compared_with_the_training_data_before_anything_is_trained(automation: Automation) -> None:
+    automation.materialize(["raw/test_sft"], "2")
+    assert automation.tick() == {"sampled/test_sft"}
+    automation.materialize(["sampled/test_sft"], "2")
+    assert automation.tick() == TRAINING_DATA
+    # No row of it has leaked: they are as before, and the job has the test data as a reason of its own.
+    automation.materialize(TRAINING_DATA)
+    assert automation.flow("2") == [{asset} for asset in MODEL_CHAIN]
+
+
+def test_a_run_that_comes_out_unchanged_ends_the_flow(automation: Automation) -> None:
+    automation.materialize(["raw/train_sft"], "2")
+    assert automation.tick() == TRAINING_DATA
+    automation.materialize(TRAINING_DATA, "2")
+    assert automation.tick() == {"finetune_job"}
+    automation.materialize(["finetune_job"])
+    assert automation.tick() == set()
+
+
+def test_what_arrives_while_the_job_runs_is_not_lost(automation: Automation) -> None:
+    automation.materialize(["sampled/train_sft"], "2")
+    assert automation.tick() == {"finetune_job"}
+    run = automation.instance.create_run_for_job(
+        job_def=automation.definitions.resolve_job_def("finetune"),
+        asset_selection=frozenset({key("finetune_job")}),
+        status=dg.DagsterRunStatus.STARTED,
+    )
+    assert automation.tick() == set()
+    automation.materialize(["sampled/train_sft"], "3")
+    assert automation.tick() == set()
+    automation.materialize(["finetune_job"], "2")
+    automation.instance.report_run_canceled(run)
+    requested = [automation.tick() for _ in range(3)]
+    assert sum("finetune_job" in assets for assets in requested) == 1
+
+
+def test_test_gen_never_reaches_the_job(automation: Automation) -> None:
+    automation.materialize(["raw/test_gen"], "2")
+    levels = automation.flow("2")
+    assert levels[0] == {"sampled/test_gen"}
+    assert set().union(*levels[1:]) == {"sampled/train_gen", *SCORING}
+    assert sum(map(len, levels)) == 4
+
+
+def test_a_new_revision_makes_every_asset_once(automation: Automation) -> None:
+    automation.materialize(["ultrachat_hub"], "2")
+    levels = automation.flow("2")
+    assert levels == [
+        {f"raw/{split}" for split in SPLITS},
+        {"sampled/test_sft", "sampled/test_gen"},
+        {*TRAINING_DATA, "sampled/train_gen"},
+        *({asset} for asset in MODEL_CHAIN),
+    ]
+
+
+def test_a_new_model_waits_for_its_cluster_and_makes_every_asset_once(automation: Automation) -> None:
+    automation.materialize(["foundation_model"], "2")
+    assert automation.tick() == {"finetune_compute"}
+    # The cluster is as before: the job has the model as a reason of its own.
+    automation.materialize(["finetune_compute"])
+    assert automation.flow("2") == [{asset} for asset in MODEL_CHAIN]
+
+
+def test_scoring_goes_on_with_the_old_model_where_the_new_one_fails(automation: Automation) -> None:
+    automation.materialize(["ultrachat_hub"], "2")
+    while "finetune_job" not in (requested := automation.tick()):
+        automation.materialize(requested, "2")
+    # Its run has failed: nothing was materialized, and nothing is on its way any more.
+    assert automation.flow("2") == [{asset} for asset in SCORING]
+
+
+def test_an_edited_recipe_starts_exactly_what_it_touches(automation: Automation, tmp_path: Path) -> None:
+    def edited(name: str, changes: dict[str, dict[str, Any]]) -> set[str]:
+        automation.definitions = definitions(str(write_recipe(tmp_path / f"{name}.yaml", changes)))
+        requested: set[str] = set()
+        while now := automation.tick():
+            assert not requested & now
+            automation.materialize(now)
+            requested |= now
+        return requested
+
+    assert edited("rate", {"parameters": {"learning_rate": 1e-3}}) == {"preflight", "finetune_job"}
+    both: dict[str, dict[str, Any]] = {"parameters": {"learning_rate": 1e-3}}
+    assert edited("scoring", {**both, "scoring": {"samples": 3}}) == set(SCORING)
+    both["scoring"] = {"samples": 3}
+    assert edited("model", {**both, "model": {"version": "13"}}) == {"preflight", "foundation_model"}
+    both["model"] = {"version": "13"}
+    assert edited("percent", {**both, "sample": {"percent": 20}}) == {"preflight", *SAMPLED}
+
+
+def test_an_endpoint_is_never_started_by_itself(automation: Automation, tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path / "lease.yaml", {"serving": {"lease_hours": 1, "endpoint": "another-name"}})
+    automation.definitions = definitions(str(recipe))
+    assert automation.flow("1") == [{"preflight"}]
+
+
+def test_an_edited_recipe_is_looked_at_before_anything_is_started_for_it(
+    automation: Automation, tmp_path: Path
+) -> None:
+    recipe = write_recipe(tmp_path / "rate.yaml", {"parameters": {"learning_rate": 1e-3}})
+    automation.definitions = definitions(str(recipe))
+    assert automation.tick() == {"preflight"}
+    automation.materialize(["preflight"], checks=False)
+    assert automation.tick() == set()
+    automation.check("preflight", passed=True)
+    assert automation.tick() == {"finetune_job"}
+
+
+def test_an_input_that_is_missing_or_unchecked_starts_nothing(automation: Automation) -> None:
+    automation.materialize(["raw/train_sft"], "2")
+    assert automation.tick() == TRAINING_DATA
+    automation.materialize(TRAINING_DATA, "2", checks=False)
+    assert automation.tick() == set()
+    automation.check("sampled/train_sft", passed=True)
+    assert automation.tick() == set()
+    automation.check("sampled/validation_sft", passed=True)
+    assert automation.tick() == {"finetune_job"}
+
+
+def test_a_check_that_has_never_run_starts_nothing() -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        automation = Automation(definitions(), instance)
+        automation.materialize(automation.assets, checks=None)
+        automation.tick()
+        automation.materialize(["sampled/train_sft"], "2", checks=None)
+        assert automation.tick() == set()
+
+
+def test_a_missing_input_starts_nothing() -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        automation = Automation(definitions(), instance)
+        automation.materialize({*automation.assets} - {"finetune_compute"})
+        automation.tick()
+        automation.materialize(["sampled/train_sft"], "2")
+        assert automation.tick() == set()
+
+
+def test_the_conditions_look_as_far_up_as_the_graph_goes() -> None:
+    graph = definitions().resolve_asset_graph()
+    levels: dict[dg.AssetKey, int] = {}
+    for asset in graph.toposorted_asset_keys:
+        levels[asset] = 1 + max((levels[parent] for parent in graph.get(asset).parent_keys), default=-1)
+    assert max(levels.values()) == GRAPH_LEVELS

@@ -1,0 +1,81 @@
+"""Running the real graph in a test: a recipe of one's own, the session's emulator, Dagster in this process."""
+
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import yaml
+
+from phi_assets.config.recipe import RECIPES_DIR
+from phi_assets.config.recipe_files import load_recipe
+from phi_assets.config.settings import load_settings
+from phi_assets.definitions import build_definitions
+
+FAST_PARAMETERS = {"max_steps": 2, "num_train_epochs": 1, "per_device_eval_batch_size": 16}
+"""A real fine-tune that is over as soon as its libraries are imported."""
+
+
+def read_recipe(name: str) -> dict[str, Any]:
+    """A shipped recipe's content, to be written to any other folder."""
+    content = yaml.safe_load((RECIPES_DIR / f"{name}.yaml").read_text(encoding="utf-8"))
+    contract = content.get("contract", {})
+    if "tokenizer" in contract:
+        contract["tokenizer"] = str(RECIPES_DIR / contract["tokenizer"])
+    return content
+
+
+def write_recipe(path: Path, changes: dict[str, dict[str, Any]], base: str = "quickstart") -> Path:
+    """A recipe file like `base`, with the given keys of its sections replaced."""
+    content = read_recipe(base)
+    for section, values in changes.items():
+        if section == "parameters":
+            content["finetune"]["parameters"].update(values)
+        else:
+            content.setdefault(section, {}).update(values)
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    return path
+
+
+class Graph:
+    """The definitions of one recipe over one PHI_HOME, materialized in this process."""
+
+    def __init__(self, home: Path, recipe: Path | str, storage: Path, instance: dg.DagsterInstance) -> None:
+        settings = load_settings({"PHI_HOME": str(home), "PHI_RECIPE": str(recipe), "PHI_STORAGE": str(storage)})
+        self.recipe = load_recipe(settings.recipe)
+        self.definitions = build_definitions(settings, self.recipe)
+        self.instance = instance
+
+    def run(self, job: str = "finetune_and_deploy", **config: dict[str, Any]) -> dg.ExecuteInProcessResult:
+        """Execute a job; `config` is per-asset op config. A failed run is returned, not raised."""
+        return self.definitions.resolve_job_def(job).execute_in_process(
+            instance=self.instance,
+            raise_on_error=False,
+            run_config={"ops": {name: {"config": value} for name, value in config.items()}} if config else None,
+        )
+
+    def materialize(self, selection: str) -> dg.ExecuteInProcessResult:
+        """Materialize the selected assets."""
+        job = dg.define_asset_job("selected", selection=selection)
+        definitions = dg.Definitions.merge(self.definitions, dg.Definitions(jobs=[job]))
+        return definitions.resolve_job_def("selected").execute_in_process(instance=self.instance, raise_on_error=False)
+
+
+def actions(result: dg.ExecuteInProcessResult) -> dict[str, str]:
+    """The recorded `action` of every asset that has one."""
+    found = {}
+    for event in result.get_asset_materialization_events():
+        materialization = event.step_materialization_data.materialization
+        if "action" in materialization.metadata:
+            found[materialization.asset_key.to_user_string()] = materialization.metadata["action"].value
+    return found
+
+
+def failure_message(result: dg.ExecuteInProcessResult) -> str:
+    """What a person reads about the first failed step."""
+    failure = result.get_step_failure_events()[0].step_failure_data
+    if failure.user_failure_data and failure.user_failure_data.description:
+        return failure.user_failure_data.description
+    error = failure.error
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return error.message if error else ""
