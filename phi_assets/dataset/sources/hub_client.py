@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
-import httpx
+import httpx2
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential_jitter
 
 from phi_assets.dataset.errors import DatasetError
@@ -37,11 +37,11 @@ _TRANSIENT_STATUS = (408, 429, 500, 502, 503, 504)
 _RESOLVED = re.compile(r"/resolve/(?P<commit>[0-9a-f]{40})/")
 
 
-class HubSilentError(httpx.TransportError):
+class HubSilentError(httpx2.TransportError):
     """The hub has not answered, or not with anything but refusals, for as long as an attempt may take."""
 
 
-class OtherRevisionError(httpx.TransportError):
+class OtherRevisionError(httpx2.TransportError):
     """The hub answered with another commit than it was asked for."""
 
 
@@ -112,7 +112,7 @@ class _Patience:
     def start(self) -> None:
         """An attempt begins."""
         self._heard = time.monotonic()
-        self._pending: set[httpx.Request] = set()
+        self._pending: set[httpx2.Request] = set()
         self._refusal: Exception | None = None
         self._not_before = self._heard
         self._pieces: Counter[tuple[str, str]] = Counter()
@@ -121,7 +121,7 @@ class _Patience:
         """What has gone wrong since the attempt began, whether it was said or not."""
         return self._refusal or (HubSilentError("no answer") if self._pending else None)
 
-    def before(self, request: httpx.Request) -> None:
+    def before(self, request: httpx2.Request) -> None:
         """The request waits for so long and no longer, whatever the library thinks; it is not sent at all in vain."""
         from huggingface_hub import constants
 
@@ -142,7 +142,7 @@ class _Patience:
         if str(request.url).startswith(constants.ENDPOINT):
             self._pending.add(request)
 
-    def after(self, response: httpx.Response) -> None:
+    def after(self, response: httpx2.Response) -> None:
         """A refusal that passes is an error at once: the libraries' own retries know no end to the pauses."""
         from huggingface_hub import constants
         from huggingface_hub.errors import HfHubHTTPError
@@ -177,7 +177,7 @@ def _install() -> None:
         "request": [*own["request"], _patience.before],
         "response": [*own["response"], _patience.after],
     }
-    set_client_factory(lambda: httpx.Client(event_hooks=hooks, follow_redirects=True, timeout=_request_seconds()))
+    set_client_factory(lambda: httpx2.Client(event_hooks=hooks, follow_redirects=True, timeout=_request_seconds()))
 
 
 def _request_seconds() -> float:
@@ -192,7 +192,7 @@ def _error(state: RetryCallState) -> BaseException:
     return error
 
 
-def _refusal_in(error: BaseException) -> httpx.Response | None:
+def _refusal_in(error: BaseException) -> httpx2.Response | None:
     """The answer that led to the error, where it was a refusal that passes."""
     responses = (getattr(cause, "response", None) for cause in _causes(error))
     return next((one for one in responses if one is not None and one.status_code in _TRANSIENT_STATUS), None)
@@ -228,7 +228,7 @@ def _is_transient(error: BaseException) -> bool:
     if isinstance(error, errors.HfHubHTTPError):
         return False
     # "Not in the cache" is how the hub's client says that it could not reach the hub.
-    return any(isinstance(cause, httpx.TransportError) for cause in causes) or isinstance(
+    return any(isinstance(cause, httpx2.TransportError) for cause in causes) or isinstance(
         error, (ConnectionError, errors.LocalEntryNotFoundError)
     )
 
