@@ -13,6 +13,8 @@ from phi_assets.emulator.control import Control
 if TYPE_CHECKING:
     from phi_assets.azureml.connection.client import Workspace
 
+pytest_plugins = ["tests.balance"]
+
 TIME_SCALE = "5"
 
 
