@@ -6,8 +6,8 @@ from typing import Any
 import dagster as dg
 import yaml
 
-from phi_assets.config.recipe import RECIPES_DIR
 from phi_assets.config.recipe_files import load_recipe
+from phi_assets.config.section import RECIPES_DIR
 from phi_assets.config.settings import load_settings
 from phi_assets.definitions import build_definitions
 

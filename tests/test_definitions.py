@@ -6,7 +6,7 @@ import sys
 import dagster as dg
 import pytest
 
-from phi_assets.config.recipe import SAMPLED_SPLITS
+from phi_assets.config.dataset import SAMPLED_SPLITS
 from phi_assets.config.recipe_files import load_recipe
 from phi_assets.config.settings import load_settings
 from phi_assets.definitions import build_definitions

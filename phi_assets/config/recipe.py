@@ -1,135 +1,18 @@
 """The recipe: every choice that defines one fine-tune, in one YAML file, checked before anything runs."""
 
 import random
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, field_validator
 
+from phi_assets.config.dataset import ContractSection, DatasetSection, SampleSection
+from phi_assets.config.section import Section
 from phi_assets.fingerprint import fingerprint
 
-RECIPES_DIR = Path(__file__).parents[1] / "recipes"
-
-SPLITS = ("train_sft", "test_sft", "train_gen", "test_gen")
-VALIDATION_SPLIT = "validation_sft"
-SAMPLED_SPLITS = ("train_sft", VALIDATION_SPLIT, "test_sft", "train_gen", "test_gen")
-"""What is made of the splits: part of the sample of `train_sft` becomes `validation_sft`."""
-
-Split = Literal["train_sft", "test_sft", "train_gen", "test_gen"]
-Policy = Literal["drop", "warn", "fail"]
 ParameterValue = bool | int | float | str
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class DatasetSection(_Section):
-    """Where the four splits come from."""
-
-    source: Literal["bundled", "hub", "local"] = "hub"
-    """`bundled`: the package's small data set; `hub`: the Hugging Face hub; `local`: a folder in the hub's layout."""
-    repo: str = "HuggingFaceH4/ultrachat_200k"
-    """The repository for `source: hub`."""
-    revision: str = "main"
-    """Branch, tag or commit of the hub repository; pin a commit for reproducible runs."""
-    config: str | None = None
-    """Configuration (subset) of the hub repository; its default one unless given."""
-    path: Path | None = None
-    """Folder for `source: local`, holding `data/<split>-*.parquet`, or files as `format` and `splits` describe them."""
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,40}$")] = "ultrachat"
-    """What the registered data assets are called, followed by the split: `ultrachat-train-sft`."""
-    splits: dict[Split, str] = Field(default_factory=dict)
-    """The source's own names of the four splits where they differ, for example `{train_sft: train}`."""
-    format: Literal["auto", "messages", "prompt_completion", "sharegpt", "alpaca"] = "auto"
-    """How the source writes a conversation; `auto` tells it from the columns."""
-    columns: dict[str, str] = Field(default_factory=dict)
-    """The source's own names of the format's columns where they differ, for example `{messages: dialogue}`."""
-    roles: dict[str, Literal["system", "user", "assistant"]] = Field(default_factory=dict)
-    """What the source's own names of roles mean; the usual ones (`human`, `gpt`, `bot`, ...) are known."""
-
-    @model_validator(mode="after")
-    def _local_needs_a_path(self) -> "DatasetSection":
-        if self.source == "local" and self.path is None:
-            raise ValueError("source 'local' needs `path`, a folder that holds data/<split>-*.parquet")
-        return self
-
-
-class SampleSection(_Section):
-    """Which rows of each split are used."""
-
-    mode: Literal["head", "hash"] = "head"
-    """`head`: the first rows, exactly as `datasets` rounds `split[0%:5%]`; `hash`: a uniform, nested, seeded choice."""
-    percent: Annotated[float, Field(gt=0, le=100)] = 5
-    """Share of each split, in percent."""
-    seed: int = 42
-    """Chooses the rows of `mode: hash`, and those that are kept to validate."""
-    validation_percent: Annotated[float, Field(gt=0, le=50)] = 5
-    """Share of the sampled `train_sft` rows that is kept from training, to evaluate on while it runs."""
-
-
-class Policies(_Section):
-    """What happens to a row that breaks a rule: `drop` moves it to quarantine, `warn` keeps it, `fail` ends the run."""
-
-    schema_: Annotated[Policy, Field(alias="schema")] = "drop"
-    """Nothing is missing: prompt, prompt_id, messages, the role and content of each message."""
-    no_messages: Policy = "drop"
-    """There is at least one message."""
-    roles: Policy = "drop"
-    """An optional system message, then user and assistant in turn, beginning with the user."""
-    ending: Policy = "drop"
-    """A conversation to train on (`*_sft`) ends with the assistant."""
-    empty_content: Policy = "drop"
-    """No message is empty or blank."""
-    prompt_mismatch: Policy = "warn"
-    """The prompt is the first message of the user."""
-    duplicate_id: Policy = "drop"
-    """No earlier row of the sample has the same prompt_id."""
-    duplicate_conversation: Policy = "drop"
-    """No earlier row of the sample has the same messages."""
-    leaked_id: Policy = "drop"
-    """No row of the test sample has the same prompt_id."""
-    leaked_text: Policy = "drop"
-    """No row of the test sample begins with the same question, case, punctuation and white space aside."""
-    too_long: Policy = "warn"
-    """The conversation fits into `contract.context_tokens`."""
-
-    def of(self, rule: str) -> Policy:
-        """The policy of a rule by its name in the recipe."""
-        return getattr(self, "schema_" if rule == "schema" else rule)
-
-
-class ContractSection(_Section):
-    """What a conversation has to be like, and when a sample is not fit to train on."""
-
-    policies: Policies = Field(default_factory=Policies)
-    """What happens to a row that breaks a rule."""
-    context_tokens: Annotated[int, Field(ge=16)] = 4096
-    """The model's context; the component truncates what is longer."""
-    tokenizer: Path | None = None
-    """A `tokenizer.json` to count tokens with, its path relative to the recipe or to the package's own recipes; tokens
-    are estimated from the bytes without one."""
-
-    minimum_rows: Annotated[int, Field(ge=1)] = 10
-    """A sample with fewer rows fails its check."""
-    max_quarantined_percent: Annotated[float, Field(ge=0, le=100)] = 10
-    """A larger share of the sampled rows in quarantine fails the sample's check."""
-    max_truncated_percent: Annotated[float, Field(ge=0, le=100)] = 20
-    """A larger share of conversations that are longer than the context fails the sample's check."""
-
-    @field_validator("tokenizer")
-    @classmethod
-    def _beside_the_recipe(cls, value: Path | None, info: ValidationInfo) -> Path | None:
-        if value is None:
-            return None
-        path = value.expanduser()
-        beside = (info.context or Path()) / path
-        # So that a copy of one of the package's own recipes is good wherever it lies.
-        packaged = RECIPES_DIR / path
-        return packaged if packaged.is_file() and not beside.is_file() else beside
-
-
-class ModelSection(_Section):
+class ModelSection(Section):
     """The foundation model, in a registry."""
 
     registry: str = "azureml"
@@ -145,7 +28,7 @@ class ModelSection(_Section):
         return str(value) if isinstance(value, int) else value
 
 
-class ComponentSection(_Section):
+class ComponentSection(Section):
     """The registry's pipeline component that does the fine-tuning."""
 
     registry: str = "azureml"
@@ -156,7 +39,7 @@ class ComponentSection(_Section):
     """A version; the component is pinned, as another one may ask for other inputs."""
 
 
-class ComputeSection(_Section):
+class ComputeSection(Section):
     """The training cluster."""
 
     name: Annotated[str, Field(pattern=r"^[a-zA-Z][a-zA-Z0-9-]{1,30}[a-zA-Z0-9]$")] = "phi-finetune"
@@ -173,7 +56,7 @@ class ComputeSection(_Section):
     """How long a node waits for the next job before it is given back."""
 
 
-class FinetuneSection(_Section):
+class FinetuneSection(Section):
     """What the component is asked to do."""
 
     parameters: dict[str, ParameterValue] = Field(default_factory=dict)
@@ -192,7 +75,7 @@ class FinetuneSection(_Section):
     """Time from the start of the job's first step to its end."""
 
 
-class ServingSection(_Section):
+class ServingSection(Section):
     """The managed online endpoint and its deployment."""
 
     endpoint: Annotated[str, Field(min_length=3, max_length=32, pattern=r"^[a-zA-Z](-?[a-zA-Z0-9])*$")] = (
@@ -221,7 +104,7 @@ class ServingSection(_Section):
     """Tags of your own on the endpoint; `owner` is shown beside what is billing."""
 
 
-class RolloutSection(_Section):
+class RolloutSection(Section):
     """How a new deployment proves itself before it gets the traffic of the old one."""
 
     prompts: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)] = Field(
@@ -276,7 +159,7 @@ class RolloutSection(_Section):
         return {"do_sample": False, "max_new_tokens": self.max_new_tokens}
 
 
-class ScoringSection(_Section):
+class ScoringSection(Section):
     """How the deployed model is tried out."""
 
     samples: Annotated[int, Field(ge=1, le=1000)] = 32
@@ -301,7 +184,7 @@ class ScoringSection(_Section):
         return self.model_dump(include={"temperature", "top_p", "do_sample", "max_new_tokens"})
 
 
-class BudgetSection(_Section):
+class BudgetSection(Section):
     """What one run may take, by preflight's estimate: a job that is submitted, and its model served for a lease."""
 
     cost: Annotated[float, Field(gt=0)] | None = None
@@ -310,14 +193,14 @@ class BudgetSection(_Section):
     """Of the fine-tuning job."""
 
 
-class PreflightSection(_Section):
+class PreflightSection(Section):
     """What is looked at before anything is asked for that costs money."""
 
     accept: list[Annotated[str, Field(pattern=r"^[a-z][a-z_]*$")]] = Field(default_factory=list)
     """Errors that shall be warnings, by the code that preflight shows with them, for example `model_retired`."""
 
 
-class Recipe(_Section):
+class Recipe(Section):
     """One fine-tune, from data set to endpoint."""
 
     name: str

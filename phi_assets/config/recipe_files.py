@@ -10,7 +10,8 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from phi_assets.config.recipe import RECIPES_DIR, Recipe
+from phi_assets.config.recipe import Recipe
+from phi_assets.config.section import RECIPES_DIR
 
 EXTENDS = "extends"
 

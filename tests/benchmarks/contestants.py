@@ -173,7 +173,7 @@ def ours_bare(mode: str) -> Callable[[Job], Work]:
     """This project's sample as JSON Lines, without contract, profile or hash."""
 
     def start(job: Job) -> Work:
-        from phi_assets.config.recipe import SampleSection
+        from phi_assets.config.dataset import SampleSection
         from phi_assets.dataset.samples.export import export_jsonl
 
         sample = SampleSection.model_validate({"mode": mode, "percent": job.percent})
@@ -191,7 +191,7 @@ def ours_bare(mode: str) -> Callable[[Job], Work]:
 
 def ours_whole(job: Job) -> Work:
     """All that this project's `sampled` assets do; the test split that a lone train split is compared with is there."""
-    from phi_assets.config.recipe import ContractSection, SampleSection
+    from phi_assets.config.dataset import ContractSection, SampleSection
     from phi_assets.dataset.samples.prepare import prepare_split
 
     contract, sample = ContractSection(), SampleSection(percent=job.percent)

@@ -7,8 +7,9 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from phi_assets.config.recipe import RECIPES_DIR, Recipe
+from phi_assets.config.recipe import Recipe
 from phi_assets.config.recipe_files import RecipeError, load_recipe
+from phi_assets.config.section import RECIPES_DIR
 
 
 def written(folder: Path, content: Any) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from phi_assets.config.recipe import Policies
+from phi_assets.config.dataset import Policies
 from phi_assets.dataset.contract.rules import applicable_rules
 from phi_assets.dataset.reports.report import (
     Conversation,

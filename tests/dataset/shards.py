@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from phi_assets.config.recipe import DatasetSection
+from phi_assets.config.dataset import DatasetSection
 from phi_assets.dataset.sources.raw_splits import fetch_split
 from phi_assets.refs import SplitRef
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from phi_assets.config.recipe import ContractSection, SampleSection
+from phi_assets.config.dataset import ContractSection, SampleSection
 from phi_assets.dataset.progress import SECONDS_BETWEEN_LINES, Progress
 from phi_assets.dataset.samples.prepare import prepare_split
 from tests.dataset.shards import make_rows, raw_split

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from phi_assets.azureml.connection.client import Workspace
-from phi_assets.config.recipe import SPLITS
+from phi_assets.config.dataset import SPLITS
 from phi_assets.emulator.control import Control
 from phi_assets.emulator.process import Connection
 from tests.azureml import toys as toy

@@ -79,7 +79,7 @@ def test_the_data_sets_own_answers_have_no_problem(bundled_answers: list[str]) -
 def bundled_answers() -> list[str]:
     import polars as pl
 
-    from phi_assets.config.recipe import DatasetSection
+    from phi_assets.config.dataset import DatasetSection
     from phi_assets.dataset.sources.local import folder_of
 
     folder = folder_of(DatasetSection(source="bundled"))

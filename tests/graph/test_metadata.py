@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 
 from phi_assets.azureml.training.metrics import MetricPoint
-from phi_assets.config.recipe import Policy
+from phi_assets.config.dataset import Policy
 from phi_assets.dataset.contract.rules import RULES
 from phi_assets.dataset.reports.report import Profile, SplitReport, TokenHistogram, read_report
 from phi_assets.graph.dataset.metadata import ASKS, CHAT_SCHEMA, sample_metadata, split_metadata

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import polars.selectors as cs
 
-from phi_assets.config.recipe import ContractSection
+from phi_assets.config.dataset import ContractSection
 from phi_assets.dataset.contract.seen import MISSING, Seen, occur_twice
 from phi_assets.dataset.contract.tokens import TokenCounter
 

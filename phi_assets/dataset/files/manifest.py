@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from phi_assets.config.recipe import ContractSection, SampleSection
+from phi_assets.config.dataset import ContractSection, SampleSection
 from phi_assets.dataset.contract.tokens import TokenCounter
 from phi_assets.dataset.files.write import Written, checksum
 from phi_assets.fingerprint import fingerprint

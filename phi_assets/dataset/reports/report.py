@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from phi_assets.config.recipe import Policy
+from phi_assets.config.dataset import Policy
 from phi_assets.refs import Message
 
 

@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
-from phi_assets.config.recipe import SampleSection
+from phi_assets.config.dataset import SampleSection
 from phi_assets.dataset.files.write import LINES_BUFFER_BYTES, json_lines, publish, staging
 from phi_assets.dataset.files.write_behind import WriteBehind
 from phi_assets.dataset.samples.batches import Part, plan_parts, read_part

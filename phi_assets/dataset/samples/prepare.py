@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 
-from phi_assets.config.recipe import VALIDATION_SPLIT, ContractSection, Policies, SampleSection
+from phi_assets.config.dataset import VALIDATION_SPLIT, ContractSection, Policies, SampleSection
 from phi_assets.dataset.contract.rules import LEFT_OUT, Contract, unseen_rows
 from phi_assets.dataset.contract.tokens import TokenCounter
 from phi_assets.dataset.errors import DatasetError

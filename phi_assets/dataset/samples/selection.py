@@ -3,7 +3,7 @@
 import polars as pl
 import xxhash
 
-from phi_assets.config.recipe import SampleSection
+from phi_assets.config.dataset import SampleSection
 
 _KEYS = 1 << 64
 

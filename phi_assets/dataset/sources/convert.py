@@ -11,13 +11,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from phi_assets.config.recipe import DatasetSection
+from phi_assets.config.dataset import DatasetSection
 from phi_assets.dataset.errors import DatasetError
 from phi_assets.dataset.files.disk import room_in
 from phi_assets.dataset.files.write import staging
 from phi_assets.dataset.progress import Progress
-from phi_assets.dataset.sources.formats import Row, RowMapping, choose_mapping
+from phi_assets.dataset.sources.formats import choose_format
 from phi_assets.dataset.sources.readers import Table, container, open_table
+from phi_assets.dataset.sources.row_mapping import Row, RowMapping
 from phi_assets.dataset.sources.schema import CONVERTED_SCHEMA, PROBLEM, is_canonical, read_footer
 from phi_assets.fingerprint import file_sha256, fingerprint
 
@@ -103,7 +104,7 @@ def _convert(files: Sequence[Path], dataset: DatasetSection, folder: Path, log: 
         table = open_table(file, scratch)
         # A file without rows may have no columns either.
         if table.columns:
-            mapping = mapping or choose_mapping(dataset, table.columns, str(file))
+            mapping = mapping or RowMapping(choose_format(dataset, table.columns, str(file)), dataset.roles)
             shard = folder / f"rows-{number:05d}-of-{len(files):05d}.parquet"
             if _write_shard(table, mapping, file, shard, log):
                 shards.append(shard)
@@ -114,15 +115,15 @@ def _convert(files: Sequence[Path], dataset: DatasetSection, folder: Path, log: 
 
 
 def _write_shard(table: Table, mapping: RowMapping, file: Path, shard: Path, log: Log) -> int:
-    mapping.prove_columns(table.columns, str(file))
+    mapping.format.prove_columns(table.columns, str(file))
     if table.schema is not None:
-        mapping.prove_types(table.schema, str(file))
+        mapping.format.prove_types(table.schema, str(file))
     rows = problems = 0
     with (
         Progress(f"Converting {file.name}", table.rows, log) as progress,
         pq.ParquetWriter(shard, CONVERTED_SCHEMA, use_dictionary=_REPEATED) as writer,
     ):
-        for batch in table.batches(list(mapping.names.values())):
+        for batch in table.batches(list(mapping.format.names.values())):
             converted = [mapping.map(row, json_cells=table.json_cells) for row in batch.rows]
             writer.write_table(_table(converted))
             rows += len(converted)
@@ -132,7 +133,7 @@ def _write_shard(table: Table, mapping: RowMapping, file: Path, shard: Path, log
         shard.unlink()
         return 0
     unmapped = f", of which {problems:,} cannot be conversations" if problems else ""
-    log(f"Converted {rows:,} rows of {file} from the format {mapping.format}{unmapped}")
+    log(f"Converted {rows:,} rows of {file} from the format {mapping.format.name}{unmapped}")
     return rows
 
 

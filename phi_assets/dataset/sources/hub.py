@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
 
-from phi_assets.config.recipe import DatasetSection
+from phi_assets.config.dataset import DatasetSection
 from phi_assets.dataset.errors import DatasetError
 from phi_assets.dataset.files.disk import room_in
 from phi_assets.dataset.files.write import publish, staging

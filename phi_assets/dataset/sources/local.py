@@ -4,7 +4,7 @@ import re
 from importlib.resources import files
 from pathlib import Path
 
-from phi_assets.config.recipe import DatasetSection
+from phi_assets.config.dataset import DatasetSection
 from phi_assets.dataset.errors import DatasetError
 from phi_assets.dataset.sources.readers import READABLE
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import cast
 
-from phi_assets.config.recipe import DatasetSection, Split
+from phi_assets.config.dataset import DatasetSection, Split
 from phi_assets.dataset.errors import DatasetError
 from phi_assets.dataset.sources import hub
 from phi_assets.dataset.sources.convert import convert, needs_conversion

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from phi_assets.config.recipe import DatasetSection, Recipe
+from phi_assets.config.dataset import DatasetSection
+from phi_assets.config.recipe import Recipe
 from phi_assets.dataset.sources.local import folder_of, split_files
 
 _BYTES_PER_TOKEN = 4.4

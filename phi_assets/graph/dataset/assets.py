@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from phi_assets.config.recipe import SPLITS, Recipe
+from phi_assets.config.dataset import SPLITS
+from phi_assets.config.recipe import Recipe
 from phi_assets.graph.common import OWNERS, explained, reads
 from phi_assets.graph.dataset.metadata import dataset_metadata, sample_metadata, split_metadata
 from phi_assets.graph.dataset.source import UltrachatSource

@@ -8,7 +8,7 @@ from typing import Any, Self
 import dagster as dg
 from pydantic import Field
 
-from phi_assets.config.recipe import ContractSection, DatasetSection, SampleSection
+from phi_assets.config.dataset import ContractSection, DatasetSection, SampleSection
 from phi_assets.dataset.errors import DatasetError
 from phi_assets.dataset.files.manifest import preparation_identity
 from phi_assets.dataset.samples.prepare import prepare_split

@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from phi_assets.azureml.billing.prices import PricesError, load_prices
-from phi_assets.config.recipe import RECIPES_DIR
 from phi_assets.config.recipe_files import load_recipe
+from phi_assets.config.section import RECIPES_DIR
 from phi_assets.config.settings import PRICES_FILE, load_settings
 from phi_assets.emulator.workspace.vm_sizes import VM_SIZES
 from phi_assets.graph.resources.prices import PricesResource

@@ -8,7 +8,8 @@ from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.connection.retry import Log, silent
 from phi_assets.azureml.models.registered import get_foundation_model
 from phi_assets.azureml.training.finetune import FinetuneResult, ensure_finetune_job
-from phi_assets.config.recipe import ComponentSection, DatasetSection, FinetuneSection, Recipe
+from phi_assets.config.dataset import DatasetSection
+from phi_assets.config.recipe import ComponentSection, FinetuneSection, Recipe
 from phi_assets.emulator.process import Connection
 from tests.azureml import toys as toy
 from tests.emulator_requests import Requests

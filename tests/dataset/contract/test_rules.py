@@ -13,7 +13,8 @@ import xxhash
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from phi_assets.config.recipe import RECIPES_DIR, ContractSection, DatasetSection, Policies, Policy, SampleSection
+from phi_assets.config.dataset import ContractSection, DatasetSection, Policies, Policy, SampleSection
+from phi_assets.config.section import RECIPES_DIR
 from phi_assets.dataset.contract.rules import RULES, applicable_rules
 from phi_assets.dataset.errors import DatasetError
 from phi_assets.dataset.files.jsonl import read_jsonl

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from tokenizers import Tokenizer
 
-from phi_assets.config.recipe import ContractSection, SampleSection
+from phi_assets.config.dataset import ContractSection, SampleSection
 from phi_assets.dataset.contract.tokens import TOKENS_PER_BYTE, TOKENS_PER_MESSAGE, TokenCounter
 from phi_assets.dataset.errors import DatasetError
 from phi_assets.dataset.reports.report import read_report

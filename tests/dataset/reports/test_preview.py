@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from phi_assets.config.recipe import ContractSection, DatasetSection, SampleSection
+from phi_assets.config.dataset import ContractSection, DatasetSection, SampleSection
 from phi_assets.dataset.reports.preview import conversations_markdown, shown, violations_markdown
 from phi_assets.dataset.reports.report import Conversation, read_report
 from phi_assets.dataset.samples.prepare import prepare_split

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from phi_assets.config.recipe import ContractSection, Policies, SampleSection
+from phi_assets.config.dataset import ContractSection, Policies, SampleSection
 from phi_assets.dataset.contract.rules import RULES, Contract
 from phi_assets.dataset.contract.tokens import TokenCounter
 from phi_assets.dataset.files.jsonl import read_jsonl

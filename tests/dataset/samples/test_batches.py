@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from phi_assets.config.recipe import ContractSection, DatasetSection, SampleSection
+from phi_assets.config.dataset import ContractSection, DatasetSection, SampleSection
 from phi_assets.dataset.files.jsonl import read_jsonl
 from phi_assets.dataset.samples.batches import BATCH_SCHEMA, plan_parts, read_batches, read_part
 from phi_assets.dataset.samples.export import export_jsonl

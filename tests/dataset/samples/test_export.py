@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from phi_assets.config.recipe import ContractSection, SampleSection
+from phi_assets.config.dataset import ContractSection, SampleSection
 from phi_assets.dataset.errors import DatasetError
 from phi_assets.dataset.files.jsonl import read_jsonl
 from phi_assets.dataset.samples.export import export_jsonl

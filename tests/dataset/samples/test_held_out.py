@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from phi_assets.config.recipe import ContractSection, SampleSection
+from phi_assets.config.dataset import ContractSection, SampleSection
 from phi_assets.dataset.samples.held_out import held_out_conversations
 from phi_assets.dataset.samples.prepare import prepare_split
 from phi_assets.refs import SampleRef

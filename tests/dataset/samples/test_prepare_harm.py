@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from phi_assets.config.recipe import ContractSection, SampleSection
+from phi_assets.config.dataset import ContractSection, SampleSection
 from phi_assets.dataset.errors import DatasetError
 from phi_assets.dataset.files.jsonl import read_jsonl
 from phi_assets.dataset.samples.prepare import prepare_split
@@ -25,7 +25,7 @@ from pathlib import Path
 from phi_assets.dataset.files import write
 from phi_assets.dataset.samples import prepare
 from phi_assets.dataset.errors import DatasetError
-from phi_assets.config.recipe import ContractSection, SampleSection
+from phi_assets.config.dataset import ContractSection, SampleSection
 from phi_assets.refs import SplitRef
 
 raw, destination, harm, at = sys.argv[1:]

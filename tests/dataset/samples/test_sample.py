@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from phi_assets.config.recipe import ContractSection, DatasetSection, Policies, SampleSection
+from phi_assets.config.dataset import ContractSection, DatasetSection, Policies, SampleSection
 from phi_assets.dataset.contract.rules import RULES
 from phi_assets.dataset.errors import DatasetError
 from phi_assets.dataset.files.jsonl import read_jsonl
@@ -313,7 +313,7 @@ def test_bytes_are_the_same_on_any_number_of_threads(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from phi_assets.dataset.samples.export import export_jsonl;"
         "from phi_assets.dataset.samples.prepare import prepare_split; import polars;"
-        "from phi_assets.config.recipe import ContractSection, SampleSection; from phi_assets.refs import SplitRef;"
+        "from phi_assets.config.dataset import ContractSection, SampleSection; from phi_assets.refs import SplitRef;"
         "assert polars.thread_pool_size() == int(sys.argv[3]);"
         "ref, folder = SplitRef.model_validate_json(sys.argv[1]), Path(sys.argv[2]);\n"
         "for mode in ('head', 'hash'):\n"

@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from phi_assets.config.recipe import ContractSection, DatasetSection, Policies, SampleSection
+from phi_assets.config.dataset import ContractSection, DatasetSection, Policies, SampleSection
 from phi_assets.dataset.errors import DatasetError
 from phi_assets.dataset.samples.prepare import prepare_split
 from phi_assets.dataset.samples.verify import (

@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phi_assets.config.recipe import DatasetSection
+from phi_assets.config.dataset import DatasetSection
 from phi_assets.dataset.errors import DatasetError
 from phi_assets.dataset.sources.convert import convert
 from phi_assets.dataset.sources.json_array import array_elements
@@ -420,7 +420,7 @@ _ON_A_SMALL_DISK = """
 import resource, sys
 from pathlib import Path
 from phi_assets.dataset.sources.raw_splits import fetch_split
-from phi_assets.config.recipe import DatasetSection
+from phi_assets.config.dataset import DatasetSection
 resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 try:
     fetch_split(DatasetSection(source="local", path=sys.argv[1]), "train_sft", Path(sys.argv[2]), print)

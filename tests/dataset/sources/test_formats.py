@@ -6,16 +6,23 @@ from typing import Any
 import orjson
 import pytest
 
-from phi_assets.config.recipe import DatasetSection
+from phi_assets.config.dataset import DatasetSection
 from phi_assets.dataset.errors import DatasetError
-from phi_assets.dataset.sources.formats import PROBLEM_CHARACTERS, Row, choose_mapping
+from phi_assets.dataset.sources.formats import choose_format
+from phi_assets.dataset.sources.row_mapping import PROBLEM_CHARACTERS, Row, RowMapping
 
 SPOKEN = {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}
 
 
 def convert(row: dict[str, Any], **section: Any) -> Row:
     """The row, mapped by its own columns."""
-    return choose_mapping(DatasetSection(**section), list(row), "file").map(row)
+    return mapping_of(list(row), **section).map(row)
+
+
+def mapping_of(found: list[str], **section: Any) -> RowMapping:
+    """The mapping of a file with these columns."""
+    dataset = DatasetSection(**section)
+    return RowMapping(choose_format(dataset, found, "file"), dataset.roles)
 
 
 def turns(*messages: tuple[str | None, str | None]) -> list[tuple[str | None, str | None]]:
@@ -125,7 +132,7 @@ def test_rows_in_which_nobody_asks_have_ids_of_their_own() -> None:
     ],
 )
 def test_what_cannot_be_mapped_says_why_and_is_kept_as_json(row: Any, problem: str) -> None:
-    mapping = choose_mapping(DatasetSection(), ["messages"], "file")
+    mapping = mapping_of(["messages"])
     mapped = mapping.map(row)
     assert mapped.messages is None
     assert mapped.problem is not None
@@ -168,7 +175,7 @@ def test_a_row_that_is_nested_beyond_showing_is_a_problem_too() -> None:
 
 
 def test_cells_hold_conversations_as_json_text() -> None:
-    mapping = choose_mapping(DatasetSection(), ["messages"], "file")
+    mapping = mapping_of(["messages"])
     assert mapping.map({"messages": orjson.dumps(SPOKEN).decode()}, json_cells=True).messages == ASKED
     for cell, problem in {
         "": "messages is not JSON text",
@@ -200,7 +207,7 @@ def test_columns_and_roles_can_be_called_otherwise() -> None:
     ],
 )
 def test_auto_tells_the_format_from_the_columns(columns: list[str], section: dict[str, Any], expected: str) -> None:
-    assert choose_mapping(DatasetSection(**section), columns, "file").format == expected
+    assert choose_format(DatasetSection(**section), columns, "file").name == expected
 
 
 @pytest.mark.parametrize(
@@ -231,6 +238,6 @@ def test_no_format_or_more_than_one_is_an_error_that_says_what_is_there_and_what
     columns: list[str], section: dict[str, Any], complaints: list[str]
 ) -> None:
     with pytest.raises(DatasetError) as caught:
-        choose_mapping(DatasetSection(**section), columns, "file")
+        choose_format(DatasetSection(**section), columns, "file")
     for complaint in complaints:
         assert complaint in str(caught.value)

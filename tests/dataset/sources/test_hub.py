@@ -24,7 +24,7 @@ import huggingface_hub.constants
 from pathlib import Path
 from phi_assets.dataset.sources import hub_client
 from phi_assets.dataset.sources.raw_splits import fetch_split, latest_revision
-from phi_assets.config.recipe import DatasetSection
+from phi_assets.config.dataset import DatasetSection
 # The client keeps whole pieces of this size; what a test can afford to download is smaller than its own.
 huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE = 1000
 hub_client._FIRST_WAIT_SECONDS = 0.01

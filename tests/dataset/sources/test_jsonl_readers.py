@@ -12,7 +12,7 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from phi_assets.config.recipe import ContractSection, Policies, SampleSection
+from phi_assets.config.dataset import ContractSection, Policies, SampleSection
 from phi_assets.dataset.contract.rules import RULES
 from phi_assets.dataset.errors import DatasetError
 from phi_assets.dataset.files.jsonl import read_jsonl

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from phi_assets.config.recipe import SPLITS, DatasetSection
+from phi_assets.config.dataset import SPLITS, DatasetSection
 from phi_assets.dataset.errors import DatasetError
 from phi_assets.dataset.sources.raw_splits import fetch_split, latest_revision
 from phi_assets.dataset.sources.schema import prove_schema

@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from phi_assets.config.recipe import SPLITS
+from phi_assets.config.dataset import SPLITS
 from phi_assets.config.recipe_files import load_recipe
 from phi_assets.config.settings import load_settings
 from phi_assets.definitions import build_definitions

@@ -12,7 +12,7 @@ import pytest
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.connection.status import JobStatus
 from phi_assets.azureml.training.lookup import get_job
-from phi_assets.config.recipe import SAMPLED_SPLITS, SPLITS
+from phi_assets.config.dataset import SAMPLED_SPLITS, SPLITS
 from phi_assets.emulator import process
 from phi_assets.emulator.control import Control
 from phi_assets.graph.training.assets import JOB_TAG

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from huggingface_hub import constants
 
-from phi_assets.config.recipe import SPLITS
+from phi_assets.config.dataset import SPLITS
 from phi_assets.dataset.errors import DatasetError
 from phi_assets.emulator.process import Connection
 from phi_assets.graph.automation.cursor import Cursor

@@ -9,7 +9,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from phi_assets.config.recipe import SAMPLED_SPLITS, SPLITS
+from phi_assets.config.dataset import SAMPLED_SPLITS, SPLITS
 from phi_assets.dataset.contract.rules import RULES
 from phi_assets.dataset.reports.report import read_report
 from phi_assets.graph.dataset import checks as dataset_checks

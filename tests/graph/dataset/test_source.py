@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from phi_assets.config.recipe import ContractSection, DatasetSection, Policies, SampleSection
+from phi_assets.config.dataset import ContractSection, DatasetSection, Policies, SampleSection
 from phi_assets.dataset.files.jsonl import read_jsonl
 from phi_assets.graph.dataset.source import UltrachatSource
 from phi_assets.refs import DatasetRef, SampleRef, SplitRef

@@ -1,0 +1,121 @@
+"""The sections of a recipe about data: where it comes from, which rows are used, and what is asked of them."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from phi_assets.config.section import RECIPES_DIR, Section
+
+SPLITS = ("train_sft", "test_sft", "train_gen", "test_gen")
+VALIDATION_SPLIT = "validation_sft"
+SAMPLED_SPLITS = ("train_sft", VALIDATION_SPLIT, "test_sft", "train_gen", "test_gen")
+"""What is made of the splits: part of the sample of `train_sft` becomes `validation_sft`."""
+
+Split = Literal["train_sft", "test_sft", "train_gen", "test_gen"]
+Policy = Literal["drop", "warn", "fail"]
+
+
+class DatasetSection(Section):
+    """Where the four splits come from."""
+
+    source: Literal["bundled", "hub", "local"] = "hub"
+    """`bundled`: the package's small data set; `hub`: the Hugging Face hub; `local`: a folder in the hub's layout."""
+    repo: str = "HuggingFaceH4/ultrachat_200k"
+    """The repository for `source: hub`."""
+    revision: str = "main"
+    """Branch, tag or commit of the hub repository; pin a commit for reproducible runs."""
+    config: str | None = None
+    """Configuration (subset) of the hub repository; its default one unless given."""
+    path: Path | None = None
+    """Folder for `source: local`, holding `data/<split>-*.parquet`, or files as `format` and `splits` describe them."""
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,40}$")] = "ultrachat"
+    """What the registered data assets are called, followed by the split: `ultrachat-train-sft`."""
+    splits: dict[Split, str] = Field(default_factory=dict)
+    """The source's own names of the four splits where they differ, for example `{train_sft: train}`."""
+    format: Literal["auto", "messages", "prompt_completion", "sharegpt", "alpaca"] = "auto"
+    """How the source writes a conversation; `auto` tells it from the columns."""
+    columns: dict[str, str] = Field(default_factory=dict)
+    """The source's own names of the format's columns where they differ, for example `{messages: dialogue}`."""
+    roles: dict[str, Literal["system", "user", "assistant"]] = Field(default_factory=dict)
+    """What the source's own names of roles mean; the usual ones (`human`, `gpt`, `bot`, ...) are known."""
+
+    @model_validator(mode="after")
+    def _local_needs_a_path(self) -> "DatasetSection":
+        if self.source == "local" and self.path is None:
+            raise ValueError("source 'local' needs `path`, a folder that holds data/<split>-*.parquet")
+        return self
+
+
+class SampleSection(Section):
+    """Which rows of each split are used."""
+
+    mode: Literal["head", "hash"] = "head"
+    """`head`: the first rows, exactly as `datasets` rounds `split[0%:5%]`; `hash`: a uniform, nested, seeded choice."""
+    percent: Annotated[float, Field(gt=0, le=100)] = 5
+    """Share of each split, in percent."""
+    seed: int = 42
+    """Chooses the rows of `mode: hash`, and those that are kept to validate."""
+    validation_percent: Annotated[float, Field(gt=0, le=50)] = 5
+    """Share of the sampled `train_sft` rows that is kept from training, to evaluate on while it runs."""
+
+
+class Policies(Section):
+    """What happens to a row that breaks a rule: `drop` moves it to quarantine, `warn` keeps it, `fail` ends the run."""
+
+    schema_: Annotated[Policy, Field(alias="schema")] = "drop"
+    """Nothing is missing: prompt, prompt_id, messages, the role and content of each message."""
+    no_messages: Policy = "drop"
+    """There is at least one message."""
+    roles: Policy = "drop"
+    """An optional system message, then user and assistant in turn, beginning with the user."""
+    ending: Policy = "drop"
+    """A conversation to train on (`*_sft`) ends with the assistant."""
+    empty_content: Policy = "drop"
+    """No message is empty or blank."""
+    prompt_mismatch: Policy = "warn"
+    """The prompt is the first message of the user."""
+    duplicate_id: Policy = "drop"
+    """No earlier row of the sample has the same prompt_id."""
+    duplicate_conversation: Policy = "drop"
+    """No earlier row of the sample has the same messages."""
+    leaked_id: Policy = "drop"
+    """No row of the test sample has the same prompt_id."""
+    leaked_text: Policy = "drop"
+    """No row of the test sample begins with the same question, case, punctuation and white space aside."""
+    too_long: Policy = "warn"
+    """The conversation fits into `contract.context_tokens`."""
+
+    def of(self, rule: str) -> Policy:
+        """The policy of a rule by its name in the recipe."""
+        return getattr(self, "schema_" if rule == "schema" else rule)
+
+
+class ContractSection(Section):
+    """What a conversation has to be like, and when a sample is not fit to train on."""
+
+    policies: Policies = Field(default_factory=Policies)
+    """What happens to a row that breaks a rule."""
+    context_tokens: Annotated[int, Field(ge=16)] = 4096
+    """The model's context; the component truncates what is longer."""
+    tokenizer: Path | None = None
+    """A `tokenizer.json` to count tokens with, its path relative to the recipe or to the package's own recipes; tokens
+    are estimated from the bytes without one."""
+
+    minimum_rows: Annotated[int, Field(ge=1)] = 10
+    """A sample with fewer rows fails its check."""
+    max_quarantined_percent: Annotated[float, Field(ge=0, le=100)] = 10
+    """A larger share of the sampled rows in quarantine fails the sample's check."""
+    max_truncated_percent: Annotated[float, Field(ge=0, le=100)] = 20
+    """A larger share of conversations that are longer than the context fails the sample's check."""
+
+    @field_validator("tokenizer")
+    @classmethod
+    def _beside_the_recipe(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if value is None:
+            return None
+        path = value.expanduser()
+        beside = (info.context or Path()) / path
+        # So that a copy of one of the package's own recipes is good wherever it lies.
+        packaged = RECIPES_DIR / path
+        return packaged if packaged.is_file() and not beside.is_file() else beside
