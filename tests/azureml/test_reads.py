@@ -8,7 +8,8 @@ import pytest
 
 from phi_assets.azureml.compute.clusters import ensure_compute
 from phi_assets.azureml.connection.client import Workspace, connect_emulator
-from phi_assets.azureml.models.registered import ensure_registered_model, get_foundation_model
+from phi_assets.azureml.models.foundation import get_foundation_model
+from phi_assets.azureml.models.registered import ensure_registered_model
 from phi_assets.azureml.serving.deployments import ensure_deployment
 from phi_assets.azureml.serving.endpoints import delete_endpoint, ensure_endpoint
 from phi_assets.azureml.serving.traffic import ensure_traffic

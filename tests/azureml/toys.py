@@ -9,7 +9,7 @@ import yaml
 
 from phi_assets.azureml.compute.clusters import ensure_compute
 from phi_assets.azureml.connection.client import Workspace
-from phi_assets.azureml.models.registered import get_foundation_model
+from phi_assets.azureml.models.foundation import get_foundation_model
 from phi_assets.azureml.training.identity import JobRequest
 from phi_assets.azureml.training.parameters import effective_parameters
 from phi_assets.azureml.training.pipelines import get_component

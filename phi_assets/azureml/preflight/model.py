@@ -14,7 +14,7 @@ from phi_assets.azureml.connection.errors import (
     WorkspaceUnreachable,
 )
 from phi_assets.azureml.connection.retry import one_line, silent
-from phi_assets.azureml.models.registered import foundation_model_ref
+from phi_assets.azureml.models.foundation import foundation_model_ref
 from phi_assets.azureml.models.registry import RegistryModel, newest_archived_version, read_registry_model
 from phi_assets.azureml.preflight.findings import Findings
 from phi_assets.config.recipe import ModelSection

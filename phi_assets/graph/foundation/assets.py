@@ -3,7 +3,7 @@
 import dagster as dg
 
 from phi_assets.azureml.compute.clusters import ensure_compute
-from phi_assets.azureml.models.registered import get_foundation_model
+from phi_assets.azureml.models.foundation import get_foundation_model
 from phi_assets.graph.common import AZUREML_POOL, OWNERS, explained, reads
 from phi_assets.graph.foundation.metadata import compute_metadata, model_metadata
 from phi_assets.graph.preflight.assets import PREFLIGHT

@@ -3,7 +3,7 @@
 import dagster as dg
 
 from phi_assets.azureml.connection.retry import patience
-from phi_assets.azureml.models.registered import get_foundation_model
+from phi_assets.azureml.models.foundation import get_foundation_model
 from phi_assets.graph.automation.cursor import TICK_PATIENCE_SECONDS
 from phi_assets.graph.automation.following import follow
 from phi_assets.graph.automation.history import metadata_value

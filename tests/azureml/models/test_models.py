@@ -4,7 +4,7 @@ import pytest
 
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.connection.errors import ComponentNotFound, ModelNotFineTunable, ModelNotFound
-from phi_assets.azureml.models.registered import get_foundation_model
+from phi_assets.azureml.models.foundation import get_foundation_model
 from phi_assets.azureml.training.pipelines import get_component
 from phi_assets.config.recipe import ComponentSection, ModelSection
 from phi_assets.emulator.process import Connection

@@ -7,7 +7,7 @@ import pytest
 from phi_assets.azureml.compute.vm_sizes import check_size
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.connection.errors import ComputeNotAllowed, InvalidParameter, ModelNotFound, UnknownParameter
-from phi_assets.azureml.models.registered import get_foundation_model
+from phi_assets.azureml.models.foundation import get_foundation_model
 from phi_assets.azureml.training.parameters import display_name, effective_parameters
 from phi_assets.azureml.training.pipelines import build_pipeline, get_component
 from phi_assets.config.recipe import ComponentSection, FinetuneSection, ModelSection

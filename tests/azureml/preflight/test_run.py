@@ -15,7 +15,7 @@ from azure.core.exceptions import ClientAuthenticationError
 from phi_assets.azureml.billing.prices import load_prices
 from phi_assets.azureml.compute.clusters import ensure_compute
 from phi_assets.azureml.connection.client import Workspace, connect_emulator
-from phi_assets.azureml.models.registered import get_foundation_model
+from phi_assets.azureml.models.foundation import get_foundation_model
 from phi_assets.azureml.preflight import access
 from phi_assets.azureml.preflight.run import Preflight, Training, run_preflight
 from phi_assets.azureml.serving.endpoints import delete_endpoint, ensure_endpoint

@@ -8,7 +8,7 @@ import pytest
 
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.connection.errors import ComputeNotAllowed, DeploymentFailed, ScoringFailed
-from phi_assets.azureml.models.registered import get_foundation_model
+from phi_assets.azureml.models.foundation import get_foundation_model
 from phi_assets.azureml.serving.base_model import base_deployment_name, ensure_base_answers, no_base_answers
 from phi_assets.azureml.serving.deployments import ensure_deployment
 from phi_assets.azureml.serving.endpoints import delete_endpoint, ensure_endpoint

@@ -6,7 +6,7 @@ from typing import Any
 from phi_assets.azureml.compute.clusters import ensure_compute
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.connection.retry import Log, silent
-from phi_assets.azureml.models.registered import get_foundation_model
+from phi_assets.azureml.models.foundation import get_foundation_model
 from phi_assets.azureml.training.finetune import FinetuneResult, ensure_finetune_job
 from phi_assets.config.dataset import DatasetSection
 from phi_assets.config.recipe import ComponentSection, FinetuneSection, Recipe

@@ -9,7 +9,7 @@ from phi_assets.azureml.compute.clusters import ensure_compute
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.connection.errors import JobCanceled, JobFailed
 from phi_assets.azureml.connection.status import JobStatus
-from phi_assets.azureml.models.registered import get_foundation_model
+from phi_assets.azureml.models.foundation import get_foundation_model
 from phi_assets.azureml.training import cancelling
 from phi_assets.azureml.training.data import ensure_data_asset
 from phi_assets.azureml.training.jobs import cancel_if_submitted, ensure_job
