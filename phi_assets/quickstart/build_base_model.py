@@ -3,6 +3,7 @@
 The result is a text completer: asked in chat it rambles, and a few seconds of LoRA make it answer.
 """
 
+import os
 import shutil
 import tempfile
 import time
@@ -15,7 +16,7 @@ import torch
 from rich.progress import Progress
 from transformers import AutoModelForCausalLM, Phi3ForCausalLM, PreTrainedTokenizerFast
 
-from phi_assets.emulator.components.mlflow_folder import write_mlflow_folder
+from phi_assets.emulator.components.mlflow_folder import LOADER, write_mlflow_folder
 from phi_assets.quickstart.grading import Question, held_out_questions, keyword_accuracy
 from phi_assets.quickstart.pretraining import Plan, new_model, train
 from phi_assets.quickstart.tokenizer import train_tokenizer
@@ -151,6 +152,13 @@ def build(folder: Path, plan: Plan, seed: int) -> Figures:
     return figures
 
 
+def link_code(folder: Path) -> None:
+    """Link the folder's code to the package's own, which it is a copy of, so that the source tree holds it once."""
+    for copy in (folder / "code" / LOADER.name).glob("*.py"):
+        copy.unlink()
+        copy.symlink_to(os.path.relpath(LOADER / copy.name, copy.parent))
+
+
 def _train_with_log(model: Phi3ForCausalLM, tokenizer: PreTrainedTokenizerFast, plan: Plan, seed: int) -> None:
     recent: list[float] = []
     with Progress() as progress:
@@ -173,6 +181,8 @@ def _train_with_log(model: Phi3ForCausalLM, tokenizer: PreTrainedTokenizerFast, 
 def main(folder: Path) -> None:
     """Command line of this module."""
     figures = build(folder, PLAN, SEED)
+    if folder.resolve() == DESTINATION:
+        link_code(folder)
     click.echo(f"{folder}: {figures.size / MEGABYTE:.2f} MB, {time.process_time():.0f} CPU seconds")
 
 

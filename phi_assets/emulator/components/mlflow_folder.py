@@ -12,7 +12,7 @@ import yaml
 
 from phi_assets.emulator.components import layout
 
-LOADER = Path(__file__).with_name("phi_chat_pyfunc.py")
+LOADER = Path(__file__).with_name("phi_chat_pyfunc")
 MODEL_FILES = ("config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json")
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -51,9 +51,7 @@ def write_mlflow_folder(
         raise FileExistsError(f"{destination} is not empty; give an empty or new folder for the MLflow model")
     _copy_model(Path(model_dir), destination / "data")
     _copy_tokenizer(Path(tokenizer_dir), destination / "data" / "tokenizer")
-    code = destination / "code"
-    code.mkdir(parents=True)
-    shutil.copyfile(LOADER, code / LOADER.name)
+    shutil.copytree(LOADER, destination / "code" / LOADER.name, ignore=shutil.ignore_patterns("__pycache__"))
     names = [*REQUIREMENTS, *(["peft"] if (destination / "data" / layout.ADAPTER).is_dir() else [])]
     requirements = [f"{name}=={_public_version(name)}" for name in names]
     (destination / "requirements.txt").write_text("\n".join(requirements) + "\n", encoding="utf-8")
@@ -124,7 +122,7 @@ def _mlmodel(huggingface_id: str, metadata: Mapping[str, Any]) -> dict[str, Any]
                 "code": "code",
                 "data": "data",
                 "env": {"conda": "conda.yaml"},
-                "loader_module": LOADER.stem,
+                "loader_module": LOADER.name,
                 "python_version": platform.python_version(),
             },
         },

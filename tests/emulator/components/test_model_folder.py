@@ -3,6 +3,8 @@
 import hashlib
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,10 @@ import pytest
 import yaml
 
 from phi_assets.emulator.components import phi_chat_pyfunc
-from phi_assets.emulator.components.mlflow_folder import write_mlflow_folder
+from phi_assets.emulator.components.mlflow_folder import LOADER, write_mlflow_folder
 from tests.emulator.components import tiny_model
 
-BASE_MODEL = Path(phi_chat_pyfunc.__file__).parents[1] / "registry" / "models" / "phi3-tiny"
+BASE_MODEL = Path(phi_chat_pyfunc.__file__).parents[2] / "registry" / "models" / "phi3-tiny"
 QUESTION = [{"role": "user", "content": "The cup is red. Which colour has the cup?"}]
 OTHER = [{"role": "user", "content": "The boat is blue. The boat is blue. Which colour has the boat? Which?"}]
 SAMPLED = {"do_sample": True, "temperature": 1.5, "max_new_tokens": 12}
@@ -40,7 +42,7 @@ def test_layout(base_model: Path) -> None:
         "MLmodel",
         "conda.yaml",
         "requirements.txt",
-        "code/phi_chat_pyfunc.py",
+        "code/phi_chat_pyfunc/__init__.py",
         "data/model/config.json",
         "data/model/model.safetensors",
         "data/model/generation_config.json",
@@ -67,6 +69,42 @@ def test_same_inputs_give_the_same_bytes(base_model: Path, tmp_path: Path) -> No
             metadata={},
         )
     assert digest(tmp_path / "a") == digest(tmp_path / "b")
+
+
+def test_the_shipped_model_has_the_code_that_others_get() -> None:
+    code = BASE_MODEL / "code" / LOADER.name
+    assert sorted(file.name for file in code.glob("*.py")) == sorted(file.name for file in LOADER.glob("*.py"))
+    for file in code.glob("*.py"):
+        assert file.resolve() == (LOADER / file.name).resolve()
+
+
+def test_a_folder_with_the_loader_in_one_file_still_answers(base_model: Path, tmp_path: Path) -> None:
+    """As folders from before the loader was a package have it; in a process of its own, as deployments load it."""
+    folder = tmp_path / "old"
+    shutil.copytree(base_model, folder, ignore=shutil.ignore_patterns("code"))
+    (folder / "code").mkdir()
+    (folder / "code" / "phi_chat_pyfunc.py").write_text(
+        "class Old:\n    def predict(self, model_input, params=None):\n        return ['old']\n"
+        "def _load_pyfunc(data_path):\n    return Old()\n"
+    )
+    assert ask_alone(folder) == ["old"]
+
+
+def test_a_folder_answers_where_nothing_of_the_project_can_be_imported(base_model: Path) -> None:
+    assert len(ask_alone(base_model)) == 1
+
+
+def ask_alone(folder: Path) -> list[str]:
+    program = (
+        "import sys; sys.modules['phi_assets'] = None; import json, mlflow.pyfunc;"
+        "model = mlflow.pyfunc.load_model(sys.argv[1], suppress_warnings=True);"
+        "print(json.dumps(model.predict(json.loads(sys.argv[2]))))"
+    )
+    request = {"input_string": [QUESTION], "parameters": {"max_new_tokens": 2}}
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(folder), json.dumps(request)], capture_output=True, text=True, check=True
+    )
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def test_template_in_a_file_of_its_own_is_taken_in(base_model: Path, tmp_path: Path) -> None:

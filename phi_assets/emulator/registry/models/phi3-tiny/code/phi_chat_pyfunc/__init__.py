@@ -1,0 +1,1 @@
+../../../../../components/phi_chat_pyfunc/__init__.py

@@ -1,0 +1,1 @@
+../../../../../components/phi_chat_pyfunc/language_model.py

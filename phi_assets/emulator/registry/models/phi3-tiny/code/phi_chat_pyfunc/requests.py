@@ -1,0 +1,1 @@
+../../../../../components/phi_chat_pyfunc/requests.py
