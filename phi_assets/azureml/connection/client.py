@@ -14,11 +14,11 @@ from azure.core.exceptions import ClientAuthenticationError, HttpResponseError, 
 from phi_assets.azureml.connection.clouds import CLOUDS
 from phi_assets.azureml.connection.errors import WorkspaceUnreachable
 from phi_assets.azureml.connection.lazy_sdk import CLOUD_VARIABLE, sdk
-from phi_assets.azureml.connection.redaction import censor_log
 from phi_assets.azureml.connection.retry import is_transient, one_line, ride_out, silent
 from phi_assets.azureml.connection.sign_in import credential
 from phi_assets.config.settings import Settings
 from phi_assets.config.trust import trust_authorities
+from phi_assets.redaction import censor_log
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient

@@ -18,7 +18,7 @@ from azure.core.exceptions import (
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential_jitter
 
 from phi_assets.azureml.connection.errors import AzureMLError
-from phi_assets.azureml.connection.redaction import without_secrets
+from phi_assets.redaction import without_secrets
 
 Log = Callable[[str], None]
 

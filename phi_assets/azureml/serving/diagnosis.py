@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 from azure.core.exceptions import AzureError
 
 from phi_assets.azureml.connection.client import Workspace
-from phi_assets.azureml.connection.redaction import without_secrets
 from phi_assets.azureml.connection.retry import Log, one_line, patience, ride_out, silent
 from phi_assets.azureml.serving.quota import quota_advice
 from phi_assets.config.recipe import ServingSection
+from phi_assets.redaction import without_secrets
 
 _LOG_LINES = 40
 _LINE_LENGTH = 500

@@ -14,6 +14,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponent
 
 from phi_assets.dataset.errors import DatasetError
 from phi_assets.dataset.files.disk import full_message, is_full
+from phi_assets.redaction import censor_log, without_secrets
 
 Log = Callable[[str], None]
 T = TypeVar("T")
@@ -172,6 +173,8 @@ def _install() -> None:
     """The hub's client has our hooks beside its own."""
     from huggingface_hub import get_session, set_client_factory
 
+    # It writes down every address, and those of files have the signature that opens them.
+    censor_log("httpx2")
     own = get_session().event_hooks
     hooks = {
         "request": [*own["request"], _patience.before],
@@ -287,4 +290,4 @@ def _causes(error: BaseException) -> list[BaseException]:
 
 def _short(error: BaseException) -> str:
     """The error in one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    return f"{type(error).__name__}: {without_secrets(' '.join(str(error).split()))[:300]}"

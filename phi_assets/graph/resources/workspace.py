@@ -9,9 +9,9 @@ from pydantic import Field, PrivateAttr
 
 from phi_assets.azureml.connection.client import Workspace, connect_azure, connect_emulator
 from phi_assets.azureml.connection.errors import AzureMLError
-from phi_assets.azureml.connection.redaction import censor
 from phi_assets.config.settings import Settings, load_settings
 from phi_assets.emulator.process import ensure_running
+from phi_assets.redaction import censor
 
 
 class AzureMLWorkspace(dg.ConfigurableResource):

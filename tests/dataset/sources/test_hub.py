@@ -131,6 +131,26 @@ def test_same_content_has_the_same_hash_wherever_it_comes_from(hub: Hub, tmp_pat
     assert from_hub["answer"]["sha256"] == local["answer"]["sha256"]
 
 
+def test_no_signature_of_an_address_is_written_into_the_log(hub: Hub) -> None:
+    program = """
+import logging, sys
+from huggingface_hub import get_session
+from phi_assets.dataset.sources.hub_client import ask
+logging.basicConfig(level=logging.INFO, stream=sys.stdout)
+ask(lambda: get_session().get(sys.argv[1]), "owner/chat", "main", None, print)
+"""
+    address = f"{hub.url}/api/datasets/owner/chat?X-Amz-Expires=60&X-Amz-Signature="
+    said = subprocess.run(
+        [sys.executable, "-c", program, f"{address}c4n4ry"],
+        env={**os.environ, "HF_HUB_OFFLINE": "0"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert f"GET {address}***" in said
+    assert "c4n4ry" not in said
+
+
 def test_latest_revision_is_the_commit_of_the_branch(hub: Hub, tmp_path: Path) -> None:
     (branch,) = call(hub.url, tmp_path, ("", {"revision": "main"}))
     assert branch["answer"] == COMMIT

@@ -3,16 +3,14 @@
 import logging
 import re
 
-from azure.core.exceptions import HttpResponseError
-
 _HIDDEN = "***"
 
 # What opens something, and how it is spelled where it stands in a text; the first group stays.
 _SECRETS = [
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
-        # A shared access signature: the signature alone is the secret, and says nothing to a reader.
-        r"([?&;\s\"']sig=)[^&\s\"'<>]+",
+        # An address that opens something (Azure, S3, Google, CloudFront): the signature alone is the secret.
+        r"([?&;\s\"'](?:sig|(?:X-(?:Amz|Goog)-)?Signature|X-Amz-Security-Token)=)[^&\s\"'<>]+",
         r"((?:AccountKey|SharedAccessKey|SharedAccessSignature)=)[^;\s\"']+",
         r"(\bBearer\s+)[\w.~+/=-]{8,}",
         r"(\bSharedKey\s+[\w.-]+:)\S+",
@@ -32,6 +30,8 @@ def without_secrets(text: str) -> str:
 
 def censor(error: BaseException) -> None:
     """Neither the exception nor any that led to it says a secret when it is printed; Dagster prints all of them."""
+    from azure.core.exceptions import HttpResponseError
+
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen:

@@ -6,8 +6,8 @@ import traceback
 import pytest
 from azure.core.exceptions import HttpResponseError
 
-from phi_assets.azureml.connection.redaction import censor, censor_log, without_secrets
 from phi_assets.azureml.connection.retry import one_line
+from phi_assets.redaction import censor, censor_log, without_secrets
 
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJhdWQiOiJodHRwcyJ9.c2lnbmF0dXJl"
 
@@ -17,6 +17,10 @@ TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJhdWQiOiJodHRwcyJ9.c2lnbmF0dXJl"
     [
         ("GET https://a.blob.example/c/x?sv=2022-11-02&sig=aB%2Fc%3D&sp=r failed", "aB%2Fc%3D"),
         ("?sig=aBcD+/=", "aBcD+/="),
+        ("GET https://a.example/x?X-Amz-Expires=60&X-Amz-Signature=0123abcd&x=1", "0123abcd"),
+        ("GET https://a.example/x?X-Amz-Security-Token=IQoJb3%2FJp&x=1", "IQoJb3%2FJp"),
+        ("GET https://a.example/x?X-Goog-Signature=0123abcd", "0123abcd"),
+        ("GET https://a.example/x?Expires=60&Signature=aB~c-_&Key-Pair-Id=K", "aB~c-_"),
         ("DefaultEndpointsProtocol=https;AccountName=a;AccountKey=c2VjcmV0c2VjcmV0==;Suffix=x", "c2VjcmV0c2VjcmV0=="),
         (f"Authorization: Bearer {TOKEN}", TOKEN),
         (f"token={TOKEN} was refused", TOKEN),
@@ -100,7 +104,7 @@ def test_what_says_nothing_stays_as_it_is() -> None:
 
 
 def test_a_librarys_log_has_none(caplog: pytest.LogCaptureFixture) -> None:
-    log = logging.getLogger("tests.azureml.connection.test_redaction")
+    log = logging.getLogger("tests.test_redaction")
     with caplog.at_level(logging.INFO):
         log.info("GET %s", "https://a.example/?sig=c4n4ry")
         assert "c4n4ry" in caplog.text
