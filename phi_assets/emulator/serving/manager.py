@@ -14,8 +14,9 @@ from phi_assets.emulator.serving.front.tally import Tally
 from phi_assets.emulator.serving.front.target import Target
 from phi_assets.emulator.serving.logs import DeploymentLogs, Stage
 from phi_assets.emulator.serving.models import fetch_model
+from phi_assets.emulator.serving.processes.launch import Launch
 from phi_assets.emulator.serving.processes.launcher import Launcher
-from phi_assets.emulator.serving.processes.model_process import Launch, Stopped
+from phi_assets.emulator.serving.processes.model_process import Stopped
 from phi_assets.emulator.serving.processes.sockets import SocketFolder
 from phi_assets.emulator.serving.recovery import Recovery
 from phi_assets.emulator.store.state import Document
@@ -147,6 +148,7 @@ class DeploymentManager:
         if targets:
             with ThreadPoolExecutor(len(targets)) as pool:
                 list(pool.map(lambda target: target.workers.stop(), targets))
+        self._launcher.stop()
         self._sockets.delete()
 
     def _disturb_live(self, key: str) -> None:

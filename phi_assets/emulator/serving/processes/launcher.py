@@ -4,7 +4,9 @@ import threading
 
 from phi_assets.emulator.chaos.clock import Clock
 from phi_assets.emulator.serving.logs import INFERENCE_SERVER, DeploymentLogs, Stage
-from phi_assets.emulator.serving.processes.model_process import Crash, Launch, ModelServer, NotReady
+from phi_assets.emulator.serving.processes.forking import Template
+from phi_assets.emulator.serving.processes.launch import Launch
+from phi_assets.emulator.serving.processes.model_process import Crash, ModelServer, NotReady
 from phi_assets.emulator.serving.processes.sockets import SocketFolder
 from phi_assets.emulator.serving.processes.workers import WorkerPool
 from phi_assets.emulator.serving.rules import DeploymentSettings
@@ -19,6 +21,7 @@ class Launcher:
     def __init__(self, clock: Clock, sockets: SocketFolder):
         self._clock = clock
         self._sockets = sockets
+        self._template = Template()
 
     def start(
         self,
@@ -38,7 +41,9 @@ class Launcher:
         logs.event("Created", "Created container inference-server")
         workers = WorkerPool(
             [
-                ModelServer(launch, settings, self._clock, self._sockets.new(), logs.inference_server, crash)
+                ModelServer(
+                    launch, settings, self._clock, self._sockets.new(), logs.inference_server, crash, self._template
+                )
                 for _ in range(launch.worker_count)
             ]
         )
@@ -61,3 +66,7 @@ class Launcher:
         logs.progress(Stage.CONTAINER, "Succeeded")
         workers.supervise()
         return workers
+
+    def stop(self) -> None:
+        """Nothing is left over, once all that was started has ended."""
+        self._template.stop()

@@ -6,16 +6,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 import httpx
 
-import phi_assets
 from phi_assets.emulator.chaos.clock import Clock
-from phi_assets.emulator.serving.rules import DeploymentSettings, Probe, worker_count
+from phi_assets.emulator.serving.processes.forking import ForkedProcess, Template, TemplateError
+from phi_assets.emulator.serving.processes.launch import Launch
+from phi_assets.emulator.serving.rules import DeploymentSettings, Probe
 
 logger = logging.getLogger(__name__)
 # One line per probe and per scoring request would drown the emulator's own log, which has the requests already.
@@ -26,27 +26,7 @@ STOP_GRACE_SECONDS = 10.0
 MAX_RESTART_DELAY_SECONDS = 30.0
 """Upper end of the pauses (0, 1, 3, 7, ...) before a process that keeps dying is started again."""
 
-_WITHHELD = (
-    "AZURE",  # a container on Azure does not inherit the caller's coordinates, and AZUREML_CURRENT_CLOUD breaks the SDK
-    "ARM_CLOUD",
-    "REGISTRY_DISCOVERY",
-    "IDENTITY_",
-    "PHI_",
-    "PYTHONDONTWRITEBYTECODE",  # without byte code the imports of a start take three times as long
-    "PYTHONSTARTUP",
-)
-_IMPOSED = {
-    "HF_HUB_OFFLINE": "1",
-    "TRANSFORMERS_OFFLINE": "1",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "DO_NOT_TRACK": "true",
-    "PYTHONUNBUFFERED": "1",
-    # The model's folder is the registered model: byte code of its loader must not be added to it.
-    "PYTHONDONTWRITEBYTECODE": "1",
-    "TOKENIZERS_PARALLELISM": "false",
-}
-# Two threads per worker were 3.3 times slower than one for a small model on two busy cores.
-_DEFAULTS = {"OMP_NUM_THREADS": "1"}
+_Process = subprocess.Popen[bytes] | ForkedProcess
 
 
 class NotReady(Exception):
@@ -55,36 +35,6 @@ class NotReady(Exception):
 
 class Stopped(Exception):
     """Somebody asked for the process to end while it was starting."""
-
-
-@dataclass(frozen=True)
-class Launch:
-    """What a deployment's process is made of; two equal ones behave alike."""
-
-    folder: str
-    environment: dict[str, str]
-
-    @property
-    def worker_count(self) -> int:
-        """How many processes share the deployment's requests."""
-        return worker_count(self.environment)
-
-    @classmethod
-    def from_document(cls, document: Mapping[str, Any]) -> "Launch":
-        """Reads what `document` wrote."""
-        return cls(folder=document["folder"], environment=dict(document["environment"]))
-
-    def document(self) -> dict[str, Any]:
-        """As kept in the state."""
-        return asdict(self)
-
-    def process_environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
-        """Environment variables of the process: the machine's, less ours, plus the deployment's own."""
-        kept = {name: value for name, value in inherited.items() if not name.startswith(_WITHHELD)}
-        environment = _DEFAULTS | kept | {"AZUREML_MODEL_DIR": self.folder} | self.environment | _IMPOSED
-        package_root = str(Path(phi_assets.__file__).parents[1])
-        path = [package_root, *filter(None, [environment.get("PYTHONPATH")])]
-        return environment | {"PYTHONPATH": os.pathsep.join(path)}
 
 
 @dataclass(frozen=True)
@@ -98,7 +48,8 @@ class Crash:
 class ModelServer:
     """One inference server (`phi_assets.emulator.serving.inference.worker`) behind `socket`.
 
-    Its output is appended to `log`. With `crash` it does not get as far as that.
+    Its output is appended to `log`. With `crash` it does not get as far as that. With a `template` it is a copy of that
+    where it can be, which spares it the imports.
     """
 
     def __init__(
@@ -109,6 +60,7 @@ class ModelServer:
         socket: Path,
         log: Path,
         crash: Crash | None = None,
+        template: Template | None = None,
     ):
         self.launch = launch
         self.socket = socket
@@ -116,8 +68,9 @@ class ModelServer:
         self._clock = clock
         self._log = log
         self._crash = crash
+        self._template = template
         self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: _Process | None = None
         self._stopped = threading.Event()
         self._attention = threading.Event()
 
@@ -141,21 +94,8 @@ class ModelServer:
             if self._stopped.is_set():
                 raise Stopped
             self.socket.unlink(missing_ok=True)
-            command = [sys.executable, "-m", "phi_assets.emulator.serving.inference.worker"]
-            command += ["--model", self.launch.folder, "--socket", str(self.socket)]
-            if self._crash is not None:
-                command += ["--crash", self._crash.message, "--crash-after", str(self._crash.seconds)]
             with self._log.open("ab") as log:
-                self._process = subprocess.Popen(
-                    command,
-                    # The worker ends at the end of its input, so it cannot outlive us, whatever kills us.
-                    stdin=subprocess.PIPE,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    cwd=self._log.parent,
-                    env=self.launch.process_environment(os.environ),
-                    start_new_session=True,  # Ctrl-C in the emulator's terminal is for the emulator to handle
-                )
+                self._process = self._spawn(log)
 
     def wait_until_ready(self, canceled: threading.Event) -> None:
         """Returns as soon as readiness and liveness are confirmed.
@@ -226,6 +166,26 @@ class ModelServer:
             _end(process)
         self.socket.unlink(missing_ok=True)
 
+    def _spawn(self, log: IO[bytes]) -> _Process:
+        arguments = ["--model", self.launch.folder, "--socket", str(self.socket)]
+        if self._crash is not None:
+            arguments += ["--crash", self._crash.message, "--crash-after", str(self._crash.seconds)]
+        if self._template is not None:
+            try:
+                return self._template.start(arguments, self.launch, log.fileno(), self._log.parent)
+            except TemplateError as error:
+                logger.info("%s is started from scratch: %s", self.launch.folder, error)
+        return subprocess.Popen(
+            [sys.executable, "-m", "phi_assets.emulator.serving.inference.worker", *arguments],
+            # The worker ends at the end of its input, so it cannot outlive us, whatever kills us.
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=self._log.parent,
+            env=self.launch.process_environment(os.environ),
+            start_new_session=True,  # Ctrl-C in the emulator's terminal is for the emulator to handle
+        )
+
     def _exit_status(self) -> int | None:
         with self._lock:
             return self._process.poll() if self._process else None
@@ -269,7 +229,7 @@ class ModelServer:
             log.write(f"{message}\n")
 
 
-def _end(process: "subprocess.Popen[bytes]") -> None:
+def _end(process: _Process) -> None:
     if process.poll() is None:
         process.terminate()
         try:

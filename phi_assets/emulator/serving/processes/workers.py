@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-from phi_assets.emulator.serving.processes.model_process import Launch, ModelServer
+from phi_assets.emulator.serving.processes.launch import Launch
+from phi_assets.emulator.serving.processes.model_process import ModelServer
 from phi_assets.emulator.serving.rules import DeploymentSettings
 
 

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -17,9 +18,13 @@ import httpx
 import pytest
 
 from phi_assets.emulator.chaos.clock import Clock
-from phi_assets.emulator.serving.processes.model_process import Launch, ModelServer, NotReady, Stopped
+from phi_assets.emulator.serving.processes.forking import Template
+from phi_assets.emulator.serving.processes.launch import Launch
+from phi_assets.emulator.serving.processes.model_process import ModelServer, NotReady, Stopped
 from phi_assets.emulator.serving.rules import DeploymentSettings, with_defaults
 from tests.emulator.serving.echo import ask, write_echo_model
+
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux only")
 
 QUICK = {"initialDelay": "PT0.5S", "period": "PT0.5S", "failureThreshold": 1}
 
@@ -28,9 +33,17 @@ def settings(**properties: object) -> DeploymentSettings:
     return DeploymentSettings.of({"capacity": 1}, with_defaults(properties))
 
 
-def new_server(folder: Path, sockets: Path, chosen: DeploymentSettings | None = None, **variables: str) -> ModelServer:
+def new_server(
+    folder: Path,
+    sockets: Path,
+    chosen: DeploymentSettings | None = None,
+    *,
+    template: Template | None = None,
+    **variables: str,
+) -> ModelServer:
     socket = sockets / f"{uuid.uuid4().hex[:8]}.sock"
-    return ModelServer(Launch(str(folder), variables), chosen or settings(), Clock(50), socket, folder / "log.txt")
+    launch, log = Launch(str(folder), variables), folder / "log.txt"
+    return ModelServer(launch, chosen or settings(), Clock(50), socket, log, template=template)
 
 
 def client(server: ModelServer) -> httpx.Client:
@@ -47,9 +60,22 @@ def sockets() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, sockets: Path) -> Iterator[ModelServer]:
+def template() -> Iterator[Template]:
+    template = Template()
+    yield template
+    template.stop()
+
+
+@pytest.fixture(scope="module", params=["from scratch", pytest.param("forked", marks=LINUX)])
+def way(request: pytest.FixtureRequest, template: Template) -> Template | None:
+    """How a process comes to be; it is the same process either way."""
+    return template if request.param == "forked" else None
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, sockets: Path, way: Template | None) -> Iterator[ModelServer]:
     folder = write_echo_model(tmp_path_factory.mktemp("model") / "echo", "echo")
-    server = new_server(folder, sockets, GREETING="hello")
+    server = new_server(folder, sockets, template=way, GREETING="hello")
     server.start()
     server.wait_until_ready(threading.Event())
     yield server
@@ -127,8 +153,8 @@ def test_it_is_started_again_when_it_dies(server: ModelServer) -> None:
     assert "exited with status 7: it is restarted" in (Path(server.launch.folder) / "log.txt").read_text()
 
 
-def test_a_process_that_ends_is_waited_for(tmp_path: Path, sockets: Path) -> None:
-    server = new_server(write_echo_model(tmp_path / "echo", "x"), sockets)
+def test_a_process_that_ends_is_waited_for(tmp_path: Path, sockets: Path, way: Template | None) -> None:
+    server = new_server(write_echo_model(tmp_path / "echo", "x"), sockets, template=way)
     assert server.has_ended(within=0)
     server.start()
     try:
@@ -143,44 +169,46 @@ def test_a_process_that_ends_is_waited_for(tmp_path: Path, sockets: Path) -> Non
         server.stop()
 
 
-def test_it_ends_when_its_parent_is_killed(tmp_path: Path, sockets: Path) -> None:
+def test_it_ends_when_its_parent_is_killed(tmp_path: Path, sockets: Path, way: Template | None) -> None:
     folder = write_echo_model(tmp_path / "echo", "orphan")
     program = (
         "import sys, threading, time\n"
         "from pathlib import Path\n"
         "from tests.emulator.serving.inference.test_worker import new_server\n"
-        f"server = new_server(Path({str(folder)!r}), Path({str(sockets)!r}))\n"
+        "from phi_assets.emulator.serving.processes.forking import Template\n"
+        f"template = {'Template()' if way else None}\n"
+        f"server = new_server(Path({str(folder)!r}), Path({str(sockets)!r}), template=template)\n"
         "server.start()\n"
         "print(server.pid, flush=True)\n"
         "server.wait_until_ready(threading.Event())\n"
         "print('ready', flush=True)\n"
         "time.sleep(600)\n"
     )
-    import sys
-
     import psutil
 
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         worker = psutil.Process(int(parent.stdout.readline()))
         assert parent.stdout.readline() == "ready\n"
+        family = psutil.Process(parent.pid).children(recursive=True)
+        assert worker in family
         parent.kill()
-    _, alive = psutil.wait_procs([worker], timeout=10)
+    _, alive = psutil.wait_procs(family, timeout=10)
     assert not alive
 
 
-def test_a_model_that_crashes_while_loading_is_not_ready(tmp_path: Path, sockets: Path) -> None:
+def test_a_model_that_crashes_while_loading_is_not_ready(tmp_path: Path, sockets: Path, way: Template | None) -> None:
     folder = write_echo_model(tmp_path / "echo", "x", crash="the weights are not finite")
-    server = new_server(folder, sockets)
+    server = new_server(folder, sockets, template=way)
     server.start()
     with pytest.raises(NotReady, match="exited with status 1"):
         server.wait_until_ready(threading.Event())
     assert "RuntimeError: the weights are not finite" in (folder / "log.txt").read_text()
 
 
-def test_patience_ends_and_waiting_can_be_called_off(tmp_path: Path, sockets: Path) -> None:
+def test_patience_ends_and_waiting_can_be_called_off(tmp_path: Path, sockets: Path, template: Template) -> None:
     folder = write_echo_model(tmp_path / "echo", "x", load_seconds=600)
-    server = new_server(folder, sockets, settings(livenessProbe=QUICK, readinessProbe=QUICK))
+    server = new_server(folder, sockets, settings(livenessProbe=QUICK, readinessProbe=QUICK), template=template)
     server.start()
     try:
         with pytest.raises(NotReady, match="did not succeed within 1 seconds"):
