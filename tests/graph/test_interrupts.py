@@ -9,7 +9,8 @@ from dagster._core.errors import raise_execution_interrupts
 
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.connection.status import JobStatus
-from phi_assets.azureml.training.jobs import cancel_if_submitted, ensure_job
+from phi_assets.azureml.training.cancelling import cancel_if_submitted
+from phi_assets.azureml.training.jobs import ensure_job
 from phi_assets.graph.interrupts import interrupts_kept
 from tests.azureml import toys as toy
 

@@ -19,15 +19,13 @@ from phi_assets.azureml.preflight.access import look_at_access
 from phi_assets.azureml.preflight.budget import look_at_budget
 from phi_assets.azureml.preflight.endpoint import look_at_endpoint
 from phi_assets.azureml.preflight.estimate import Training
-from phi_assets.azureml.preflight.findings import GROUPS, Finding, Findings, Group
+from phi_assets.azureml.preflight.findings import Finding, Findings, Group
 from phi_assets.azureml.preflight.machines import look_at_machines
 from phi_assets.azureml.preflight.model import current_date, look_at_model
 from phi_assets.azureml.preflight.parameters import NODES_PARAMETER, look_at_parameters
 from phi_assets.azureml.preflight.quota import look_at_quota
 from phi_assets.config.recipe import Recipe
 from phi_assets.fingerprint import fingerprint
-
-__all__ = ["GROUPS", "Finding", "Group", "Preflight", "Training", "run_preflight"]
 
 T = TypeVar("T")
 

@@ -23,8 +23,6 @@ from phi_assets.azureml.scoring.payload import Conversation, request_body, texts
 from phi_assets.azureml.scoring.shared_http import ClientClosed, SharedClient
 from phi_assets.evaluation.answers import Answer
 
-__all__ = ["Answers", "Conversation", "ScoringClient", "open_scoring"]
-
 T = TypeVar("T")
 
 _DEPLOYMENT_HEADER = "azureml-model-deployment"

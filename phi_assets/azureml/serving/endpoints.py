@@ -13,20 +13,9 @@ from phi_assets.azureml.connection.provisioning import MANAGED_TAG, has_succeede
 from phi_assets.azureml.connection.retry import Log, get_or_none, one_line, ride_out, silent, wait_until
 from phi_assets.azureml.connection.status import service_text
 from phi_assets.azureml.connection.writes import write
-from phi_assets.azureml.serving.deployments import deployment_name, ensure_deployment
 from phi_assets.azureml.serving.leases import EXPIRES_TAG, lease_end
-from phi_assets.azureml.serving.traffic import ensure_traffic
 from phi_assets.config.recipe import ServingSection
 from phi_assets.refs import Action, EndpointRef
-
-__all__ = [
-    "delete_endpoint",
-    "deployment_name",
-    "ensure_deployment",
-    "ensure_endpoint",
-    "ensure_traffic",
-    "is_legal_name",
-]
 
 _SETTLE_TIMEOUT_SECONDS = 30 * 60.0
 _NAME_RELEASE_SECONDS = 180.0

@@ -7,10 +7,12 @@ from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.connection.retry import Log, one_line, silent
 from phi_assets.azureml.training.history import UNREADABLE
 from phi_assets.azureml.training.identity import JobRequest
-from phi_assets.azureml.training.jobs import OnName, OnPoll, OnSubmitted, ensure_job
+from phi_assets.azureml.training.jobs import OnSubmitted, ensure_job
 from phi_assets.azureml.training.metrics import MetricPoint, metric_curves
 from phi_assets.azureml.training.parameters import EffectiveParameters, effective_parameters
 from phi_assets.azureml.training.pipelines import VALIDATION_INPUT, get_component
+from phi_assets.azureml.training.submission import OnName
+from phi_assets.azureml.training.waiting import OnPoll
 from phi_assets.config.recipe import Recipe
 from phi_assets.refs import ComputeRef, DataRef, JobRef, ModelRef, SampleRef
 

@@ -10,31 +10,16 @@ from phi_assets.azureml.connection.errors import JobNotFound
 from phi_assets.azureml.connection.retry import Log, one_line, silent
 from phi_assets.azureml.connection.status import JobStatus, service_text
 from phi_assets.azureml.models.registered import TRAINED_MODEL_OUTPUT
-from phi_assets.azureml.training.cancelling import cancel_if_submitted, cancel_job
 from phi_assets.azureml.training.decision import Attempt, Decision, decide
 from phi_assets.azureml.training.history import UNREADABLE
-from phi_assets.azureml.training.identity import FORCED_TAG, JobRequest, job_fingerprint, job_name
+from phi_assets.azureml.training.identity import FORCED_TAG, JobRequest
+from phi_assets.azureml.training.lookup import get_job
 from phi_assets.azureml.training.metrics import last_metrics
 from phi_assets.azureml.training.outcome import require_success
 from phi_assets.azureml.training.outputs import inspect_output
 from phi_assets.azureml.training.submission import OnData, OnName, check_ours, submit_job
-from phi_assets.azureml.training.waiting import OnPoll, get_job, wait_for_job
+from phi_assets.azureml.training.waiting import OnPoll, wait_for_job
 from phi_assets.refs import Action, JobRef
-
-__all__ = [
-    "JobRequest",
-    "OnData",
-    "OnName",
-    "OnPoll",
-    "OnSubmitted",
-    "SubmittedJob",
-    "cancel_if_submitted",
-    "cancel_job",
-    "ensure_job",
-    "job_fingerprint",
-    "job_name",
-    "latest_attempt",
-]
 
 
 @dataclass(frozen=True)

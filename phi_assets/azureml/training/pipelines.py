@@ -15,23 +15,11 @@ from phi_assets.azureml.training.parameters import (
     GPU_INPUT,
     ComponentInput,
     EffectiveParameters,
-    display_name,
-    effective_parameters,
 )
 from phi_assets.config.recipe import ComponentSection
 
 if TYPE_CHECKING:
     from azure.ai.ml.entities import PipelineJob
-
-__all__ = [
-    "EffectiveParameters",
-    "FinetuneComponent",
-    "build_pipeline",
-    "display_name",
-    "effective_parameters",
-    "get_component",
-    "sent_inputs",
-]
 
 MODEL_INPUT, TRAIN_INPUT, TEST_INPUT = "mlflow_model_path", "train_file_path", "test_file_path"
 VALIDATION_INPUT = "validation_file_path"

@@ -14,8 +14,6 @@ from phi_assets.azureml.training.history import UNREADABLE, Run, RunHistory
 from phi_assets.azureml.training.logs import StepLogs
 from phi_assets.azureml.training.lookup import find_new_job, get_job
 
-__all__ = ["OnPoll", "get_job", "wait_for_job"]
-
 OnPoll = Callable[[], None]
 
 _HEARTBEAT_SECONDS = 300.0

@@ -4,7 +4,9 @@ from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
-from phi_assets.azureml.preflight.run import GROUPS, Finding, Group, Training, run_preflight
+from phi_assets.azureml.preflight.estimate import Training
+from phi_assets.azureml.preflight.findings import GROUPS, Finding, Group
+from phi_assets.azureml.preflight.run import run_preflight
 from phi_assets.config.recipe import Recipe
 from phi_assets.dataset.errors import DatasetError
 from phi_assets.dataset.sources.size import training_size

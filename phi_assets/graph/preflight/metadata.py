@@ -5,7 +5,8 @@ from typing import Any
 
 import dagster as dg
 
-from phi_assets.azureml.preflight.run import Finding, Preflight
+from phi_assets.azureml.preflight.findings import Finding
+from phi_assets.azureml.preflight.run import Preflight
 from phi_assets.graph.rendering import table
 
 

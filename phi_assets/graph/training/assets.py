@@ -9,8 +9,9 @@ from pydantic import Field
 
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.models.registered import ensure_registered_model
+from phi_assets.azureml.training.cancelling import cancel_if_submitted
 from phi_assets.azureml.training.finetune import ensure_finetune_job
-from phi_assets.azureml.training.jobs import SubmittedJob, cancel_if_submitted
+from phi_assets.azureml.training.jobs import SubmittedJob
 from phi_assets.graph.common import AZUREML_POOL, OWNERS, changes_since_last, explained, reads
 from phi_assets.graph.interrupts import interrupts_kept, is_terminated
 from phi_assets.graph.preflight.assets import PREFLIGHT

@@ -17,7 +17,8 @@ from phi_assets.azureml.compute.clusters import ensure_compute
 from phi_assets.azureml.connection.client import Workspace, connect_emulator
 from phi_assets.azureml.models.foundation import get_foundation_model
 from phi_assets.azureml.preflight import access
-from phi_assets.azureml.preflight.run import Preflight, Training, run_preflight
+from phi_assets.azureml.preflight.estimate import Training
+from phi_assets.azureml.preflight.run import Preflight, run_preflight
 from phi_assets.azureml.serving.endpoints import delete_endpoint, ensure_endpoint
 from phi_assets.config.recipe import Recipe
 from phi_assets.config.recipe_files import load_recipe

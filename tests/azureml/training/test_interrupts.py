@@ -11,9 +11,10 @@ from phi_assets.azureml.connection.errors import JobCanceled, JobFailed
 from phi_assets.azureml.connection.status import JobStatus
 from phi_assets.azureml.models.foundation import get_foundation_model
 from phi_assets.azureml.training import cancelling
+from phi_assets.azureml.training.cancelling import cancel_if_submitted
 from phi_assets.azureml.training.data import ensure_data_asset
-from phi_assets.azureml.training.jobs import cancel_if_submitted, ensure_job
-from phi_assets.azureml.training.waiting import get_job
+from phi_assets.azureml.training.jobs import ensure_job
+from phi_assets.azureml.training.lookup import get_job
 from phi_assets.config.recipe import ComputeSection
 from phi_assets.emulator.control import Control
 from tests.azureml import toys as toy

@@ -21,8 +21,9 @@ from phi_assets.azureml.connection.errors import (
     SubmissionFailed,
 )
 from phi_assets.azureml.connection.status import JobStatus
-from phi_assets.azureml.training.jobs import SubmittedJob, cancel_job, ensure_job
-from phi_assets.azureml.training.waiting import get_job
+from phi_assets.azureml.training.cancelling import cancel_job
+from phi_assets.azureml.training.jobs import SubmittedJob, ensure_job
+from phi_assets.azureml.training.lookup import get_job
 from phi_assets.emulator.process import Connection
 from tests.azureml.toys import make_request
 from tests.azureml.training.waiting_room import Lines, Submissions, exists, set_state

@@ -8,7 +8,8 @@ import pytest
 
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.connection.errors import SubmissionFailed
-from phi_assets.azureml.training.jobs import cancel_job, ensure_job
+from phi_assets.azureml.training.cancelling import cancel_job
+from phi_assets.azureml.training.jobs import ensure_job
 from phi_assets.emulator.control import Control
 from tests.azureml import toys as toy
 from tests.azureml.training.waiting_room import DISTURBANCES, Submissions, exists

@@ -7,7 +7,7 @@ from typing import Any
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.training.identity import JobRequest
 from phi_assets.azureml.training.jobs import SubmittedJob
-from phi_assets.azureml.training.waiting import get_job
+from phi_assets.azureml.training.lookup import get_job
 from phi_assets.emulator.process import Connection
 from phi_assets.emulator.store.state import Store
 
