@@ -12,8 +12,9 @@ from phi_assets.azureml.billing.prices import PriceList
 from phi_assets.azureml.connection.arm import arm_list
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.connection.errors import ListingFailed
+from phi_assets.azureml.connection.inventory import find_deployments
 from phi_assets.azureml.connection.provisioning import state_of
-from phi_assets.azureml.connection.retry import Log, get_or_none, one_line, ride_out, silent
+from phi_assets.azureml.connection.retry import Log, one_line, ride_out, silent
 from phi_assets.azureml.serving.leases import RECIPE_TAG, has_expired, is_ours, lease_end
 
 Kind = Literal["endpoint", "deployment", "cluster", "instance"]
@@ -133,11 +134,7 @@ def _deployments(
     ws: Workspace, endpoint: Billed, traffic: Mapping[str, Any], prices: PriceList | None, log: Log
 ) -> Iterator[Billed]:
     # An endpoint may go between the two lists.
-    found: list[Any] | None = ride_out(
-        lambda: get_or_none(lambda: list(ws.ml.online_deployments.list(endpoint_name=endpoint.name))),
-        f"deployments of {endpoint.name}",
-        log,
-    )
+    found = find_deployments(ws, endpoint.name, log)
     shares = {name.lower(): int(share) for name, share in traffic.items()}
     for deployment in found or []:
         name, tags = str(deployment.name), deployment.tags or {}

@@ -8,7 +8,8 @@ from azure.core.exceptions import AzureError
 
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.connection.errors import EndpointFailed, ListingFailed
-from phi_assets.azureml.connection.retry import Log, get_or_none, one_line, ride_out, silent
+from phi_assets.azureml.connection.inventory import find_endpoint
+from phi_assets.azureml.connection.retry import Log, one_line, ride_out, silent
 from phi_assets.azureml.serving.endpoints import delete_endpoint
 from phi_assets.azureml.serving.leases import has_expired, lease_end
 
@@ -50,7 +51,7 @@ def reap(
     for name in expired_endpoints(ws, now(), log):
         if only and name not in only:
             continue
-        endpoint: Any = ride_out(lambda: get_or_none(lambda: ws.ml.online_endpoints.get(name)), f"endpoint {name}", log)  # noqa: B023
+        endpoint = find_endpoint(ws, name, log)
         if endpoint is None or not has_expired(endpoint.tags, now()):
             log(f"Endpoint {name} is gone or has a new lease.")
             continue

@@ -12,7 +12,7 @@ from phi_assets.azureml.compute.clusters import delete_compute
 from phi_assets.azureml.connection.arm import arm_delete, arm_get
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.connection.errors import ListingFailed, TeardownIncomplete
-from phi_assets.azureml.connection.retry import Log, get_or_none, one_line, ride_out, silent
+from phi_assets.azureml.connection.retry import Log, find, one_line, silent
 from phi_assets.azureml.connection.status import JobStatus
 from phi_assets.azureml.models.registered import JOB_TAG
 from phi_assets.azureml.serving.endpoints import delete_endpoint
@@ -173,9 +173,7 @@ def _nodes_at_work(cluster: Mapping[str, Any]) -> str | None:
 
 def _models(ws: Workspace, recipe: Recipe, bill: Bill, log: Log) -> list[Doomed]:
     name = recipe.registered_model_name
-    found: list[Any] = (
-        ride_out(lambda: get_or_none(lambda: list(ws.ml.models.list(name))), f"versions of model {name}", log) or []
-    )
+    found: list[Any] = find(lambda: list(ws.ml.models.list(name)), f"versions of model {name}", log) or []
     endpoint = recipe.serving.endpoint.lower()
     elsewhere = [item for item in bill.of("deployment") if item.name.lower().partition("/")[0] != endpoint]
     things = []

@@ -8,8 +8,8 @@ from azure.core.exceptions import AzureError
 from phi_assets.azureml.compute.vm_sizes import check_size, gpu_count
 from phi_assets.azureml.connection.client import Workspace, sdk
 from phi_assets.azureml.connection.errors import ComputeFailed
-from phi_assets.azureml.connection.provisioning import MANAGED_TAG, has_succeeded, settled, state_of
-from phi_assets.azureml.connection.retry import Log, get_or_none, is_transient, one_line, ride_out, silent, wait_until
+from phi_assets.azureml.connection.provisioning import MANAGED_TAG, has_succeeded, settled, state_of, wait_until_gone
+from phi_assets.azureml.connection.retry import Log, find, is_transient, one_line, silent
 from phi_assets.azureml.connection.writes import write
 from phi_assets.config.recipe import ComputeSection
 from phi_assets.refs import Action, ComputeRef, ModelRef
@@ -62,17 +62,12 @@ def delete_compute(ws: Workspace, name: str, log: Log = silent) -> bool:
         return False
     log(f"Deleting compute {name}.")
     _remove(ws, name, log, lambda cluster: cluster is None)
-    wait_until(
-        lambda: _get(ws, name, log) is None,
-        _PROVISIONING_TIMEOUT_SECONDS,
-        lambda: ComputeFailed(f"Compute {name} still exists although it was deleted. Delete it in Studio."),
-    )
-    log(f"Compute {name} is gone.")
+    wait_until_gone(lambda: _get(ws, name, log), f"Compute {name}", ComputeFailed, _PROVISIONING_TIMEOUT_SECONDS, log)
     return True
 
 
 def _get(ws: Workspace, name: str, log: Log) -> Any:
-    return ride_out(lambda: get_or_none(lambda: ws.ml.compute.get(name)), f"compute {name}", log)
+    return find(lambda: ws.ml.compute.get(name), f"compute {name}", log)
 
 
 def _settled(ws: Workspace, name: str, log: Log) -> Any | None:

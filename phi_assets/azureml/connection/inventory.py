@@ -9,7 +9,7 @@ from typing import Any
 
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.connection.provisioning import is_settled, state_of
-from phi_assets.azureml.connection.retry import Log, get_or_none, ride_out, silent
+from phi_assets.azureml.connection.retry import Log, find, silent
 
 _BROKEN = frozenset({"failed", "canceled"})
 
@@ -47,16 +47,22 @@ class EndpointState:
         return next((resource for resource in everything if not resource.is_settled), None)
 
 
+def find_endpoint(ws: Workspace, name: str, log: Log = silent) -> Any:
+    """The endpoint as the SDK has it, or None."""
+    return find(lambda: ws.ml.online_endpoints.get(name), f"endpoint {name}", log)
+
+
+def find_deployments(ws: Workspace, endpoint: str, log: Log = silent) -> list[Any] | None:
+    """The endpoint's deployments, or None where there is no such endpoint."""
+    return find(lambda: list(ws.ml.online_deployments.list(endpoint_name=endpoint)), f"deployments of {endpoint}", log)
+
+
 def endpoint_state(ws: Workspace, name: str, log: Log = silent) -> EndpointState:
     """The endpoint as the service has it now; at most three reads."""
-    endpoint: Any = ride_out(lambda: get_or_none(lambda: ws.ml.online_endpoints.get(name)), f"endpoint {name}", log)
+    endpoint = find_endpoint(ws, name, log)
     if endpoint is None:
         return EndpointState(None, {}, {})
-    deployments = ride_out(
-        lambda: get_or_none(lambda: list(ws.ml.online_deployments.list(endpoint_name=name))),
-        f"deployments of {name}",
-        log,
-    )
+    deployments = find_deployments(ws, name, log)
     return EndpointState(
         _resource(endpoint),
         {str(key): int(share) for key, share in (endpoint.traffic or {}).items() if int(share)},
@@ -66,9 +72,7 @@ def endpoint_state(ws: Workspace, name: str, log: Log = silent) -> EndpointState
 
 def live_share(ws: Workspace, endpoint: str, deployment: str, log: Log = silent) -> int:
     """Percent of the endpoint's requests that go to the deployment; 0 where there is no such endpoint."""
-    found: Any = ride_out(
-        lambda: get_or_none(lambda: ws.ml.online_endpoints.get(endpoint)), f"endpoint {endpoint}", log
-    )
+    found = find_endpoint(ws, endpoint, log)
     traffic = (found.traffic if found is not None else None) or {}
     return sum(int(share) for name, share in traffic.items() if name.lower() == deployment.lower())
 

@@ -59,3 +59,19 @@ def settled(
         ),
     )
     return seen[0]
+
+
+def wait_until_gone(
+    get: Callable[[], Any], what: str, failure: type[AzureMLError], timeout_seconds: float, log: Log
+) -> None:
+    """There is no such resource any more; its deletion is through.
+
+    Raises:
+        AzureMLError: of class `failure`, when it is still there after `timeout_seconds`.
+    """
+    wait_until(
+        lambda: get() is None,
+        timeout_seconds,
+        lambda: failure(f"{what} still exists although it was deleted. Delete it in Studio."),
+    )
+    log(f"{what} is gone.")

@@ -104,6 +104,15 @@ def ride_out(
     )(call)
 
 
+def find(get: Callable[[], T], what: str, log: Log) -> T | None:
+    """`get()`, outages sat out, or None where there is no such thing.
+
+    Raises:
+        Exception: whatever `get` raised last, as `ride_out` does; also where there is not even a workspace to look in.
+    """
+    return ride_out(lambda: get_or_none(get), what, log)
+
+
 def retry_after(error: BaseException | None) -> float:
     """Seconds that the failed answer asks to wait (`Retry-After` as a number), else 0."""
     response = getattr(error, "response", None)

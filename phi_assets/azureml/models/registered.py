@@ -6,7 +6,7 @@ from azure.core.exceptions import AzureError
 
 from phi_assets.azureml.connection.client import Workspace, sdk
 from phi_assets.azureml.connection.errors import RegistrationFailed
-from phi_assets.azureml.connection.retry import Log, get_or_none, one_line, ride_out, silent
+from phi_assets.azureml.connection.retry import Log, find, one_line, silent
 from phi_assets.azureml.connection.writes import write
 from phi_assets.fingerprint import fingerprint
 from phi_assets.refs import Action, JobRef, RegisteredModelRef
@@ -80,7 +80,7 @@ def _entity(job: JobRef, name: str, version: str, description: str) -> Any:
 
 
 def _get(ws: Workspace, name: str, version: str, log: Log) -> Any:
-    return ride_out(lambda: get_or_none(lambda: ws.ml.models.get(name, version)), f"model {name}", log)
+    return find(lambda: ws.ml.models.get(name, version), f"model {name}", log)
 
 
 def _registered(model: Any, job: JobRef, action: Action, reason: str) -> RegisteredModelRef:

@@ -11,7 +11,7 @@ from phi_assets.azureml.connection.client import Workspace, sdk
 from phi_assets.azureml.connection.errors import ComputeNotAllowed, DeploymentFailed
 from phi_assets.azureml.connection.inventory import live_share
 from phi_assets.azureml.connection.provisioning import MANAGED_TAG, has_succeeded, settled, state_of
-from phi_assets.azureml.connection.retry import Log, get_or_none, one_line, poll_delays, ride_out, silent
+from phi_assets.azureml.connection.retry import Log, find, one_line, poll_delays, silent
 from phi_assets.azureml.connection.writes import write
 from phi_assets.azureml.serving.diagnosis import diagnose
 from phi_assets.config.recipe import ServingSection
@@ -214,11 +214,7 @@ def _unless_leaving(ws: Workspace, endpoint: str, name: str, log: Log) -> Any | 
 
 
 def _get(ws: Workspace, endpoint: str, name: str, log: Log) -> Any:
-    return ride_out(
-        lambda: get_or_none(lambda: ws.ml.online_deployments.get(name=name, endpoint_name=endpoint)),
-        f"deployment {name}",
-        log,
-    )
+    return find(lambda: ws.ml.online_deployments.get(name=name, endpoint_name=endpoint), f"deployment {name}", log)
 
 
 def _ref(

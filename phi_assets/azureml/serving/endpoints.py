@@ -9,8 +9,9 @@ from azure.core.exceptions import AzureError
 
 from phi_assets.azureml.connection.client import Workspace, sdk
 from phi_assets.azureml.connection.errors import EndpointFailed
-from phi_assets.azureml.connection.provisioning import MANAGED_TAG, has_succeeded, settled, state_of
-from phi_assets.azureml.connection.retry import Log, get_or_none, one_line, ride_out, silent, wait_until
+from phi_assets.azureml.connection.inventory import find_endpoint
+from phi_assets.azureml.connection.provisioning import MANAGED_TAG, has_succeeded, settled, state_of, wait_until_gone
+from phi_assets.azureml.connection.retry import Log, one_line, silent
 from phi_assets.azureml.connection.status import service_text
 from phi_assets.azureml.connection.writes import write
 from phi_assets.azureml.serving.leases import EXPIRES_TAG, lease_end
@@ -61,7 +62,7 @@ def delete_endpoint(ws: Workspace, name: str, log: Log = silent) -> bool:
     Raises:
         EndpointFailed: the service refused, or the endpoint is still there after half an hour.
     """
-    if _get(ws, name, log) is None:
+    if find_endpoint(ws, name, log) is None:
         log(f"Endpoint {name} does not exist; nothing to delete.")
         return False
     log(f"Deleting endpoint {name} and its deployments.")
@@ -77,12 +78,9 @@ def delete_endpoint(ws: Workspace, name: str, log: Log = silent) -> bool:
         raise EndpointFailed(
             f"Endpoint {name} could not be deleted and is still billing: {one_line(error)}. Delete it in Studio."
         ) from error
-    wait_until(
-        lambda: _get(ws, name, log) is None,
-        _SETTLE_TIMEOUT_SECONDS,
-        lambda: EndpointFailed(f"Endpoint {name} still exists although it was deleted. Delete it in Studio."),
+    wait_until_gone(
+        lambda: find_endpoint(ws, name, log), f"Endpoint {name}", EndpointFailed, _SETTLE_TIMEOUT_SECONDS, log
     )
-    log(f"Endpoint {name} is gone.")
     return True
 
 
@@ -114,7 +112,9 @@ def _is_fresh(lease: str | None, now: datetime, section: ServingSection) -> bool
 
 
 def _settled(ws: Workspace, name: str, log: Log) -> Any | None:
-    return settled(lambda: _get(ws, name, log), f"Endpoint {name}", EndpointFailed, _SETTLE_TIMEOUT_SECONDS, log)
+    return settled(
+        lambda: find_endpoint(ws, name, log), f"Endpoint {name}", EndpointFailed, _SETTLE_TIMEOUT_SECONDS, log
+    )
 
 
 def _lease(endpoint: Any) -> str | None:
@@ -166,10 +166,6 @@ def _put(
         state = "gone" if written is None else f"in state {state_of(written)}"
         raise EndpointFailed(f"Endpoint {name} is {state} after it was {action}. Delete it and run again.")
     return _ref(written, action, reason)
-
-
-def _get(ws: Workspace, name: str, log: Log) -> Any:
-    return ride_out(lambda: get_or_none(lambda: ws.ml.online_endpoints.get(name)), f"endpoint {name}", log)
 
 
 def _ref(endpoint: Any, action: Action, reason: str) -> EndpointRef:

@@ -7,8 +7,9 @@ from azure.core.exceptions import AzureError
 
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.connection.errors import DeploymentFailed, TrafficFailed
+from phi_assets.azureml.connection.inventory import find_endpoint
 from phi_assets.azureml.connection.provisioning import is_settled, settled
-from phi_assets.azureml.connection.retry import Log, get_or_none, one_line, ride_out, silent, wait_until
+from phi_assets.azureml.connection.retry import Log, one_line, ride_out, silent, wait_until
 from phi_assets.azureml.connection.writes import write
 from phi_assets.azureml.serving.deployments import delete_deployment
 from phi_assets.azureml.serving.routing import FALLBACK_TAG, Routing, Shares, in_words
@@ -156,7 +157,7 @@ def _retire(ws: Workspace, routing: Routing, live: str, policy: Literal["delete"
 
 
 def _endpoint(ws: Workspace, name: str, log: Log) -> Any:
-    found = ride_out(lambda: get_or_none(lambda: ws.ml.online_endpoints.get(name)), f"endpoint {name}", log)
+    found = find_endpoint(ws, name, log)
     if found is None:
         raise TrafficFailed(f"Endpoint {name} is gone. Materialize online_endpoint again.")
     return found

@@ -7,7 +7,7 @@ from azure.core.exceptions import AzureError
 
 from phi_assets.azureml.connection.client import Workspace, sdk
 from phi_assets.azureml.connection.errors import DataUploadFailed
-from phi_assets.azureml.connection.retry import Log, get_or_none, one_line, ride_out, silent
+from phi_assets.azureml.connection.retry import Log, find, one_line, silent
 from phi_assets.azureml.connection.storage_access import storage_advice
 from phi_assets.azureml.connection.writes import write
 from phi_assets.fingerprint import file_sha256
@@ -86,7 +86,7 @@ def _entity(name: str, sample: SampleRef) -> Any:
 
 
 def _get(ws: Workspace, name: str, version: str, log: Log) -> Any:
-    return ride_out(lambda: get_or_none(lambda: ws.ml.data.get(name, version)), f"data asset {name}", log)
+    return find(lambda: ws.ml.data.get(name, version), f"data asset {name}", log)
 
 
 def _ref(asset: Any, action: Action, reason: str) -> DataRef:

@@ -4,14 +4,14 @@ import time
 from typing import Any
 
 from phi_assets.azureml.connection.client import Workspace
-from phi_assets.azureml.connection.retry import Log, get_or_none, poll_delays, ride_out, silent
+from phi_assets.azureml.connection.retry import Log, find, poll_delays, silent
 
 APPEARANCE_SECONDS = 10.0
 
 
 def get_job(ws: Workspace, name: str, log: Log = silent) -> Any:
     """The job as the service has it now, or None if there is none; outages of minutes are sat out."""
-    return ride_out(lambda: get_or_none(lambda: ws.ml.jobs.get(name)), f"job {name}", log)
+    return find(lambda: ws.ml.jobs.get(name), f"job {name}", log)
 
 
 def find_new_job(ws: Workspace, name: str, log: Log = silent, seconds: float = APPEARANCE_SECONDS) -> Any:
