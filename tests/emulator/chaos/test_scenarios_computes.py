@@ -1,25 +1,16 @@
 """Quota and capacity that are not there: what the SDK and the jobs see of it."""
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from phi_assets.emulator.control import Control
-from phi_assets.emulator.process import Connection
-from tests.emulator import testing_registry
-from tests.emulator.jobs import FILE, Jobs, connected, until
+from tests.emulator.jobs import FILE, Jobs, until
 from tests.emulator.testing_registry import COPY, data, pipeline
 
 SIZE = "Standard_NC24ads_A100_v4"
-
-
-@pytest.fixture(scope="module")
-def jobs(emulator: Connection) -> Iterator[Jobs]:
-    testing_registry.install(emulator.directory)
-    with connected(emulator) as connection:
-        yield connection
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import re
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jwt
@@ -11,20 +11,11 @@ import pytest
 
 from phi_assets.azureml.connection.status import service_text
 from phi_assets.emulator.control import Control, ControlError
-from phi_assets.emulator.process import Connection
-from tests.emulator import testing_registry
 from tests.emulator.http import token
-from tests.emulator.jobs import FILE, Jobs, connected, until
+from tests.emulator.jobs import FILE, Jobs, until
 from tests.emulator.testing_registry import COPY, WAIT, data, literal, pipeline
 
 EXECUTION_LOG = "logs/azureml/executionlogs.txt"
-
-
-@pytest.fixture(scope="module")
-def jobs(emulator: Connection) -> Iterator[Jobs]:
-    testing_registry.install(emulator.directory)
-    with connected(emulator) as connection:
-        yield connection
 
 
 @pytest.fixture

@@ -1,29 +1,19 @@
 """Run history and MLflow over the raw interface: what a job leaves behind, while it runs and afterwards."""
 
 import json
-from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
 import httpx
 import pytest
 
-from phi_assets.emulator.process import Connection
 from phi_assets.emulator.runner.metrics import latest, read_metrics
-from tests.emulator import testing_registry
 from tests.emulator.http import raw_client, workspace_path
-from tests.emulator.jobs import FILE, Jobs, connected
+from tests.emulator.jobs import FILE, Jobs
 from tests.emulator.testing_registry import FAIL, TWO_COPIES, WAIT, data, literal, pipeline
 
 JOB = "history-job"
 EXECUTION_LOG = "logs/azureml/executionlogs.txt"
-
-
-@pytest.fixture(scope="module")
-def jobs(emulator: Connection) -> Iterator[Jobs]:
-    testing_registry.install(emulator.directory)
-    with connected(emulator) as connection:
-        yield connection
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import os
 import re
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,20 +9,11 @@ import httpx
 import psutil
 import pytest
 
-from phi_assets.emulator.process import Connection
 from phi_assets.emulator.runner.steps import step_environment
 from phi_assets.emulator.store.state import Store
-from tests.emulator import testing_registry
 from tests.emulator.http import raw_client, token
-from tests.emulator.jobs import FILE, Jobs, connected, until
+from tests.emulator.jobs import FILE, Jobs, until
 from tests.emulator.testing_registry import COPY, FAIL, NESTED, TWO_COPIES, WAIT, data, literal, pipeline
-
-
-@pytest.fixture(scope="module")
-def jobs(emulator: Connection) -> Iterator[Jobs]:
-    testing_registry.install(emulator.directory)
-    with connected(emulator) as connection:
-        yield connection
 
 
 def copying(suffix: str = "!", **more) -> dict:

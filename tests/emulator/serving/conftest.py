@@ -3,6 +3,7 @@
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -56,6 +57,13 @@ def endpoint(workspace: "Workspace") -> Iterator[str]:
 @pytest.fixture
 def front(workspace: "Workspace", endpoint: str) -> Iterator[httpx.Client]:
     """A client of the endpoint that carries its key."""
+    with front_of(workspace, endpoint) as client:
+        yield client
+
+
+@contextmanager
+def front_of(workspace: "Workspace", endpoint: str) -> Iterator[httpx.Client]:
+    """A client of an endpoint that carries its key."""
     found = ml(workspace).online_endpoints.get(endpoint)
     key = ml(workspace).online_endpoints.get_keys(endpoint).primary_key
     with httpx.Client(

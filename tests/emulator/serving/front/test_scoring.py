@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from tests.emulator.serving.conftest import Register, deploy, ml, set_traffic, until
+from tests.emulator.serving.conftest import Register, deploy, front_of, ml, set_traffic, until
 from tests.emulator.serving.echo import ask
 
 if TYPE_CHECKING:
@@ -44,15 +44,7 @@ def served(workspace: "Workspace", register: Register, echo: str) -> Iterator[st
 @pytest.fixture(scope="module")
 def door(workspace: "Workspace", served: str) -> Iterator[httpx.Client]:
     """A client of the served endpoint that carries its key."""
-    uri = str(ml(workspace).online_endpoints.get(served).scoring_uri)
-    key = ml(workspace).online_endpoints.get_keys(served).primary_key
-    with httpx.Client(
-        base_url=uri.removesuffix("/score"),
-        verify=workspace.tls_context(),
-        headers={"Authorization": f"Bearer {key}"},
-        timeout=60,
-        trust_env=False,
-    ) as client:
+    with front_of(workspace, served) as client:
         yield client
 
 
