@@ -65,11 +65,6 @@ class Settings:
         """Folder of raw and sampled splits."""
         return self.home / "data"
 
-    @property
-    def emulator_dir(self) -> Path:
-        """Folder of the emulator's state, blobs, secrets and logs."""
-        return self.home / "emulator"
-
 
 def setting_variables() -> dict[str, Variable]:
     """The environment variable of every setting, by field."""

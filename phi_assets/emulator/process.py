@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 
 from phi_assets.config.certificates import bundle_with
 from phi_assets.config.settings import PROJECT_ROOT
+from phi_assets.processes import CLOCK_TOLERANCE_SECONDS, born_at
 
 STATE_FILE = "emulator.json"
 LOCK_FILE = "serve.lock"
@@ -39,8 +40,6 @@ _OUTPUT_FILE = "serve.out"
 _HEALTH_SECONDS = 5.0
 _STOP_SECONDS = 20.0
 _POLL_SECONDS = 0.05
-# The kernel's idea of the boot time, from which psutil computes, moves a little when the clock is set.
-_CLOCK_TOLERANCE_SECONDS = 2.0
 _LOOPBACK = "127.0.0.1,localhost"
 
 
@@ -184,12 +183,11 @@ def _live_state(directory: Path) -> dict | None:
     """What the server wrote about itself, if that very process (not another one with its pid) is alive."""
     try:
         state = json.loads((directory / STATE_FILE).read_bytes())
-        process = psutil.Process(state["pid"])
-        age_difference = abs(process.create_time() - state["process_created"])
-        same = age_difference < _CLOCK_TOLERANCE_SECONDS and process.status() != psutil.STATUS_ZOMBIE
-    except (FileNotFoundError, psutil.NoSuchProcess):
+    except FileNotFoundError:
         return None
-    return state if same else None
+    born = born_at(state["pid"])
+    is_same = born is not None and abs(born - state["process_created"]) < CLOCK_TOLERANCE_SECONDS
+    return state if is_same else None
 
 
 def _connect(directory: Path, state: dict) -> Connection:

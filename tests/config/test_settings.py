@@ -37,7 +37,6 @@ def test_an_empty_environment_means_the_emulator(tmp_path: Path) -> None:
     assert settings.subscription_id == EMULATOR_SUBSCRIPTION
     assert settings.home == tmp_path
     assert settings.data_dir == tmp_path / "data"
-    assert settings.emulator_dir == tmp_path / "emulator"
     assert settings.storage == str(tmp_path / "storage")
 
 

@@ -126,21 +126,6 @@ class BlobStore:
             raise _no_blob()
         return self._describe(container, name, path, self._store.get("blob", f"{container}/{name}"))
 
-    def put_bytes(
-        self,
-        container: str,
-        name: str,
-        content: bytes,
-        *,
-        content_type: str = "application/octet-stream",
-        metadata: dict[str, str] | None = None,
-        overwrite: bool = True,
-    ) -> BlobProperties:
-        """Writes the blob whole. Raises ServiceError: 409 `BlobAlreadyExists` unless `overwrite`."""
-        with self.writing(container, name, content_type=content_type, metadata=metadata, overwrite=overwrite) as upload:
-            upload.write(content)
-        return self.properties(container, name)
-
     def writing(
         self,
         container: str,

@@ -85,26 +85,6 @@ class Catalog:
                 found.add(file.relative_to(folder).parts[0])
         return sorted(found)
 
-    def model(self, registry: str, name: str, version: str) -> Asset:
-        """Raises ServiceError: 404 `UserError`, detail `ModelNotFound`."""
-        return self._get("models", registry, name, version)
-
-    def model_versions(self, registry: str, name: str) -> Assets:
-        """All versions, the newest first; none if there is no such model."""
-        return self.versions("models", registry, name)
-
-    def component(self, registry: str, name: str, version: str) -> Asset:
-        """Raises ServiceError: 404 `UserError`, detail `ComponentNotFound`."""
-        return self._get("components", registry, name, version)
-
-    def component_versions(self, registry: str, name: str) -> Assets:
-        """All versions, the newest first; none if there is no such component."""
-        return self.versions("components", registry, name)
-
-    def environment(self, registry: str, name: str, version: str) -> Asset:
-        """Raises ServiceError: 404 `UserError`, detail `EnvironmentNotFound`."""
-        return self._get("environments", registry, name, version)
-
     def model_folder(self, model_id: str) -> Path:
         """The model's files.
 
@@ -148,13 +128,14 @@ class Catalog:
                 f"(azureml://registries/<registry>/{kind}/<name>/versions/<version>).",
             )
         where = match.groupdict().get("registry") or registry or ""
-        return self._get(kind, where, match["name"], match["version"], match["label"])
+        return self.get(kind, where, match["name"], match["version"], match["label"])
 
     def is_registry_id(self, reference: str) -> bool:
         """Whether `reference` has the form of a registry asset's id."""
         return _ID.fullmatch(reference) is not None
 
-    def _get(self, kind: str, registry: str, name: str, version: str | None, label: str | None = None) -> Asset:
+    def get(self, kind: str, registry: str, name: str, version: str | None, label: str | None = None) -> Asset:
+        """The asset of this version, or the newest one by the label `latest`. Raises ServiceError: 404 `UserError`."""
         versions = self.versions(kind, registry, name)
         for asset in versions:
             if asset.version == version or (version is None and (label or "").lower() == LATEST):

@@ -3,13 +3,12 @@
 import json
 
 import dagster as dg
-import psutil
 from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
+
+from phi_assets.processes import CLOCK_TOLERANCE_SECONDS, born_at
 
 _SERVER_TAG = ".dagster/grpc_info"
 _THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
-# The kernel's idea of the boot time, from which psutil computes, moves a little when the clock is set.
-_CLOCK_TOLERANCE_SECONDS = 2.0
 
 
 class LocalRunLauncher(dg.DefaultRunLauncher):
@@ -36,15 +35,9 @@ class LocalRunLauncher(dg.DefaultRunLauncher):
         if started is None:
             return CheckRunHealthResult(WorkerStatus.RUNNING, "The run's process has not said its number yet.")
         pid, time = started
-        try:
-            # A number is given again; whoever has it now may be younger than the run.
-            process = psutil.Process(pid)
-            is_ours = process.create_time() <= time + _CLOCK_TOLERANCE_SECONDS
-            # One that nobody has reaped keeps its number.
-            alive = is_ours and process.status() != psutil.STATUS_ZOMBIE
-        except psutil.NoSuchProcess:
-            alive = False
-        if alive:
+        born = born_at(pid)
+        # Whoever has the number now may be younger than the run.
+        if born is not None and born <= time + CLOCK_TOLERANCE_SECONDS:
             return CheckRunHealthResult(WorkerStatus.RUNNING)
         return CheckRunHealthResult(WorkerStatus.FAILED, f"Process {pid} of the run is gone.")
 

@@ -173,9 +173,9 @@ def test_the_sdk_loads_the_environment() -> None:
 def test_both_registries_hold_the_components() -> None:
     catalog = Catalog([REGISTRY])
     for registry in ("azureml", "azureml-2026"):
-        assert catalog.component(registry, "chat_completion_pipeline", "0.0.82").registry == registry
+        assert catalog.get("components", registry, "chat_completion_pipeline", "0.0.82").registry == registry
         for name, version in CHILDREN.items():
-            reference = catalog.component(registry, name, version).spec["environment"]
+            reference = catalog.get("components", registry, name, version).spec["environment"]
             assert catalog.resolve(reference, kind="environments").version == "112"
 
 

@@ -46,7 +46,7 @@ def test_a_folder_becomes_a_model_that_the_catalog_has(llama: Path, tmp_path: Pa
     assert found.findings.parameters == sum(value.numel() for value in weights.values())
     assert found.findings.takes_system_messages
     catalog = Catalog([tmp_path])
-    model = catalog.model("local", "mine", "1")
+    model = catalog.get("models", "local", "mine", "1")
     assert catalog.registries() == ["local"]
     folder = catalog.model_folder(model.id)
     document = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))
@@ -67,7 +67,7 @@ def test_the_same_content_is_the_same_version_and_other_content_the_next(
     other = imported(save_llama(tmp_path / "other", seed=1), registries)
     assert (other.version, other.is_new) == ("2", True)
     assert imported(llama, registries).version == "1"
-    newest, oldest = Catalog([registries]).model_versions("local", "mine")
+    newest, oldest = Catalog([registries]).versions("models", "local", "mine")
     assert (newest.version, oldest.version) == ("2", "1")
 
 
@@ -200,7 +200,7 @@ def test_the_command_says_what_to_write_into_the_recipe(llama: Path, tmp_path: P
     assert "model: {registry: local, name: local-model, version: '1'}" in first.output
     assert "is already there" in run.invoke(main, arguments).output
     model = load_recipe("local_folder").model
-    assert Catalog([tmp_path / "registry"]).model_versions(model.registry, model.name)
+    assert Catalog([tmp_path / "registry"]).versions("models", model.registry, model.name)
 
 
 @pytest.mark.parametrize("option", ["--name", "--registry"])

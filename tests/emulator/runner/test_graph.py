@@ -186,7 +186,7 @@ def test_a_job_without_nodes_is_refused(parts: Parts) -> None:
 
 
 def test_the_packaged_pipeline_resolves(parts: Parts) -> None:
-    component = parts.emulator.catalog.component("azureml", "chat_completion_pipeline", "0.0.82")
+    component = parts.emulator.catalog.get("components", "azureml", "chat_completion_pipeline", "0.0.82")
     inputs: dict[str, Any] = {
         "train_file_path": data(FILE),
         "task_name": literal("ChatCompletion"),

@@ -3,12 +3,14 @@
 import base64
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from phi_assets.emulator.store.blobs import (
     ARTIFACT_CONTAINER,
     DEFAULT_CONTAINER,
+    BlobProperties,
     BlobStore,
     datastore_path,
     datastore_uri,
@@ -20,6 +22,12 @@ from phi_assets.emulator.wire.errors import ServiceError
 @pytest.fixture
 def blobs(tmp_path: Path) -> BlobStore:
     return BlobStore(tmp_path / "blobs", Store(tmp_path / "state.sqlite"))
+
+
+def put_bytes(blobs: BlobStore, container: str, name: str, content: bytes, **options: Any) -> BlobProperties:
+    with blobs.writing(container, name, **options) as upload:
+        upload.write(content)
+    return blobs.properties(container, name)
 
 
 def names(blobs: BlobStore, prefix: str = "", container: str = "azureml") -> list[str]:
@@ -46,7 +54,7 @@ def names(blobs: BlobStore, prefix: str = "", container: str = "azureml") -> lis
 )
 def test_names_that_lead_elsewhere_are_refused(blobs: BlobStore, name: str):
     with pytest.raises(ServiceError) as caught:
-        blobs.put_bytes("azureml", name, b"x")
+        put_bytes(blobs, "azureml", name, b"x")
     assert (caught.value.status, caught.value.code) == (400, "InvalidUri")
     assert names(blobs) == []
 
@@ -54,7 +62,7 @@ def test_names_that_lead_elsewhere_are_refused(blobs: BlobStore, name: str):
 @pytest.mark.parametrize("container", ["..", ".staging", "missing", "AZUREML", "a/b"])
 def test_containers_that_are_none_are_refused(blobs: BlobStore, container: str):
     with pytest.raises(ServiceError) as caught:
-        blobs.put_bytes(container, "a", b"x")
+        put_bytes(blobs, container, "a", b"x")
     assert caught.value.code == "ContainerNotFound"
 
 
@@ -69,7 +77,7 @@ def test_symbolic_links_do_not_lead_out(blobs: BlobStore, tmp_path: Path):
 
 
 def test_an_upload_that_breaks_off_leaves_nothing(blobs: BlobStore):
-    blobs.put_bytes("azureml", "a/old", b"old", metadata={"upload_status": "completed"})
+    put_bytes(blobs, "azureml", "a/old", b"old", metadata={"upload_status": "completed"})
 
     def write_half() -> None:
         with blobs.writing("azureml", "a/old") as upload:
@@ -85,14 +93,14 @@ def test_an_upload_that_breaks_off_leaves_nothing(blobs: BlobStore):
 
 
 def test_new_content_does_not_keep_old_marks(blobs: BlobStore):
-    first = blobs.put_bytes("azureml", "a", b"one", metadata={"upload_status": "completed"})
-    second = blobs.put_bytes("azureml", "a", b"twoo")
+    first = put_bytes(blobs, "azureml", "a", b"one", metadata={"upload_status": "completed"})
+    second = put_bytes(blobs, "azureml", "a", b"twoo")
     assert second.metadata == {}
     assert first.etag != second.etag
 
 
 def test_metadata_changes_the_etag_and_survives(blobs: BlobStore, tmp_path: Path):
-    before = blobs.put_bytes("azureml", "a", b"one", content_type="text/plain")
+    before = put_bytes(blobs, "azureml", "a", b"one", content_type="text/plain")
     after = blobs.set_metadata("azureml", "a", {"k": "v"})
     assert before.etag != after.etag
     again = BlobStore(tmp_path / "blobs", Store(tmp_path / "state.sqlite")).properties("azureml", "a")
@@ -100,9 +108,9 @@ def test_metadata_changes_the_etag_and_survives(blobs: BlobStore, tmp_path: Path
 
 
 def test_an_existing_blob_is_not_overwritten_unless_asked(blobs: BlobStore):
-    blobs.put_bytes("azureml", "a", b"one")
+    put_bytes(blobs, "azureml", "a", b"one")
     with pytest.raises(ServiceError) as caught:
-        blobs.put_bytes("azureml", "a", b"two", overwrite=False)
+        put_bytes(blobs, "azureml", "a", b"two", overwrite=False)
     assert (caught.value.status, caught.value.code) == (409, "BlobAlreadyExists")
     # Two writers began before either ended: the second to end loses.
     first = blobs.writing("azureml", "b", overwrite=False)
@@ -150,21 +158,21 @@ def test_files_of_a_job_are_blobs(blobs: BlobStore):
 
 
 def test_a_name_cannot_be_blob_and_folder(blobs: BlobStore):
-    blobs.put_bytes("azureml", "a/b", b"x")
+    put_bytes(blobs, "azureml", "a/b", b"x")
     for name in ("a", "a/b/c"):
         with pytest.raises(ServiceError) as caught:
-            blobs.put_bytes("azureml", name, b"x")
+            put_bytes(blobs, "azureml", name, b"x")
         assert caught.value.code == "PathConflict"
     assert names(blobs) == ["a/b"]
 
 
 def test_deleted_blobs_are_gone(blobs: BlobStore):
-    blobs.put_bytes("azureml", "a", b"x", metadata={"k": "v"})
+    put_bytes(blobs, "azureml", "a", b"x", metadata={"k": "v"})
     blobs.delete("azureml", "a")
     with pytest.raises(ServiceError) as caught:
         blobs.properties("azureml", "a")
     assert caught.value.code == "BlobNotFound"
-    assert blobs.put_bytes("azureml", "a", b"y").metadata == {}
+    assert put_bytes(blobs, "azureml", "a", b"y").metadata == {}
 
 
 @pytest.mark.parametrize(

@@ -21,12 +21,12 @@ def test_registries_of_all_folders_are_there(catalog: Catalog) -> None:
 
 
 def test_latest_is_the_newest_by_creation_time_not_by_number(catalog: Catalog) -> None:
-    assert [asset.version for asset in catalog.component_versions("testing", "copy_file")] == ["1", "2"]
-    assert [asset.version for asset in catalog.model_versions("azureml", "Phi-3-mini-4k-instruct")] == ["15", "13"]
+    assert [asset.version for asset in catalog.versions("components", "testing", "copy_file")] == ["1", "2"]
+    assert [asset.version for asset in catalog.versions("models", "azureml", "Phi-3-mini-4k-instruct")] == ["15", "13"]
 
 
 def test_without_dates_the_highest_number_is_the_newest(catalog: Catalog) -> None:
-    assert [asset.version for asset in catalog.model_versions("testing", "tiny")] == ["10", "2"]
+    assert [asset.version for asset in catalog.versions("models", "testing", "tiny")] == ["10", "2"]
 
 
 def test_version_numbers_are_compared_as_numbers() -> None:
@@ -34,7 +34,7 @@ def test_version_numbers_are_compared_as_numbers() -> None:
 
 
 def test_an_included_registry_has_the_components_under_its_own_ids(catalog: Catalog) -> None:
-    component = catalog.component("including", "copy_file", "1")
+    component = catalog.get("components", "including", "copy_file", "1")
     assert component.id == "azureml://registries/including/components/copy_file/versions/1"
     assert catalog.names("models", "including") == []
 
@@ -68,10 +68,10 @@ def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
     file.parent.mkdir(parents=True)
     file.write_text("description: before")
     catalog = Catalog([tmp_path])
-    assert catalog.model("own", "m", "1").spec["description"] == "before"
+    assert catalog.get("models", "own", "m", "1").spec["description"] == "before"
     file.write_text("description: after, and longer")
     os.utime(file, ns=(1, 1))
-    assert catalog.model("own", "m", "1").spec["description"] == "after, and longer"
+    assert catalog.get("models", "own", "m", "1").spec["description"] == "after, and longer"
 
 
 def test_a_file_that_is_not_yaml_is_named(tmp_path: Path) -> None:
@@ -79,28 +79,28 @@ def test_a_file_that_is_not_yaml_is_named(tmp_path: Path) -> None:
     file.parent.mkdir(parents=True)
     file.write_text("a: [1")
     with pytest.raises(ServiceError, match=r"m/1\.yaml is not valid YAML"):
-        Catalog([tmp_path]).model("own", "m", "1")
+        Catalog([tmp_path]).get("models", "own", "m", "1")
 
 
 def test_the_seed_can_read_the_models_tags(catalog: Catalog) -> None:
-    tags = catalog.model("azureml", "Phi-3-mini-4k-instruct", "15").spec["tags"]
+    tags = catalog.get("models", "azureml", "Phi-3-mini-4k-instruct", "15").spec["tags"]
     assert "Standard_ND40rs_v2" in tags["finetune_compute_allow_list"]
     assert "Standard_NC6s_v3" in tags["inference_compute_allow_list"]
     defaults = ast.literal_eval(str(tags["model_specific_defaults"]))
     assert defaults["num_train_epochs"] == 1
     assert isinstance(defaults["learning_rate"], float)
     # Every default is an input of the component, or the seed's call fails.
-    component = catalog.component_versions("azureml", "chat_completion_pipeline")[0]
+    component = catalog.versions("components", "azureml", "chat_completion_pipeline")[0]
     assert defaults.keys() <= component.spec["inputs"].keys()
 
 
 def test_the_registry_of_2026_is_as_the_public_one(catalog: Catalog) -> None:
-    phi3 = catalog.model("azureml-2026", "Phi-3-mini-4k-instruct", "15")
+    phi3 = catalog.get("models", "azureml-2026", "Phi-3-mini-4k-instruct", "15")
     assert phi3.archived
     assert "finetune_compute_allow_list" not in phi3.spec["tags"]
     assert "learning_rate_min" in phi3.spec["tags"]["model_specific_defaults"]
     assert "Standard_NC24ads_A100_v4" in phi3.spec["system_metadata"]["supportedComputes"]["finetuneComputes"]
-    phi4 = catalog.model("azureml-2026", "Phi-4", "8")
+    phi4 = catalog.get("models", "azureml-2026", "Phi-4", "8")
     assert not phi4.archived
-    assert phi4.folder == phi3.folder == catalog.model("azureml", "Phi-3-mini-4k-instruct", "15").folder
-    assert catalog.component("azureml-2026", "chat_completion_pipeline", "0.0.82").registry == "azureml-2026"
+    assert phi4.folder == phi3.folder == catalog.get("models", "azureml", "Phi-3-mini-4k-instruct", "15").folder
+    assert catalog.get("components", "azureml-2026", "chat_completion_pipeline", "0.0.82").registry == "azureml-2026"

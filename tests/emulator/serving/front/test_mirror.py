@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from phi_assets.emulator.control import Control
-from tests.emulator.serving.conftest import Register, deploy, ml, set_traffic, until
+from tests.emulator.serving.conftest import Register, deploy, front_of, ml, set_traffic, until
 from tests.emulator.serving.echo import ask
 
 NAMED = "azureml-model-deployment"
@@ -49,12 +49,7 @@ def mirrored(workspace: Any, echo: str, register: Register) -> Iterator[str]:
 
 @pytest.fixture
 def door(workspace: Any, mirrored: str) -> Iterator[httpx.Client]:
-    uri = str(ml(workspace).online_endpoints.get(mirrored).scoring_uri)
-    key = ml(workspace).online_endpoints.get_keys(mirrored).primary_key
-    headers = {"Authorization": f"Bearer {key}"}
-    with httpx.Client(
-        base_url=uri.removesuffix("/score"), verify=workspace.tls_context(), headers=headers, timeout=60
-    ) as client:
+    with front_of(workspace, mirrored) as client:
         yield client
 
 
