@@ -9,6 +9,7 @@ import pytest
 
 from phi_assets.emulator import process
 from phi_assets.emulator.control import Control
+from phi_assets.emulator.security.tls import ensure_certificates
 
 if TYPE_CHECKING:
     from phi_assets.azureml.connection.client import Workspace
@@ -31,6 +32,10 @@ def hermetic_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
         patch.setenv("HF_HUB_OFFLINE", "1")
         patch.setenv("HF_HOME", str(home / "huggingface"))
         patch.setenv("DAGSTER_DISABLE_TELEMETRY", "true")
+        # No test has a connection to the world, and every one to the emulator would load the world's authorities.
+        authority = str(ensure_certificates(home / "nobodys-authority").authority)
+        patch.setenv("REQUESTS_CA_BUNDLE", authority)
+        patch.setenv("SSL_CERT_FILE", authority)
         yield home
 
 

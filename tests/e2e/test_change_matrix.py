@@ -1,5 +1,6 @@
-"""One thing changes: exactly the assets that depend on it act, and no more than one job is submitted."""
+"""One thing changes after the other: exactly what depends on it acts, and no more than one job is submitted."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,8 +12,10 @@ import yaml
 
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.config.dataset import SPLITS
+from phi_assets.dataset.reports.report import Profile
 from phi_assets.emulator.control import Control
 from phi_assets.emulator.process import Connection
+from phi_assets.graph.dataset import metadata
 from tests.azureml import toys as toy
 from tests.dataset.shards import write_shards
 from tests.graph_runs import Graph, actions, failure_message
@@ -32,57 +35,78 @@ ROWS = 60
 
 @dataclass
 class World:
-    """A data set, a recipe and a registry that a test may change, and the graph over them."""
+    """A data set, a recipe and a registry that the changes are made to one after the other, and the graph over them."""
 
     folder: Path
     emulator: Connection
     instance: dg.DagsterInstance
+    recipe: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What the last run had instead of the toy recipe's values."""
     versions: dict[str, str] = field(default_factory=dict)
-    """Data versions as of the last run of the unchanged recipe."""
+    """Data versions as of the last run."""
     is_settled: bool = False
+    """Whether nothing has changed since the last run."""
+    seeds: Iterator[int] = field(default_factory=itertools.count)
 
     @property
     def registry(self) -> Path:
         return self.emulator.directory / "registry" / toy.REGISTRY
 
-    def rows(self, split: str, seed: int) -> None:
-        """Replace the split's rows; another seed, other questions."""
-        write_shards(self.folder / "hub", split, make_rows(seed))
+    def ask(self, split: str) -> None:
+        """The split has rows with other questions than ever before."""
+        write_shards(self.folder / "hub", split, make_rows(next(self.seeds)))
 
     def leak(self) -> None:
         """Two questions of the training split are asked in the test split, too."""
         # Of these rows, one is kept for validation and the other is not.
         leaked = make_rows(SPLITS.index("train_sft"))[2:4]
-        write_shards(self.folder / "hub", "test_sft", [*leaked, *make_rows(100)[2:]])
+        write_shards(self.folder / "hub", "test_sft", [*leaked, *make_rows(next(self.seeds))[2:]])
 
-    def run(self, changes: dict[str, dict[str, Any]] | None = None) -> dg.ExecuteInProcessResult:
-        """Materialize all, with some of the recipe's values replaced."""
-        base = {
+    def tag_model(self) -> None:
+        """The version of the toy model that the recipe has is another one than before."""
+        write_model_tag(self.registry, self.recipe["model"]["version"], "in place")
+
+    def run(self, changes: dict[str, dict[str, Any]]) -> dg.ExecuteInProcessResult:
+        """Materialize all, with some of the last run's values replaced."""
+        self.is_settled = False
+        for section, values in changes.items():
+            self.recipe[section] = self.recipe.get(section, {}) | values
+        # The file's name is the recipe's, and a recipe is read once per path.
+        folder = self.folder / f"recipe-{len(list(self.folder.glob('recipe-*')))}"
+        folder.mkdir()
+        recipe = write_toy_recipe(folder / "matrix.yaml", self.recipe)
+        graph = Graph(self.emulator.directory.parent, recipe, self.folder / "storage", self.instance)
+        result = graph.run()
+        assert result.success, failure_message(result)
+        self.versions = data_versions(result)
+        self.is_settled = True
+        return result
+
+    def begin(self) -> None:
+        """A first data set and recipe; nothing was run yet."""
+        for split in SPLITS:
+            self.ask(split)
+        self.recipe = {
+            "model": {"version": "1"},
             "dataset": {"source": "local", "path": str(self.folder / "hub")},
             "sample": {"percent": 50, "validation_percent": 20},
             "serving": {"endpoint": "change-matrix"},
             "compute": {"name": "change-matrix"},
         }
-        for section, values in (changes or {}).items():
-            base[section] = base.get(section, {}) | values
-        # The file's name is the recipe's, and a recipe is read once per path.
-        folder = self.folder / f"recipe-{len(list(self.folder.glob('recipe-*')))}"
-        folder.mkdir()
-        recipe = write_toy_recipe(folder / "matrix.yaml", base)
-        graph = Graph(self.emulator.directory.parent, recipe, self.folder / "storage", self.instance)
-        result = graph.run()
-        assert result.success, failure_message(result)
-        return result
 
-    def settle(self) -> None:
-        """Everything is as the unchanged recipe has it."""
-        if not self.is_settled:
-            for seed, split in enumerate(SPLITS):
-                self.rows(split, seed)
-            write_component(self.registry, "1")
-            write_model_tag(self.registry, None)
-            self.versions = data_versions(self.run())
-            self.is_settled = True
+
+class DrawnOnce:
+    """Draws a profile's picture, and gives the same one when it is asked for it again."""
+
+    def __init__(self, draw: Callable[[Profile], str]) -> None:
+        self._draw = draw
+        self._drawn: dict[str, str] = {}
+
+    def __call__(self, profile: Profile) -> str:
+        key = profile.model_dump_json()
+        if key not in self._drawn:
+            self._drawn[key] = self._draw(profile)
+        return self._drawn[key]
 
 
 def make_rows(seed: int) -> list[dict[str, Any]]:
@@ -115,9 +139,9 @@ def write_component(registry: Path, version: str) -> None:
     target.write_text(yaml.safe_dump(source | {"version": version}), encoding="utf-8")
 
 
-def write_model_tag(registry: Path, value: str | None) -> None:
-    """The toy model's version 1, edited in place as registries do."""
-    path = registry / "models" / "toy-model" / "1.yaml"
+def write_model_tag(registry: Path, version: str, value: str | None) -> None:
+    """The toy model's version, edited in place as registries do."""
+    path = registry / "models" / "toy-model" / f"{version}.yaml"
     model = yaml.safe_load(path.read_text(encoding="utf-8"))
     model["tags"] = {key: tag for key, tag in model["tags"].items() if key != "edited"} | (
         {"edited": value} if value else {}
@@ -127,10 +151,14 @@ def write_model_tag(registry: Path, value: str | None) -> None:
 
 @pytest.fixture(scope="module")
 def world(emulator: Connection, toys: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with dg.DagsterInstance.ephemeral() as instance:
+    with dg.DagsterInstance.ephemeral() as instance, pytest.MonkeyPatch.context() as patch:
+        # A run draws the lengths of four samples, of which most are those of the run before: a quarter of its time.
+        patch.setattr(metadata, "token_histogram", DrawnOnce(metadata.token_histogram))
         world = World(tmp_path_factory.mktemp("matrix"), emulator, instance)
+        world.begin()
         yield world
-        write_model_tag(world.registry, None)
+        for version in ("1", "2"):
+            write_model_tag(world.registry, version, None)
         (world.registry / "components" / "toy_pipeline" / "2.yaml").unlink(missing_ok=True)
 
 
@@ -150,6 +178,8 @@ class Change:
 
 
 CHANGES: dict[str, Change] = {
+    # Each is made to what those before it have left behind, so that a change costs one run; chosen alone, it is made to
+    # the first recipe.
     # What must not matter.
     "nothing": Change(set()),
     "display name": Change(set(), {"finetune": {"display_name": "another name"}}),
@@ -178,23 +208,29 @@ CHANGES: dict[str, Change] = {
     "scoring prompts": Change(SCORING, {"scoring": {"seed": 7}}, says={"scoring_result": "seed: 42 -> 7"}),
     "scoring parameter": Change(SCORING, {"scoring": {"max_new_tokens": 81}}),
     "latency bound": Change(set(), {"scoring": {"max_p95_seconds": 60}}),
-    "no base model": Change(
-        SCORING,
-        {"scoring": {"compare_with_base": False}},
-        says=dict.fromkeys(SCORING, "compare_with_base: True -> False"),
-    ),
     "test_gen rows": Change(
         {"ultrachat_hub", "raw/test_gen", "sampled/test_gen", *SCORING},
-        edit=lambda world: world.rows("test_gen", 100),
+        edit=lambda world: world.ask("test_gen"),
         says={"sampled/test_gen": "raw data: ", "scoring_result": "test data: "},
     ),
     "train_gen rows": Change(
-        {"ultrachat_hub", "raw/train_gen", "sampled/train_gen"}, edit=lambda world: world.rows("train_gen", 100)
+        {"ultrachat_hub", "raw/train_gen", "sampled/train_gen"}, edit=lambda world: world.ask("train_gen")
     ),
     # What makes another model.
+    "test rows": Change(
+        {"ultrachat_hub", "raw/test_sft", "sampled/test_sft", *MODEL_CHAIN},
+        edit=lambda world: world.ask("test_sft"),
+        says={"finetune_job": "test data: "},
+    ),
+    # The rows are those of the first training data, with the first share of them for validation.
+    "rows of the training data in the test data": Change(
+        {"ultrachat_hub", "raw/test_sft", "sampled/test_sft", *TRAINING_DATA, *MODEL_CHAIN},
+        edit=World.leak,
+        says={"finetune_job": "test data: "},
+    ),
     "train rows": Change(
         {"ultrachat_hub", "raw/train_sft", *TRAINING_DATA, *MODEL_CHAIN},
-        edit=lambda world: world.rows("train_sft", 100),
+        edit=lambda world: world.ask("train_sft"),
         says={"finetune_job": "train data: ", "registered_model": "job: phi3-ft-"},
     ),
     "share of the validation data": Change(
@@ -202,20 +238,10 @@ CHANGES: dict[str, Change] = {
         {"sample": {"validation_percent": 40}},
         says={"finetune_job": "validation data: "},
     ),
-    "test rows": Change(
-        {"ultrachat_hub", "raw/test_sft", "sampled/test_sft", *MODEL_CHAIN},
-        edit=lambda world: world.rows("test_sft", 100),
-        says={"finetune_job": "test data: "},
-    ),
-    "rows of the training data in the test data": Change(
-        {"ultrachat_hub", "raw/test_sft", "sampled/test_sft", *TRAINING_DATA, *MODEL_CHAIN},
-        edit=World.leak,
-        says={"finetune_job": "test data: "},
-    ),
     "model version": Change({"foundation_model", "base_answers", *MODEL_CHAIN}, {"model": {"version": "2"}}),
     "model content under the same version": Change(
         {"foundation_model", "base_answers", *MODEL_CHAIN},
-        edit=lambda world: write_model_tag(world.registry, "in place"),
+        edit=World.tag_model,
         says={"foundation_model": "model content: ", "finetune_job": "model content: "},
     ),
     "component version": Change(
@@ -238,29 +264,35 @@ CHANGES: dict[str, Change] = {
         {"compute": {"name": "more-gpus", "size": toy.OTHER_SIZE}},
         says={"finetune_job": "gpus: 1 -> 2"},
     ),
+    # At the end, as those before it are about the base model's answers, too.
+    "no base model": Change(
+        SCORING,
+        {"scoring": {"compare_with_base": False}},
+        says=dict.fromkeys(SCORING, "compare_with_base: True -> False"),
+    ),
 }
 
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_exactly_what_depends_on_the_change_acts(name: str, world: World, control: Control) -> None:
     change = CHANGES[name]
-    world.settle()
+    if not world.is_settled:
+        world.run({})
+    earlier = world.versions
     if change.edit is not None:
         change.edit(world)
     before = control.last_entry()
     result = world.run(change.recipe)
     acted = {asset for asset, action in actions(result).items() if action not in ("reused",)}
-    versions = data_versions(result)
-    acted |= {asset for asset in versions if asset not in actions(result) and versions[asset] != world.versions[asset]}
-    # Only what leaves another state behind has to be set right before the next change.
-    world.is_settled = not acted
+    versions = world.versions
+    acted |= {asset for asset in versions if asset not in actions(result) and versions[asset] != earlier[asset]}
     assert acted == change.acts
     assert control.counts(since=before).get("PUT /jobs/{name}", 0) == change.jobs
     changed = changes(result)
     for asset, part in change.says.items():
         assert part in changed[asset]
     untouched = {asset for asset in versions if asset not in acted}
-    assert {asset: versions[asset] for asset in untouched} == {asset: world.versions[asset] for asset in untouched}
+    assert {asset: versions[asset] for asset in untouched} == {asset: earlier[asset] for asset in untouched}
 
 
 def changes(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
