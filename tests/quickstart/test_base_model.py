@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -6,6 +7,7 @@ import torch
 import yaml
 from transformers import AutoModelForCausalLM, Phi3ForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
+from phi_assets.emulator.components.mlflow_folder import LOADER
 from phi_assets.quickstart.build_base_model import (
     DESTINATION,
     MAX_SIZE,
@@ -14,6 +16,7 @@ from phi_assets.quickstart.build_base_model import (
     all_finite,
     check,
     folder_size,
+    link_code,
     measure,
 )
 from phi_assets.quickstart.grading import held_out_questions
@@ -50,6 +53,13 @@ def test_the_folder_is_small_and_whole():
     }
     flavors = yaml.safe_load((DESTINATION / "MLmodel").read_text())["flavors"]
     assert flavors["hftransformersv2"]["task_type"] == "chat-completion"
+
+
+def test_a_folder_that_is_built_anew_shares_the_package_s_code(tmp_path):
+    shutil.copytree(LOADER, tmp_path / "code" / LOADER.name, ignore=shutil.ignore_patterns("__pycache__"))
+    link_code(tmp_path)
+    files = list((tmp_path / "code" / LOADER.name).iterdir())
+    assert {file.resolve() for file in files} == set(LOADER.glob("*.py"))
 
 
 def test_the_weights_are_a_finite_phi3_in_half_precision(model):
