@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import dagster as dg
@@ -24,6 +25,7 @@ S = dg.DagsterRunStatus
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
+TRAINING = ["finetune_compute", "finetune_job", "registered_model"]
 SERVING = ["online_endpoint", "online_deployment", "live_traffic", "scoring_result"]
 
 
@@ -43,6 +45,8 @@ class Point:
     arrives_late: bool = False
     while_running: bool = False
     """It is the first such request after the job has come into state Running, where it is kept meanwhile."""
+    whole: bool = False
+    """The run is one of the whole job, data and all; the others begin with what comes after the data."""
     takes_over: bool = False
     """The endpoint has an older deployment with all the traffic."""
     actions: dict[str, str] = field(default_factory=dict)
@@ -72,7 +76,7 @@ ONLINE, DEPLOYMENT, OPERATION = (
 SUBMITTED, ATTACHED, REUSED = ({"finetune_job": action} for action in ("submitted", "attached", "reused"))
 
 TRAINING_POINTS = {
-    "cluster not asked for": Point("PUT", COMPUTE, "before", actions={"finetune_compute": "created"}),
+    "cluster not asked for": Point("PUT", COMPUTE, "before", whole=True, actions={"finetune_compute": "created"}),
     "cluster being created": Point("PUT", COMPUTE, "after", actions={"finetune_compute": "reused"}),
     "train data not uploaded": Point("PUT", BLOB, "before", path="train_sft", actions=SUBMITTED),
     "train data uploaded, not marked complete": Point("PUT", BLOB, "before", path="train_sft", skip=1),
@@ -80,10 +84,10 @@ TRAINING_POINTS = {
     "validation data registered, test data not": Point("PUT", DATA, "after", path="validation-sft", actions=SUBMITTED),
     # Three looks for earlier attempts come first.
     "data registered, no job": Point("GET", JOB, "after", skip=3, actions=SUBMITTED),
-    "job not submitted": Point("PUT", JOB, "before", actions=SUBMITTED),
+    "job not submitted": Point("PUT", JOB, "before", whole=True, actions=SUBMITTED),
     "job on the wire for a long time": Point("PUT", JOB, "before", arrives_late=True, actions=SUBMITTED),
     "job submitted, answer lost": Point("PUT", JOB, "after"),
-    "job being polled": Point("GET", JOB, "before", while_running=True, actions=ATTACHED),
+    "job being polled": Point("GET", JOB, "before", whole=True, while_running=True, actions=ATTACHED),
     "log being streamed": Point("GET", BLOB, "after", path="user_logs/std_log", while_running=True, actions=ATTACHED),
     "output being verified": Point("GET", "/{container}", "before", actions=REUSED),
     "model not registered": Point("PUT", MODEL, "before", actions={"registered_model": "created"}),
@@ -140,8 +144,12 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ToyDeployment]:
         yield toy
 
 
-def start_training(toy: ToyDeployment) -> str:
+def start_all(toy: ToyDeployment) -> str:
     return toy.dagster.launch("finetune")
+
+
+def start_training(toy: ToyDeployment) -> str:
+    return toy.dagster.launch("finetune", assets=TRAINING)
 
 
 def start_serving(toy: ToyDeployment) -> str:
@@ -153,9 +161,30 @@ def trained(toy: ToyDeployment) -> Snapshot:
     """What an undisturbed run of `finetune` leaves."""
     toy.clean()
     toy.open_gate()
-    found = undisturbed(toy, start_training(toy))
+    found = undisturbed(toy, start_all(toy))
     assert counts(found, "computes", "data", "jobs", "models") == [1, 3, 1, 1]
+    for asset in TRAINING:
+        (toy.storage / f"{asset}.json").unlink()
+    shutil.copytree(toy.storage, data_refs(toy))
     return found
+
+
+def data_refs(toy: ToyDeployment) -> Path:
+    """What is in the storage once the data has been prepared and nothing else has been done."""
+    return toy.home / "data-refs"
+
+
+def nothing_trained(toy: ToyDeployment, *, data: bool) -> None:
+    """There is nothing, or all the `data` and nothing else."""
+    toy.clean()
+    if data:
+        shutil.copytree(data_refs(toy), toy.storage)
+
+
+def of_training(trained: Snapshot) -> Snapshot:
+    """What a run leaves that found the data prepared."""
+    versions = {asset: found for asset, found in trained["data_versions"].items() if asset in TRAINING}
+    return {**trained, "data_versions": versions}
 
 
 @pytest.fixture(scope="module")
@@ -191,11 +220,11 @@ def nothing_served(toy: ToyDeployment) -> None:
 @pytest.mark.parametrize("name", TRAINING_POINTS)
 def test_killed_while_training(name: str, toy: ToyDeployment, trained: Snapshot) -> None:
     point = TRAINING_POINTS[name]
-    toy.clean()
+    nothing_trained(toy, data=not point.whole)
     if not point.while_running:
         toy.open_gate()
-    retry = killed_and_started_again(toy, point, start_training)
-    assert_as_if_undisturbed(toy, retry, point, trained)
+    retry = killed_and_started_again(toy, point, start_all if point.whole else start_training)
+    assert_as_if_undisturbed(toy, retry, point, trained if point.whole else of_training(trained))
     assert created(toy, "PUT", JOB) == 1
 
 

@@ -18,7 +18,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ToyDeployment]:
-    with toy_deployment(tmp_path_factory.mktemp("recovery")) as toy:
+    # Here everything is Dagster's own; elsewhere workers start, and the daemon looks, more quickly.
+    with toy_deployment(tmp_path_factory.mktemp("recovery"), pace="own") as toy:
         yield toy
 
 

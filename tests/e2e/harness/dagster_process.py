@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import dagster as dg
 import yaml
@@ -16,7 +16,7 @@ from tests.e2e.harness.graphql import GraphQL
 from tests.e2e.harness.processes import end_group, free_port, is_listening, until
 from tests.e2e.harness.run_records import FINISHED, RunRecords
 
-__all__ = ["FAST_POLLS", "FINISHED", "LOCATION", "DagsterProcess"]
+__all__ = ["FAST_POLLS", "FINISHED", "LOCATION", "DagsterProcess", "Pace"]
 
 LOCATION = "phi_assets"
 
@@ -26,6 +26,14 @@ FAST_POLLS: dict[str, dict[str, Any]] = {
 """How often the daemon looks, over the committed instance file; what it then does stays as committed."""
 
 _FAST_ENVIRONMENT = {"DAGSTER_EVENT_LOG_CONSUMER_DAEMON_INTERVAL_SECONDS": "1"}
+
+Pace = Literal["own", "quick"]
+"""`own` is Dagster's: its code server and its daemon as they are. For `quick` see `code_server` and `daemon`."""
+
+_MODULES: dict[Pace, tuple[str, str]] = {
+    "own": ("dagster", "dagster._daemon"),
+    "quick": ("tests.e2e.harness.code_server", "tests.e2e.harness.daemon"),
+}
 
 _READY_SECONDS = 120
 _RETRY_SECONDS = 120
@@ -53,9 +61,14 @@ class DagsterProcess(RunRecords):
     """
 
     def __init__(
-        self, directory: Path, env: Mapping[str, str], overrides: Mapping[str, Mapping[str, Any]] | None = None
+        self,
+        directory: Path,
+        env: Mapping[str, str],
+        overrides: Mapping[str, Mapping[str, Any]] | None = None,
+        pace: Pace = "quick",
     ) -> None:
         super().__init__()
+        self._code_server, self._daemon_module = _MODULES[pace]
         self.directory = directory
         self.home = directory / "dagster-home"
         self.env = {**os.environ, **_FAST_ENVIRONMENT, **env, "DAGSTER_HOME": str(self.home)}
@@ -86,7 +99,7 @@ class DagsterProcess(RunRecords):
         """All processes run, and the code location is loaded."""
         self._leader = self._process(
             "code-server",
-            *("dagster", "api", "grpc", "-m", "phi_assets.definitions", "--location-name", LOCATION),
+            *(self._code_server, "api", "grpc", "-m", "phi_assets.definitions", "--location-name", LOCATION),
             *("-h", "127.0.0.1", "-p", str(self._code_port)),
             group=0,
         )
@@ -174,7 +187,7 @@ class DagsterProcess(RunRecords):
 
     def start_daemon(self) -> None:
         """A daemon runs."""
-        self._daemon = self._process("daemon", "dagster._daemon", "run", *self._workspace)
+        self._daemon = self._process("daemon", self._daemon_module, "run", *self._workspace)
 
     def restart_daemon(self) -> None:
         """The daemon has ended, and another one runs."""

@@ -12,7 +12,7 @@ from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wa
 
 T = TypeVar("T")
 
-_POLL_SECONDS = 0.2
+_POLL_SECONDS = 0.1
 _END_SECONDS = 15
 
 

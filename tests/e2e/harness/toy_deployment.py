@@ -19,7 +19,7 @@ from phi_assets.graph.training.assets import JOB_TAG
 from phi_assets.refs import RegisteredModelRef
 from tests.azureml.toys import SIZE, write_registry
 from tests.connections import workspace_of
-from tests.e2e.harness.dagster_process import DagsterProcess
+from tests.e2e.harness.dagster_process import DagsterProcess, Pace
 from tests.e2e.harness.processes import until
 from tests.e2e.harness.run_records import FINISHED
 from tests.toy_graph import write_toy_recipe
@@ -100,7 +100,9 @@ class ToyDeployment:
 
 
 @contextmanager
-def toy_deployment(home: Path, changes: dict[str, dict[str, Any]] | None = None) -> Iterator[ToyDeployment]:
+def toy_deployment(
+    home: Path, changes: dict[str, dict[str, Any]] | None = None, pace: Pace = "quick"
+) -> Iterator[ToyDeployment]:
     """Emulator and Dagster are up over a new PHI_HOME, their code location with the toy recipe; none is left over.
 
     `changes` are made to the recipe.
@@ -112,7 +114,7 @@ def toy_deployment(home: Path, changes: dict[str, dict[str, Any]] | None = None)
         recipe = write_toy_recipe(home / "recipe.yaml", {**(changes or {}), "parameters": {"gate": str(gate)}})
         env = {"PHI_HOME": str(home), "PHI_RECIPE": str(recipe), "PHI_STORAGE": str(home / "storage")}
         with (
-            DagsterProcess(home, env) as dagster,
+            DagsterProcess(home, env, pace=pace) as dagster,
             Control(connection) as control,
             workspace_of(connection) as workspace,
         ):

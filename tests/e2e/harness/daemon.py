@@ -1,0 +1,29 @@
+"""Dagster's daemon, which looks for queued runs several times a second.
+
+`python -m tests.e2e.harness.daemon run ...` takes what `dagster-daemon` takes. What it then does is Dagster's. Crashed
+runs are looked for as often as Dagster can be told to, not more often: it overlooks one that it comes upon in the
+moment between the event of its failure and its status.
+"""
+
+from threading import Event
+from typing import Any
+
+from dagster._daemon.cli import main
+from dagster._daemon.daemon import IntervalDaemon, SpanMarker
+from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
+
+_QUEUE_SECONDS = 0.2
+
+
+def look_often(self: IntervalDaemon[Any], workspace_process_context: Any, shutdown_event: Event) -> Any:
+    """The daemon's loop, with a shorter time between two looks than can be configured."""
+    self.interval_seconds = 0
+    for said in IntervalDaemon.core_loop(self, workspace_process_context, shutdown_event):
+        if said is SpanMarker.END_SPAN:
+            shutdown_event.wait(_QUEUE_SECONDS)
+        yield said
+
+
+if __name__ == "__main__":
+    QueuedRunCoordinatorDaemon.core_loop = look_often
+    main()
