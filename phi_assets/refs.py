@@ -113,7 +113,7 @@ class DataRef(EnsuredRef):
 
 
 class JobRef(EnsuredRef):
-    """A completed pipeline job whose `trained_model` output has been verified."""
+    """A completed pipeline job whose `trained_model` output has been looked for."""
 
     name: str
     fingerprint: str
@@ -121,6 +121,8 @@ class JobRef(EnsuredRef):
     studio_url: str
     status: str
     attempt: int
+    model_seen: bool = True
+    """Whether the model was seen in the datastore. If not, nothing says that it is missing: registration decides."""
     metrics: dict[str, float] = Field(default_factory=dict)
     """Last value of each metric, for example `train_loss`, `eval_loss`."""
 

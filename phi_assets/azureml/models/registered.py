@@ -5,9 +5,10 @@ from typing import Any
 from azure.core.exceptions import AzureError
 
 from phi_assets.azureml.connection.client import Workspace, sdk
-from phi_assets.azureml.connection.errors import RegistrationFailed
+from phi_assets.azureml.connection.errors import OutputMissing, RegistrationFailed
 from phi_assets.azureml.connection.retry import Log, find, one_line, silent
 from phi_assets.azureml.connection.writes import write
+from phi_assets.azureml.models.folders import is_datastore_uri, list_folder
 from phi_assets.fingerprint import fingerprint
 from phi_assets.refs import Action, JobRef, RegisteredModelRef
 
@@ -24,15 +25,25 @@ def ensure_registered_model(
 ) -> RegisteredModelRef:
     """A version of model `name` exists whose source is the job's `trained_model`; its number follows from the job.
 
+    Where nobody has seen the job's model, the version says where it lies, and that is looked at.
+
     Raises:
         RegistrationFailed: the service refused it, or a version with this number has another origin.
+        OutputMissing: the place that the version names is empty.
     """
+    model, ref = _ensure(ws, job, name, description, log)
+    if not job.model_seen:
+        _require_content(ws, model, job, log)
+    return ref
+
+
+def _ensure(ws: Workspace, job: JobRef, name: str, description: str, log: Log) -> tuple[Any, RegisteredModelRef]:
     version = model_version(job)
     existing = _get(ws, name, version, log)
     if existing is not None:
         _check_origin(existing, job)
         log(f"Model {name}:{version} is already registered.")
-        return _registered(existing, job, "reused", f"Version {version} of {name} comes from job {job.name}.")
+        return existing, _registered(existing, job, "reused", f"Version {version} of {name} comes from job {job.name}.")
     try:
         written = write(
             f"Model {name}:{version}",
@@ -53,8 +64,25 @@ def ensure_registered_model(
     _check_origin(written.found, job)
     log(f"Registered model {name}:{version} from job {job.name}.")
     if not written.by_us:
-        return _registered(written.found, job, "reused", "Somebody else registered it from the same job meanwhile.")
-    return _registered(written.found, job, "created", f"No version of {name} came from job {job.name}.")
+        why = "Somebody else registered it from the same job meanwhile."
+        return written.found, _registered(written.found, job, "reused", why)
+    return written.found, _registered(written.found, job, "created", f"No version of {name} came from job {job.name}.")
+
+
+def _require_content(ws: Workspace, model: Any, job: JobRef, log: Log) -> None:
+    """Raises OutputMissing where the version's own place is proven to have no model; doubt is only told."""
+    uri, what = str(model.path or ""), f"Model {model.name}:{model.version}"
+    if not is_datastore_uri(uri):
+        log(f"{what} lies at {uri or 'a place that the service does not name'}, which cannot be listed from here.")
+        return
+    folder = list_folder(ws, uri, log)
+    if folder.exists and not folder.is_complete:
+        raise OutputMissing(
+            f"{what} was registered from job {job.name}, but {folder.in_words}. Delete that version; if the model is "
+            "nowhere in Studio either, materialize finetune_job with force.",
+            studio_url=job.studio_url,
+        )
+    log(f"{what}: {folder.in_words}.")
 
 
 def model_version(job: JobRef) -> str:

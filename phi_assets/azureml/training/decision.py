@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from phi_assets.azureml.connection.errors import AttemptsExhausted, OutputMissing
+from phi_assets.azureml.connection.errors import AttemptsExhausted
 from phi_assets.azureml.connection.status import JobStatus
 from phi_assets.azureml.training.outputs import OutputReport
 from phi_assets.refs import Action
@@ -23,8 +23,8 @@ class Attempt:
 
     @property
     def is_success(self) -> bool:
-        """Completed is what the service says; only a model that lies in the datastore makes it true."""
-        return self.status is JobStatus.COMPLETED and self.output is not None and self.output.is_complete
+        """Completed is what the service says; a model that is proven not to be there makes it untrue."""
+        return self.status is JobStatus.COMPLETED and self.output is not None and not self.output.is_missing
 
     @property
     def in_words(self) -> str:
@@ -58,14 +58,13 @@ def decide(latest: Attempt | None, *, force: bool, attempts: int) -> Decision:
     | none                                                                | submitted, as the first              |
     | not ended, whatever it is called, states that nobody knows included | attached                             |
     | Completed with its model                                            | reused                               |
-    | Completed with its model, forced                                    | resubmitted, as the next             |
-    | Failed, Canceled, or Completed without its model                    | resubmitted, up to `attempts` in all |
+    | Completed, its model not where it was looked for, nobody says where | reused; registration decides         |
+    | Completed with its model, or in doubt, forced                       | resubmitted, as the next             |
+    | Failed, Canceled, or Completed and proven to be without its model   | resubmitted, up to `attempts` in all |
     | the same, forced                                                    | resubmitted, whatever its number     |
-    | Completed, its model not where it was looked for, nobody says where | none: a person has to look           |
 
     Raises:
         AttemptsExhausted: `attempts` jobs have ended without a model.
-        OutputMissing: the job does not say where its model lies.
     """
     if latest is None:
         return Decision("submitted", 1, "No job for these inputs exists.")
@@ -75,11 +74,6 @@ def decide(latest: Attempt | None, *, force: bool, attempts: int) -> Decision:
         return Decision("reused", latest.number, f"{latest.in_words}.")
     if force:
         return Decision("resubmitted", latest.number + 1, f"{latest.in_words}; another attempt is forced.")
-    if latest.output is not None and not latest.output.is_missing:
-        raise OutputMissing(
-            f"{latest.in_words}. Look for the model in Studio; a new job is submitted with force only.",
-            studio_url=latest.studio_url,
-        )
     if latest.number < attempts:
         return Decision("resubmitted", latest.number + 1, f"{latest.in_words}: {latest.studio_url}")
     raise AttemptsExhausted(

@@ -117,6 +117,24 @@ class RunHistory:
             below = list(self.leaves(child.run_id))
             yield from below or [child]
 
+    def output_uris(self, run_id: str) -> dict[str, str]:
+        """Where the run's outputs lie, by name: what run data says, with assets resolved to what they stand for.
+
+        An output that the service has made no asset of, or whose asset it does not resolve, is left out.
+        """
+        url = f"{self._workspace.api_url}/history/v1.0{self._workspace.path}/rundata"
+        wanted = {"runId": run_id, "selectRunMetadata": True}
+        data = self._json("POST", url, f"run data of {run_id}", json=wanted)
+        outputs = (data.get("runMetadata") or {}).get("outputs") or {}
+        assets = {name: asset for name, value in outputs.items() if (asset := (value or {}).get("assetId"))}
+        if not assets:
+            return {}
+        url = f"{self._workspace.api_url}/data/v1.0{self._workspace.path}/dataversion/batchGetResolvedUris"
+        answer = self._json("POST", url, f"outputs of {run_id}", json={"values": list(assets.values())})
+        resolved = answer.get("values") or {}
+        found = {name: (resolved.get(asset) or {}).get("uri") for name, asset in assets.items()}
+        return {name: str(uri) for name, uri in found.items() if uri}
+
     def log_piece(self, url: str, offset: int, limit: int) -> bytes:
         """The bytes of a log from `offset` on, at most `limit` of them; none where nothing new has been written.
 

@@ -9,7 +9,6 @@ from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.connection.errors import JobNotFound
 from phi_assets.azureml.connection.retry import Log, one_line, silent
 from phi_assets.azureml.connection.status import JobStatus, service_text
-from phi_assets.azureml.models.registered import TRAINED_MODEL_OUTPUT
 from phi_assets.azureml.training.decision import Attempt, Decision, decide
 from phi_assets.azureml.training.history import UNREADABLE
 from phi_assets.azureml.training.identity import FORCED_TAG, JobRequest
@@ -53,7 +52,9 @@ def ensure_job(
     forced_by: str = "",
     submit: bool = True,
 ) -> JobRef:
-    """A Completed job for the request's fingerprint exists, and its `trained_model` has been seen in the datastore.
+    """A Completed job for the request's fingerprint exists. Its `trained_model` has been seen in the datastore.
+
+    Where it could not be looked at, since nobody says where it lies, `model_seen` is False: registration decides.
 
     Attempts are looked up by their computed names, so whoever calls this, and however often, finds what has been
     submitted before; `decision.decide` has the table of what follows from it. `force` submits another attempt although
@@ -93,10 +94,12 @@ def ensure_job(
         on_name(str(job.name))
     if on_submitted is not None:
         on_submitted(_announcement(ws, request, decision, job))
+    report = latest.output if latest else None
     if decision.action != "reused":
         log(f"Job {job.name}: {ws.studio_url(job)}")
         job = wait_for_job(ws, job.name, timedelta(hours=request.finetune.timeout_hours), log, output, on_poll)
-        require_success(ws, job, log)
+        report = require_success(ws, job, log)
+    assert report is not None
     return JobRef(
         name=job.name,
         fingerprint=request.fingerprint,
@@ -106,6 +109,7 @@ def ensure_job(
         action=decision.action,
         reason=decision.reason,
         attempt=decision.attempt,
+        model_seen=report.is_complete,
         metrics=_metrics(ws, job.name, log),
     )
 
@@ -133,7 +137,7 @@ def latest_attempt(ws: Workspace, request: JobRequest, log: Log = silent) -> tup
     if latest is None:
         return None, None
     status = JobStatus.of(latest)
-    output = inspect_output(ws, latest, TRAINED_MODEL_OUTPUT, log) if status is JobStatus.COMPLETED else None
+    output = inspect_output(ws, latest, log) if status is JobStatus.COMPLETED else None
     return latest, Attempt(number, latest.name, status, service_text(latest.status), ws.studio_url(latest), output)
 
 

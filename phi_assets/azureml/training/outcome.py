@@ -7,18 +7,17 @@ from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.connection.errors import JobCanceled, JobFailed, OutputMissing
 from phi_assets.azureml.connection.retry import Log, one_line, silent
 from phi_assets.azureml.connection.status import JobStatus
-from phi_assets.azureml.models.registered import TRAINED_MODEL_OUTPUT
 from phi_assets.azureml.training.history import UNREADABLE, RunHistory
 from phi_assets.azureml.training.outputs import OutputReport, inspect_output
 
 
 def require_success(ws: Workspace, job: Any, log: Log = silent) -> OutputReport:
-    """What the ended job left, if it is a success: Completed, with its `trained_model` in the datastore.
+    """What the ended job left, if it is a success: Completed, and not proven to be without its `trained_model`.
 
     Raises:
         JobFailed: with the service's text about the job and about the step that failed.
         JobCanceled: with who did it, when and why, where run history knows.
-        OutputMissing: the job is Completed but there is no MLflow model.
+        OutputMissing: the job is Completed, and there is no MLflow model at the place that the service names.
     """
     status, studio_url = JobStatus.of(job), ws.studio_url(job)
     if status is JobStatus.FAILED:
@@ -28,11 +27,10 @@ def require_success(ws: Workspace, job: Any, log: Log = silent) -> OutputReport:
         raise JobCanceled(
             f"Job {job.name} was cancelled{by_whom}. Run again to submit the next attempt.", studio_url=studio_url
         )
-    report = inspect_output(ws, job, TRAINED_MODEL_OUTPUT, log)
-    if not report.is_complete:
-        advice = "Run again to submit the next attempt" if report.is_missing else "Look for the model in Studio"
+    report = inspect_output(ws, job, log)
+    if report.is_missing:
         raise OutputMissing(
-            f"Job {job.name} is Completed, but {report.in_words}. {advice}.",
+            f"Job {job.name} is Completed, but {report.in_words}. Run again to submit the next attempt.",
             studio_url=studio_url,
         )
     log(f"Job {job.name} is Completed; {report.in_words}.")

@@ -1,117 +1,90 @@
-"""Proof that a job left something: its output is listed in the datastore, never downloaded."""
+"""Where a job's model lies: looked for in every way there is, from the place that it was given to run history."""
 
-import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
+from typing import Any
 
 from phi_assets.azureml.connection.client import Workspace
-from phi_assets.azureml.connection.errors import StorageRefused
-from phi_assets.azureml.connection.retry import Log, one_line, ride_out, silent
-from phi_assets.azureml.connection.storage_access import storage_advice
+from phi_assets.azureml.connection.retry import Log, one_line, silent
+from phi_assets.azureml.models.folders import ModelFolder, is_datastore_uri, list_folder
+from phi_assets.azureml.models.registered import TRAINED_MODEL_OUTPUT
+from phi_assets.azureml.training.history import UNREADABLE, RunHistory
 
-if TYPE_CHECKING:
-    from azure.storage.blob import ContainerClient
-
-DEFAULT_DATASTORE = "workspaceblobstore"
-MLFLOW_MODEL_FILE = "MLmodel"
-
-_DATASTORE_URI = re.compile(r"^azureml://(?:.*/)?datastores/(?P<datastore>[^/]+)/paths/(?P<path>.*)$")
+_BLOB_STORE = "azureml://datastores/workspaceblobstore/paths"
 
 
 @dataclass(frozen=True)
 class OutputReport:
-    """What lies at a job's output."""
+    """What was found of a job's output."""
 
-    uri: str
-    files: int
-    size_bytes: int
-    mlmodel_bytes: int | None
-    """Size of `MLmodel`; None where there is none."""
-    is_reported: bool = True
-    """The job says that this is the place, and it could be read; otherwise it was only looked for at the default."""
-
-    @property
-    def is_missing(self) -> bool:
-        """Whether it is certain that there is no model. Nothing at a place that the job did not name proves nothing."""
-        return not self.is_complete and (self.is_reported or bool(self.files))
+    folder: ModelFolder
+    is_named: bool = True
+    """The service itself says that the output lies there, and the place could be listed."""
 
     @property
     def is_complete(self) -> bool:
-        """Whether it can be registered as an MLflow model."""
-        return bool(self.mlmodel_bytes) and self.size_bytes > 0
+        """Whether the model was seen."""
+        return self.folder.is_complete
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether it is certain that there is no model. Nothing at a place that nobody named proves nothing."""
+        return not self.is_complete and (self.is_named or bool(self.folder.files))
 
     @property
     def in_words(self) -> str:
         """For messages, as a clause."""
-        size = f"{self.files} files, {_human(self.size_bytes)}"
-        if self.is_complete:
-            return f"its model is complete ({size})"
-        if not self.files:
-            return f"{self.uri} is empty" + ("" if self.is_reported else ", which may not be the place")
-        lacks = "no" if self.mlmodel_bytes is None else "an empty"
-        return f"{self.uri} holds {size}, but {lacks} {MLFLOW_MODEL_FILE}"
+        doubt = "" if self.is_complete or self.is_missing else ", which may not be the place"
+        return self.folder.in_words + doubt
 
 
-def inspect_output(ws: Workspace, job: Any, output: str, log: Log = silent) -> OutputReport:
-    """List a job's output in the datastore.
+def model_place(job_name: str) -> str:
+    """The datastore folder that a job is told to write its model to, so that nobody has to guess where it lies.
 
-    The path is the one the job reports; where it reports none, the service's default,
-    `azureml/<job>/<output>/` in the workspace's blob datastore
-    (https://learn.microsoft.com/azure/machine-learning/how-to-read-write-data-v2).
+    The service reports no uri for the output of a pipeline job, and its default has neither the job's name nor the
+    output's in it
+    (https://learn.microsoft.com/azure/machine-learning/how-to-manage-inputs-outputs-pipeline#path-for-outputs).
+    """
+    return f"{_BLOB_STORE}/phi/{job_name}/{TRAINED_MODEL_OUTPUT}/"
+
+
+def inspect_output(ws: Workspace, job: Any, log: Log = silent) -> OutputReport:
+    """List the job's `trained_model` in the datastore, at the first of the known places that has a complete model.
+
+    Where none has, the report is about the place that the service named, else about the first that has files, else
+    about the first.
 
     Raises:
         StorageRefused: the storage account takes no keys, or does not let this identity read.
     """
-    datastore, path, is_reported = _location(job, output)
-    prefix = path.rstrip("/") + "/"
-    uri = f"azureml://datastores/{datastore}/paths/{prefix}"
+    reports: list[OutputReport] = []
+    for uri, is_named in _places(ws, job, log):
+        folder = list_folder(ws, uri, log)
+        report = OutputReport(folder, is_named and folder.exists)
+        if report.is_complete:
+            return report
+        reports.append(report)
+    return max(reports, key=lambda report: (report.is_named, report.folder.files > 0))
 
-    def walk() -> OutputReport:
-        files = size = 0
-        mlmodel_bytes: int | None = None
-        with _container(ws, datastore) as container:
-            for blob in container.list_blobs(name_starts_with=prefix):
-                files += 1
-                size += blob.size or 0
-                if blob.name == f"{prefix}{MLFLOW_MODEL_FILE}":
-                    mlmodel_bytes = blob.size or 0
-        return OutputReport(uri, files, size, mlmodel_bytes, is_reported)
 
+def _places(ws: Workspace, job: Any, log: Log) -> Iterator[tuple[str, bool]]:
+    """Datastore uris, the likeliest first, and whether the service itself named them; each asked for when needed."""
+    given = model_place(job.name)
+    reported = str(getattr((job.outputs or {}).get(TRAINED_MODEL_OUTPUT), "path", None) or "")
+    # What a job was told is repeated in its document, whatever became of it.
+    if is_datastore_uri(reported) and reported.rstrip("/") != given.rstrip("/"):
+        yield reported, True
+    yield given, False
     try:
-        return ride_out(walk, f"output {output} of {job.name}", log)
-    except ResourceNotFoundError:
-        # The datastore or its container.
-        return OutputReport(uri, 0, 0, None, is_reported=False)
-    except HttpResponseError as error:
-        advice = storage_advice(error)
-        if not advice:
-            raise
-        raise StorageRefused(f"{uri} cannot be listed: {one_line(error)}. {advice}") from error
-
-
-def _human(size_bytes: int) -> str:
-    """`812 bytes`, `4.5 MB`, `7.6 GB`; decimal units, as Studio shows them."""
-    for unit, divisor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if size_bytes >= divisor:
-            return f"{size_bytes / divisor:.1f} {unit}"
-    return f"{size_bytes} bytes"
-
-
-def _location(job: Any, output: str) -> tuple[str, str, bool]:
-    reported = (job.outputs or {}).get(output)
-    match = _DATASTORE_URI.match(str(getattr(reported, "path", None) or ""))
-    if match and "${{" not in match["path"]:
-        return match["datastore"], match["path"], True
-    return DEFAULT_DATASTORE, f"azureml/{job.name}/{output}", False
-
-
-def _container(ws: Workspace, name: str) -> "ContainerClient":
-    from azure.storage.blob import ContainerClient
-
-    datastore: Any = ws.ml.datastores.get(name, include_secrets=True)
-    secrets = datastore.credentials
-    credential = getattr(secrets, "sas_token", None) or getattr(secrets, "account_key", None) or ws.credential
-    account = f"{datastore.protocol or 'https'}://{datastore.account_name}.blob.{datastore.endpoint}"
-    return ContainerClient(account, datastore.container_name, credential=credential)
+        history = RunHistory(ws, log)
+        for name, uri in history.output_uris(job.name).items():
+            if name == TRAINED_MODEL_OUTPUT and is_datastore_uri(uri):
+                yield uri, True
+        for step in history.leaves(job.name):
+            for uri in history.output_uris(step.run_id).values():
+                # A step has other outputs as well; only a complete model among them says something.
+                if is_datastore_uri(uri) and list_folder(ws, uri, log).is_complete:
+                    yield uri, True
+    except UNREADABLE as error:
+        log(f"Job {job.name}: run history does not say where its outputs lie ({one_line(error)}).")
+    yield f"{_BLOB_STORE}/azureml/{job.name}/{TRAINED_MODEL_OUTPUT}/", False

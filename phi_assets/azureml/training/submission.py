@@ -10,9 +10,11 @@ from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.connection.errors import JobConflict, JobNotFound, SubmissionFailed
 from phi_assets.azureml.connection.retry import Log, is_transient, one_line
 from phi_assets.azureml.connection.writes import write
+from phi_assets.azureml.models.registered import TRAINED_MODEL_OUTPUT
 from phi_assets.azureml.training.data import ensure_data_asset
 from phi_assets.azureml.training.identity import FINGERPRINT_TAG, JobRequest
 from phi_assets.azureml.training.lookup import find_new_job, get_job
+from phi_assets.azureml.training.outputs import model_place
 from phi_assets.azureml.training.pipelines import build_pipeline
 from phi_assets.refs import DataRef
 
@@ -73,6 +75,7 @@ def submit_job(
             title=request.display_name,
         )
         job.name = name
+        job.outputs[TRAINED_MODEL_OUTPUT].path = model_place(name)
         job.tags = request.tags(attempt, forced_by)
         ws.ml.jobs.create_or_update(job, experiment_name=request.finetune.experiment)
 

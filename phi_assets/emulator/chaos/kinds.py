@@ -116,6 +116,12 @@ class CompletedWithoutOutput(JobScenario):
     scenario: Literal["completed_without_output"]
 
 
+class OutputPathsIgnored(JobScenario):
+    """The job's outputs lie where the service puts them by default, whatever the request said, and still repeats it."""
+
+    scenario: Literal["output_paths_ignored"]
+
+
 class ComputeScenario(Scenario):
     """Of the clusters whose name matches; `tier` limits it to those of one VM priority."""
 

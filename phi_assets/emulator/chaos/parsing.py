@@ -15,7 +15,8 @@ _Job = Annotated[
     | kinds.JobCanceled
     | kinds.NotResponding
     | kinds.UnknownStatus
-    | kinds.CompletedWithoutOutput,
+    | kinds.CompletedWithoutOutput
+    | kinds.OutputPathsIgnored,
     Field(discriminator="scenario"),
 ]
 _Compute = Annotated[kinds.ComputeRefused | kinds.AllocationFailed, Field(discriminator="scenario")]

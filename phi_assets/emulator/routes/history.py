@@ -172,7 +172,7 @@ def _document(emulator: Emulator, run: Run) -> dict[str, Any]:
             if value.get("uri")
         },
         "outputs": {
-            name: {"assetId": _output_id(emulator, run_id, name), "type": _data_type(output["type"])}
+            name: {"assetId": _output_id(emulator, run_id, name, output), "type": _data_type(output["type"])}
             for name, output in run["outputs"].items()
         },
         "inputDatasets": [],
@@ -180,10 +180,11 @@ def _document(emulator: Emulator, run: Run) -> dict[str, Any]:
     }
 
 
-def _output_id(emulator: Emulator, run_id: str, output: str) -> str:
+def _output_id(emulator: Emulator, run_id: str, name: str, output: Mapping[str, Any]) -> str:
+    made_by = output.get("made_by") or {"run": run_id, "output": name}
     return (
         f"azureml://locations/{emulator.location}/workspaces/{emulator.workspace_id}"
-        f"/data/azureml_{run_id}_output_data_{output}/versions/1"
+        f"/data/azureml_{made_by['run']}_output_data_{made_by['output']}/versions/1"
     )
 
 

@@ -2,7 +2,7 @@
 
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from phi_assets.emulator.chaos.kinds import (
@@ -10,6 +10,7 @@ from phi_assets.emulator.chaos.kinds import (
     JobCanceled,
     JobFailed,
     NotResponding,
+    OutputPathsIgnored,
     Preempted,
     StuckQueued,
     UnknownStatus,
@@ -93,6 +94,12 @@ class Disturbances:
             Preempted, self._job, accepts=lambda scenario: _is(step, number, scenario.step)
         ) or self._scenarios.take(JobFailed, self._job, accepts=lambda scenario: _is(step, number, scenario.step))
         return Blow(self._emulator, armed, process, grace_seconds)
+
+    def heard(self, outputs: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What the service takes of the job's `outputs`: all, or all but where they are to lie."""
+        if self._scenarios.take(OutputPathsIgnored, self._job) is None:
+            return outputs
+        return {name: {**(value or {}), "uri": None} for name, value in outputs.items()}
 
     def before_completion(self, outputs: dict[str, Any], resources: WorkspaceResources) -> None:
         """Empties the folders of the job's outputs if that is what shall happen."""

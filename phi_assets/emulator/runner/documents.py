@@ -24,14 +24,12 @@ NAMELESS = "emulator"
 
 
 def job_resource(emulator: Emulator, job: Mapping[str, Any]) -> dict[str, Any]:
-    """The ARM resource of a job, with its status, links and, once it has completed, the uris of its outputs."""
+    """The ARM resource of a job, with its status and links.
+
+    The uri of an output is what the request gave, else null, also when the job has completed: as recorded.
+    """
     name = job["name"]
-    run = emulator.store.get("run", name) or {}
-    produced = run.get("outputs") or {}
-    outputs = {
-        key: (value or {}) | ({"uri": produced[key]["uri"]} if key in produced else {})
-        for key, value in (job["properties"].get("outputs") or {}).items()
-    }
+    outputs = {key: {"uri": None} | (value or {}) for key, value in (job["properties"].get("outputs") or {}).items()}
     properties = job["properties"] | {"status": job["status"], "services": services(emulator, name), "outputs": outputs}
     return {
         "id": f"{emulator.workspace_path}/jobs/{name}",

@@ -49,9 +49,10 @@ class Execution:
         self._slots = slots
         self._records = Records(emulator)
         self._resources = WorkspaceResources(emulator)
-        self._runs = JobRuns(job, graph, job_outputs, self._records, self._resources, self._enter)
         self._interrupted = threading.Event()
         self._disturbances = Disturbances(emulator, job, self._records, self._interrupted, cancel)
+        told = self._disturbances.heard(job_outputs)
+        self._runs = JobRuns(job, graph, told, self._records, self._resources, self._enter)
         self._abandoned: str | None = None
         self._process: steps.StepProcess | None = None
         self._failures: dict[str, Failure] = {}

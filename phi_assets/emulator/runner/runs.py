@@ -43,9 +43,8 @@ class JobRuns:
             key=step.key,
         )
         for name, place in step.outputs.items():
-            folder, output = (self._job, place.job_output) if place.job_output else (run["run_id"], name)
             chosen = (self._job_outputs.get(place.job_output or "") or {}).get("uri")
-            self._uris[step.key, name] = _output_uri(folder, output, place.type, chosen)
+            self._uris[step.key, name] = _output_uri(run["run_id"], name, place.type, chosen)
         self._records.log(self._job, f"Submitting 1 run: {step.name} ({run['run_id']}) on {step.compute}")
         self._runs[step.key] = run
         return run
@@ -78,12 +77,16 @@ class JobRuns:
         return {name: {"uri": self._uris[step.key, name], "type": place.type} for name, place in step.outputs.items()}
 
     def outputs(self) -> dict[str, Any]:
-        """What the job shows as its outputs."""
+        """What the job shows as its outputs; each is the asset that its step made, under that step's name for it."""
         found = {}
         for name, source in self._graph.outputs.items():
             declared = (self._job_outputs.get(name) or {}).get("jobOutputType")
             place = self._graph.step(source.step).outputs[source.output]
-            found[name] = {"uri": self._uris[source.step, source.output], "type": declared or place.type}
+            found[name] = {
+                "uri": self._uris[source.step, source.output],
+                "type": declared or place.type,
+                "made_by": {"run": self._runs[source.step]["run_id"], "output": source.output},
+            }
         return found
 
     def _output_path(self, step: Step, name: str) -> Path:
@@ -112,7 +115,8 @@ class JobRuns:
 def _output_uri(folder: str, output: str, type_: str, uri: str | None = None) -> str:
     """Where an output is written: `azureml/{folder}/{output}/` of the default datastore unless `uri` is given.
 
-    `folder` is the job's name for outputs of the pipeline, else the run id of the step.
+    `folder` is the run id of the step and `output` its component's own name for it, also where it is an output of the
+    pipeline: as recorded.
     """
     if uri:
         return uri.replace("${{name}}", folder).replace("${{output_name}}", output)

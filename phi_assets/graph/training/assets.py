@@ -63,7 +63,7 @@ def finetune_job(
     recipe: RecipeResource,
     prices: PricesResource,
 ) -> dg.MaterializeResult[JobRef]:
-    """A fine-tuning pipeline job is Completed in Azure ML and its `trained_model` output has been verified.
+    """A fine-tuning pipeline job is Completed in Azure ML and its `trained_model` output has been looked for.
 
     It has trained on `train_sft` and been evaluated meanwhile on `validation_sft`, which no step trains on.
     """
@@ -92,6 +92,8 @@ def finetune_job(
         )
         price_list = prices.value_or_none(context.log.warning)
         spent = spending(context, ws, recipe.value, result, finetune_compute, price_list)
+    if not result.job.model_seen:
+        context.log.warning(f"The model of job {result.job.name} was not seen. {result.job.reason}")
     why = explained(context, result.inputs, result.job.reason)
     return dg.MaterializeResult(
         value=result.job, data_version=dg.DataVersion(result.job.name), metadata=job_metadata(result) | spent | why

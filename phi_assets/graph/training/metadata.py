@@ -26,6 +26,7 @@ def job_metadata(result: FinetuneResult) -> dict[str, Any]:
         "studio": dg.MetadataValue.url(job.studio_url),
         "fingerprint": job.fingerprint,
         "attempt": job.attempt,
+        "model_seen": job.model_seen,
         "parameters": table(
             [
                 {"name": key, "value": str(value), "origin": parameters.origins[key]}

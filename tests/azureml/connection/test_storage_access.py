@@ -28,7 +28,7 @@ def test_without_keys_samples_are_uploaded_and_outputs_listed_by_identity(
     since = control.last_entry()
     sample = make_sample(tmp_path, "train_sft", str(tmp_path))
     assert ensure_data_asset(toys, "by-identity", sample).action == "created"
-    assert inspect_output(toys, NamedJob("nobody"), "trained_model").files == 0
+    assert inspect_output(toys, NamedJob("nobody")).folder.files == 0
     counts = control.counts(since)
     assert not [route for route in counts if "listsecrets" in route]
     assert any(entry.plane == "blob" and entry.method == "PUT" for entry in control.journal(since))
@@ -43,7 +43,7 @@ def test_keys_that_storage_refuses_are_explained_with_the_command_that_helps(
         ensure_data_asset(toys, "refused", sample)
     assert "sig=" not in str(raised.value)
     with pytest.raises(StorageRefused, match="--system-datastores-auth-mode identity"):
-        inspect_output(toys, NamedJob("nobody"), "trained_model")
+        inspect_output(toys, NamedJob("nobody"))
     control.set_storage_auth("identity")
     assert ensure_data_asset(toys, "refused", sample).action == "created"
 
@@ -52,7 +52,7 @@ def test_a_missing_role_is_named(toys: Workspace, control: Control) -> None:
     control.set_storage_auth("identity")
     control.add_fault(plane="blob", action="status", status=403, code="AuthorizationPermissionMismatch")
     with pytest.raises(StorageRefused, match="role Storage Blob Data Contributor"):
-        inspect_output(toys, NamedJob("nobody"), "trained_model")
+        inspect_output(toys, NamedJob("nobody"))
 
 
 def test_other_errors_get_no_advice() -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from phi_assets.azureml.connection.client import Workspace
-from phi_assets.azureml.connection.errors import AttemptsExhausted, OutputMissing
+from phi_assets.azureml.connection.errors import AttemptsExhausted
 from phi_assets.azureml.connection.status import JobStatus
+from phi_assets.azureml.models.folders import ModelFolder
 from phi_assets.azureml.training import decision
 from phi_assets.azureml.training.decision import Attempt
 from phi_assets.azureml.training.identity import JobRequest
@@ -74,7 +75,7 @@ def jobs(toys: Workspace, tmp_path_factory: pytest.TempPathFactory, emulator: Co
     for output in OUTPUTS:
         request = make_request(toys, tmp_path_factory.mktemp("job"), prefix=output)
         job = ensure_job(toys, request=request)
-        folder = next(emulator.directory.rglob(f"azureml/{job.name}/trained_model"))
+        folder = next(emulator.directory.rglob(f"phi/{job.name}/trained_model"))
         if output == "empty":
             shutil.rmtree(folder)
         elif output == "MLmodel is missing":
@@ -129,10 +130,11 @@ def test_what_the_same_caller_has_forced_is_not_forced_again(toys: Workspace, tm
 
 
 def test_a_model_that_is_not_where_nobody_says_it_is_costs_no_second_job() -> None:
-    nowhere = OutputReport("azureml://datastores/d/paths/p/", 0, 0, None, is_reported=False)
+    nowhere = OutputReport(ModelFolder("azureml://datastores/d/paths/p/", 0, 0, None), is_named=False)
     attempt = Attempt(1, "job-r1", JobStatus.COMPLETED, "Completed", "https://studio", nowhere)
-    with pytest.raises(OutputMissing, match=r"may not be the place.*with force only"):
-        decision.decide(attempt, force=False, attempts=3)
+    doubtful = decision.decide(attempt, force=False, attempts=3)
+    assert doubtful.action == "reused"
+    assert "may not be the place" in doubtful.reason
     assert decision.decide(attempt, force=True, attempts=3).action == "resubmitted"
-    reported = replace(attempt, output=replace(nowhere, is_reported=True))
-    assert decision.decide(reported, force=False, attempts=3).action == "resubmitted"
+    named = replace(attempt, output=replace(nowhere, is_named=True))
+    assert decision.decide(named, force=False, attempts=3).action == "resubmitted"

@@ -144,7 +144,7 @@ def test_completed_without_its_output_is_no_success(toys: Workspace, tmp_path: P
 def test_a_lost_output_is_made_again(toys: Workspace, tmp_path: Path, emulator: Connection, damage: str) -> None:
     request = make_request(toys, tmp_path, prefix=damage)
     first = ensure_job(toys, request=request)
-    output = next(emulator.directory.rglob(f"azureml/{first.name}/trained_model"))
+    output = next(emulator.directory.rglob(f"phi/{first.name}/trained_model"))
     if damage == "everything":
         shutil.rmtree(output)
     elif damage == "MLmodel":

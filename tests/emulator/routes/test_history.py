@@ -104,7 +104,7 @@ class TestRuns:
             jobs.client.post(url, json={"values": [asset_id, "azureml://nothing"]}).raise_for_status().json()["values"]
         )
         assert list(uris) == [asset_id]
-        assert uris[asset_id]["uri"].endswith(f"/datastores/workspaceblobstore/paths/azureml/{JOB}/answer/")
+        assert uris[asset_id]["uri"].endswith("/target/")
 
     def test_intermediate_outputs_lie_under_the_steps_run(self, jobs: Jobs, steps) -> None:
         folder = jobs.emulator.directory / "blobs" / "azureml-blobstore" / "azureml" / steps[0]["runId"] / "target"
