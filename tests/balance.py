@@ -1,18 +1,24 @@
-"""Both workers end at about the same time: test files start in the order of the seconds that they took, longest first.
+"""What tests take, measured, and what follows from it.
 
-The seconds are in `tests/durations.json`; `--store-durations` writes it anew from a run of everything.
+`tests/durations.json` has the seconds of each file and the names of the tests that are slow; `--store-durations` writes
+it anew from a run of everything. Files start in the order of their seconds, longest first, so that all workers end at
+about the same time. Slow tests get the marker `slow`.
 """
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
 
 _FILE = Path(__file__).with_name("durations.json")
+_SLOW_SECONDS = 2.0
+_SHARED_SECONDS = 0.3
+"""What each quick test of a file may have to bear of the fixtures that they share, before all of them count as slow."""
 _UNKNOWN_SECONDS = 5.0
 """A file that is new is started early rather than late."""
 _WORTH_TELLING_SECONDS = 1.0
+_WORTH_A_SUMMARY_SECONDS = 60.0
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -29,34 +35,39 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.loadscopereorder = False
 
 
-@pytest.hookimpl(trylast=True)
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Files keep together, the slowest first, where several workers share them; else the order stays as it is."""
+    """Slow tests are marked before any are chosen by markers; for several workers, the slowest files come first."""
+    known = json.loads(_FILE.read_text(encoding="utf-8"))
+    slow = set(known["slow"])
+    for item in items:
+        if item.nodeid in slow:
+            item.add_marker(pytest.mark.slow)
     if hasattr(config, "workerinput"):
-        seconds = json.loads(_FILE.read_text(encoding="utf-8"))
-        items.sort(key=lambda item: -seconds.get(_file_of(item.nodeid), _UNKNOWN_SECONDS))
+        items.sort(key=lambda item: -known["files"].get(_file_of(item.nodeid), _UNKNOWN_SECONDS))
 
 
 class _Stopwatch:
-    """Adds up the seconds of each file, and tells those of each folder at the end."""
+    """Adds up what tests take, and tells the seconds of each folder at the end."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._store = config.getoption("--store-durations")
         self._seconds: Counter[str] = Counter()
-        self._tests: Counter[str] = Counter()
+        self._shared: Counter[str] = Counter()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        self._seconds[_file_of(report.nodeid)] += report.duration
-        self._tests[_file_of(report.nodeid)] += report.when == "call"
+        self._seconds[report.nodeid] += report.duration
+        if report.when == "setup" and report.duration > _WORTH_TELLING_SECONDS:
+            self._shared[_file_of(report.nodeid)] += report.duration
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         folders: Counter[str] = Counter()
         tests: Counter[str] = Counter()
-        for file, seconds in self._seconds.items():
-            folder = str(Path(file).parent)
+        for test, seconds in self._seconds.items():
+            folder = str(Path(_file_of(test)).parent)
             folders[folder] += seconds
-            tests[folder] += self._tests[file]
-        if sum(folders.values()) < 60:
+            tests[folder] += 1
+        if sum(folders.values()) < _WORTH_A_SUMMARY_SECONDS:
             return
         terminalreporter.section("seconds by folder, over all workers")
         for folder, seconds in folders.most_common():
@@ -64,9 +75,23 @@ class _Stopwatch:
                 terminalreporter.write_line(f"{seconds:8.1f} s {tests[folder]:5} tests  {folder}")
 
     def pytest_sessionfinish(self) -> None:
-        if self._store:
-            kept = {file: round(seconds, 1) for file, seconds in sorted(self._seconds.items())}
-            _FILE.write_text(json.dumps(kept, indent=0) + "\n", encoding="utf-8")
+        if not self._store:
+            return
+        files: defaultdict[str, float] = defaultdict(float)
+        for test, seconds in self._seconds.items():
+            files[_file_of(test)] += seconds
+        kept = {
+            "files": {file: round(seconds, 1) for file, seconds in sorted(files.items())},
+            "slow": sorted(test for file in files for test in self._slow_of(file)),
+        }
+        _FILE.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+
+    def _slow_of(self, file: str) -> list[str]:
+        tests = [test for test in self._seconds if _file_of(test) == file]
+        quick = [test for test in tests if self._seconds[test] <= _SLOW_SECONDS]
+        if self._shared[file] > _SHARED_SECONDS * len(quick):
+            return tests
+        return [test for test in tests if test not in quick]
 
 
 def _file_of(nodeid: str) -> str:

@@ -15,36 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from phi_assets.config.settings import PROJECT_ROOT
 from tests.dataset.shards import make_rows, write_shards
 from tests.dataset.sources.hub_server import ALWAYS, COMMIT, Hub, Weather, running
-
-_PROGRAM = """
-import json, os, resource, sys
-import huggingface_hub.constants
-from pathlib import Path
-from phi_assets.dataset.sources import hub_client
-from phi_assets.dataset.sources.raw_splits import fetch_split, latest_revision
-from phi_assets.config.dataset import DatasetSection
-# The client keeps whole pieces of this size; what a test can afford to download is smaller than its own.
-huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE = 1000
-hub_client._FIRST_WAIT_SECONDS = 0.01
-hub_client._LONGEST_WAIT_SECONDS = 0.1
-hub_client.ATTEMPTS = int(sys.argv[1])
-data_dir, calls = json.load(sys.stdin)
-if limit := int(os.environ.get("LARGEST_FILE", "0")):
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-answers = []
-for split, section in calls:
-    section, log = DatasetSection(**section), []
-    try:
-        answer = latest_revision(section, longest_pause_seconds=60)
-        if split:
-            answer = fetch_split(section, split, Path(data_dir), log.append).model_dump()
-    except Exception as error:
-        answer = f"{type(error).__name__}: {error}"
-    answers.append({"answer": answer, "log": log, "datasets": "datasets" in sys.modules})
-print(json.dumps(answers))
-"""
 
 
 def card(**configurations: dict[str, str]) -> str:
@@ -69,6 +42,23 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
         yield hub
 
 
+@pytest.fixture(scope="module", autouse=True)
+def template() -> Iterator[subprocess.Popen[str]]:
+    """The process whose copies answer the calls."""
+    command = [sys.executable, "-m", "tests.dataset.sources.hub_template"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=PROJECT_ROOT
+    ) as program:
+        _TEMPLATE.append(program)
+        yield program
+        _TEMPLATE.clear()
+        assert program.stdin is not None
+        program.stdin.close()
+
+
+_TEMPLATE: list[subprocess.Popen[str]] = []
+
+
 def call(
     hub_url: str,
     data_dir: Path,
@@ -77,11 +67,14 @@ def call(
     env: Mapping[str, str] | None = None,
 ) -> list[dict[str, Any]]:
     """What `fetch_split(section, split, ...)` answers for each call (`latest_revision` where no split is named)."""
-    program = subprocess.run(
-        [sys.executable, "-c", _PROGRAM, str(attempts)],
-        input=json.dumps([str(data_dir), [(split, {"repo": "owner/chat", **section}) for split, section in calls]]),
-        env={
-            **os.environ,
+    (program,) = _TEMPLATE
+    assert program.stdin is not None
+    assert program.stdout is not None
+    request = {
+        "attempts": attempts,
+        "data_dir": str(data_dir),
+        "calls": [(split, {"repo": "owner/chat", **section}) for split, section in calls],
+        "env": {
             "HF_ENDPOINT": hub_url,
             "HF_HOME": str(data_dir / "hf-home"),
             "HF_HUB_OFFLINE": "0",
@@ -89,12 +82,12 @@ def call(
             "HF_UPDATE_DOWNLOAD_COUNTS": "0",
             **(env or {}),
         },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert program.returncode == 0, program.stderr
-    return json.loads(program.stdout.splitlines()[-1])
+    }
+    program.stdin.write(json.dumps(request) + "\n")
+    program.stdin.flush()
+    answers = json.loads(program.stdout.readline())
+    assert answers is not None, "the process has died"
+    return answers
 
 
 def test_fetches_one_split_pins_it_and_never_downloads_it_again(hub: Hub, tmp_path: Path) -> None:
