@@ -27,6 +27,8 @@ def hermetic_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
         for name in list(os.environ):
             if name.startswith(("PHI_", "AZURE_", "AZUREML_", "DAGSTER_", "ARM_CLOUD", "IDENTITY_")):
                 patch.delenv(name)
+        # Without byte code every child process would compile the whole package anew.
+        patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
         patch.setenv("PHI_HOME", str(home))
         patch.setenv("PHI_EMULATOR_TIME_SCALE", TIME_SCALE)
         patch.setenv("HF_HUB_OFFLINE", "1")

@@ -53,7 +53,7 @@ def ensure_finetune_job(
     forced_by: str = "",
     submit: bool = True,
 ) -> FinetuneResult:
-    """The recipe's fine-tuning job is Completed with a verified output, submitted only if none was found.
+    """The recipe's fine-tuning job is Completed and its model was looked for, submitted only if none was found.
 
     The ref's metrics hold the last value of each metric, and `eval_loss_before` where the first evaluation was made
     before the first training step. A component that takes no validation data is given none, and `log` says so.

@@ -42,7 +42,7 @@ def orphaned_job_sensor(
     The job is the one that the graph would reuse now: its name follows from the recipe and from the recorded values of
     the five inputs. So a job of an earlier recipe is never taken up, one whose run died before it could leave a trace
     in Dagster is, and no list of jobs is read however many there are. The run materializes none of the inputs, and the
-    job is Completed with a verified output: nothing is submitted.
+    job is Completed and not without its model: nothing is submitted.
     """
     cursor = Cursor.of(context)
     missing = [asset for asset in _INPUTS if last_materialization(context.instance, asset) is None]
