@@ -53,6 +53,11 @@ def alive(pid: int) -> bool:
         return False
 
 
+def target_of(jobs: Jobs, run_id: str) -> Path:
+    """Where a step has written its output `target`, unless it was told a place."""
+    return jobs.emulator.directory / "blobs" / "azureml-blobstore" / "azureml" / run_id / "target"
+
+
 class TestSubmission:
     def test_the_answer_has_what_the_service_sends(self, jobs: Jobs) -> None:
         response = jobs.put("api-answer", copying(tags={"a": "b"}, displayName="shown"))
@@ -65,13 +70,22 @@ class TestSubmission:
         studio = properties["services"]["Studio"]["endpoint"]
         assert studio.startswith(f"{jobs.emulator.studio_url}/runs/api-answer?wsid=/subscriptions/")
         assert properties["outputs"]["answer"]["jobOutputType"] == "uri_folder"
-        assert "uri" not in properties["outputs"]["answer"]
+        assert properties["outputs"]["answer"]["uri"] is None
         assert isinstance(properties["properties"], dict)
         assert "lastModifiedAt" not in body["systemData"]
         assert jobs.ended("api-answer") == "Completed"
-        uri = jobs.get("api-answer")["properties"]["outputs"]["answer"]["uri"]
-        assert uri == "azureml://datastores/workspaceblobstore/paths/azureml/api-answer/answer/"
-        folder = jobs.emulator.directory / "blobs" / "azureml-blobstore" / "azureml" / "api-answer" / "answer"
+        # As recorded: no uri, and the output lies under the run of its step, by its component's own name for it.
+        assert jobs.get("api-answer")["properties"]["outputs"]["answer"]["uri"] is None
+        (step,) = jobs.children("api-answer")
+        assert (target_of(jobs, step["runId"]) / "copied.txt").read_text() == "hello!"
+
+    def test_an_output_lies_where_the_request_says(self, jobs: Jobs) -> None:
+        uri = "azureml://datastores/workspaceblobstore/paths/chosen/place/"
+        chosen = {"outputs": {"answer": {"jobOutputType": "uri_folder", "uri": uri}}}
+        jobs.submitted("api-chosen", copying() | chosen)
+        assert jobs.ended("api-chosen") == "Completed"
+        assert jobs.get("api-chosen")["properties"]["outputs"]["answer"]["uri"] == uri
+        folder = jobs.emulator.directory / "blobs" / "azureml-blobstore" / "chosen" / "place"
         assert (folder / "copied.txt").read_text() == "hello!"
 
     def test_the_same_request_again_changes_nothing(self, jobs: Jobs) -> None:
@@ -312,10 +326,9 @@ def test_pipelines_in_pipelines_run(jobs: Jobs) -> None:
     }
     jobs.submitted("api-nested", pipeline(all=node) | {"outputs": {"answer": {"jobOutputType": "uri_folder"}}})
     assert jobs.ended("api-nested") == "Completed"
-    folder = jobs.emulator.directory / "blobs" / "azureml-blobstore" / "azureml" / "api-nested" / "answer"
-    assert (folder / "copied.txt").read_text() == "hello+in+in+in"
     (outer,) = jobs.children("api-nested")
     inner, last = jobs.children(outer["runId"])
+    assert (target_of(jobs, last["runId"]) / "copied.txt").read_text() == "hello+in+in+in"
     assert (inner["displayName"], inner["status"], last["displayName"]) == ("inner", "Completed", "last")
 
 
@@ -326,8 +339,8 @@ def test_an_output_of_a_job_is_an_input_of_another(jobs: Jobs) -> None:
     again["jobs"]["copy"]["inputs"]["source"] = data("azureml://jobs/api-source/outputs/answer", "uri_folder")
     jobs.submitted("api-target", again)
     assert jobs.ended("api-target") == "Completed"
-    folder = jobs.emulator.directory / "blobs" / "azureml-blobstore" / "azureml" / "api-target" / "answer"
-    assert (folder / "copied.txt").read_text() == "hello!!"
+    (step,) = jobs.children("api-target")
+    assert (target_of(jobs, step["runId"]) / "copied.txt").read_text() == "hello!!"
 
 
 def test_steps_do_not_inherit_the_emulators_identity(tmp_path: Path) -> None:

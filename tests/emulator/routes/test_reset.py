@@ -256,7 +256,7 @@ def test_a_live_deployment_is_ended_and_can_be_made_again(
             name="blue", endpoint_name="endpoint", model=model.id, instance_type="Standard_DS3_v2", instance_count=1
         )
         ml.online_deployments.begin_create_or_update(blue).wait()
-        assert len(children(own)) == 1
+        assert len(children(own)) == 2  # its process, and the template that this is a copy of
         key = ml.online_endpoints.get_keys("endpoint").primary_key
         headers = {"Authorization": f"Bearer {key}", "azureml-model-deployment": "blue"}
         question = ask("hello")
