@@ -52,8 +52,8 @@ class _Stopwatch:
 
     def __init__(self, config: pytest.Config) -> None:
         self._store = config.getoption("--store-durations")
-        self._seconds: Counter[str] = Counter()
-        self._shared: Counter[str] = Counter()
+        self._seconds: defaultdict[str, float] = defaultdict(float)
+        self._shared: defaultdict[str, float] = defaultdict(float)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self._seconds[report.nodeid] += report.duration
@@ -61,7 +61,7 @@ class _Stopwatch:
             self._shared[_file_of(report.nodeid)] += report.duration
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        folders: Counter[str] = Counter()
+        folders: defaultdict[str, float] = defaultdict(float)
         tests: Counter[str] = Counter()
         for test, seconds in self._seconds.items():
             folder = str(Path(_file_of(test)).parent)
@@ -70,7 +70,7 @@ class _Stopwatch:
         if sum(folders.values()) < _WORTH_A_SUMMARY_SECONDS:
             return
         terminalreporter.section("seconds by folder, over all workers")
-        for folder, seconds in folders.most_common():
+        for folder, seconds in sorted(folders.items(), key=lambda item: -item[1]):
             if seconds >= _WORTH_TELLING_SECONDS:
                 terminalreporter.write_line(f"{seconds:8.1f} s {tests[folder]:5} tests  {folder}")
 

@@ -1,6 +1,7 @@
 """Where the model of a job lies: told by us, said by run history, or found by registering it; never declared lost."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ def _nobody_says_where(control: Control) -> None:
 
 def test_the_job_is_told_where_to_put_its_model(toys: Workspace, tmp_path: Path) -> None:
     job = ensure_job(toys, request=make_request(toys, tmp_path))
-    found = toys.ml.jobs.get(job.name)
+    found: Any = toys.ml.jobs.get(job.name)
     assert found.outputs["trained_model"].path == model_place(job.name)
     report = inspect_output(toys, found)
     assert (report.folder.uri, report.is_complete, job.model_seen) == (model_place(job.name), True, True)
@@ -49,7 +50,8 @@ def test_a_job_that_was_told_no_place_is_adopted(
     with monkeypatch.context() as patch:
         patch.setattr(submission, "model_place", lambda name: None)
         submitted = ensure_job(toys, request=request)
-    assert toys.ml.jobs.get(submitted.name).outputs["trained_model"].path is None
+    found: Any = toys.ml.jobs.get(submitted.name)
+    assert found.outputs["trained_model"].path is None
     adopted = ensure_job(toys, request=request)
     assert (adopted.action, adopted.name, adopted.model_seen) == ("reused", submitted.name, True)
 
