@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 _FILE = Path(__file__).with_name("durations.json")
-_SLOW_SECONDS = 2.0
+_SLOW_SECONDS = 1.4
 _SHARED_SECONDS = 0.3
 """What each quick test of a file may have to bear of the fixtures that they share, before all of them count as slow."""
 _UNKNOWN_SECONDS = 5.0
