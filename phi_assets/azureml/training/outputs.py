@@ -9,6 +9,7 @@ from phi_assets.azureml.connection.retry import Log, one_line, silent
 from phi_assets.azureml.models.folders import ModelFolder, is_datastore_uri, list_folder
 from phi_assets.azureml.models.registered import TRAINED_MODEL_OUTPUT
 from phi_assets.azureml.training.history import UNREADABLE, RunHistory
+from phi_assets.azureml.training.pipelines import MODEL_OUTPUT
 
 _BLOB_STORE = "azureml://datastores/workspaceblobstore/paths"
 
@@ -81,10 +82,10 @@ def _places(ws: Workspace, job: Any, log: Log) -> Iterator[tuple[str, bool]]:
             if name == TRAINED_MODEL_OUTPUT and is_datastore_uri(uri):
                 yield uri, True
         for step in history.leaves(job.name):
-            for uri in history.output_uris(step.run_id).values():
-                # A step has other outputs as well; only a complete model among them says something.
-                if is_datastore_uri(uri) and list_folder(ws, uri, log).is_complete:
-                    yield uri, True
+            # Other outputs of steps may hold a model as well: the one that is fine-tuned.
+            uri = history.output_uris(step.run_id).get(MODEL_OUTPUT, "")
+            if is_datastore_uri(uri):
+                yield uri, False
     except UNREADABLE as error:
         log(f"Job {job.name}: run history does not say where its outputs lie ({one_line(error)}).")
     yield f"{_BLOB_STORE}/azureml/{job.name}/{TRAINED_MODEL_OUTPUT}/", False

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from azure.ai.ml.entities import PipelineJob
 
 MODEL_INPUT, TRAIN_INPUT, TEST_INPUT = "mlflow_model_path", "train_file_path", "test_file_path"
+MODEL_OUTPUT = "mlflow_model_folder"
+"""The component's output, and that of its step that makes it."""
 VALIDATION_INPUT = "validation_file_path"
 """What the job evaluates on while it trains; without it, the component chooses itself."""
 
@@ -113,7 +115,7 @@ def build_pipeline(
             **({GPU_INPUT: gpus} if GPU_INPUT in component.inputs else {}),
             **parameters.values,
         )
-        return {TRAINED_MODEL_OUTPUT: chat_completion_pipeline.outputs.mlflow_model_folder}
+        return {TRAINED_MODEL_OUTPUT: chat_completion_pipeline.outputs[MODEL_OUTPUT]}
 
     with _BUILDER:
         job: Any = fine_tune()

@@ -93,7 +93,10 @@ def finetune_job(
         price_list = prices.value_or_none(context.log.warning)
         spent = spending(context, ws, recipe.value, result, finetune_compute, price_list)
     if not result.job.model_seen:
-        context.log.warning(f"The model of job {result.job.name} was not seen. {result.job.reason}")
+        context.log.warning(
+            f"The model of job {result.job.name} was not seen: nobody says where it lies. registered_model shows whether "
+            "it is there."
+        )
     why = explained(context, result.inputs, result.job.reason)
     return dg.MaterializeResult(
         value=result.job, data_version=dg.DataVersion(result.job.name), metadata=job_metadata(result) | spent | why
