@@ -94,8 +94,8 @@ def finetune_job(
         spent = spending(context, ws, recipe.value, result, finetune_compute, price_list)
     if not result.job.model_seen:
         context.log.warning(
-            f"The model of job {result.job.name} was not seen: nobody says where it lies. registered_model shows whether "
-            "it is there."
+            f"The model of job {result.job.name} was not seen: nobody says where it lies. "
+            "registered_model shows whether it is there."
         )
     why = explained(context, result.inputs, result.job.reason)
     return dg.MaterializeResult(
