@@ -121,6 +121,8 @@ class JobRef(EnsuredRef):
     studio_url: str
     status: str
     attempt: int
+    created_at: str = ""
+    """ISO 8601, UTC: when the service took the job. Empty in refs of earlier releases."""
     model_seen: bool = True
     """Whether the model was seen in the datastore. If not, nothing says that it is missing: registration decides."""
     metrics: dict[str, float] = Field(default_factory=dict)

@@ -1,5 +1,6 @@
 """The registered model: a job's `trained_model`, as a version of a model in the workspace."""
 
+from datetime import datetime
 from typing import Any
 
 from azure.core.exceptions import AzureError
@@ -18,17 +19,18 @@ JOB_TAG = "phi/job"
 """On every model version that this project registers."""
 
 _LARGEST_VERSION = 2**31 - 1
+_MOST_JOBS_OF_ONE_SECOND = 100
 
 
 def ensure_registered_model(
     ws: Workspace, *, job: JobRef, name: str, description: str, log: Log = silent
 ) -> RegisteredModelRef:
-    """A version of model `name` exists whose source is the job's `trained_model`; its number follows from the job.
+    """A version of model `name` exists whose source is the job's `trained_model`; newer jobs have higher numbers.
 
     Where nobody has seen the job's model, the version says where it lies, and that is looked at.
 
     Raises:
-        RegistrationFailed: the service refused it, or a version with this number has another origin.
+        RegistrationFailed: the service refused it, or all numbers that are the job's to take have another origin.
         OutputMissing: the place that the version names is empty.
     """
     model, ref = _ensure(ws, job, name, description, log)
@@ -38,35 +40,46 @@ def ensure_registered_model(
 
 
 def _ensure(ws: Workspace, job: JobRef, name: str, description: str, log: Log) -> tuple[Any, RegisteredModelRef]:
-    version = model_version(job)
-    existing = _get(ws, name, version, log)
-    if existing is not None:
-        _check_origin(existing, job)
-        log(f"Model {name}:{version} is already registered.")
-        return existing, _registered(existing, job, "reused", f"Version {version} of {name} comes from job {job.name}.")
+    versions = model_versions(job)
+    for version in versions:
+        model = _get(ws, name, version, log) or _registered_before(ws, name, job, log)
+        action: Action = "reused"
+        reason = f"Version {version} of {name} comes from job {job.name}."
+        if model is None:
+            model, action, reason = _register(ws, _entity(job, name, version, description), job, log)
+        if _comes_from(model, job.name):
+            log(f"Model {name}:{model.version} is registered from job {job.name}.")
+            return model, _ref(model, job, action, reason)
+        log(f"Model {name}:{version} comes from {model.job_name or model.path}, not from job {job.name}.")
+    raise RegistrationFailed(
+        f"Model {name} has versions {versions[0]} to {versions[-1]}, none of them from job {job.name}. Delete one that "
+        "nobody needs, or give `serving.model_name` another name.",
+        studio_url=job.studio_url,
+    )
+
+
+def _register(ws: Workspace, entity: Any, job: JobRef, log: Log) -> tuple[Any, Action, str]:
+    """The version as it is once the service has it: this job's, or of another job that was quicker."""
+    what = f"Model {entity.name}:{entity.version}"
     try:
         written = write(
-            f"Model {name}:{version}",
-            look=lambda: _get(ws, name, version, log),
-            send=lambda _: ws.ml.models.create_or_update(_entity(job, name, version, description)),
+            what,
+            look=lambda: _get(ws, entity.name, entity.version, log),
+            send=lambda _: ws.ml.models.create_or_update(entity),
             is_done=lambda model: model is not None,
             log=log,
         )
     except AzureError as error:
         raise RegistrationFailed(
-            f"Model {name}:{version} could not be registered from job {job.name}: {one_line(error)}",
-            studio_url=job.studio_url,
+            f"{what} could not be registered from job {job.name}: {one_line(error)}", studio_url=job.studio_url
         ) from error
     if written.found is None:
         raise RegistrationFailed(
-            f"Model {name}:{version} was registered but cannot be read back; run again.", studio_url=job.studio_url
+            f"{what} was registered but cannot be read back; run again.", studio_url=job.studio_url
         )
-    _check_origin(written.found, job)
-    log(f"Registered model {name}:{version} from job {job.name}.")
     if not written.by_us:
-        why = "Somebody else registered it from the same job meanwhile."
-        return written.found, _registered(written.found, job, "reused", why)
-    return written.found, _registered(written.found, job, "created", f"No version of {name} came from job {job.name}.")
+        return written.found, "reused", "Somebody else registered it from the same job meanwhile."
+    return written.found, "created", f"No version of {entity.name} came from job {job.name}."
 
 
 def _require_content(ws: Workspace, model: Any, job: JobRef, log: Log) -> None:
@@ -85,14 +98,30 @@ def _require_content(ws: Workspace, model: Any, job: JobRef, log: Log) -> None:
     log(f"{what}: {folder.in_words}.")
 
 
-def model_version(job: JobRef) -> str:
-    """The version under which a job's model is registered: the same job, the same version, in any process.
+def model_versions(job: JobRef) -> list[str]:
+    """The numbers under which a job's model may be registered: the first one that is not another job's is its own.
 
-    The service takes positive integers only (https://github.com/Azure/azureml-examples/issues/2725). Two jobs that
-    fell on the same number would be told apart by the version's origin, and the second one refused.
+    The first is the second in which the service took the job, as Unix time. So every process comes to the same number
+    for the same job, and newer jobs have higher ones: MLflow's `latest` is the highest number, and Studio sorts by it
+    (https://mlflow.org/docs/latest/ml/model-registry). A version's origin cannot be changed, so those that follow are
+    for jobs of the same second. Positive integers are all that the service takes
+    (https://github.com/Azure/azureml-examples/issues/2725).
     """
+    if not job.created_at:
+        return [_version_before(job)]
+    first = int(datetime.fromisoformat(job.created_at).timestamp())
+    return [str(first + later) for later in range(_MOST_JOBS_OF_ONE_SECOND)]
+
+
+def _version_before(job: JobRef) -> str:
+    """The number that earlier releases registered the job's model under: a hash."""
     digits = fingerprint({"fingerprint": job.fingerprint, "attempt": job.attempt})[:15]
     return str(1 + int(digits, 16) % _LARGEST_VERSION)
+
+
+def _registered_before(ws: Workspace, name: str, job: JobRef, log: Log) -> Any:
+    model = _get(ws, name, _version_before(job), log)
+    return model if model is not None and _comes_from(model, job.name) else None
 
 
 def _entity(job: JobRef, name: str, version: str, description: str) -> Any:
@@ -111,7 +140,7 @@ def _get(ws: Workspace, name: str, version: str, log: Log) -> Any:
     return find(lambda: ws.ml.models.get(name, version), f"model {name}", log)
 
 
-def _registered(model: Any, job: JobRef, action: Action, reason: str) -> RegisteredModelRef:
+def _ref(model: Any, job: JobRef, action: Action, reason: str) -> RegisteredModelRef:
     return RegisteredModelRef(
         id=str(model.id),
         name=str(model.name),
@@ -120,15 +149,6 @@ def _registered(model: Any, job: JobRef, action: Action, reason: str) -> Registe
         action=action,
         reason=reason,
     )
-
-
-def _check_origin(model: Any, job: JobRef) -> None:
-    if not _comes_from(model, job.name):
-        raise RegistrationFailed(
-            f"Model {model.name}:{model.version} exists but comes from {model.job_name or model.path}, not from job "
-            f"{job.name}. Delete that version, or give `serving.model_name` another name.",
-            studio_url=job.studio_url,
-        )
 
 
 def _comes_from(model: Any, job_name: str) -> bool:

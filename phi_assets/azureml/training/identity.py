@@ -95,7 +95,7 @@ class JobRequest:
 
     def tags(self, attempt: int, forced_by: str = "") -> dict[str, str]:
         """The recipe's tags, the fingerprint and its inputs, readable in Studio, within the service's limits."""
-        inputs = self.inputs
+        inputs = self.inputs | {"component": self.component.id}
         parameters = inputs.pop("parameters")
         tags = {
             **self.finetune.tags,

@@ -109,9 +109,15 @@ def ensure_job(
         action=decision.action,
         reason=decision.reason,
         attempt=decision.attempt,
+        created_at=_created_at(job),
         model_seen=report.is_complete,
         metrics=_metrics(ws, job.name, log),
     )
+
+
+def _created_at(job: Any) -> str:
+    created = getattr(job.creation_context, "created_at", None)
+    return created.isoformat() if created is not None else ""
 
 
 def _was_forced_by(job: Any, forced_by: str) -> bool:

@@ -18,7 +18,7 @@ from phi_assets.azureml.connection.errors import (
     TrafficFailed,
 )
 from phi_assets.azureml.connection.retry import get_or_none
-from phi_assets.azureml.models.registered import ensure_registered_model, model_version
+from phi_assets.azureml.models.registered import ensure_registered_model, model_versions
 from phi_assets.azureml.scoring.auth import EndpointCredential, Secret
 from phi_assets.azureml.scoring.client import open_scoring
 from phi_assets.azureml.serving.deployments import delete_deployment, deployment_name, ensure_deployment
@@ -83,18 +83,44 @@ def test_a_model_version_follows_from_its_job_and_is_made_once(
 ) -> None:
     first = register(toys, job, "registered-once")
     assert first.action == "created"
-    assert first.version == model_version(job)
+    assert first.version == model_versions(job)[0]
     with Requests(emulator) as again:
         second = register(toys, job, "registered-once")
     assert second == first.model_copy(update={"action": "reused", "reason": second.reason})
     assert not again.writes
 
 
+def test_a_newer_job_has_a_higher_version_and_jobs_of_one_second_have_one_each(
+    toys: Workspace, job: JobRef, tmp_path: Path
+) -> None:
+    other = make_job(toys, tmp_path, "other: ")
+    assert int(model_versions(other)[0]) >= int(model_versions(job)[0])
+    first = register(toys, job, "contested")
+    later = other.model_copy(update={"created_at": job.created_at})
+    second = register(toys, later, "contested")
+    assert int(second.version) == int(first.version) + 1
+    assert (second.action, register(toys, later, "contested").action) == ("created", "reused")
+    assert register(toys, job, "contested").version == first.version
+
+
+def test_a_version_that_an_earlier_release_registered_is_used(
+    toys: Workspace, job: JobRef, emulator: Connection
+) -> None:
+    of_before = register(toys, job.model_copy(update={"created_at": ""}), "earlier")
+    assert of_before.version not in model_versions(job)
+    with Requests(emulator) as requests:
+        now = register(toys, job, "earlier")
+    assert (now.action, now.version) == ("reused", of_before.version)
+    assert not requests.writes
+
+
 def test_a_version_of_another_origin_is_not_taken_for_ours(toys: Workspace, job: JobRef, tmp_path: Path) -> None:
-    register(toys, job, "contested")
-    other = make_job(toys, tmp_path, "other: ").model_copy(update={"fingerprint": job.fingerprint})
-    with pytest.raises(RegistrationFailed, match=rf"contested:.*not from job {other.name}"):
-        register(toys, other, "contested")
+    """The numbers of earlier releases have one chance each."""
+    before = job.model_copy(update={"created_at": ""})
+    register(toys, before, "taken")
+    other = make_job(toys, tmp_path, "another: ").model_copy(update={"fingerprint": job.fingerprint, "created_at": ""})
+    with pytest.raises(RegistrationFailed, match=rf"Model taken has versions .* none of them from job {other.name}"):
+        register(toys, other, "taken")
 
 
 def test_a_job_without_a_model_registers_nothing(toys: Workspace, job: JobRef) -> None:

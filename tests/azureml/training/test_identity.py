@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from phi_assets.azureml.models.registered import model_version
+from phi_assets.azureml.models.registered import model_versions
 from phi_assets.azureml.serving.deployments import deployment_name
 from phi_assets.azureml.training.identity import JobRequest
 from phi_assets.azureml.training.parameters import EffectiveParameters
@@ -146,6 +146,7 @@ def test_tags_carry_the_fingerprint_and_its_inputs_within_the_services_limits() 
     assert [tags[f"phi/{use}"] for use in ("train", "validation", "test")] == ["a" * 64, "d" * 64, "b" * 64]
     assert tags["phi/parameter/learning_rate"] == "5e-06"
     assert tags["phi/attempt"] == "3"
+    assert tags["phi/component"] == BASE.component.id
     many = replace(BASE, parameters=parameters(**{f"p{i}": "x" * 999 for i in range(80)}))
     assert len(many.tags(1)) == 50
     assert max(len(value) for value in many.tags(1).values()) <= 256
@@ -162,7 +163,7 @@ def test_the_recipes_tags_and_name_are_on_the_job_and_cannot_replace_ours() -> N
     assert "phi/forced_by" not in own.tags(1)
 
 
-def job(attempt: int) -> JobRef:
+def job(attempt: int, created_at: str = "") -> JobRef:
     return JobRef(
         name="j",
         fingerprint="0123456789abcdef" * 4,
@@ -171,14 +172,22 @@ def job(attempt: int) -> JobRef:
         status="Completed",
         action="reused",
         attempt=attempt,
+        created_at=created_at,
     )
 
 
-def test_model_versions_follow_from_the_job() -> None:
-    assert model_version(job(1)) == model_version(job(1))
-    assert re.fullmatch(r"[1-9]\d{0,9}", model_version(job(1)))
-    assert int(model_version(job(1))) < 2**31
-    assert model_version(job(2)) != model_version(job(1))
+def test_model_versions_rise_with_the_jobs() -> None:
+    moments = ["2026-11-29T10:00:00.4+00:00", "2026-11-29T10:00:01+00:00", "2038-01-19T03:14:07+00:00"]
+    versions = [int(model_versions(job(1, moment))[0]) for moment in moments]
+    assert versions == [1795946400, 1795946401, 2**31 - 1]
+    assert model_versions(job(1, moments[0])) == model_versions(job(1, "2026-11-29T12:00:00+02:00"))
+
+
+def test_model_versions_of_earlier_releases_follow_from_the_job() -> None:
+    (version,) = model_versions(job(1))
+    assert [version] == model_versions(job(1)) != model_versions(job(2))
+    assert re.fullmatch(r"[1-9]\d{0,9}", version)
+    assert int(version) < 2**31
 
 
 @pytest.mark.parametrize("version", ["0123456789ab-r1", "7", "1700000000", "A_b.c", "x" * 60, "--", "ABC"])

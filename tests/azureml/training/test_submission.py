@@ -1,8 +1,10 @@
 """Submitting and cancelling through outages and races: one job, whatever becomes of requests and answers."""
 
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -51,6 +53,25 @@ def test_a_definite_refusal_is_an_error_at_once(impatient: Workspace, tmp_path: 
         ensure_job(impatient, request=request)
     assert control.fault(fault).applied == 1
     assert not exists(impatient, request, 1)
+
+
+def test_a_job_says_of_the_repository_which_commit_but_not_where_it_lies(
+    toys: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = tmp_path / "repository"
+    repository.mkdir()
+    monkeypatch.chdir(repository)
+    for command in (
+        ["init", "--quiet", "--initial-branch", "main"],
+        ["remote", "add", "origin", "ssh://robot:hush@git.example.com/team/secret-project"],
+        ["-c", "user.name=n", "-c", "user.email=e", "commit", "--quiet", "--allow-empty", "--message", "first"],
+    ):
+        subprocess.run(["git", *command], check=True)
+    job = ensure_job(toys, request=toy.make_request(toys, tmp_path))
+    found: Any = toys.ml.jobs.get(job.name)
+    commit = Path(".git/refs/heads/main").read_text(encoding="utf-8").strip()
+    assert found.properties["mlflow.source.git.commit"] == commit
+    assert not any("git.example.com" in value for value in found.properties.values())
 
 
 def test_retry_after_is_waited_for(impatient: Workspace, tmp_path: Path, control: Control) -> None:
