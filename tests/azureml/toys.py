@@ -69,11 +69,11 @@ def write_registry(folder: Path) -> None:
             "version": "1",
             "type": "command",
             "inputs": _TRAINING_INPUTS | _VALIDATION,
-            "outputs": {"model": {"type": "mlflow_model"}},
+            "outputs": {"mlflow_model_folder": {"type": "mlflow_model"}},
             "command": f"{sys.executable} {step} --train ${{{{inputs.train_file_path}}}} "
             "$[[--validation ${{inputs.validation_file_path}}]] "
             "--outcome ${{inputs.outcome}} --gate ${{inputs.gate}} --prefix ${{inputs.prefix}} "
-            "--model ${{outputs.model}}",
+            "--model ${{outputs.mlflow_model_folder}}",
         },
     )
     _write_pipeline(base, COMPONENT, _TRAINING_INPUTS | _VALIDATION)
@@ -139,7 +139,7 @@ def _write_pipeline(base: Path, section: ComponentSection, inputs: dict[str, Any
                     "component": "azureml:toy_step:1",
                     "compute": "${{parent.inputs.compute_finetune}}",
                     "inputs": {name: f"${{{{parent.inputs.{name}}}}}" for name in inputs},
-                    "outputs": {"model": "${{parent.outputs.mlflow_model_folder}}"},
+                    "outputs": {"mlflow_model_folder": "${{parent.outputs.mlflow_model_folder}}"},
                 }
             },
         },

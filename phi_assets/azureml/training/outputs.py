@@ -76,16 +76,22 @@ def _places(ws: Workspace, job: Any, log: Log) -> Iterator[tuple[str, bool]]:
     if is_datastore_uri(reported) and reported.rstrip("/") != given.rstrip("/"):
         yield reported, True
     yield given, False
-    try:
-        history = RunHistory(ws, log)
-        for name, uri in history.output_uris(job.name).items():
-            if name == TRAINED_MODEL_OUTPUT and is_datastore_uri(uri):
-                yield uri, True
-        for step in history.leaves(job.name):
-            # Other outputs of steps may hold a model as well: the one that is fine-tuned.
-            uri = history.output_uris(step.run_id).get(MODEL_OUTPUT, "")
-            if is_datastore_uri(uri):
-                yield uri, False
-    except UNREADABLE as error:
-        log(f"Job {job.name}: run history does not say where its outputs lie ({one_line(error)}).")
+    history = RunHistory(ws, log)
+    for named_by, is_named in ((_named_by_job, True), (_named_by_steps, False)):
+        try:
+            uris = named_by(history, job.name)
+        except UNREADABLE as error:
+            log(f"Job {job.name}: run history does not say where its outputs lie ({one_line(error)}).")
+            continue
+        for uri in filter(is_datastore_uri, uris):
+            yield uri, is_named
     yield f"{_BLOB_STORE}/azureml/{job.name}/{TRAINED_MODEL_OUTPUT}/", False
+
+
+def _named_by_job(history: RunHistory, job_name: str) -> list[str]:
+    return [uri for name, uri in history.output_uris(job_name).items() if name == TRAINED_MODEL_OUTPUT]
+
+
+def _named_by_steps(history: RunHistory, job_name: str) -> list[str]:
+    """Other outputs of steps may hold a model as well: the one that is fine-tuned."""
+    return [history.output_uris(step.run_id).get(MODEL_OUTPUT, "") for step in history.leaves(job_name)]

@@ -16,9 +16,11 @@ from phi_assets.emulator.process import Connection
 from tests.azureml.toys import make_request
 
 
-def _nobody_says_where(control: Control) -> None:
-    """Run data of jobs and steps cannot be read."""
-    control.add_fault(action="status", status=403, code="AuthorizationFailed", plane="history", path="rundata")
+def _nobody_says_where(control: Control, *, count: int | None = None) -> None:
+    """Run data of jobs and steps cannot be read, the first `count` times."""
+    control.add_fault(
+        action="status", status=403, code="AuthorizationFailed", plane="history", path="rundata", count=count
+    )
 
 
 def test_the_job_is_told_where_to_put_its_model(toys: Workspace, tmp_path: Path) -> None:
@@ -40,6 +42,16 @@ def test_where_the_service_puts_it_elsewhere_run_history_says_so(
     assert report.folder.uri != model_place(job.name)
     assert job.name not in report.folder.uri  # neither the job's name nor the output's is in the default
     assert ensure_job(toys, request=request).action == "reused"
+
+
+def test_where_the_jobs_own_run_data_cannot_be_read_its_steps_say_where_the_model_is(
+    toys: Workspace, control: Control, tmp_path: Path
+) -> None:
+    request = make_request(toys, tmp_path)
+    control.add_scenario("job", scenario="output_paths_ignored", match=request.job_name(1))
+    _nobody_says_where(control, count=1)
+    job = ensure_job(toys, request=request)
+    assert (job.action, job.model_seen) == ("submitted", True)
 
 
 def test_a_job_that_was_told_no_place_is_adopted(
