@@ -17,7 +17,7 @@ from phi_assets.azureml.connection.inventory import endpoint_state
 from phi_assets.azureml.connection.status import JobStatus
 from phi_assets.azureml.serving.deployments import deployment_name
 from tests.e2e.harness.processes import until
-from tests.e2e.harness.snapshot import Snapshot, snapshot
+from tests.e2e.harness.snapshot import Snapshot, newest_refs, snapshot
 from tests.e2e.harness.toy_deployment import ENDPOINT, ToyDeployment, registered, serve_older_version, toy_deployment
 from tests.hammer import Hammer
 
@@ -163,9 +163,12 @@ def trained(toy: ToyDeployment) -> Snapshot:
     toy.open_gate()
     found = undisturbed(toy, start_all(toy))
     assert counts(found, "computes", "data", "jobs", "models") == [1, 3, 1, 1]
-    for asset in TRAINING:
-        (toy.storage / f"{asset}.json").unlink()
-    shutil.copytree(toy.storage, data_refs(toy))
+    for asset, path in newest_refs(toy.storage).items():
+        if asset not in TRAINING:
+            # As an earlier release left them: no record of a run is needed to find them.
+            kept = data_refs(toy) / f"{asset}.json"
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, kept)
     return found
 
 
@@ -212,7 +215,7 @@ def nothing_served(toy: ToyDeployment) -> None:
     """There is a model, but no endpoint, and no record of there having been one."""
     toy.workspace.ml.online_endpoints.begin_delete(name=ENDPOINT).wait()
     for asset in SERVING:
-        (toy.storage / f"{asset}.json").unlink(missing_ok=True)
+        shutil.rmtree(toy.storage / asset, ignore_errors=True)
     shutil.rmtree(toy.answers, ignore_errors=True)
     toy.dagster.look_away()
 

@@ -1,6 +1,7 @@
 """What there is after a run, in Azure ML and in Dagster's records, without times and without how it came to be."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def snapshot(toy: ToyDeployment) -> Snapshot:
             if endpoint.name == ENDPOINT
             for deployment in ml.online_deployments.list(endpoint_name=endpoint.name)
         },
-        "refs": {str(path.relative_to(toy.storage)): _ref(path) for path in sorted(toy.storage.rglob("*.json"))},
+        "refs": {asset: _ref(path) for asset, path in sorted(newest_refs(toy.storage).items())},
         "answers": {path.name: _answers(path) for path in sorted(toy.answers.glob("*.jsonl"))},
         "leftovers": sorted(path.name for path in [*toy.storage.rglob(".*"), *toy.answers.glob("*.partial")]),
         "data_versions": {
@@ -62,6 +63,16 @@ def _materializations(toy: ToyDeployment) -> dict[str, list[Any]]:
 
 def _tags(entity: Any) -> dict[str, str]:
     return {name: value for name, value in sorted((entity.tags or {}).items()) if name not in _TIMES}
+
+
+def newest_refs(storage: Path) -> dict[str, Path]:
+    """The file of each asset's newest ref, in the form of this release or of earlier ones."""
+    newest: dict[str, Path] = {}
+    for path in sorted(storage.rglob("*.json"), key=lambda path: path.stat().st_mtime):
+        is_of_a_run = re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", path.stem)
+        asset = path.parent if is_of_a_run else path.with_suffix("")
+        newest[str(asset.relative_to(storage))] = path
+    return newest
 
 
 def _ref(path: Path) -> dict[str, Any]:

@@ -1,9 +1,12 @@
 """Refs survive the way from one asset to the next, as files that people can read."""
 
 import json
+from collections.abc import Iterator
+from pathlib import Path
 
 import dagster as dg
 import pytest
+from upath import UPath
 
 from phi_assets.graph.resources.refs_io import RefIOManager
 from phi_assets.refs import ComputeRef, SampleRef
@@ -31,21 +34,75 @@ def reader(sample: SampleRef) -> dg.MaterializeResult[SampleRef]:
     return dg.MaterializeResult(value=sample)
 
 
-def materialize(base, selection: list[dg.AssetsDefinition]) -> dg.ExecuteInProcessResult:
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+def materialize(
+    instance: dg.DagsterInstance, base: object, selection: list[dg.AssetsDefinition]
+) -> dg.ExecuteInProcessResult:
     resources = {"io_manager": RefIOManager(base=str(base))}
-    return dg.materialize([upstream, downstream], selection=selection, resources=resources, raise_on_error=False)
+    return dg.materialize(
+        [upstream, downstream], selection=selection, instance=instance, resources=resources, raise_on_error=False
+    )
 
 
-def test_a_later_run_reads_what_an_earlier_one_wrote(tmp_path) -> None:
-    assert materialize(tmp_path, [upstream]).success
-    assert json.loads((tmp_path / "upstream.json").read_text()) == REF.model_dump()
-    result = materialize(tmp_path, [downstream])
+def test_a_later_run_reads_what_an_earlier_one_wrote(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    first = materialize(instance, tmp_path, [upstream])
+    assert json.loads((tmp_path / "upstream" / f"{first.run_id}.json").read_text()) == REF.model_dump()
+    result = materialize(instance, tmp_path, [downstream])
     assert result.asset_value("downstream") == REF.model_copy(update={"action": "reused"})
-    assert {path.name for path in tmp_path.iterdir()} == {"upstream.json", "downstream.json"}
+    assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*")} == {
+        f"upstream/{first.run_id}.json",
+        f"downstream/{result.run_id}.json",
+    }
 
 
-def test_any_fsspec_url_is_a_base() -> None:
-    assert materialize("memory://refs", [upstream, downstream]).success
+@dg.asset
+def named(context: dg.AssetExecutionContext) -> dg.MaterializeResult[ComputeRef]:
+    return dg.MaterializeResult(value=REF.model_copy(update={"name": context.run.tags["who"]}))
+
+
+@dg.asset
+def crossed(context: dg.AssetExecutionContext, named: ComputeRef) -> dg.MaterializeResult[ComputeRef]:
+    """Fails the first time, after another run has made `named` anew."""
+    if context.run.parent_run_id is None:
+        assert (
+            crossing()
+            .execute_in_process(
+                instance=context.instance, tags={"who": "another"}, asset_selection=[dg.AssetKey("named")]
+            )
+            .success
+        )
+        raise dg.Failure(f"had read {named.name}")
+    return dg.MaterializeResult(value=named)
+
+
+def crossing() -> dg.JobDefinition:
+    definitions = dg.Definitions(
+        [named, crossed],
+        jobs=[dg.define_asset_job("crossing")],
+        resources={"io_manager": RefIOManager(base="memory://crossing")},
+        executor=dg.in_process_executor,
+    )
+    return definitions.resolve_job_def("crossing")
+
+
+def test_a_run_reads_what_it_has_made_itself_whatever_others_make_meanwhile(instance: dg.DagsterInstance) -> None:
+    """Also where it starts again from its failure: what has succeeded is not made anew."""
+    first = crossing().execute_in_process(instance=instance, tags={"who": "first"}, raise_on_error=False)
+    assert failure(first) == "had read first"
+    again = dg.ReexecutionOptions.from_failure(first.run_id, instance)
+    with dg.execute_job(dg.reconstructable(crossing), instance, reexecution_options=again) as result:
+        assert result.success
+        made = UPath("memory://crossing").joinpath("crossed", f"{result.run_id}.json")
+        assert json.loads(made.read_text())["name"] == "first"
+
+
+def test_any_fsspec_url_is_a_base(instance: dg.DagsterInstance) -> None:
+    assert materialize(instance, "memory://refs", [upstream, downstream]).success
 
 
 def failure(result: dg.ExecuteInProcessResult) -> str:
@@ -57,9 +114,15 @@ def failure(result: dg.ExecuteInProcessResult) -> str:
     return data.description or ""
 
 
-def test_a_missing_value_says_what_to_materialize(tmp_path) -> None:
-    message = failure(materialize(tmp_path, [downstream]))
-    assert message.startswith(f"Asset upstream has no recorded value at {tmp_path / 'upstream.json'}: materialize it")
+def test_a_missing_value_says_what_to_materialize(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    message = failure(materialize(instance, tmp_path, [downstream]))
+    assert message == "Asset upstream has never been materialized on this Dagster instance: materialize it first"
+    made = materialize(instance, tmp_path / "elsewhere", [upstream])
+    message = failure(materialize(instance, tmp_path, [downstream]))
+    assert message.startswith(
+        f"Asset upstream was materialized by run {made.run_id}, which has left no value at {tmp_path}"
+    )
+    assert "PHI_STORAGE" in message
 
 
 @pytest.mark.parametrize(
@@ -77,20 +140,31 @@ def test_a_missing_value_says_what_to_materialize(tmp_path) -> None:
         (b'{"name": "\xff"}', "Invalid JSON"),
     ],
 )
-def test_a_value_that_cannot_be_read_says_what_to_materialize(tmp_path, content: bytes, problem: str) -> None:
-    path = tmp_path / "upstream.json"
+def test_a_value_that_cannot_be_read_says_what_to_materialize(
+    tmp_path: Path, instance: dg.DagsterInstance, content: bytes, problem: str
+) -> None:
+    made = materialize(instance, tmp_path, [upstream])
+    path = tmp_path / "upstream" / f"{made.run_id}.json"
     path.write_bytes(content)
-    message = failure(materialize(tmp_path, [downstream]))
+    message = failure(materialize(instance, tmp_path, [downstream]))
     assert message.startswith(f"The value of asset upstream at {path} is not a ComputeRef that this version can read (")
     assert problem in message
     assert message.endswith("): materialize upstream again")
     assert "secret" not in message
 
 
-def test_a_sample_recorded_by_an_earlier_version_is_still_read(tmp_path) -> None:
+def test_a_value_of_an_earlier_release_is_read_until_there_is_a_newer_one(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
     old = SampleRef(split="train_sft", jsonl="/a", parquet="/b", rows=1, rows_total=2, size_bytes=3, sha256="c")
     recorded = old.model_dump(include={"split", "jsonl", "parquet", "rows", "rows_total", "size_bytes", "sha256"})
     (tmp_path / "sample.json").write_text(json.dumps(recorded))
+    instance.report_runless_asset_event(dg.AssetMaterialization("sample"))
     resources = {"io_manager": RefIOManager(base=str(tmp_path))}
-    result = dg.materialize([sample, reader], selection=[reader], resources=resources)
+    result = dg.materialize([sample, reader], selection=[reader], instance=instance, resources=resources)
     assert result.asset_value("reader") == old
+    (tmp_path / "sample").mkdir()
+    result = dg.materialize(
+        [sample, reader], selection=[reader], instance=instance, resources=resources, raise_on_error=False
+    )
+    assert "left no value" in failure(result)

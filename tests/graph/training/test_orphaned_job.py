@@ -25,7 +25,7 @@ MOST_REQUESTS = 14
 
 
 class World:
-    """Two Dagster instances over the same storage and workspace: what the other one does, the first never sees."""
+    """Two Dagster instances over the same workspace: what the other one does, the first never sees."""
 
     def __init__(self, emulator: Connection, folder: Path, instances: list[dg.DagsterInstance]) -> None:
         self.emulator, self.folder = emulator, folder
@@ -44,6 +44,8 @@ class World:
     def job_without_us(self, parameters: dict[str, Any] | None = None, **config: Any) -> tuple[str, bool]:
         """Name of the job that a run of the other instance has led to its end, and whether that was a success."""
         graph = self.graph_of(parameters or {}, self.theirs)
+        if not self.theirs.has_asset_key(dg.AssetKey("finetune_compute")):
+            materialized(graph, UPSTREAM)
         job = dg.define_asset_job("theirs", selection="finetune_job")
         definitions = dg.Definitions.merge(graph.definitions, dg.Definitions(jobs=[job]))
         result = definitions.resolve_job_def("theirs").execute_in_process(
