@@ -1,4 +1,4 @@
-"""The commands: each runs one job of the graph in this process, on the instance of DAGSTER_HOME."""
+"""The commands: each runs one job of the graph in this process, on one Dagster instance."""
 
 import os
 import sys
@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
+from phi_assets.cli.instance import ensure_dagster_home
 from phi_assets.cli.summary import print_bill, print_summary
-from phi_assets.config.settings import PROJECT_ROOT, Settings, SettingsError, load_settings, read_env_file
+from phi_assets.config.settings import Settings, SettingsError, load_settings, read_env_file
 
 
 @click.group(invoke_without_command=True)
@@ -17,7 +18,7 @@ from phi_assets.config.settings import PROJECT_ROOT, Settings, SettingsError, lo
 def main(context: click.Context) -> None:
     """Fine-tune, register, deploy and score a chat model; on the local emulator unless PHI_TARGET=azure."""
     read_env_file()
-    os.environ.setdefault("DAGSTER_HOME", str(PROJECT_ROOT / ".dagster"))
+    os.environ["DAGSTER_HOME"] = str(ensure_dagster_home(os.environ))
     if context.invoked_subcommand is None:
         context.invoke(materialize)
 
@@ -61,7 +62,7 @@ def still_billing() -> None:
 
 
 def _run(job: str, ops: dict[str, Any] | None = None) -> tuple[Settings, Any]:
-    """The job has run in this process, on the instance of DAGSTER_HOME; ends the program where it failed."""
+    """The job has run in this process; ends the program where it failed."""
     from phi_assets.config.recipe_files import RecipeError, load_recipe
 
     try:

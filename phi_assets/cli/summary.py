@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from phi_assets.cli.instance import ui_command
 from phi_assets.config.settings import Settings
 
 
@@ -61,9 +62,7 @@ def print_summary(settings: Settings, result: Any) -> None:
         summary.add_row("base model's answer", f"[red]{sample['base_answer']}[/red]")
     summary.add_row("quality", _quality(read_scoring_report(Path(scores.report))))
     python = os.path.relpath(sys.executable)
-    summary.add_row(
-        "open the UI", f'DAGSTER_HOME="$PWD/.dagster" {os.path.join(os.path.dirname(python), "dagster")} dev'
-    )
+    summary.add_row("open the UI", ui_command(os.environ))
     summary.add_row("what is billing", f"{python} -m phi_assets still-billing")
     summary.add_row("delete the endpoint", f"{python} -m phi_assets teardown")
     rich.print(Panel(summary, title="Fine-tuned, registered, deployed, scored", expand=False))

@@ -2,10 +2,12 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from phi_assets.emulator import process
@@ -18,18 +20,18 @@ PROJECT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory):
     home = tmp_path_factory.mktemp("newcomer")
-    dagster_home = home / "dagster"
+    dagster_home = home / "instance"
     dagster_home.mkdir()
     (dagster_home / "dagster.yaml").write_bytes((PROJECT / ".dagster" / "dagster.yaml").read_bytes())
     yield {**os.environ, "PHI_HOME": str(home), "DAGSTER_HOME": str(dagster_home), "COLUMNS": "200"}
     process.stop(home / "emulator")
 
 
-def run(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+def run(environment: dict[str, str], *arguments: str, folder: Path = PROJECT) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "phi_assets", *arguments],
         env=environment,
-        cwd=PROJECT,
+        cwd=folder,
         capture_output=True,
         text=True,
         check=False,
@@ -48,6 +50,21 @@ def test_preflight_ends_with_what_has_to_be_put_right(environment: dict[str, str
     looked = run({**environment, "PHI_RECIPE": str(recipe)}, "preflight")
     assert looked.returncode == 1
     assert "Set `model.name: Phi-4`" in looked.stderr
+
+
+def test_without_the_repository_the_commands_make_an_instance_below_phi_home(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    """As from a wheel: the package alone, and no DAGSTER_HOME."""
+    shutil.copytree(PROJECT / "phi_assets", tmp_path / "phi_assets", ignore=shutil.ignore_patterns("__pycache__"))
+    alone = {name: value for name, value in environment.items() if name != "DAGSTER_HOME"}
+    looked = run({**alone, "PYTHONPATH": str(tmp_path)}, "preflight", folder=tmp_path)
+    assert looked.returncode == 0, looked.stderr
+    instance = Path(environment["PHI_HOME"]) / "dagster"
+    assert (instance / "dagster.yaml").read_bytes() == (PROJECT / "phi_assets" / "dagster.yaml").read_bytes()
+    with dg.DagsterInstance.from_config(str(instance)) as opened:
+        (done,) = opened.get_runs()
+    assert (done.job_name, done.status) == ("preflight", dg.DagsterRunStatus.SUCCESS)
 
 
 @pytest.mark.slow
