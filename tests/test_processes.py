@@ -7,7 +7,7 @@ import time
 
 import psutil
 
-from phi_assets.processes import CLOCK_TOLERANCE_SECONDS, born_at
+from phi_assets.processes import CLOCK_TOLERANCE_SECONDS, born_at, is_gone, this_process
 
 
 def test_a_process_is_known_from_its_birth_to_its_end() -> None:
@@ -28,3 +28,20 @@ def test_one_that_nobody_has_reaped_is_dead() -> None:
         time.sleep(0.01)
     assert born_at(pid) is None
     os.waitpid(pid, 0)
+
+
+def test_a_name_is_that_of_one_process_and_of_no_other() -> None:
+    command = "from phi_assets.processes import this_process; print(this_process(), flush=True); input()"
+    child = subprocess.Popen([sys.executable, "-c", command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    name = child.stdout.readline().strip()
+    machine, boot, number, start = name.split("/")
+    assert this_process().split("/")[:2] == [machine, boot]
+    assert int(number) == child.pid
+    assert is_gone(name) is False
+    assert is_gone(f"{machine}/{boot}/{number}/{start}0") is True  # the number has another owner now
+    assert is_gone(f"{machine}/another-boot/{number}/{start}") is True
+    assert is_gone(f"elsewhere/{boot}/{number}/{start}") is None
+    assert is_gone("nonsense") is None
+    child.communicate("\n")
+    assert is_gone(name) is True

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import uuid
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -75,12 +76,20 @@ def _run(job: str, ops: dict[str, Any] | None = None) -> tuple[Settings, Any]:
 
     from phi_assets.cli.console import calm_console
     from phi_assets.definitions import build_definitions
+    from phi_assets.graph.automation.dead_runs import DEATH, end_dead_runs, process_tags
 
     definitions = build_definitions(settings, recipe, loggers={"console": calm_console})
     # What the steps print is the jobs' own logs, line by line; the console logger tells what a person wants to know.
     with dg.DagsterInstance.get() as instance, Path(os.devnull).open("w") as sink, redirect_stdout(sink):
+        for dead in end_dead_runs(instance):
+            click.echo(f"Run {dead.run_id} of job {dead.job_name}: {DEATH} It is marked as failed.", err=True)
+        run_id = str(uuid.uuid4())
         result = definitions.resolve_job_def(job).execute_in_process(
-            instance=instance, raise_on_error=False, run_config={"loggers": {"console": {}}, "ops": ops or {}}
+            instance=instance,
+            raise_on_error=False,
+            run_config={"loggers": {"console": {}}, "ops": ops or {}},
+            run_id=run_id,
+            tags=dict(process_tags(run_id)),
         )
     if not result.success:
         click.echo(f"\nRun {result.run_id} of job {job} failed; the reason stands above.", err=True)

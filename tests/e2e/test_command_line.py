@@ -5,12 +5,14 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
 from phi_assets.emulator import process
+from phi_assets.graph.common import AZUREML_POOL
 from tests.emulator_requests import Requests
 from tests.graph_runs import write_recipe
 
@@ -78,9 +80,15 @@ def test_the_quickstart_trains_serves_and_says_what_came_of_it(environment: dict
 
     connection = process.status(Path(environment["PHI_HOME"]) / "emulator")
     assert connection is not None
+    killed = kill_while_it_holds_a_slot(environment)
     with Requests(connection) as requests:
         second = run(environment)
     assert second.returncode == 0, second.stderr
+    assert f"Run {killed} of job finetune_and_deploy: The process" in second.stderr
+    with dg.DagsterInstance.from_config(environment["DAGSTER_HOME"]) as instance:
+        dead = instance.get_run_by_id(killed)
+    assert dead is not None
+    assert dead.status is dg.DagsterRunStatus.FAILURE
     assert second.stdout.count("(reused)") == 2
     assert requests.writes == []
 
@@ -95,6 +103,23 @@ def test_the_quickstart_trains_serves_and_says_what_came_of_it(environment: dict
     assert deleted.returncode == 0, deleted.stderr
     assert "deleted" in deleted.stderr
     assert "Nothing is billing in workspace phi-workspace." in deleted.stdout
+
+
+def kill_while_it_holds_a_slot(environment: dict[str, str]) -> str:
+    """Id of a run whose command has been killed, as if for want of memory, while nobody else might write."""
+    command = subprocess.Popen(
+        [sys.executable, "-m", "phi_assets"], env=environment, cwd=PROJECT, stderr=subprocess.DEVNULL
+    )
+    try:
+        with dg.DagsterInstance.from_config(environment["DAGSTER_HOME"]) as instance:
+            while not (holders := instance.event_log_storage.get_concurrency_info(AZUREML_POOL).active_run_ids):
+                assert command.poll() is None, "the command has ended before it wrote anything"
+                time.sleep(0.01)
+    finally:
+        command.kill()
+        command.wait()
+    (run_id,) = holders
+    return run_id
 
 
 def test_nothing_is_billing_where_nothing_was_made(environment: dict[str, str], tmp_path: Path) -> None:

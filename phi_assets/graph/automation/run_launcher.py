@@ -5,6 +5,7 @@ import json
 import dagster as dg
 from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
 
+from phi_assets.graph.automation.dead_runs import DEATH, is_dead
 from phi_assets.processes import CLOCK_TOLERANCE_SECONDS, born_at
 
 _SERVER_TAG = ".dagster/grpc_info"
@@ -27,7 +28,12 @@ class LocalRunLauncher(dg.DefaultRunLauncher):
         return True
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
-        """Whether the process that recorded itself as the run's worker is there."""
+        """Whether the process that executes the run is there: as it named itself, or as it recorded its number."""
+        gone = is_dead(run)
+        if gone is not None:
+            return (
+                CheckRunHealthResult(WorkerStatus.FAILED, DEATH) if gone else CheckRunHealthResult(WorkerStatus.RUNNING)
+            )
         server = json.loads(run.tags.get(_SERVER_TAG, "{}"))
         if server.get("host") not in _THIS_MACHINE:
             return CheckRunHealthResult(WorkerStatus.RUNNING, "The run's process is on another machine.")

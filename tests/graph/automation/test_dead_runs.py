@@ -1,0 +1,63 @@
+"""A run whose process is gone is failed and holds no slot; whoever cannot be seen from here is left alone."""
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from phi_assets.graph.automation.dead_runs import PROCESS_TAG, end_dead_runs
+from phi_assets.graph.automation.run_launcher import LocalRunLauncher
+from phi_assets.processes import this_process
+
+GONE = this_process() + "0"
+ELSEWHERE = "elsewhere/" + this_process().partition("/")[2]
+POOL = "some-pool"
+
+
+@dg.job
+def some_job() -> None:
+    """Never executed."""
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
+        instance.event_log_storage.set_concurrency_slots(POOL, 5)
+        yield instance
+
+
+def started(instance: dg.DagsterInstance, process: str | None, run_id: str = "") -> str:
+    """A run that is underway and holds a slot."""
+    own = str(uuid.uuid4())
+    tags = {PROCESS_TAG: f"{run_id or own}/{process}"} if process else {}
+    instance.create_run_for_job(some_job, run_id=own, tags=tags, status=dg.DagsterRunStatus.STARTED)
+    assert instance.event_log_storage.claim_concurrency_slot(POOL, own, "step").is_claimed
+    return own
+
+
+def test_only_a_run_whose_process_is_gone_is_ended(instance: dg.DagsterInstance) -> None:
+    runs = {
+        "gone": started(instance, GONE),
+        "alive": started(instance, this_process()),
+        "elsewhere": started(instance, ELSEWHERE),
+        "unnamed": started(instance, None),
+        "made from another one": started(instance, GONE, run_id=str(uuid.uuid4())),
+    }
+    assert [run.run_id for run in end_dead_runs(instance)] == [runs["gone"]]
+    statuses = {name: instance.get_run_by_id(run_id).status for name, run_id in runs.items()}  # type: ignore[union-attr]
+    assert statuses.pop("gone") is dg.DagsterRunStatus.FAILURE
+    assert set(statuses.values()) == {dg.DagsterRunStatus.STARTED}
+    holding = instance.event_log_storage.get_concurrency_info(POOL).active_run_ids
+    assert holding == {run_id for name, run_id in runs.items() if name != "gone"}
+    assert not end_dead_runs(instance)
+
+
+@pytest.mark.parametrize(("process", "healthy"), [(GONE, False), (this_process(), True), (ELSEWHERE, True)])
+def test_run_monitoring_notices_as_well(instance: dg.DagsterInstance, process: str, healthy: bool) -> None:
+    launcher = LocalRunLauncher()
+    launcher.register_instance(instance)
+    run = instance.get_run_by_id(started(instance, process))
+    assert run is not None
+    assert (launcher.check_run_worker_health(run).status.value == "RUNNING") is healthy
