@@ -69,12 +69,17 @@ class Control:
         self._ask("PUT", "/tokens", {"seconds": seconds, "refresh_after": refresh_after})
 
     def set_storage_auth(self, auth: StorageAuth) -> None:
-        """How the workspace's datastores are opened from now on: by `keys`, as at first, or by `identity` only.
+        """How the workspace's datastores are opened from now on.
 
-        With `keys_refused` the workspace still hands out signatures made with the account's key, and storage, whose
-        keys are disabled, refuses them: how it is between one setting and the other.
+        By the account's `keys`, as at first; by `sas`, signatures that are made with the key; or by `identity` only.
+        With `keys_refused` the workspace still hands out the key, and storage, whose keys are disabled, refuses it:
+        how it is between one setting and the other.
         """
         self._ask("PUT", "/storage", {"auth": auth})
+
+    def rotate_storage_key(self) -> None:
+        """The storage account gets another key, and the workspace knows it; what the old one has signed is refused."""
+        self._ask("POST", "/storage/key")
 
     def journal(self, since: int = 0) -> list[Entry]:
         """What was answered after entry number `since`, oldest first; of the last 20,000 requests."""

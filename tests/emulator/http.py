@@ -1,10 +1,13 @@
 """Requests to the emulator without any SDK in between."""
 
 import ssl
+from datetime import UTC, datetime, timedelta
 
 import httpx
+from azure.storage.blob import ContainerSasPermissions, generate_container_sas
 
 from phi_assets.emulator.process import Connection
+from phi_assets.emulator.workspace.context import ACCOUNT
 
 
 def raw_client(emulator: Connection) -> httpx.Client:
@@ -41,9 +44,22 @@ def workspace_path(emulator: Connection) -> str:
 
 
 def datastore_sas(emulator: Connection, datastore: str = "workspaceblobstore") -> tuple[str, str]:
-    """Url of the datastore's container, and the query string that opens it."""
+    """Url of the datastore's container, and a query string that opens it, signed with the account's key."""
+    url, key = datastore_key(emulator, datastore)
+    query = generate_container_sas(
+        ACCOUNT,
+        url.rpartition("/")[2],
+        account_key=key,
+        permission=ContainerSasPermissions(**dict.fromkeys(("read", "add", "create", "write", "delete", "list"), True)),
+        expiry=datetime.now(UTC) + timedelta(hours=1),
+    )
+    return url, query
+
+
+def datastore_key(emulator: Connection, datastore: str = "workspaceblobstore") -> tuple[str, str]:
+    """Url of the datastore's container, and the account's key."""
     with arm_client(emulator) as client:
         properties = client.get(f"/datastores/{datastore}").raise_for_status().json()["properties"]
         secret = client.post(f"/datastores/{datastore}/listSecrets", json={}).raise_for_status().json()
     url = f"https://{properties['accountName']}.blob.{properties['endpoint']}/{properties['containerName']}"
-    return url, secret["sasToken"]
+    return url, secret["key"]

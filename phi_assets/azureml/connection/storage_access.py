@@ -11,6 +11,10 @@ _ADVICE = {
     "AuthorizationPermissionMismatch": (
         f"The datastore is opened by identity: {_ROLE}, wait some minutes, and run again."
     ),
+    "AuthenticationFailed": (
+        "Storage does not accept the key's signature. Either this machine's clock is more than 15 minutes off, or the "
+        "account has got another key that the workspace does not know (az ml workspace sync-keys)."
+    ),
     "AuthorizationFailure": (
         f"Either the storage account's network rules keep this machine out, or a role is missing: {_ROLE}."
     ),

@@ -15,7 +15,8 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from phi_assets.emulator.security.auth import SAS_VERSION, STORAGE_AUDIENCE
+from phi_assets.emulator.security.account_key import SHARED_KEY, STORAGE_VERSION
+from phi_assets.emulator.security.auth import STORAGE_AUDIENCE
 from phi_assets.emulator.store import blob_listing
 from phi_assets.emulator.store.blobs import BlobProperties, BlobStore
 from phi_assets.emulator.store.uploads import Upload
@@ -38,7 +39,7 @@ def _answering_xml(endpoint: Endpoint) -> Endpoint:
             response = await endpoint(request)
         except ServiceError as error:
             response = _error(request, error)
-        response.headers["x-ms-version"] = SAS_VERSION
+        response.headers["x-ms-version"] = STORAGE_VERSION
         return response
 
     return answer
@@ -202,15 +203,19 @@ def _content(path: Path, start: int, length: int) -> Iterator[bytes]:
 
 
 def _authorize(request: Request, container: str, name: str, needed: str) -> None:
-    auth = request.app.state.emulator.auth
-    if "sig" in request.query_params:
-        # Those of a whole container come from the datastores; those of one blob would be of a user delegation key.
-        if request.app.state.emulator.storage_auth != "keys" and request.query_params.get("sr") == "c":
-            message = "Key based authentication is not permitted on this storage account."
-            raise ServiceError(403, "KeyBasedAuthenticationNotPermitted", message)
-        auth.check_sas(request, container, name, needed)
-    elif "authorization" in request.headers:
-        auth.require_bearer(request, [STORAGE_AUDIENCE, STORAGE_AUDIENCE + "/"])
+    emulator: Emulator = request.app.state.emulator
+    query, authorization = request.query_params, request.headers.get("authorization", "")
+    by_key = authorization.partition(" ")[0] == SHARED_KEY
+    # Signatures of a whole container come from the datastores; those of one blob would be of a user delegation key.
+    if emulator.storage_auth not in {"keys", "sas"} and (by_key or ("sig" in query and query.get("sr") == "c")):
+        message = "Key based authentication is not permitted on this storage account."
+        raise ServiceError(403, "KeyBasedAuthenticationNotPermitted", message)
+    if "sig" in query:
+        emulator.account_key.check_sas(query, container, name, needed)
+    elif by_key:
+        emulator.account_key.check_request(request)
+    elif authorization:
+        emulator.auth.require_bearer(request, [STORAGE_AUDIENCE, STORAGE_AUDIENCE + "/"])
     else:
         message = "Server failed to authenticate the request. The request has no signature and no authorization header."
         raise ServiceError(401, "NoAuthenticationInformation", message, headers={"WWW-Authenticate": "Bearer"})

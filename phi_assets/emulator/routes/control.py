@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -86,6 +87,11 @@ async def _set_token_life(request: Request) -> Response:
 
 async def _set_storage_auth(request: Request) -> Response:
     _emulator(request).storage_auth = (await _body(request, _Storage)).auth
+    return Response(status_code=204)
+
+
+async def _rotate_storage_key(request: Request) -> Response:
+    await run_in_threadpool(_emulator(request).account_key.rotate)
     return Response(status_code=204)
 
 
@@ -197,6 +203,7 @@ routes = [
     _route("/timescale", _set_time_scale, "PUT"),
     _route("/tokens", _set_token_life, "PUT"),
     _route("/storage", _set_storage_auth, "PUT"),
+    _route("/storage/key", _rotate_storage_key, "POST"),
     _route("/quotas", _set_quotas, "PUT"),
     _route("/provider", _set_provider_state, "PUT"),
     _route("/journal", _journal),

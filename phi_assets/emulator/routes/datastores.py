@@ -1,4 +1,4 @@
-"""The workspace's two blob datastores and the signatures that open them."""
+"""The workspace's two blob datastores, and the key or the signatures that open them."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -8,6 +8,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from phi_assets.emulator.process import STORAGE_SUFFIX
+from phi_assets.emulator.security.storage_auth import StorageAuth
 from phi_assets.emulator.store.blobs import CONTAINER_OF_DATASTORE
 from phi_assets.emulator.wire.bodies import with_json
 from phi_assets.emulator.wire.errors import not_found, user_error
@@ -20,6 +21,12 @@ _DEFAULT = "workspaceblobstore"
 _PERMISSIONS = "racwdl"
 _DEFAULT_HOURS = 24
 _MOST_HOURS = 24 * 365
+_CREDENTIALS: dict[StorageAuth, str] = {
+    "keys": "AccountKey",
+    "sas": "Sas",
+    "identity": "None",
+    "keys_refused": "AccountKey",
+}
 
 
 def _document(emulator: Emulator, name: str) -> dict[str, Any]:
@@ -32,7 +39,7 @@ def _document(emulator: Emulator, name: str) -> dict[str, Any]:
             "tags": {},
             "properties": {},
             "isDefault": name == _DEFAULT,
-            "credentials": {"credentialsType": "None" if emulator.storage_auth == "identity" else "Sas"},
+            "credentials": {"credentialsType": _CREDENTIALS[emulator.storage_auth]},
             "datastoreType": "AzureBlob",
             "accountName": emulator.storage_account,
             "containerName": CONTAINER_OF_DATASTORE[name],
@@ -64,16 +71,20 @@ def _get(request: Request) -> Response:
 
 
 def _list_secrets(request: Request, body: Any) -> Response:
-    """A signature for the datastore's container, good for `expireAfterHours` (24 unless asked otherwise)."""
+    """The account's key; or a signature for the container, good for `expireAfterHours` (24 unless asked otherwise)."""
     emulator: Emulator = request.app.state.emulator
-    if emulator.storage_auth == "identity":
+    container = CONTAINER_OF_DATASTORE[_named(request)]
+    kind = _CREDENTIALS[emulator.storage_auth]
+    if kind == "None":
         raise user_error(f"Datastore {_named(request)} has no credentials: it is opened by identity.", "BadArgument")
+    if kind == "AccountKey":
+        return JSONResponse({"secretsType": kind, "key": emulator.account_key.text})
     hours = (body or {}).get("expireAfterHours") or _DEFAULT_HOURS
     if not isinstance(hours, int) or not 0 < hours <= _MOST_HOURS:
         raise user_error(f"expireAfterHours must be between 1 and {_MOST_HOURS}.", "BadArgument/ArgumentInvalid")
-    container = CONTAINER_OF_DATASTORE[_named(request)]
-    sas = emulator.auth.sign_sas(container, "", _PERMISSIONS, datetime.now(UTC) + timedelta(hours=hours))
-    return JSONResponse({"secretsType": "Sas", "sasToken": sas})
+    expiry = datetime.now(UTC) + timedelta(hours=hours)
+    sas = emulator.account_key.sign_sas(container, "", _PERMISSIONS, expiry)
+    return JSONResponse({"secretsType": kind, "sasToken": sas})
 
 
 routes = [

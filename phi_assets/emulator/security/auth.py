@@ -1,14 +1,10 @@
-"""Who may ask for what: bearer tokens, managed identity and shared access signatures, all signed by this emulator."""
+"""Who may ask for what: bearer tokens and managed identity, all signed by this emulator."""
 
-import base64
-import hashlib
 import hmac
 import secrets
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 import jwt
 from starlette.requests import Request
@@ -24,7 +20,6 @@ ENVIRONMENT_ML_AUDIENCE = "https://ml.azure.emulator"
 """What the SDK derives from `PORTAL` of the metadata document: `https://ml.azure.` + its third piece between dots."""
 PUBLIC_MANAGEMENT_AUDIENCE = "https://management.azure.com"
 """Programs that try out a credential first, as Azure's samples do, ask for this one. It opens registries only."""
-SAS_VERSION = "2022-11-02"
 
 _TOKEN_LIFETIME_SECONDS = 24 * 3600
 _SECRET_BYTES = 32
@@ -33,7 +28,7 @@ _SECRET_BYTES = 32
 class Auth:
     """Issues and checks credentials; the secret that signs them lies in `directory`, readable by its owner only.
 
-    The secret outlives the process, so tokens and signatures stay good over a restart on the same port.
+    The secret outlives the process, so tokens stay good over a restart on the same port.
     """
 
     def __init__(self, directory: Path, base_url: str):
@@ -130,72 +125,6 @@ class Auth:
             message = f"The control plane wants the token in {CONTROL_KEY_FILE} of the emulator's directory."
             raise _unauthorized("InvalidAuthenticationToken", message)
 
-    def sign_sas(self, container: str, prefix_or_blob: str, permissions: str, expiry: datetime) -> str:
-        """Query string of a shared access signature, without `?`.
-
-        It covers the whole container if `prefix_or_blob` is empty, a folder if that ends in `/`, else that one blob.
-        """
-        parameters = {
-            "sv": SAS_VERSION,
-            "se": expiry.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "sr": "b",
-            "sp": permissions,
-        }
-        if not prefix_or_blob:
-            parameters["sr"] = "c"
-        elif prefix_or_blob.endswith("/"):
-            parameters |= {"sr": "d", "sdd": str(prefix_or_blob.count("/"))}
-        return urlencode(parameters | {"sig": self._sas_signature(parameters, container, prefix_or_blob)})
-
-    def check_sas(self, request: Request, container: str, name: str, needed: str) -> None:
-        """Lets the request pass if its signature is ours, covers the blob (or prefix) and allows one of `needed`.
-
-        Raises:
-            ServiceError: 403 `AuthenticationFailed` for a forged, foreign or expired signature, 403
-                `AuthorizationPermissionMismatch` if it allows none of the letters in `needed`.
-        """
-        query = request.query_params
-        parameters = {key: query[key] for key in ("sv", "se", "sr", "sp", "sdd") if key in query}
-        covered = _covered(parameters, name)
-        expected = "" if covered is None else self._sas_signature(parameters, container, covered)
-        if not expected or not hmac.compare_digest(expected.encode(), query.get("sig", "").encode()):
-            raise _forbidden("AuthenticationFailed", "Signature did not match.")
-        if datetime.now(UTC) >= _expiry(parameters["se"]):
-            raise _forbidden(
-                "AuthenticationFailed",
-                f"Signature not valid in the specified time frame: it ended at {parameters['se']}.",
-            )
-        if not set(needed) & set(parameters["sp"]):
-            raise _forbidden(
-                "AuthorizationPermissionMismatch",
-                "This request is not authorized to perform this operation using this permission.",
-            )
-
-    def _sas_signature(self, parameters: dict[str, str], container: str, covered: str) -> str:
-        signed = [parameters.get(key, "") for key in ("sp", "se", "sv", "sr", "sdd")]
-        key = hmac.new(self._secret, b"sas", hashlib.sha256).digest()
-        text = "\n".join([*signed, container, covered.rstrip("/")])
-        return base64.b64encode(hmac.new(key, text.encode(), hashlib.sha256).digest()).decode()
-
-
-def _covered(parameters: dict[str, str], name: str) -> str | None:
-    """What of `name` the signature's own parameters claim to cover; None if they are not complete."""
-    if not {"sv", "se", "sr", "sp"} <= parameters.keys():
-        return None
-    if parameters["sr"] == "c":
-        return ""
-    if parameters["sr"] == "b":
-        return name
-    depth = parameters.get("sdd", "")
-    segments = name.split("/")
-    if parameters["sr"] != "d" or not depth.isdecimal() or len(segments) <= int(depth):
-        return None
-    return "/".join(segments[: int(depth)])
-
-
-def _expiry(text: str) -> datetime:
-    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
-
 
 def _bearer_token(request: Request) -> str:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
@@ -221,7 +150,3 @@ def _unauthorized(code: str, message: str) -> ServiceError:
     return ServiceError(
         401, code, message, headers={"WWW-Authenticate": f'Bearer error="invalid_token", error_description="{code}"'}
     )
-
-
-def _forbidden(code: str, message: str) -> ServiceError:
-    return ServiceError(403, code, f"Server failed to authenticate the request. {message}")

@@ -15,6 +15,7 @@ from phi_assets.emulator.chaos.occupancy import Occupancy
 from phi_assets.emulator.chaos.scenarios import Scenarios
 from phi_assets.emulator.chaos.throttling import Throttling
 from phi_assets.emulator.process import STORAGE_SUFFIX
+from phi_assets.emulator.security.account_key import AccountKey
 from phi_assets.emulator.security.auth import Auth
 from phi_assets.emulator.security.storage_auth import StorageAuth
 from phi_assets.emulator.store.blobs import BlobStore
@@ -45,6 +46,8 @@ class Emulator:
     store: Store
     blobs: BlobStore
     auth: Auth
+    account_key: AccountKey
+    """Of the storage account behind the datastores."""
     catalog: Catalog
     clock: Clock
     studio_url: str
@@ -95,7 +98,7 @@ class Emulator:
 
         With it the SDK builds `https://localhost:<port>/<account>.blob.<suffix>/...`, which needs no DNS entry.
         """
-        return f"localhost:{urlsplit(self.base_url).port}/{ACCOUNT}"
+        return _storage_account(self.base_url)
 
     def blob_url(self, container: str, name: str = "") -> str:
         """Where the blob (or the container) answers; not signed."""
@@ -104,7 +107,7 @@ class Emulator:
     def sas_url(self, container: str, name: str, permissions: str = "r", hours: float = 24) -> str:
         """The blob's url with a signature that is good for `hours`; an empty `name` means the container."""
         expiry = datetime.now(UTC) + timedelta(hours=hours)
-        return f"{self.blob_url(container, name)}?{self.auth.sign_sas(container, name, permissions, expiry)}"
+        return f"{self.blob_url(container, name)}?{self.account_key.sign_sas(container, name, permissions, expiry)}"
 
 
 def open_emulator(
@@ -128,7 +131,12 @@ def open_emulator(
         store=store,
         blobs=BlobStore(directory / "blobs", store),
         auth=Auth(directory, base_url),
+        account_key=AccountKey(directory, [ACCOUNT, _storage_account(base_url)]),
         catalog=Catalog(registries or [PACKAGED_REGISTRIES, directory / "registry"]),
         clock=Clock(time_scale),
         studio_url=(studio_url or base_url).rstrip("/"),
     )
+
+
+def _storage_account(base_url: str) -> str:
+    return f"localhost:{urlsplit(base_url).port}/{ACCOUNT}"

@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from phi_assets.emulator.process import CONTROL_KEY_FILE, Connection
+from phi_assets.emulator.security.account_key import KEY_FILE
 from phi_assets.emulator.serving.documents import KEYS
 from phi_assets.emulator.store.state import Store
 
@@ -50,6 +51,7 @@ def secrets_of(emulator: Connection) -> dict[str, str]:
     store = Store(next(emulator.directory.glob("*.sqlite*")))
     found = {"identity header": emulator.identity_header}
     found["control token"] = (emulator.directory / CONTROL_KEY_FILE).read_text(encoding="ascii").strip()
+    found["storage key"] = (emulator.directory / KEY_FILE).read_text(encoding="ascii").strip()
     for number, keys in enumerate(store.list(KEYS)):
         found |= {f"{name} {number}": key for name, key in keys.items()}
     return found

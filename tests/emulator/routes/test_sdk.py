@@ -1,5 +1,6 @@
 """The unmodified azure-ai-ml SDK on the emulator's workspace: computes, data, models, environments."""
 
+import base64
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import yaml
 from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
 from azure.storage.blob import ContainerClient
 
+from phi_assets.emulator.control import Control
 from phi_assets.emulator.process import Connection
 from tests.emulator.http import datastore_sas
 from tests.emulator_requests import Requests
@@ -93,10 +95,13 @@ def test_sizes_tell_the_gpus(ml: Any):
     assert gpus["Standard_DS3_v2"] == 0
 
 
-def test_datastores(ml: Any):
+def test_datastores(ml: Any, control: Control):
     default = ml.datastores.get_default()
     assert default.name == ml.datastores.get("workspaceblobstore").name == "workspaceblobstore"
     assert {store.name for store in ml.datastores.list()} == {"workspaceblobstore", "workspaceartifactstore"}
+    secret = ml.datastores.get("workspaceartifactstore", include_secrets=True).credentials
+    assert len(base64.b64decode(secret.account_key)) == 64
+    control.set_storage_auth("sas")
     secret = ml.datastores.get("workspaceartifactstore", include_secrets=True).credentials
     assert "sig=" in secret.sas_token
 
