@@ -15,6 +15,15 @@ class ModelCrashes(DeploymentScenario):
     seconds: Seconds = 0
 
 
+class ServedByFoundationContainer(DeploymentScenario):
+    """The next process of the deployment answers as the container for foundation models does, whatever its model says.
+
+    `{"output": "..."}` for the first conversation of a request; `{"output": "None"}` and `{}` where it fails.
+    """
+
+    scenario: Literal["foundation-model-inference"]
+
+
 class ModelMisbehaves(DeploymentScenario):
     """The deployment is healthy, but its model does not do what it should.
 
@@ -47,8 +56,21 @@ class ModelSlow(ModelMisbehaves):
     seconds: Seconds = 0
 
 
+class ModelRefuses(ModelMisbehaves):
+    """It refuses the prompt, as it refuses one that is longer than its context: 424, with model status 400.
+
+    The container for foundation models answers `{"output": "None"}` instead, with status 200.
+    """
+
+    scenario: Literal["refuses"]
+    message: str = "the conversation is longer than the model's context"
+
+
 class ModelFails(ModelMisbehaves):
-    """It fails while it scores: its server answers `status`, which the endpoint passes on as 424."""
+    """It fails while it scores: its server answers `status`, which the endpoint passes on as 424.
+
+    The container for foundation models answers `{}` instead, with status 200.
+    """
 
     scenario: Literal["model_error"]
     status: Annotated[int, Field(ge=400, le=599)] = 500

@@ -25,9 +25,11 @@ _Deployment = Annotated[
     | kinds.DeploymentDelayed
     | kinds.DeploymentUnhealthy
     | models.ModelCrashes
+    | models.ServedByFoundationContainer
     | models.ModelGarbage
     | models.ModelEmpty
     | models.ModelSlow
+    | models.ModelRefuses
     | models.ModelFails,
     Field(discriminator="scenario"),
 ]

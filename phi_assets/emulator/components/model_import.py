@@ -55,6 +55,8 @@ def main() -> None:
         "model_name": name,
         "model_type": config.get("model_type"),
         "architectures": config.get("architectures"),
+        layout.BASE_IMAGE: _base_image(options.mlflow_model_path if source == "mlflow_model_path" else None),
+        layout.ENABLE_VLLM: _enable_vllm(options.output_dir / layout.FINETUNE_CONFIG),
     }
     write_json(options.output_dir / layout.IMPORT_SUMMARY, metadata)
     size = sum(file.stat().st_size for file in (options.output_dir / "model").iterdir())
@@ -78,6 +80,21 @@ def _mlflow_parts(folder: Path) -> tuple[Path, Path, str]:
         f"mlflow_model_path: {folder / 'MLmodel'} has the flavors {', '.join(flavors) or 'none'}; "
         "fine-tuning needs hftransformersv2 or transformers"
     )
+
+
+def _base_image(folder: Path | None) -> str | None:
+    """The image that the base model asks to be deployed with."""
+    if folder is None:
+        return None
+    document: dict[str, Any] = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))
+    return (document.get("metadata") or {}).get(layout.BASE_IMAGE)
+
+
+def _enable_vllm(config: Path) -> bool:
+    found = read_json(config) if config.is_file() else {}
+    if str(found.get("version")) == "2":
+        found = (found.get("task_specific_config") or {}).get("chat-completion") or {}
+    return bool((found.get("inferencing_config") or {}).get("enable_vllm"))
 
 
 def _download(huggingface_id: str) -> Path:

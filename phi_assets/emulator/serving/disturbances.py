@@ -4,9 +4,10 @@ import threading
 from collections.abc import Callable
 
 from phi_assets.emulator.chaos.kinds import DeploymentDelayed, DeploymentFailed, DeploymentUnhealthy
-from phi_assets.emulator.chaos.model_kinds import ModelCrashes
+from phi_assets.emulator.chaos.model_kinds import ModelCrashes, ServedByFoundationContainer
 from phi_assets.emulator.serving.failures import fail
 from phi_assets.emulator.serving.front.ailments import Ailments
+from phi_assets.emulator.serving.inference.flavours import FOUNDATION, Flavour
 from phi_assets.emulator.serving.logs import DeploymentLogs
 from phi_assets.emulator.serving.processes.model_process import Crash, Stopped
 from phi_assets.emulator.store.state import Document
@@ -40,6 +41,10 @@ class DeploymentDisturbances:
         failed = self._scenarios.take(DeploymentFailed, *_names(document))
         if failed is not None:
             raise fail(failed.scenario.scenario, document, failed.scenario.message, logs)
+
+    def flavour(self, document: Document) -> Flavour | None:
+        """How the process that is started now shall answer; None: as its model says."""
+        return FOUNDATION if self._scenarios.take(ServedByFoundationContainer, *_names(document)) else None
 
     def at_load(self, document: Document) -> Crash | None:
         """How the process that is started now shall fail to load its model."""

@@ -5,6 +5,7 @@ import random
 import threading
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from phi_assets.emulator.serving import deployments
 from phi_assets.emulator.serving.disturbances import DeploymentDisturbances
@@ -13,7 +14,7 @@ from phi_assets.emulator.serving.front.gate import Gate
 from phi_assets.emulator.serving.front.tally import Tally
 from phi_assets.emulator.serving.front.target import Target
 from phi_assets.emulator.serving.logs import DeploymentLogs, Stage
-from phi_assets.emulator.serving.models import fetch_model
+from phi_assets.emulator.serving.models import fetch_model, flavour_of_model
 from phi_assets.emulator.serving.processes.launch import Launch
 from phi_assets.emulator.serving.processes.launcher import Launcher
 from phi_assets.emulator.serving.processes.model_process import Stopped
@@ -161,7 +162,7 @@ class DeploymentManager:
         settings = deployments.settings_of(document)
         old = self.target(endpoint, name)
         folder = fetch_model(self._emulator, document["properties"]["model"], logs)
-        launch = Launch(str(folder), document["properties"]["environmentVariables"])
+        launch = self._launch(document, folder, old, logs)
         if old is not None and old.workers.launch == launch and not old.workers.is_stopped:
             old.workers.configure(settings)
             if not self._put_into_service(document, Target(name, old.workers, settings, Gate(settings), old.ailments)):
@@ -176,6 +177,13 @@ class DeploymentManager:
         if old is not None:
             old.drain(self._stopping)
             old.workers.stop()
+
+    def _launch(self, document: Document, folder: Path, old: Target | None, logs: DeploymentLogs) -> Launch:
+        kept = old.workers.launch.flavour if old is not None and old.workers.launch.folder == str(folder) else None
+        model = document["properties"]["model"]
+        flavour = self._disturbances.flavour(document) or kept or flavour_of_model(self._emulator, model, folder)
+        logs.event("Serving", f"Scoring requests are answered as {flavour} answers them")
+        return Launch(str(folder), document["properties"]["environmentVariables"], flavour)
 
     def _put_into_service(self, document: Document, target: Target) -> bool:
         """False, and nothing has changed, if the deployment is being deleted."""

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from phi_assets.emulator.serving.inference.flavours import FOUNDATION, Flavour, flavour_of
 from phi_assets.emulator.serving.logs import DeploymentLogs, Stage
 from phi_assets.emulator.serving.rules import bad_argument
 from phi_assets.emulator.store.blobs import datastore_path
@@ -71,6 +72,21 @@ def fetch_model(emulator: Emulator, model: str, logs: DeploymentLogs) -> Path:
     logs.progress(Stage.MODEL, "Succeeded")
     logs.event("Downloaded", "Models are downloaded successfully or no model need to download")
     return folder
+
+
+def flavour_of_model(emulator: Emulator, model: str, folder: Path) -> Flavour:
+    """How a deployment of the model answers.
+
+    A registry's model that lists `vllm` among its environments is served by the container for foundation models, since
+    its importer has written that image into its metadata:
+    https://github.com/Azure/azureml-assets/tree/main/assets/training/model_management. Any other says it itself.
+    """
+    if emulator.catalog.is_registry_id(model):
+        spec = emulator.catalog.resolve(model, kind="models").spec
+        tags, metadata = spec.get("tags") or {}, spec.get("system_metadata") or {}
+        if "vllm" in f"{tags.get('inference_supported_envs')} {metadata.get('inferenceSupportedEnvs')}":
+            return FOUNDATION
+    return flavour_of(folder)
 
 
 def _check_files(folder: Path, model: str) -> None:

@@ -26,7 +26,9 @@ def document_of(endpoint: str, scoring_uri: str) -> dict[str, Any]:
         "required": ["input_data"],
         "properties": {"input_data": input_data, "params": {"type": "object"}},
     }
-    answer = {"type": "array", "items": {"type": "object", "properties": {"0": {"type": "string"}}}}
+    of_mlflow = {"type": "array", "items": {"type": "object", "properties": {"0": {"type": "string"}}}}
+    of_foundation_container = {"type": "object", "properties": {"output": {"type": "string"}}}
+    answer = {"oneOf": [of_mlflow, of_foundation_container]}
     operation = {
         "operationId": "score",
         "requestBody": {"required": True, "content": {"application/json": {"schema": request}}},

@@ -74,14 +74,14 @@ async def ask(front: Front, endpoint: str, prompt: Prompt) -> Prompt:
                 "input_string": [[{"role": turn.role, "content": turn.content} for turn in turns]],
                 "parameters": _parameters(prompt),
             },
-            "params": {},
         }
     ).encode()
     began = time.perf_counter()
     try:
         parse_request(body)
         scored = await front.score(endpoint, prompt.deployment or None, body)
-        answer = json.loads(scored.content)[0]["0"]
+        content = json.loads(scored.content)
+        answer = content["output"] if isinstance(content, dict) else content[0]["0"]
     except PayloadError as error:
         raise PromptError(str(error)) from error
     except ServiceError as error:

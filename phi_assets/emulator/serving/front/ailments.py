@@ -4,7 +4,14 @@ import threading
 from dataclasses import dataclass, replace
 
 from phi_assets.emulator.chaos.clock import Clock
-from phi_assets.emulator.chaos.model_kinds import ModelEmpty, ModelFails, ModelGarbage, ModelMisbehaves, ModelSlow
+from phi_assets.emulator.chaos.model_kinds import (
+    ModelEmpty,
+    ModelFails,
+    ModelGarbage,
+    ModelMisbehaves,
+    ModelRefuses,
+    ModelSlow,
+)
 from phi_assets.emulator.chaos.scenarios import Armed, Scenarios
 from phi_assets.emulator.serving.inference.behaviour import Behaviour
 
@@ -59,6 +66,8 @@ class Ailments:
                 return replace(behaviour, factor=behaviour.factor * scenario.factor, seconds=seconds)
             case ModelFails():
                 return replace(behaviour, error_status=scenario.status, error_message=scenario.message)
+            case ModelRefuses():
+                return replace(behaviour, refusal=scenario.message)
             case ModelGarbage() | ModelEmpty():
                 return replace(behaviour, answers=scenario.scenario)
         raise TypeError(f"{scenario!r} is no misbehaviour")

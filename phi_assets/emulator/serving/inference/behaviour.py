@@ -38,6 +38,8 @@ class Behaviour:
     answers: Literal["garbage", "empty"] | None = None
     error_status: int | None = None
     error_message: str = ""
+    refusal: str = ""
+    """Why the model does not take the request; empty where it does."""
 
     def header(self) -> str:
         """As it travels; ASCII, whatever the message."""
@@ -54,9 +56,12 @@ def misbehave(behaviour: Behaviour | None, conversations: list[Any], predict: Ca
 
     Raises:
         Misbehaved: the model fails.
+        ValueError: the model refuses the request.
     """
     if behaviour is None:
         return predict()
+    if behaviour.refusal:
+        raise ValueError(behaviour.refusal)
     began = time.monotonic()
     answers = predict()
     time.sleep((time.monotonic() - began) * (behaviour.factor - 1) + behaviour.seconds)

@@ -1,9 +1,10 @@
 """The scoring request and answer of a chat model, as Azure ML's MLflow models of this family speak them.
 
-Request: `{"input_data": {"input_string": [conversation, ...], "parameters": {...}}, "params": {...}}`, where a
-conversation is a list of `{"role": ..., "content": ...}`; a single conversation may stand for a list of one. Answer:
-one object per conversation, `[{"0": "first answer"}, {"0": "second answer"}]`, because the service serialises answers
-as the records of a data frame with one unnamed column
+Request: `{"input_data": {"input_string": [conversation, ...], "parameters": {...}}}`, where a conversation is a list of
+`{"role": ..., "content": ...}`; a single conversation may stand for a list of one, and MLflow's own `params` may stand
+beside `input_data`. Answer of the server for MLflow models (`flavours.py` has the other one): one object per
+conversation, `[{"0": "first answer"}, {"0": "second answer"}]`, because the service serialises answers as the records
+of a data frame with one unnamed column
 (https://github.com/mlflow/mlflow/blob/master/mlflow/pyfunc/scoring_server/__init__.py).
 """
 
@@ -24,6 +25,10 @@ EXAMPLE = (
 
 class PayloadError(ValueError):
     """The request is not what the model expects; the message names the place, what was found and what is expected."""
+
+
+class NotJson(PayloadError):
+    """The body of the request is not even JSON."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +79,11 @@ def render_answers(answers: list[Any]) -> list[dict[str, Any]]:
 
 def _decode(body: bytes) -> Any:
     if not body.strip():
-        raise PayloadError(f"The request body is empty. Expected: {EXAMPLE}")
+        raise NotJson(f"The request body is empty. Expected: {EXAMPLE}")
     try:
         return json.loads(body, parse_constant=_no_constant)
     except ValueError as error:
-        raise PayloadError(f"The request body is not valid JSON: {error}") from error
+        raise NotJson(f"The request body is not valid JSON: {error}") from error
 
 
 def _no_constant(name: str) -> float:

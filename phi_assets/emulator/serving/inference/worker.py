@@ -3,6 +3,7 @@
 `python -m phi_assets.emulator.serving.inference.worker --model FOLDER --socket PATH`. The socket appears when the
 model is loaded. `GET /` tells that the process lives, `GET /ready` that it can score, `POST /score` scores. The process
 ends when its standard input is closed, which the operating system does when the emulator dies, however it dies.
+`--flavour` is how it answers (`flavours.py`).
 """
 
 import asyncio
@@ -15,7 +16,7 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 import uvicorn
@@ -26,17 +27,22 @@ from starlette.routing import Route
 
 from phi_assets.emulator.serving.inference.batching import MicroBatcher, Scored
 from phi_assets.emulator.serving.inference.behaviour import HEADER, Behaviour, Misbehaved, misbehave
-from phi_assets.emulator.serving.inference.payload import PayloadError, ScoringRequest, parse_request, render_answers
+from phi_assets.emulator.serving.inference.flavours import (
+    FOUNDATION,
+    MLFLOW,
+    Flavour,
+    ModelFailure,
+    Refusal,
+    answered,
+    failed,
+)
+from phi_assets.emulator.serving.inference.payload import PayloadError, ScoringRequest, parse_request
 from phi_assets.emulator.serving.inference.rolling import OpenBatch
 
 log = logging.getLogger("inference-server")
 
 CLIENT_CLOSED_REQUEST = 499
 """Only ever logged: there is nobody left to receive it."""
-
-
-class ModelFailure(Exception):
-    """The model raised, or returned something that cannot be matched to the conversations."""
 
 
 def load(folder: Path) -> Any:
@@ -87,7 +93,7 @@ def rolling_batches(model: Any) -> OpenBatch | None:
     return open_batch and (lambda request: open_batch(request.parameters, request.params))
 
 
-def create_app(model: Any) -> Starlette:
+def create_app(model: Any, flavour: Flavour = MLFLOW) -> Starlette:
     """The server for a loaded model."""
 
     def call(request: ScoringRequest) -> list[Any]:
@@ -109,7 +115,7 @@ def create_app(model: Any) -> Starlette:
 
     async def score(request: Request) -> Response:
         started = time.monotonic()
-        response, remark = await _score(request, batcher)
+        response, remark = await _score(request, batcher, flavour)
         log.info("POST /score %d %.0f ms%s", response.status_code, (time.monotonic() - started) * 1000, remark)
         return response
 
@@ -117,23 +123,21 @@ def create_app(model: Any) -> Starlette:
     return Starlette(routes=routes, lifespan=lifespan)
 
 
-async def _score(request: Request, batcher: MicroBatcher) -> tuple[Response, str]:
+async def _score(request: Request, batcher: MicroBatcher, flavour: Flavour) -> tuple[Response, str]:
     try:
         behaviour = Behaviour.from_header(request.headers.get(HEADER, ""))
         parsed = replace(parse_request(await request.body()), behaviour=behaviour)
+        if flavour == FOUNDATION:
+            parsed = replace(parsed, conversations=parsed.conversations[:1])
         scored = await _unless_gone(request, batcher, parsed)
-    except PayloadError as error:
-        return _refusal(400, str(error)), f": {error}"
+    except (PayloadError, ModelFailure, Misbehaved) as error:
+        return _reply(failed(flavour, error)), f": {error}"
     except ValueError as error:
-        message = f"The model refused the request: {error}"
-        return _refusal(400, message), f": {message}"
-    except ModelFailure as error:
-        return _refusal(500, str(error)), f": {error}"
-    except Misbehaved as error:
-        return _refusal(error.status, str(error)), f": {error}"
+        refusal = Refusal(f"The model refused the request: {error}")
+        return _reply(failed(flavour, refusal)), f": {refusal}"
     if scored is None:
         return Response(status_code=CLIENT_CLOSED_REQUEST), ": the caller has gone"
-    return JSONResponse(render_answers(scored.answers)), f", {len(scored.answers)} of a batch of {scored.batch_size}"
+    return _reply(answered(flavour, scored.answers)), f", {len(scored.answers)} of a batch of {scored.batch_size}"
 
 
 async def _unless_gone(request: Request, batcher: MicroBatcher, parsed: ScoringRequest) -> Scored | None:
@@ -148,8 +152,9 @@ async def _unless_gone(request: Request, batcher: MicroBatcher, parsed: ScoringR
         gone.cancel()
 
 
-def _refusal(status: int, message: str) -> Response:
-    return JSONResponse({"error": {"message": message}}, status_code=status)
+def _reply(reply: tuple[int, Any]) -> Response:
+    status, content = reply
+    return JSONResponse(content, status_code=status)
 
 
 def _end_with_parent() -> None:
@@ -169,9 +174,10 @@ def _end_with_parent() -> None:
 @click.command()
 @click.option("--model", "folder", type=click.Path(path_type=Path, exists=True, file_okay=False), required=True)
 @click.option("--socket", type=click.Path(path_type=Path), required=True)
+@click.option("--flavour", type=click.Choice(get_args(Flavour)), default=MLFLOW, show_default=True)
 @click.option("--crash", help="Loading the model fails with this message.")
 @click.option("--crash-after", type=float, default=0.0, help="Seconds of loading before it does.")
-def main(folder: Path, socket: Path, crash: str | None, crash_after: float) -> None:
+def main(folder: Path, socket: Path, flavour: Flavour, crash: str | None, crash_after: float) -> None:
     """Serves the MLflow model in FOLDER on a Unix domain socket until standard input is closed or SIGTERM comes."""
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     _end_with_parent()
@@ -181,7 +187,7 @@ def main(folder: Path, socket: Path, crash: str | None, crash_after: float) -> N
         raise RuntimeError(crash)
     model = load(folder)
     uvicorn.run(
-        create_app(model),
+        create_app(model, flavour),
         uds=str(socket),
         log_config=None,
         access_log=False,

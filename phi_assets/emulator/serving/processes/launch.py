@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import phi_assets
+from phi_assets.emulator.serving.inference.flavours import MLFLOW, Flavour
 from phi_assets.emulator.serving.rules import worker_count
 
 _WITHHELD = (
@@ -38,6 +39,8 @@ class Launch:
 
     folder: str
     environment: dict[str, str]
+    flavour: Flavour = MLFLOW
+    """How it answers."""
 
     @property
     def worker_count(self) -> int:
@@ -47,7 +50,9 @@ class Launch:
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> "Launch":
         """Reads what `document` wrote."""
-        return cls(folder=document["folder"], environment=dict(document["environment"]))
+        # Deployments that were made before there were two have none.
+        flavour = document.get("flavour", MLFLOW)
+        return cls(folder=document["folder"], environment=dict(document["environment"]), flavour=flavour)
 
     def document(self) -> dict[str, Any]:
         """As kept in the state."""

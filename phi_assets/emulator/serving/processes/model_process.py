@@ -170,6 +170,7 @@ class ModelServer:
 
     def _spawn(self, log: IO[bytes]) -> _Process:
         arguments = ["--model", self.launch.folder, "--socket", str(self.socket)]
+        arguments += ["--flavour", self.launch.flavour]
         if self._crash is not None:
             arguments += ["--crash", self._crash.message, "--crash-after", str(self._crash.seconds)]
         if self._template is not None:
