@@ -1,5 +1,6 @@
 """VM sizes: which may fine-tune a model, and what the region offers."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,22 @@ from phi_assets.refs import ModelRef
 
 # Sizes with K80 GPUs, which the fine-tuning images do not support; the rule where a model has no list of its own.
 _UNSUPPORTED_SIZES = frozenset({"standard_nc6", "standard_nc12", "standard_nc24", "standard_nc24r"})
+
+
+# "Skip 20%": https://learn.microsoft.com/azure/machine-learning/reference-managed-online-endpoints-vm-sku-list
+_WITHOUT_RESERVE = frozenset(
+    {
+        "standard_nc24ads_a100_v4",
+        "standard_nc48ads_a100_v4",
+        "standard_nc96ads_a100_v4",
+        "standard_nc40ads_h100_v5",
+        "standard_nc80adis_h100_v5",
+        "standard_nd96asr_v4",
+        "standard_nd96amsr_a100_v4",
+        "standard_nd96isr_h100_v5",
+        "standard_nd40rs_v2",
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -58,6 +75,19 @@ def gpu_count(ws: Workspace, size: str, log: Log = silent) -> int:
     if not offer.gpus:
         raise ComputeNotAllowed(f"VM size {size} has no GPU, and fine-tuning needs one. Set `compute.size` to another.")
     return offer.gpus
+
+
+def has_reserve(size: str) -> bool:
+    """Whether the service keeps a fifth of a deployment's instances in reserve, to upgrade them without an outage."""
+    return size.lower() not in _WITHOUT_RESERVE
+
+
+def deployment_cores(size: str, cores: int, instances: int) -> int:
+    """Cores of quota that a deployment needs: the reserve counts, in whole instances.
+
+    https://learn.microsoft.com/azure/machine-learning/how-to-manage-quotas#virtual-machine-quota-allocation-for-deployment
+    """
+    return (math.ceil(instances * 6 / 5) if has_reserve(size) else instances) * cores
 
 
 def offered_sizes(ws: Workspace, log: Log = silent) -> dict[str, Offer]:

@@ -4,24 +4,17 @@ A limit that is too low for even one of them is an error: asking again later cha
 use now are a warning: they may well be this recipe's own, of an endpoint that will be kept or a job that runs.
 """
 
-import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from phi_assets.azureml.compute.vm_sizes import Offer
+from phi_assets.azureml.compute.vm_sizes import Offer, deployment_cores
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.preflight.asking import Unanswered, read_all, region_path
 from phi_assets.azureml.preflight.findings import Findings
 from phi_assets.azureml.preflight.machines import Offers
 from phi_assets.config.recipe import Recipe
-
-RESERVE = 0.2
-"""Share of a deployment's cores that the service keeps for upgrades, and that counts as quota."""
-
-# "Skip 20%" of https://learn.microsoft.com/azure/machine-learning/how-to-manage-quotas: no reserve for these.
-_WITHOUT_RESERVE = re.compile(r"^standard_(n[cd]\d+\w*_(a100_v4|h100_v5)|nd96asr_v4|nd40rs_v2)$", re.IGNORECASE)
 
 _TOTAL = {"Dedicated": "totalclusterdedicatedregional", "LowPriority": "totalclusterlowpriorityregional"}
 
@@ -72,12 +65,6 @@ def read_quotas(usages: Iterable[Mapping[str, Any]]) -> Quotas:
         for each in (name.get("value"), name.get("localizedValue")):
             quotas[_plain(str(each or ""))] = quota
     return quotas
-
-
-def deployment_cores(size: str, cores: int, instances: int) -> int:
-    """Cores of quota that a deployment needs, the service's reserve included."""
-    reserve = 0.0 if _WITHOUT_RESERVE.match(size) else RESERVE
-    return math.ceil(round((1 + reserve) * instances, 6)) * cores
 
 
 def _plain(name: str) -> str:

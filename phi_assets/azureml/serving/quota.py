@@ -1,36 +1,17 @@
 """Quota of online deployments: how much one needs, and what to do where there is not enough."""
 
-import math
 import re
 from dataclasses import dataclass
 
 from azure.core.exceptions import AzureError
 
-from phi_assets.azureml.compute.vm_sizes import offered_sizes
+from phi_assets.azureml.compute.vm_sizes import deployment_cores, has_reserve, offered_sizes
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.connection.errors import AzureMLError
 from phi_assets.azureml.connection.retry import Log, one_line, patience
 from phi_assets.config.recipe import ServingSection
 
 _PATIENCE_SECONDS = 60.0
-
-RESERVE = 1.2
-"""The service keeps a fifth of the instances in reserve, to upgrade them without an outage."""
-
-# "Skip 20%": https://learn.microsoft.com/azure/machine-learning/reference-managed-online-endpoints-vm-sku-list
-_WITHOUT_RESERVE = frozenset(
-    {
-        "standard_nc24ads_a100_v4",
-        "standard_nc48ads_a100_v4",
-        "standard_nc96ads_a100_v4",
-        "standard_nc40ads_h100_v5",
-        "standard_nc80adis_h100_v5",
-        "standard_nd96asr_v4",
-        "standard_nd96amsr_a100_v4",
-        "standard_nd96isr_h100_v5",
-        "standard_nd40rs_v2",
-    }
-)
 
 _REQUEST = "https://learn.microsoft.com/azure/machine-learning/how-to-manage-quotas"
 
@@ -74,9 +55,7 @@ def core_need(ws: Workspace, size: str, instances: int, log: Log) -> CoreNeed | 
     offer = offered_sizes(ws, log).get(size.lower())
     if offer is None:
         return None
-    has_reserve = size.lower() not in _WITHOUT_RESERVE
-    counted = math.ceil(RESERVE * instances) if has_reserve else instances
-    return CoreNeed(counted * offer.cores, offer.family, has_reserve)
+    return CoreNeed(deployment_cores(size, offer.cores, instances), offer.family, has_reserve(size))
 
 
 def quota_advice(ws: Workspace, message: str, section: ServingSection | None, log: Log) -> tuple[str, str]:
