@@ -38,7 +38,7 @@ class Settings:
     """Everything the project writes on this machine: emulator state, downloads, samples."""
     storage: Annotated[str, Variable("PHI_STORAGE", "`$PHI_HOME/storage`")]
     """Where assets keep the refs that they hand to each other: a path, or any fsspec URL."""
-    recipe: Annotated[str, Variable("PHI_RECIPE", "`quickstart`; on Azure `phi3_mini_ultrachat`")]
+    recipe: Annotated[str, Variable("PHI_RECIPE", "`quickstart`; on Azure `phi4_ultrachat`")]
     """Name of a recipe in `phi_assets/recipes`, or the path of a YAML file."""
     prices: Annotated[Path, Variable("PHI_PRICES", "`phi_assets/prices.yaml`")]
     """YAML file with the hourly prices of machines."""
@@ -108,7 +108,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         target=target,  # type: ignore[arg-type]
         home=home,
         storage=env.get("PHI_STORAGE") or str(home / "storage"),
-        recipe=env.get("PHI_RECIPE") or ("quickstart" if target == "emulator" else "phi3_mini_ultrachat"),
+        recipe=env.get("PHI_RECIPE") or ("quickstart" if target == "emulator" else "phi4_ultrachat"),
         # Not looked at here: who tears down what is billing must not be kept from it by a wrong price file.
         prices=_path(env, "PHI_PRICES") or PRICES_FILE,
         credential=credential,  # type: ignore[arg-type]

@@ -48,7 +48,7 @@ def write_registry(folder: Path) -> None:
         "model_specific_defaults": str({"prefix": "default: ", "learning_rate_min": 1e-7}),
     }
     for version in ("1", "2"):
-        _write_model(base, "toy-model", version, {"tags": tags})
+        _write_model(base, "toy-model", version, {"tags": tags, "properties": {"finetuning-tasks": "chat-completion"}})
     # The layout since 2026-06: limits beside the tags, and a date of retirement.
     _write_model(
         base,

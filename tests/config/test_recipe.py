@@ -27,6 +27,7 @@ def test_the_shipped_recipes_load() -> None:
     assert sorted(path.stem for path in RECIPES_DIR.glob("*.yaml")) == [
         "local_folder",
         "phi3_mini_ultrachat",
+        "phi4_ultrachat",
         "quickstart",
     ]
     quickstart, notebook = load_recipe("quickstart"), load_recipe("phi3_mini_ultrachat")
@@ -135,7 +136,7 @@ def test_what_cannot_be_extended_is_explained(tmp_path: Path, content: Any, comp
         load(tmp_path, content)
 
 
-@pytest.mark.parametrize("name", ["quickstart", "phi3_mini_ultrachat", "local_folder"])
+@pytest.mark.parametrize("name", ["quickstart", "phi3_mini_ultrachat", "phi4_ultrachat", "local_folder"])
 def test_a_copy_of_a_shipped_recipe_is_good_wherever_it_lies(tmp_path: Path, name: str) -> None:
     copy = load(tmp_path, (RECIPES_DIR / f"{name}.yaml").read_text(encoding="utf-8"))
     assert copy == load_recipe(name).model_copy(update={"name": "mine"})
@@ -143,7 +144,9 @@ def test_a_copy_of_a_shipped_recipe_is_good_wherever_it_lies(tmp_path: Path, nam
 
 
 def test_a_missing_recipe_names_those_that_there_are(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"'fast' not found.*local_folder, phi3_mini_ultrachat, quickstart"):
+    with pytest.raises(
+        RecipeError, match=r"'fast' not found.*local_folder, phi3_mini_ultrachat, phi4_ultrachat, quickstart"
+    ):
         load_recipe("fast")
     with pytest.raises(RecipeError, match="not found"):
         load_recipe(str(tmp_path / "absent.yaml"))

@@ -50,7 +50,7 @@ def test_azure_takes_the_coordinates_of_the_environment() -> None:
     assert settings.target == "azure"
     assert settings.subscription_id == AZURE["AZURE_SUBSCRIPTION_ID"]
     assert (settings.resource_group, settings.workspace_name) == ("group", "workspace")
-    assert settings.recipe == "phi3_mini_ultrachat"
+    assert settings.recipe == "phi4_ultrachat"
     assert settings.credential == "managed_identity"
     assert settings.storage == "abfss://refs@account/phi"
 

@@ -1,15 +1,13 @@
 """The foundation model: the recipe's model of a registry, pinned, with what the graph has to know of it."""
 
-import ast
-import json
-from collections.abc import Mapping
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.connection.errors import InvalidParameter, ModelNotFineTunable
 from phi_assets.azureml.connection.retry import Log, silent
-from phi_assets.azureml.models.registry import RegistryModel, read_registry_model
+from phi_assets.azureml.models.metadata import RegistryModel, literal
+from phi_assets.azureml.models.registry import read_registry_model
 from phi_assets.config.recipe import ModelSection
 from phi_assets.fingerprint import fingerprint
 from phi_assets.refs import ModelRef
@@ -24,22 +22,21 @@ def get_foundation_model(ws: Workspace, section: ModelSection, log: Log = silent
     """
     model = read_registry_model(ws, section, log)
     ref = foundation_model_ref(model)
-    _warn_about_its_life(model.name, {**model.tags, **(model.system_metadata.get("deprecation") or {})}, log)
+    _warn_about_its_life(model, log)
     return ref
 
 
 def foundation_model_ref(model: RegistryModel) -> ModelRef:
-    """What the graph has to know of the model; limits are read from the tags, or else from `system_metadata`.
+    """What the graph has to know of the model; limits that the registry does not say are None.
 
     Raises:
         ModelNotFineTunable: the registry's list of VM sizes that may fine-tune it is empty.
         InvalidParameter: its defaults are no mapping.
     """
-    supported = model.system_metadata.get("supportedComputes") or {}
-    finetune = _sizes(model.tags.get("finetune_compute_allow_list"), supported.get("finetuneComputes"))
-    if finetune == ():
+    if model.finetune_sizes == ():
         raise ModelNotFineTunable(
-            f"Model {model.id} may not be fine-tuned on any VM size. Choose another model, for example `name: Phi-4`."
+            f"Model {model.id} may not be fine-tuned on any VM size. Set `model.name` to another; preflight names "
+            "one that is alive."
         )
     return ModelRef(
         id=model.id,
@@ -53,25 +50,16 @@ def foundation_model_ref(model: RegistryModel) -> ModelRef:
                 "system_metadata": model.system_metadata,
             }
         ),
-        finetune_computes=finetune,
-        inference_computes=_sizes(model.tags.get("inference_compute_allow_list"), supported.get("inferenceComputes")),
+        finetune_computes=model.finetune_sizes,
+        inference_computes=model.inference_sizes,
         defaults=_mapping(model.id, model.tags.get("model_specific_defaults")),
     )
-
-
-def _sizes(tag: Any, metadata: Any) -> tuple[str, ...] | None:
-    if tag is None and metadata is None:
-        return None
-    value = _literal(tag) if tag is not None else metadata
-    if isinstance(value, str):
-        value = [part.strip() for part in value.strip("[]").split(",") if part.strip()]
-    return tuple(str(size) for size in value)
 
 
 def _mapping(model_id: str, tag: Any) -> dict[str, Any]:
     if not tag:
         return {}
-    value = _literal(tag)
+    value = literal(tag)
     if not isinstance(value, dict):
         raise InvalidParameter(
             f"Tag model_specific_defaults of {model_id} is neither a Python nor a JSON mapping: {str(tag)[:200]!r}. "
@@ -80,28 +68,9 @@ def _mapping(model_id: str, tag: Any) -> dict[str, Any]:
     return {str(key): value[key] for key in value}
 
 
-def _literal(text: Any) -> Any:
-    """A tag's value: registries write lists and mappings as Python literals, people often as JSON."""
-    if not isinstance(text, str):
-        return text
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        pass
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text
-
-
-def _warn_about_its_life(name: str, dates: Mapping[str, Any], log: Log) -> None:
-    retired = {key.lower(): value for key, value in dates.items()}.get("finetuneretirementdate")
-    if not retired:
-        return
-    try:
-        on = date.fromisoformat(str(retired)[:10])
-    except ValueError:
-        log(f"Warning: model {name} carries the unreadable retirement date {retired!r}.")
-        return
-    if on <= datetime.now(UTC).date():
-        log(f"Warning: fine-tuning of {name} was retired on {on}; a successor is one setting away (`model.name`).")
+def _warn_about_its_life(model: RegistryModel, log: Log) -> None:
+    if model.unknown:
+        log(f"Warning: the registry does not say of {model.name} version {model.version}: {', '.join(model.unknown)}.")
+    on = model.life_dates.get(("finetune", "retirement"))
+    if on is not None and on <= datetime.now(UTC).date():
+        log(f"Warning: fine-tuning of {model.name} was retired on {on}; preflight names a model that is alive.")

@@ -1,7 +1,5 @@
 """Models of registries, as the registry itself describes them."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from azure.core.exceptions import ResourceNotFoundError
@@ -10,24 +8,10 @@ from azure.core.rest import HttpRequest
 from phi_assets.azureml.connection.client import Workspace, sdk
 from phi_assets.azureml.connection.errors import ModelNotFound
 from phi_assets.azureml.connection.retry import Log, one_line, ride_out, silent
+from phi_assets.azureml.models.metadata import RegistryModel, read_system_metadata
 from phi_assets.config.recipe import ModelSection
 
 _API_VERSION = "2021-10-01-dataplanepreview"
-
-
-@dataclass(frozen=True)
-class RegistryModel:
-    """One version of a registry's model, with what the registry says about it."""
-
-    id: str
-    name: str
-    version: str
-    tags: Mapping[str, Any]
-    properties: Mapping[str, Any]
-    flavors: Mapping[str, Any]
-    system_metadata: Mapping[str, Any]
-    """Where the registry keeps limits and dates since 2026-06; they were tags before."""
-    is_archived: bool
 
 
 def read_registry_model(ws: Workspace, section: ModelSection, log: Log = silent) -> RegistryModel:
@@ -46,9 +30,20 @@ def read_registry_model(ws: Workspace, section: ModelSection, log: Log = silent)
         tags=dict(model.tags or {}),
         properties=dict(model.properties or {}),
         flavors=dict(model.flavors or {}),
-        system_metadata=dict(content.get("systemMetadata") or content.get("system_metadata") or {}),
+        system_metadata=read_system_metadata(content),
         is_archived=bool(content.get("isArchived")),
     )
+
+
+def model_names(ws: Workspace, registry: str, log: Log = silent) -> list[str]:
+    """Names of the registry's models that are not archived.
+
+    Raises:
+        HttpResponseError: the registry refused, or does not answer.
+        WorkspaceUnreachable: the registry cannot be reached.
+    """
+    client = ws.registry(registry)
+    return ride_out(lambda: [str(model.name) for model in client.models.list()], f"models of {registry}", log)
 
 
 def newest_archived_version(ws: Workspace, section: ModelSection, log: Log = silent) -> str | None:

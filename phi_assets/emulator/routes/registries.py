@@ -119,7 +119,7 @@ def _document(asset: Asset, catalog: Catalog) -> dict[str, Any]:
         "provisioningState": "Succeeded",
     }
     if asset.kind == "models":
-        properties |= _model(asset)
+        properties |= _model(asset, catalog)
     elif asset.kind == "components":
         properties |= {"componentSpec": component_spec(asset, catalog)}
     else:
@@ -140,18 +140,17 @@ def _document(asset: Asset, catalog: Catalog) -> dict[str, Any]:
     }
 
 
-def _model(asset: Asset) -> dict[str, Any]:
-    spec = asset.spec
-    described: dict[str, Any] = {
-        "modelType": spec.get("type", "mlflow_model"),
+def _model(asset: Asset, catalog: Catalog) -> dict[str, Any]:
+    described = catalog.metadata_style(asset.registry).described(asset.spec)
+    return described | {
+        "tags": _texts(described["tags"]),
+        "properties": _texts(described["properties"]),
+        "modelType": asset.spec.get("type", "mlflow_model"),
         "modelUri": asset.id,
         "flavors": _flavors(asset.folder / "MLmodel"),
         "jobName": None,
         "stage": None,
     }
-    if spec.get("system_metadata"):
-        described["systemMetadata"] = spec["system_metadata"]
-    return described
 
 
 def _flavors(file: Path) -> dict[str, Any]:

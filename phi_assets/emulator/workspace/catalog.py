@@ -1,8 +1,8 @@
 """What the registries hold: models, components and environments, read from YAML in Azure ML's own schema."""
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from phi_assets.emulator.wire.errors import ServiceError, not_found
+from phi_assets.emulator.workspace.model_metadata import MetadataStyle
 
 KINDS = ("models", "components", "environments")
 LATEST = "latest"
@@ -68,7 +69,8 @@ class Catalog:
     """The registries under `folders`; where two folders hold the same version, the later folder's counts.
 
     Layout: `<registry>/<kind>/<name>/<version>.yaml`. A `<registry>/registry.yaml` may hold `include: [<registry>]`:
-    then components and environments of those registries are there too, under this registry's own ids.
+    then components and environments of those registries are there too, under this registry's own ids; `models:
+    [<registry>]` does the same for models, and `metadata` says how this registry describes them.
     """
 
     def __init__(self, folders: Sequence[Path]):
@@ -153,6 +155,14 @@ class Catalog:
             inner={"code": "NotFoundError", "innerError": None},
         )
 
+    def metadata_style(self, registry: str) -> MetadataStyle:
+        """How the registry writes what it says of a model."""
+        style = MetadataStyle()
+        for settings in self._settings(registry):
+            given = {"layout": settings.get("metadata"), "field": settings.get("metadata_field")}
+            style = replace(style, **{name: value for name, value in given.items() if value})
+        return style
+
     def _files(self, kind: str, registry: str) -> list[tuple[str, Path]]:
         files: list[tuple[str, Path]] = []
         if not _is_plain(registry):
@@ -164,14 +174,15 @@ class Catalog:
         return files
 
     def _included(self, registry: str, kind: str) -> list[str]:
-        if kind == "models":
-            return []
-        sources: list[str] = []
+        key = "models" if kind == "models" else "include"
+        sources = [str(name) for settings in self._settings(registry) for name in settings.get(key, [])]
+        return [source for source in sources if _is_plain(source) and source != registry]
+
+    def _settings(self, registry: str) -> Iterator[dict[str, Any]]:
         for folder in self.folders:
             file = folder / registry / "registry.yaml"
             if file.is_file():
-                sources += [str(name) for name in _load(file, file.stat().st_mtime_ns).get("include", [])]
-        return [source for source in sources if _is_plain(source) and source != registry]
+                yield _load(file, file.stat().st_mtime_ns)
 
 
 def version_key(version: str) -> tuple[tuple[int, int, str], ...]:

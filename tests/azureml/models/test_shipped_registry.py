@@ -14,8 +14,17 @@ from phi_assets.config.recipe import ComponentSection, FinetuneSection, ModelSec
 from phi_assets.config.recipe_files import load_recipe
 
 
-@pytest.mark.parametrize("recipe", ["phi3_mini_ultrachat", "quickstart"])
-@pytest.mark.parametrize(("registry", "version"), [("azureml", "latest"), ("azureml-2026", "15")])
+@pytest.mark.parametrize(
+    ("recipe", "registry", "version"),
+    [
+        *(
+            (recipe, *where)
+            for recipe in ("phi3_mini_ultrachat", "quickstart")
+            for where in (("azureml", "latest"), ("azureml-2026", "15"))
+        ),
+        ("phi4_ultrachat", "azureml-2026", "8"),
+    ],
+)
 def test_the_recipe_fits_the_component_and_the_model(
     workspace: Workspace, recipe: str, registry: str, version: str
 ) -> None:
@@ -73,6 +82,20 @@ def test_the_replacement_is_live(workspace: Workspace) -> None:
     model = get_foundation_model(workspace, ModelSection(registry="azureml-2026", name="Phi-4"), lines.append)
     assert model.name == "Phi-4"
     assert not lines
+
+
+def test_the_default_of_azure_trains_as_the_registry_says(workspace: Workspace) -> None:
+    """Written down in the recipe, so that it holds where the registry shows no defaults."""
+    recipe = load_recipe("phi4_ultrachat")
+    registry = {"registry": "azureml-2026"}
+    model = get_foundation_model(workspace, recipe.model.model_copy(update=registry))
+    component = get_component(workspace, recipe.component.model_copy(update=registry))
+    both = effective_parameters(component.inputs, model.defaults, recipe.finetune).complete
+    alone = effective_parameters(component.inputs, {}, recipe.finetune).complete
+    written = set(recipe.finetune.parameters) - {"max_seq_length"}
+    said = {name: str(value) for name, value in model.defaults.items() if name in written}
+    assert {name: str(both[name]) for name in written} == {name: str(alone[name]) for name in written} == said
+    assert (both["deepspeed_stage"], both["apply_lora"]) == ("3", "true")
 
 
 def test_the_notebooks_display_name(workspace: Workspace) -> None:
