@@ -9,8 +9,9 @@ from phi_assets.changes import describe_changes
 
 OWNERS = ["team:ml-platform"]
 
-AZUREML_POOL = "azureml"
-"""One writer at a time per workspace: endpoint updates are last-writer-wins, concurrent uploads collide."""
+ENDPOINT_POOL = "azureml"
+"""One writer of endpoints at a time: their updates are last-writer-wins. Whatever waits for a job, or is safe by its
+name, takes no place in it: a training of hours would keep everybody else waiting."""
 
 RECIPE_KEYS = "recipe_keys"
 

@@ -12,7 +12,7 @@ import dagster as dg
 import pytest
 
 from phi_assets.emulator import process
-from phi_assets.graph.common import AZUREML_POOL
+from phi_assets.graph.common import ENDPOINT_POOL
 from tests.emulator_requests import Requests
 from tests.graph_runs import write_recipe
 
@@ -112,7 +112,7 @@ def kill_while_it_holds_a_slot(environment: dict[str, str]) -> str:
     )
     try:
         with dg.DagsterInstance.from_config(environment["DAGSTER_HOME"]) as instance:
-            while not (holders := instance.event_log_storage.get_concurrency_info(AZUREML_POOL).active_run_ids):
+            while not (holders := instance.event_log_storage.get_concurrency_info(ENDPOINT_POOL).active_run_ids):
                 assert command.poll() is None, "the command has ended before it wrote anything"
                 time.sleep(0.01)
     finally:

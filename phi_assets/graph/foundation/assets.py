@@ -4,7 +4,7 @@ import dagster as dg
 
 from phi_assets.azureml.compute.clusters import ensure_compute
 from phi_assets.azureml.models.foundation import get_foundation_model
-from phi_assets.graph.common import AZUREML_POOL, OWNERS, explained, reads
+from phi_assets.graph.common import OWNERS, explained, reads
 from phi_assets.graph.foundation.metadata import compute_metadata, model_metadata
 from phi_assets.graph.preflight.assets import PREFLIGHT
 from phi_assets.graph.resources.recipe import RecipeResource
@@ -20,7 +20,6 @@ GROUP = "foundation"
     kinds={"azureml"},
     owners=OWNERS,
     code_version="1",
-    pool=AZUREML_POOL,
     metadata=reads("model"),
 )
 def foundation_model(
@@ -42,7 +41,6 @@ def foundation_model(
     kinds={"azureml"},
     owners=OWNERS,
     code_version="1",
-    pool=AZUREML_POOL,
     metadata=reads("compute"),
 )
 def finetune_compute(

@@ -10,7 +10,7 @@ from phi_assets.azureml.serving.base_model import ensure_base_answers, no_base_a
 from phi_assets.config.recipe import ScoringSection
 from phi_assets.dataset.samples.held_out import held_out_conversations
 from phi_assets.evaluation.answers import Questions
-from phi_assets.graph.common import AZUREML_POOL, OWNERS, explained, reads
+from phi_assets.graph.common import ENDPOINT_POOL, OWNERS, explained, reads
 from phi_assets.graph.resources.recipe import RecipeResource
 from phi_assets.graph.resources.workspace import AzureMLWorkspace
 from phi_assets.graph.scoring.champion import find_champion
@@ -36,7 +36,7 @@ class ScoringConfig(dg.Config):
     kinds={"azureml"},
     owners=OWNERS,
     code_version="1",
-    pool=AZUREML_POOL,
+    pool=ENDPOINT_POOL,
     metadata=reads(*QUESTION_KEYS, "scoring.compare_with_base"),
 )
 def base_answers(

@@ -12,7 +12,7 @@ from phi_assets.azureml.serving.endpoints import ensure_endpoint
 from phi_assets.azureml.serving.rollout import abandon_rollout, ensure_rollout
 from phi_assets.azureml.serving.smoke import ensure_smoke
 from phi_assets.fingerprint import fingerprint
-from phi_assets.graph.common import AZUREML_POOL, OWNERS, explained, reads
+from phi_assets.graph.common import ENDPOINT_POOL, OWNERS, explained, reads
 from phi_assets.graph.interrupts import undone_unless_killed
 from phi_assets.graph.preflight.assets import PREFLIGHT
 from phi_assets.graph.resources.recipe import RecipeResource
@@ -44,7 +44,7 @@ DEPLOYMENT_KEYS = (
     kinds={"azureml"},
     owners=OWNERS,
     code_version="1",
-    pool=AZUREML_POOL,
+    pool=ENDPOINT_POOL,
     metadata=reads("serving.endpoint", "serving.auth_mode", "serving.lease_hours", "serving.tags"),
 )
 def online_endpoint(
@@ -66,7 +66,7 @@ def online_endpoint(
     kinds={"azureml"},
     owners=OWNERS,
     code_version="1",
-    pool=AZUREML_POOL,
+    pool=ENDPOINT_POOL,
     metadata=reads(*DEPLOYMENT_KEYS),
     check_specs=[
         dg.AssetCheckSpec(
@@ -133,7 +133,7 @@ def _discard(
     kinds={"azureml"},
     owners=OWNERS,
     code_version="1",
-    pool=AZUREML_POOL,
+    pool=ENDPOINT_POOL,
     metadata=reads("rollout.retire"),
     check_specs=[
         dg.AssetCheckSpec(

@@ -12,7 +12,7 @@ from phi_assets.azureml.models.registered import ensure_registered_model
 from phi_assets.azureml.training.cancelling import cancel_if_submitted
 from phi_assets.azureml.training.finetune import ensure_finetune_job
 from phi_assets.azureml.training.jobs import SubmittedJob
-from phi_assets.graph.common import AZUREML_POOL, OWNERS, changes_since_last, explained, reads
+from phi_assets.graph.common import OWNERS, changes_since_last, explained, reads
 from phi_assets.graph.interrupts import interrupts_kept, is_terminated
 from phi_assets.graph.preflight.assets import PREFLIGHT
 from phi_assets.graph.resources.prices import PricesResource
@@ -48,7 +48,6 @@ class FinetuneConfig(dg.Config):
     kinds={"azureml", "pytorch"},
     owners=OWNERS,
     code_version="1",
-    pool=AZUREML_POOL,
     metadata=reads("component", "finetune.parameters", "finetune.defaults"),
 )
 def finetune_job(
@@ -137,7 +136,6 @@ def cancelled_with_the_run(context: dg.AssetExecutionContext, ws: Workspace) -> 
     kinds={"azureml", "mlflow"},
     owners=OWNERS,
     code_version="1",
-    pool=AZUREML_POOL,
     metadata=reads("serving.model_name"),
 )
 def registered_model(
