@@ -67,18 +67,13 @@ class Throttling:
         self._limits: Limits | None = None
         self._buckets: dict[tuple[str, str], _Bucket] = {}
 
-    @property
-    def is_on(self) -> bool:
-        """Whether there are any limits."""
-        return self._limits is not None
-
     def switch(self, limits: Limits | None) -> None:
         """From now on these limits hold, and all buckets are full; None: no limits."""
         self._limits = limits
         self._buckets.clear()
 
     def take(self, principal: str, method: str) -> Mapping[str, str]:
-        """Takes a token for the request; the headers that tell how many are left.
+        """Takes a token for the request; the headers that tell how many are left, all where there are no limits.
 
         Raises:
             ServiceError: 429 with a Retry-After, in whole seconds, after which there is a token. None was taken.
@@ -86,7 +81,7 @@ class Throttling:
         kind = _KINDS.get(method, "writes")
         header = f"x-ms-ratelimit-remaining-subscription-{kind}"
         if self._limits is None:
-            return {}
+            return {header: str(int(Limits().of(kind).size))}
         bucket = self._buckets.setdefault((principal, kind), _Bucket(self._limits.of(kind)))
         missing = bucket.take()
         if not missing:

@@ -14,6 +14,7 @@ from phi_assets.emulator.wire.paths import LOC, WS
 from phi_assets.emulator.workspace import operations
 from phi_assets.emulator.workspace.compute_documents import (
     NO_NODES,
+    accepted_resource,
     allocation_error,
     compute_path,
     compute_resource,
@@ -181,7 +182,8 @@ def _begin(emulator: Emulator, compute: dict[str, Any], seconds: float, *, statu
         _settle(emulator, compute["name"])
 
     operation = operations.start(emulator, operations.COMPUTE, compute_path(emulator, compute["name"]), work)
-    return operations.accepted(operation, compute_resource(emulator, compute), status)
+    show = accepted_resource if status == 201 else compute_resource
+    return operations.accepted(operation, show(emulator, compute), status)
 
 
 def _fail_allocation(emulator: Emulator, compute: dict[str, Any]) -> None:

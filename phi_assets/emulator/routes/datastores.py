@@ -36,8 +36,8 @@ def _document(emulator: Emulator, name: str) -> dict[str, Any]:
         "type": f"{PROVIDER}/workspaces/datastores",
         "properties": {
             "description": None,
-            "tags": {},
-            "properties": {},
+            "tags": None,
+            "properties": None,
             "isDefault": name == _DEFAULT,
             "credentials": {"credentialsType": _CREDENTIALS[emulator.storage_auth]},
             "datastoreType": "AzureBlob",
@@ -45,9 +45,7 @@ def _document(emulator: Emulator, name: str) -> dict[str, Any]:
             "containerName": CONTAINER_OF_DATASTORE[name],
             "endpoint": STORAGE_SUFFIX,
             "protocol": "https",
-            "serviceDataAccessAuthIdentity": "WorkspaceSystemAssignedIdentity",
-            "subscriptionId": emulator.subscription_id,
-            "resourceGroup": emulator.resource_group,
+            "serviceDataAccessAuthIdentity": "WorkspaceSystemAssignedIdentity" if name == _DEFAULT else "None",
         },
         "systemData": system_data(_CREATED, _CREATED),
     }

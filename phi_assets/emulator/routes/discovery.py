@@ -14,6 +14,19 @@ from phi_assets.emulator.wire.errors import ServiceError, not_found
 from phi_assets.emulator.wire.paths import REGISTRY_DISCOVERY
 from phi_assets.emulator.workspace.context import Emulator
 
+_PLANES = (
+    "api",
+    "catalog",
+    "experimentation",
+    "gallery",
+    "history",
+    "hyperdrive",
+    "labeling",
+    "modelmanagement",
+    "pipelines",
+)
+"""All of them are one listener here."""
+
 
 def _health(request: Request) -> Response:
     emulator: Emulator = request.app.state.emulator
@@ -43,8 +56,7 @@ def _cloud_metadata(request: Request) -> Response:
 def _service_discovery(request: Request) -> Response:
     """What the workspace's `discoveryUrl` names; the SDK reads `api`."""
     emulator: Emulator = request.app.state.emulator
-    planes = ("api", "history", "mlflow", "modelmanagement")
-    return JSONResponse(dict.fromkeys(planes, emulator.base_url) | {"studio": emulator.studio_url})
+    return JSONResponse(dict.fromkeys(_PLANES, emulator.base_url) | {"studio": emulator.studio_url})
 
 
 def _managed_identity_token(request: Request) -> Response:

@@ -17,6 +17,8 @@ from phi_assets.emulator.runner.documents import (
     check_limits,
     immutable_part,
     job_resource,
+    service_properties,
+    step_resource,
     with_defaults,
 )
 from phi_assets.emulator.runner.pipeline.graph import Graph
@@ -28,7 +30,7 @@ from phi_assets.emulator.wire.paging import page
 from phi_assets.emulator.wire.paths import WS
 from phi_assets.emulator.workspace import operations
 from phi_assets.emulator.workspace.context import Emulator
-from phi_assets.emulator.workspace.resources import PROVIDER, now, properties_of
+from phi_assets.emulator.workspace.resources import now, properties_of
 
 _PAGE = 50
 _NAME = re.compile(r"[a-zA-Z0-9][\w-]{0,255}")
@@ -58,7 +60,8 @@ def _put(request: Request, body: Any) -> Response:
         existing = emulator.store.get("job", name)
         if existing is None:
             job = _create(parts_of(request), name, properties, kept, graph, by)
-            return JSONResponse(job_resource(emulator, job), status_code=201)
+            shown = job_resource(emulator, job)
+            return JSONResponse(shown, 201, {"Location": emulator.base_url + shown["id"]})
     return _update(emulator, existing, properties, by)
 
 
@@ -105,34 +108,28 @@ def _get(request: Request) -> Response:
     job = emulator.store.get("job", name)
     if job is not None:
         return JSONResponse(job_resource(emulator, job))
-    if emulator.store.get("run", name) is None:
+    run = emulator.store.get("run", name)
+    if run is None:
         raise _missing(name)
-    # A step of a pipeline: the management plane knows only that it exists, the rest is in the run history.
-    resource = {
-        "id": f"{emulator.workspace_path}/jobs/{name}",
-        "name": name,
-        "type": f"{PROVIDER}/workspaces/jobs",
-        "properties": None,
-    }
-    return JSONResponse(resource)
+    return JSONResponse(step_resource(emulator, run))
 
 
 def _list(request: Request) -> Response:
     emulator: Emulator = request.app.state.emulator
     query = request.query_params
-    jobs = [job for job in reversed(emulator.store.list("job")) if _wanted(job["properties"], query)]
+    jobs = [job for job in reversed(emulator.store.list("job")) if _wanted(job, query)]
     return page(request, jobs, size=_PAGE, show=lambda job: job_resource(emulator, job))
 
 
-def _wanted(properties: Mapping[str, Any], query: Mapping[str, str]) -> bool:
+def _wanted(job: Mapping[str, Any], query: Mapping[str, str]) -> bool:
+    properties = job["properties"]
     view = query.get("listViewType", "ActiveOnly").lower()
     if view != "all" and bool(properties.get("isArchived")) != (view == "archivedonly"):
         return False
     if query.get("jobType") and query["jobType"].lower() != str(properties["jobType"]).lower():
         return False
-    return _has(properties.get("tags"), query.get("tag")) and _has(
-        properties.get("properties"), query.get("properties")
-    )
+    shown = (properties.get("properties") or {}) | service_properties(job, {})
+    return _has(properties.get("tags"), query.get("tag")) and _has(shown, query.get("properties"))
 
 
 def _has(pairs: Mapping[str, Any] | None, wanted: str | None) -> bool:

@@ -1,6 +1,7 @@
 """The workspace itself."""
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -33,7 +34,6 @@ def _document(emulator: Emulator) -> dict[str, Any]:
             "friendlyName": emulator.workspace_name,
             "description": "A workspace of the phi_assets emulator on this machine.",
             "provisioningState": "Succeeded",
-            "creationTime": _CREATED,
             "discoveryUrl": f"{emulator.base_url}/discovery",
             "mlFlowTrackingUri": (
                 f"azureml://{emulator.base_url.removeprefix('https://')}/mlflow/v1.0{emulator.workspace_path}"
@@ -41,12 +41,21 @@ def _document(emulator: Emulator) -> dict[str, Any]:
             "storageAccount": f"{group}/providers/Microsoft.Storage/storageAccounts/{ACCOUNT}",
             "keyVault": f"{group}/providers/Microsoft.KeyVault/vaults/emulator",
             "applicationInsights": f"{group}/providers/Microsoft.Insights/components/emulator",
-            "containerRegistry": None,
+            "containerRegistry": f"{group}/providers/Microsoft.ContainerRegistry/registries/emulator",
+            "imageBuildCompute": None,
+            "linkedModelInventoryArmId": None,
+            "sasGetterUri": None,
+            "sdkTelemetryAppInsightsKey": "",
+            "notebookInfo": {
+                "fqdn": urlsplit(emulator.studio_url).hostname,
+                "resourceId": emulator.workspace_id,
+                "isPrivateLinkEnabled": False,
+                "notebookPreparationError": None,
+            },
             "hbiWorkspace": False,
             "storageHnsEnabled": False,
             "publicNetworkAccess": "Disabled",
             "enableDataIsolation": False,
-            "isPrivateLinkEnabled": False,
             "privateLinkCount": 0,
             "v1LegacyMode": False,
             "systemDatastoresAuthMode": "identity" if emulator.storage_auth == "identity" else "accesskey",

@@ -1,9 +1,11 @@
 """Documents of pipeline jobs: what the service keeps of a request, what it answers, what may change afterwards."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from phi_assets.emulator.runner.pipeline.nodes import section
+from phi_assets.emulator.store.blobs import DATASTORE_OF_CONTAINER, DEFAULT_CONTAINER
 from phi_assets.emulator.wire.errors import user_error
 from phi_assets.emulator.workspace.context import Emulator
 from phi_assets.emulator.workspace.resources import PROVIDER, system_data
@@ -19,18 +21,28 @@ _CHANGEABLE = frozenset({"description", "tags", "displayName", "properties", "is
 _READ_ONLY = frozenset({"status", "services"})
 _INVALID = "BadArgument/ArgumentInvalid"
 
+_NO_OUTPUT = dict.fromkeys(("uri", "assetName", "assetVersion", "description"))
+_DEFAULT_DATASTORE = DATASTORE_OF_CONTAINER[DEFAULT_CONTAINER]
+
 NAMELESS = "emulator"
 """What the run history calls a bearer whose token has no name: the managed identity of this machine."""
 
 
 def job_resource(emulator: Emulator, job: Mapping[str, Any]) -> dict[str, Any]:
-    """The ARM resource of a job, with its status and links.
+    """The ARM resource of a job, with its status and links; its shape is that of the recordings.
 
     The uri of an output is what the request gave, else null, also when the job has completed: as recorded.
     """
-    name = job["name"]
-    outputs = {key: {"uri": None} | (value or {}) for key, value in (job["properties"].get("outputs") or {}).items()}
-    properties = job["properties"] | {"status": job["status"], "services": services(emulator, name), "outputs": outputs}
+    name, kept = job["name"], job["properties"]
+    run = emulator.store.get("run", name) or {}
+    properties = {"componentId": None, "identity": None, "sourceJobId": None} | kept
+    properties |= {
+        "status": job["status"],
+        "services": services(emulator, name),
+        "inputs": {key: _input(value) for key, value in (kept.get("inputs") or {}).items()},
+        "outputs": {key: _NO_OUTPUT | (value or {}) for key, value in (kept.get("outputs") or {}).items()},
+        "properties": (kept.get("properties") or {}) | service_properties(job, run),
+    }
     return {
         "id": f"{emulator.workspace_path}/jobs/{name}",
         "name": name,
@@ -40,6 +52,44 @@ def job_resource(emulator: Emulator, job: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def step_resource(emulator: Emulator, run: Mapping[str, Any]) -> dict[str, Any]:
+    """A step of a pipeline on the management plane, which knows only that it exists; the rest is in the run history."""
+    return {
+        "id": f"{emulator.workspace_path}/jobs/{run['run_id']}",
+        "name": run["run_id"],
+        "type": f"{PROVIDER}/workspaces/jobs",
+        "systemData": system_data(run["created"], None),
+    }
+
+
+def service_properties(job: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, str]:
+    """What the service itself writes into the properties of a job; `run` is the job's own, or empty."""
+    properties = job["properties"]
+    settings = properties.get("settings") or {}
+    literals = {
+        name: str(value["value"])
+        for name, value in (properties.get("inputs") or {}).items()
+        if isinstance(value, Mapping) and value.get("value") is not None
+    }
+    compute = settings.get("default_compute") or str(properties.get("computeId") or "").rpartition("/")[2]
+    written = {
+        "azureml.DevPlatv2": "true",
+        "azureml.continue_on_failed_optional_input": _truth(settings, "continue_on_failed_optional_input", True),
+        "azureml.continue_on_step_failure": _truth(settings, "continue_on_step_failure", False),
+        "azureml.defaultComputeName": str(compute),
+        "azureml.defaultDataStoreName": str(settings.get("default_datastore") or _DEFAULT_DATASTORE),
+        "azureml.parameters": json.dumps(literals),
+        "azureml.pipelineComponent": "pipelinerun",
+        "azureml.runsource": "azureml.PipelineRun",
+        "runSource": "MFE",
+        "runType": "HTTP",
+    }
+    if run.get("ended"):  # a recorded job that was Running did not have it
+        execution = {"StartTime": run["started"], "EndTime": run["ended"], "Status": run["status"]}
+        written["azureml.pipelines.stages"] = json.dumps({"Initialization": None, "Execution": execution})
+    return written
+
+
 def services(emulator: Emulator, run_id: str) -> dict[str, Any]:
     """Links of a run: where to see it, and where its metrics are."""
     tracking = f"azureml://{emulator.base_url.removeprefix('https://')}/mlflow/v1.0{emulator.workspace_path}"
@@ -47,10 +97,8 @@ def services(emulator: Emulator, run_id: str) -> dict[str, Any]:
         "Tracking": f"{tracking}?",
         "Studio": f"{emulator.studio_url}/runs/{run_id}?wsid={emulator.workspace_path}",
     }
-    return {
-        kind: {"jobServiceType": kind, "endpoint": endpoint, "status": "Running", "properties": {}}
-        for kind, endpoint in endpoints.items()
-    }
+    nothing = dict.fromkeys(("status", "port", "nodes", "errorMessage", "properties"))
+    return {kind: {"jobServiceType": kind, "endpoint": endpoint, **nothing} for kind, endpoint in endpoints.items()}
 
 
 def author(emulator: Emulator, claims: Mapping[str, Any]) -> dict[str, Any]:
@@ -113,10 +161,18 @@ def with_defaults(name: str, properties: dict[str, Any]) -> dict[str, Any]:
         "settings": {},
         "inputs": {},
         **kept,
-        "properties": {"azureml.runsource": "azureml.PipelineRun", "runSource": "MFE", "runType": "HTTP"}
-        | dict(section(properties, "properties", "the job")),
+        "properties": dict(section(properties, "properties", "the job")),
         "outputs": {key: _output(key, value) for key, value in section(properties, "outputs", "the job").items()},
     }
+
+
+def _input(value: Any) -> Any:
+    return {"description": None, **value} if isinstance(value, Mapping) else value
+
+
+def _truth(settings: Mapping[str, Any], key: str, default: bool) -> str:
+    value = settings.get(key)
+    return str(default if value is None else str(value).lower() == "true")
 
 
 def _output(name: str, value: Any) -> dict[str, Any]:

@@ -70,7 +70,6 @@ class Records:
             | {
                 "experiment": properties.get("experimentName") or "Default",
                 "tags": properties.get("tags") or {},
-                "properties": {"azureml.runsource": "azureml.PipelineRun", "runType": "HTTP"},
                 "inputs": inputs,
                 "compute": None,
                 "created_by": author,
@@ -109,6 +108,8 @@ class Records:
             if run["status"] == CANCEL_REQUESTED and status not in TERMINAL:
                 return None
             run |= fields | {"status": status, "modified": now(self._emulator), "previous": run["status"]}
+            run["revision"] = run.get("revision", 0) + 1
+            run["status_revision"] = run.get("status_revision", 0) + (run["previous"] != status)
             if status == "Running" and run["started"] is None:
                 run["started"] = run["modified"]
             if status in TERMINAL:
@@ -192,6 +193,8 @@ class Records:
             "step": None,
             "component_id": None,
             "status": "NotStarted",
+            "revision": 0,
+            "status_revision": 0,
             "created": created,
             "modified": created,
             "started": None,

@@ -22,12 +22,12 @@ class Admission:
             return
         emulator: Emulator = scope["app"].state.emulator
         async with emulator.occupancy.inside():
-            if emulator.throttling.is_on and exchange.name.plane == "arm":
-                await self._throttled(emulator, scope, receive, send)
+            if exchange.name.plane == "arm":
+                await self._counted(emulator, scope, receive, send)
             else:
                 await self._app(scope, receive, send)
 
-    async def _throttled(self, emulator: Emulator, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _counted(self, emulator: Emulator, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope)
         try:
             principal = emulator.auth.require_bearer(request).get("oid", "")

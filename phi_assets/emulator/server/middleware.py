@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from phi_assets.emulator.server.answer_headers import complete
 from phi_assets.emulator.store.journal import Journal
 from phi_assets.emulator.wire.errors import ServiceError, not_found
 from phi_assets.emulator.wire.planes import RouteName, RouteNames
@@ -35,12 +36,17 @@ class Exchange:
         self.status = 0
         self.fault: str | None = None
 
+    @property
+    def seconds(self) -> float:
+        """How long it has taken so far."""
+        return time.perf_counter() - self._began
+
     def record(self) -> None:
         """There is one line in the access log and one entry in the journal, however often this is called."""
         if self._recorded:
             return
         self._recorded = True
-        milliseconds = (time.perf_counter() - self._began) * 1000
+        milliseconds = self.seconds * 1000
         access_log.info("%s %s %d %.0fms", self._method, self._path, self.status, milliseconds)
         if self.name is not None:
             self._journal.add(
@@ -72,7 +78,9 @@ class RequestFrame:
         exchange = Exchange(scope, self._names.of(scope))
         request_id = str(uuid.uuid4())
         scope.setdefault("state", {}).update(request_id=request_id, exchange=exchange)
-        client_id = Headers(scope=scope).get("x-ms-client-request-id")
+        asked = Headers(scope=scope)
+        client_id = asked.get("x-ms-client-request-id")
+        location = scope["app"].state.emulator.location
 
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -81,6 +89,8 @@ class RequestFrame:
                 headers["x-ms-request-id"] = request_id
                 if client_id:
                     headers["x-ms-client-request-id"] = client_id
+                if exchange.name is not None:
+                    complete(headers, exchange.name.plane, asked, exchange.seconds, location)
             elif not message.get("more_body", False):
                 # Before the client has the whole answer, so that whoever then looks finds it.
                 exchange.record()

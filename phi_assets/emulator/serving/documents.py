@@ -134,6 +134,5 @@ def _system_data(document: Document) -> dict[str, Any]:
     return {
         "createdAt": document["created"],
         "createdBy": AUTHOR,
-        "createdByType": "Application",
         "lastModifiedAt": document["modified"],
     }

@@ -159,10 +159,11 @@ def container_document(emulator: Emulator, kind: AssetKind, container: Document)
     latest = {"latestVersion": documents[-1]["version"] if documents else None, "nextVersion": next_version(documents)}
     if kind is DATA and documents:
         latest["dataType"] = documents[-1]["properties"]["dataType"]
+    nothing = None if kind is DATA else {}
     return {
         "id": f"{emulator.workspace_path}/{kind.segment}/{container['name']}",
         "name": container["name"],
         "type": f"{PROVIDER}/workspaces/{kind.segment}",
-        "properties": {"description": None, "tags": {}, "properties": {}} | container["properties"] | latest,
-        "systemData": system_data(container["created"], container["modified"]),
+        "properties": {"description": None, "tags": nothing, "properties": nothing} | container["properties"] | latest,
+        "systemData": system_data(container["created"], container["modified"], with_author_of_change=kind is not DATA),
     }

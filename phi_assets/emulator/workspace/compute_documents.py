@@ -18,6 +18,8 @@ NO_NODES = {
     "preemptedNodeCount": 0,
 }
 
+_UNKNOWN_NODES = dict.fromkeys(("allocationState", "currentNodeCount", "nodeStateCounts", "targetNodeCount"))
+_OF_NODES_ONLY = frozenset({"allocationStateTransitionTime", "propertyBag"})
 _PRIORITIES = {"dedicated": "Dedicated", "lowpriority": "LowPriority"}
 _MOST_NODES = 1000
 _IDLE_TIME = re.compile(r"P(?:\d+D)?(?:T(?:\d+H)?(?:\d+M)?(?:\d+(?:\.\d+)?S)?)?")
@@ -32,19 +34,26 @@ def compute_path(emulator: Emulator, name: str) -> str:
 def compute_resource(emulator: Emulator, compute: dict[str, Any]) -> dict[str, Any]:
     """The cluster as Azure Resource Manager shows it, with the error of a scenario that keeps nodes from it."""
     properties = compute["properties"]
+    inner = {"propertyBag": {}} | properties["properties"]
     starved = emulator.scenarios.holding(compute["name"])
     if starved is not None:
-        errors = [{"error": allocation_error(starved.scenario, properties["properties"])}]
-        properties = properties | {"properties": properties["properties"] | {"errors": errors}}
-    return {
+        inner |= {"errors": [{"error": allocation_error(starved.scenario, inner)}]}
+    resource = {
         "id": compute_path(emulator, compute["name"]),
         "name": compute["name"],
         "type": f"{PROVIDER}/workspaces/computes",
         "location": emulator.location,
         "tags": compute["tags"],
-        "identity": compute["identity"],
-        "properties": properties,
+        "properties": properties | {"properties": inner},
     }
+    return resource | ({"identity": compute["identity"]} if compute["identity"] else {})
+
+
+def accepted_resource(emulator: Emulator, compute: dict[str, Any]) -> dict[str, Any]:
+    """The same as the answer to the request that creates it: nothing is known of its nodes yet."""
+    resource = compute_resource(emulator, compute)
+    inner = {key: value for key, value in resource["properties"]["properties"].items() if key not in _OF_NODES_ONLY}
+    return resource | {"properties": resource["properties"] | {"properties": inner | _UNKNOWN_NODES}}
 
 
 def quota_refusal(scenario: ComputeScenario, wanted: dict[str, Any]) -> ServiceError:

@@ -34,6 +34,8 @@ _LOOK_SECONDS = 0.05
 # Their owners finish, after a restart, what an earlier process began.
 _TAKEN_UP = frozenset({ENDPOINT, DEPLOYMENT, JOB_CANCELLATION})
 _RUNNING = {True: "InProgress", False: "Updating"}
+# Of operations on computes the service tells less than of the others.
+_HIDDEN = {True: {"kind", "resource", "id", "name", "startTime", "endTime"}, False: {"kind", "resource"}}
 
 
 @dataclass(frozen=True)
@@ -218,7 +220,9 @@ def _find(request: Request) -> dict[str, Any]:
 
 def _status(request: Request) -> Response:
     body = _find(request)
-    shown = {key: value for key, value in body.items() if key not in {"kind", "resource"}}
+    shown = {key: value for key, value in body.items() if key not in _HIDDEN[body["kind"] == COMPUTE]}
+    if body["kind"] == COMPUTE and body["status"] in _RUNNING.values():
+        shown = {"status": body["status"]}
     return JSONResponse(shown, headers=POLL_HEADERS)
 
 

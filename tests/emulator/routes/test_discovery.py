@@ -195,6 +195,17 @@ def test_data_versions_are_immutable(client: httpx.Client):
     assert client.get("/data/facts/versions/1").json()["properties"]["dataUri"].endswith("/paths/d/f.jsonl")
 
 
+def test_the_uri_of_a_folder_ends_in_a_slash(client: httpx.Client):
+    """The test of the SDK says so: `data.path` of a folder ends in `/`, however it was sent."""
+    for version, end in (("1", ""), ("2", "/")):
+        body = data_version(f"azureml://datastores/workspaceblobstore/paths/d/folder{end}", dataType="uri_folder")
+        made = client.put(f"/data/folders/versions/{version}", json=body).json()
+        assert made["properties"]["dataUri"].endswith("/paths/d/folder/")
+        # The same again, with and without, is no change.
+        body["properties"]["dataUri"] = "azureml://datastores/workspaceblobstore/paths/d/folder"
+        assert client.put(f"/data/folders/versions/{version}", json=body).status_code == 200
+
+
 def test_latest_is_the_one_created_last(client: httpx.Client):
     for version in ("7", "hash-abc", "3"):
         client.put(f"/data/ordered/versions/{version}", json=data_version())

@@ -61,7 +61,7 @@ class TestRuns:
         assert [step["displayName"] for step in steps] == ["first", "second"]
         for step in steps:
             assert (step["parentRunId"], step["rootRunId"], step["status"]) == (group["runId"], JOB, "Completed")
-            assert step["compute"]["target"] == "serverless"
+            assert (step["target"], step["compute"]) == ("serverless", None)
             assert step["parameters"]["suffix"] == "!"
             assert step["properties"]["azureml.moduleid"].endswith("copy_file/versions/1")
         assert jobs.log(steps[0]["runId"]).strip() == "copied 6 characters"
@@ -98,7 +98,7 @@ class TestRuns:
             jobs.history("rundata", "POST", json={"runId": JOB, "selectRunMetadata": True}).raise_for_status().json()
         )
         asset_id = found["runMetadata"]["outputs"]["answer"]["assetId"]
-        assert found["jobSpecification"]["jobType"] == "Pipeline"
+        assert found["runDefinition"]["Outputs"]["answer"]["Uri"] is None
         url = f"{jobs.emulator.base_url}/data/v1.0{workspace_path(jobs.emulator)}/dataversion/batchGetResolvedUris"
         uris = (
             jobs.client.post(url, json={"values": [asset_id, "azureml://nothing"]}).raise_for_status().json()["values"]

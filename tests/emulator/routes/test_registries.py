@@ -13,7 +13,7 @@ import pytest
 
 from phi_assets.emulator.process import Connection
 from tests.emulator import testing_registry
-from tests.emulator.http import raw_client, token
+from tests.emulator.http import arm_client, raw_client, token
 
 ENV_SCRIPT = """
 import os
@@ -59,6 +59,18 @@ def raw(emulator: Connection) -> Iterator[httpx.Client]:
             f"{emulator.resource_group}/providers/Microsoft.MachineLearningServices/registries"
         )
         yield client
+
+
+def test_registries_answer_without_the_headers_of_the_management_plane(raw: httpx.Client, emulator: Connection) -> None:
+    """As recorded. The management plane repeats the correlation id that a client has chosen."""
+    mine = {"x-ms-correlation-request-id": "11111111-2222-4333-8444-555555555555"}
+    registry = raw.get("/azureml/models/Phi-3-mini-4k-instruct/versions", headers=mine).raise_for_status()
+    assert not [name for name in registry.headers if "correlation" in name or "ratelimit" in name]
+    assert registry.headers["x-ms-response-type"] == "standard"
+    with arm_client(emulator) as client:
+        management = client.get("/computes", headers=mine)
+        assert management.headers.items() >= mine.items()
+        assert client.get("/computes/nobody").headers["x-ms-response-type"] == "error"
 
 
 class TestSdk:

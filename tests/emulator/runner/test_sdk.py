@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.emulator import testing_registry
+from tests.emulator.jobs import Jobs
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +89,7 @@ class TestOneJob:
         steps = list(ml.jobs.list(parent_job_name=group.name))
         assert [step.display_name for step in steps] == ["first", "second"]
         step = ml.jobs.get(steps[0].name)
-        assert (step.status, step.compute) == ("Completed", "serverless")
+        assert step.status == "Completed"
 
     def test_a_child_cannot_be_streamed(self, ml, streamed) -> None:
         from azure.ai.ml.exceptions import PipelineChildJobError
@@ -165,14 +166,15 @@ def test_begin_cancel_waits_for_the_end(ml, registry) -> None:
     assert ml.jobs.get(job.name).status == "Canceled"
 
 
-def test_a_job_on_a_compute_of_the_workspace(ml, registry, source) -> None:
+def test_a_job_on_a_compute_of_the_workspace(ml, registry, source, jobs: Jobs) -> None:
     from azure.ai.ml.entities import AmlCompute
 
     ml.compute.begin_create_or_update(AmlCompute(name="runner-cpu", size="Standard_NC24ads_A100_v4")).result()
     job = ml.jobs.create_or_update(two_copies(registry, source, compute_copy="runner-cpu"))
     ml.jobs.stream(job.name)
     (group,) = ml.jobs.list(parent_job_name=job.name)
-    assert {step.compute for step in ml.jobs.list(parent_job_name=group.name)} == {"runner-cpu"}
+    assert {step["target"] for step in jobs.children(group.name)} == {"runner-cpu"}
+    assert jobs.history(f"runs/{job.name}").json()["uniqueChildRunComputeTargets"] == ["runner-cpu"]
 
 
 @pytest.mark.parametrize(

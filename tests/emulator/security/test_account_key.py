@@ -53,6 +53,11 @@ class Changed(SansIOHTTPPolicy[Any, Any]):
         self._change(request.http_request)
 
 
+def refusal(error: Any) -> tuple[int, str]:
+    """Status and code; the code is no attribute of the declared class."""
+    return error.status_code, error.error_code
+
+
 def soon() -> datetime:
     return datetime.now(UTC) + timedelta(hours=1)
 
@@ -115,13 +120,13 @@ def test_what_was_changed_after_it_was_signed_is_refused(emulator: Connection, c
     changing = client_of(emulator, _additional_pipeline_policies=[Changed(change)])
     with changing as client, pytest.raises(HttpResponseError) as caught:
         client.download_blob("kept")
-    assert (caught.value.status_code, caught.value.error_code) == (403, "AuthenticationFailed")
+    assert refusal(caught.value) == (403, "AuthenticationFailed")
 
 
 def test_another_key_is_refused(emulator: Connection, key: AccountKey):
     with client_of(emulator, key.text) as client, pytest.raises(HttpResponseError) as caught:
         client.upload_blob("forged", b"")
-    assert (caught.value.status_code, caught.value.error_code) == (403, "AuthenticationFailed")
+    assert refusal(caught.value) == (403, "AuthenticationFailed")
 
 
 @pytest.mark.parametrize(("minutes", "passes"), [(-16, False), (-14, True), (14, True), (16, False)])
@@ -138,7 +143,7 @@ def test_a_date_may_be_15_minutes_off(container: ContainerClient, minutes: int, 
         return
     with pytest.raises(HttpResponseError, match="Request date header too") as caught:
         container.download_blob("dated", raw_request_hook=date)
-    assert caught.value.error_code == "AuthenticationFailed"
+    assert refusal(caught.value) == (403, "AuthenticationFailed")
 
 
 def test_a_key_that_was_replaced_opens_nothing_more(emulator: Connection, control: Control):

@@ -102,7 +102,7 @@ def test_a_defect_of_the_emulator_is_noted_as_the_500_that_it_becomes():
     async def defect(*_: Any) -> Any:
         raise RuntimeError("a defect")
 
-    app: Any = SimpleNamespace(state=SimpleNamespace(emulator=SimpleNamespace(journal=journal)))
+    app: Any = SimpleNamespace(state=SimpleNamespace(emulator=SimpleNamespace(journal=journal, location="here")))
     scope = {"type": "http", "method": "GET", "path": "/some", "headers": [], "app": app}
     with pytest.raises(RuntimeError, match="a defect"):
         asyncio.run(RequestFrame(defect, RouteNames([]))(scope, defect, defect))

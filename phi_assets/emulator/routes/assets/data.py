@@ -20,12 +20,15 @@ def _prepare(emulator: Emulator, name: str, version: str, sent: dict[str, Any]) 
         raise user_error(
             f"The dataType '{type_}' is none of {', '.join(sorted(_TYPES))}.", "BadArgument/ArgumentInvalid"
         )
-    return sent | {"dataUri": long_uri(emulator, uri), "isAnonymous": bool(sent.get("isAnonymous"))}
+    place = long_uri(emulator, uri)
+    if type_ == "uri_folder" and place.startswith("azureml://subscriptions/"):
+        place = place.rstrip("/") + "/"  # as the service shows folders of datastores
+    return sent | {"dataUri": place, "isAnonymous": bool(sent.get("isAnonymous"))}
 
 
 def _merge(document: Document, wanted: dict[str, Any]) -> dict[str, Any]:
     for key in ("dataUri", "dataType"):
-        if wanted[key] != document["properties"][key]:
+        if wanted[key].rstrip("/") != document["properties"][key].rstrip("/"):
             raise user_error(
                 f"Data asset '{document['name']}:{document['version']}' exists with another {key}. A version is "
                 "immutable: only description, tags and isArchived can change; create a new version instead.",

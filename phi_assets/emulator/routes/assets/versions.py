@@ -104,7 +104,7 @@ class _AssetRoutes:
     def put_version(self, request: Request, body: Any) -> Response:
         emulator = _emulator(request)
         name, version = request.path_params["name"], request.path_params["version"]
-        wanted = self._prepare(emulator, name, version, properties_of(body))
+        wanted = self._prepare(emulator, name, version, _with_texts(properties_of(body)))
         document, is_new = assets.put_version(emulator, self._kind, name, version, wanted, self._merge)
         shown = assets.version_document(emulator, self._kind, document)
         if not is_new:
@@ -115,6 +115,12 @@ class _AssetRoutes:
         name, version = request.path_params["name"], request.path_params["version"]
         deleted = assets.delete_version(_emulator(request), self._kind, name, version)
         return Response(status_code=200 if deleted else 204)
+
+
+def _with_texts(sent: dict[str, Any]) -> dict[str, Any]:
+    """Tags and properties are text, whatever was sent."""
+    pairs = {key: sent[key] for key in ("tags", "properties") if isinstance(sent.get(key), dict)}
+    return sent | {key: {name: value and str(value) for name, value in pair.items()} for key, pair in pairs.items()}
 
 
 def _emulator(request: Request) -> Emulator:
