@@ -8,6 +8,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from phi_assets.emulator.chaos.kinds import AllocationFailed, ComputeRefused, ComputeScenario
+from phi_assets.emulator.routes.parts import parts_of
 from phi_assets.emulator.wire.bodies import with_json
 from phi_assets.emulator.wire.errors import ServiceError, conflict, not_found
 from phi_assets.emulator.wire.paths import LOC, WS
@@ -102,6 +103,7 @@ def _patch(request: Request, body: Any) -> Response:
 def _delete(request: Request) -> Response:
     emulator: Emulator = request.app.state.emulator
     name = find_compute(emulator, request.path_params["name"])["name"]
+    runner = parts_of(request).runner
     is_repeated = False
 
     def deleting(compute: dict[str, Any]) -> dict[str, Any]:
@@ -117,6 +119,7 @@ def _delete(request: Request) -> Response:
         operations.pause(emulator, DELETE_SECONDS)
         emulator.store.delete("compute", name.lower())
         emulator.scenarios.release(name)
+        runner.lose_cluster(name)
 
     operation = operations.repeat_or_start(
         emulator,

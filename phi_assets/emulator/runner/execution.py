@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from phi_assets.emulator.runner import records, steps
-from phi_assets.emulator.runner.disturbances import Disturbances
+from phi_assets.emulator.runner.disturbances import Disturbances, cluster_gone
 from phi_assets.emulator.runner.failures import SERVICE_ERROR, USER_ERROR, Failure, error_of_job
 from phi_assets.emulator.runner.pipeline.graph import Graph, Step
 from phi_assets.emulator.runner.records import CANCEL_REQUESTED, Records
@@ -54,16 +54,24 @@ class Execution:
         told = self._disturbances.heard(job_outputs)
         self._runs = JobRuns(job, graph, told, self._records, self._resources, self._enter)
         self._abandoned: str | None = None
-        self._process: steps.StepProcess | None = None
+        self._running: tuple[Step, steps.StepProcess] | None = None
+        self._lost: set[str] = set()
         self._failures: dict[str, Failure] = {}
         self.ended = threading.Event()
 
     def cancel(self) -> None:
         """Ends the running step's process group and lets no other step start; the job becomes Canceled."""
         self._interrupted.set()
-        process = self._process
-        if process is not None:
-            process.stop(self._grace_seconds)
+        running = self._running
+        if running is not None:
+            running[1].stop(self._grace_seconds)
+
+    def lose_cluster(self, name: str) -> None:
+        """Ends the running step if it is on this cluster, which has been deleted; the step fails."""
+        running = self._running
+        if running is not None and running[0].compute.lower() == name.lower():
+            self._lost.add(running[0].key)
+            running[1].stop(self._grace_seconds)
 
     def abandon(self, reason: str) -> None:
         """Like `cancel`, but the job becomes Failed, with `reason` as its error."""
@@ -129,19 +137,25 @@ class Execution:
             self._enter(run_id, status)
             self._pause(seconds)
             if status == "Queued":
-                self._disturbances.in_queue(step, self._number(step))
+                error = self._disturbances.in_queue(step, self._number(step))
                 self._pause(0)
+                if error is not None:
+                    self._fail(step, run_id, error)
+                    return
         with self._slot():
             error = self._execute(step, run_id)
         if self._interrupted.is_set():
             raise Interrupted
         if error is not None:
-            self._failures[step.key] = Failure(run_id, step.name, **error)
-            self._enter(run_id, "Failed", error=error)
+            self._fail(step, run_id, error)
             return
         self._enter(run_id, "Finalizing", outputs=self._runs.outputs_of(step))
         self._pause(_STEP_FINALIZING)
         self._enter(run_id, "Completed")
+
+    def _fail(self, step: Step, run_id: str, error: dict[str, str]) -> None:
+        self._failures[step.key] = Failure(run_id, step.name, **error)
+        self._enter(run_id, "Failed", error=error)
 
     def _execute(self, step: Step, run_id: str) -> dict[str, str] | None:
         """Runs the step's process; None if it succeeded, else the error of its run."""
@@ -154,13 +168,17 @@ class Execution:
                 file.write(f"ERROR: {message}\n")
             return {"code": USER_ERROR, "message": message}
         self._records.change_run(run_id, process=process.id.document())
-        self._process = process
+        self._running = step, process
+        if not self._disturbances.has_cluster(step):  # deleted when there was no process yet
+            self.lose_cluster(step.compute)
         if self._interrupted.is_set():
             process.stop(self._grace_seconds)
         blow = self._disturbances.during(step, self._number(step), process, self._grace_seconds)
         exit_code = process.wait()
-        self._process = None
+        self._running = None
         error = blow.outcome()
+        if step.key in self._lost:
+            error = cluster_gone(step.compute)
         if error is None and exit_code != 0:
             error = {"code": USER_ERROR, "message": steps.failure_message(log, exit_code)}
         return error

@@ -88,6 +88,13 @@ class JobRunner:
         else:
             threading.Thread(target=execution.cancel, name=f"cancel {name}", daemon=True).start()
 
+    def lose_cluster(self, name: str) -> None:
+        """Ends all steps that run on this cluster, which has been deleted; they fail, and their jobs with them."""
+        with self._lock:
+            running = list(self._executions.values())
+        for execution in running:
+            execution.lose_cluster(name)
+
     def wait(self, name: str) -> None:
         """Returns when the job has ended (at once if it has)."""
         with self._lock:

@@ -8,7 +8,7 @@ import pytest
 
 from phi_assets.emulator.control import Control
 from tests.emulator.jobs import FILE, Jobs, until
-from tests.emulator.testing_registry import COPY, data, pipeline
+from tests.emulator.testing_registry import COPY, WAIT, data, literal, pipeline
 
 SIZE = "Standard_NC24ads_A100_v4"
 
@@ -102,6 +102,43 @@ def test_a_cluster_that_exists_can_run_out_of_nodes_for_a_while(
     assert step_status(jobs, name) == "Queued"
     control.clear_scenarios()
     assert jobs.ended(name) == "Completed"
+
+
+def test_jobs_stay_queued_on_a_cluster_that_may_have_no_nodes(jobs: Jobs, create, name: str) -> None:
+    create()
+    scale = {"properties": {"properties": {"scaleSettings": {"minNodeCount": 0, "maxNodeCount": 0}}}}
+    jobs.client.patch(f"/computes/{name}", json=scale).raise_for_status()
+    jobs.submitted(name, copying(name))
+    until(lambda: step_status(jobs, name) == "Queued", "the step to queue")
+    until(lambda: allocation(jobs, name) == "Steady", "the cluster to be as asked")
+    assert (jobs.status(name), step_status(jobs, name)) == ("Running", "Queued")
+    scale["properties"]["properties"]["scaleSettings"]["maxNodeCount"] = 1
+    jobs.client.patch(f"/computes/{name}", json=scale).raise_for_status()
+    assert jobs.ended(name) == "Completed"
+
+
+def allocation(jobs: Jobs, name: str) -> str:
+    return jobs.client.get(f"/computes/{name}").json()["properties"]["properties"]["allocationState"]
+
+
+@pytest.mark.parametrize("when", ["queued", "running"])
+def test_a_job_fails_when_its_cluster_is_deleted(jobs: Jobs, control: Control, create, name: str, when: str) -> None:
+    create()
+    gate = {"componentId": WAIT, "computeId": name, "inputs": {"seconds": literal("600")}}
+    if when == "queued":
+        control.add_scenario("compute", scenario="allocation_failed", state="Succeeded", match=name)
+    jobs.submitted(name, pipeline(wait=gate))
+    if when == "queued":
+        until(lambda: step_status(jobs, name) == "Queued", "the step to queue")
+    else:
+        jobs.running_step(name)
+    jobs.client.delete(f"/computes/{name}").raise_for_status()
+    assert jobs.ended(name) == "Failed"
+    (step,) = jobs.children(name)
+    assert step["status"] == "Failed"
+    error = jobs.run(step["runId"])["error"]["error"]
+    assert (error["code"], error["message"]) == ("UserError", f"AzureMLCompute cluster {name} does not exist")
+    assert f"AzureMLCompute cluster {name} does not exist" in jobs.run(name)["error"]["error"]["message"]
 
 
 def test_a_repeated_deletion_is_accepted(jobs: Jobs, control: Control, create, name: str) -> None:
