@@ -76,7 +76,7 @@ def test_the_client_library_signs_whatever_it_sends(container: ContainerClient):
     blob.upload_blob(content, metadata={"upload_status": "completed", "name": "a name", "z9": "1"}, overwrite=False)
     assert blob.download_blob(offset=5, length=7).readall() == content[5:12]
     assert blob.get_blob_properties().metadata["upload_status"] == "completed"
-    etag = blob.set_blob_metadata({"version": "2"})["etag"]
+    etag = str(blob.set_blob_metadata({"version": "2"})["etag"])
     assert blob.get_blob_properties(etag=etag, match_condition=_if_same()).metadata == {"version": "2"}
     blob.upload_blob(b"", overwrite=True)
     assert blob.download_blob().readall() == b""
