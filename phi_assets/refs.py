@@ -173,6 +173,11 @@ class AnswersRef(EnsuredRef):
     path: str
     """JSON file with an `AnswerSet`; empty where the recipe does not ask for the comparison."""
     rows: int
+    """Questions that were asked."""
+    failed: int = 0
+    """Of these, how many the model failed at."""
+    left_out: int = 0
+    """Questions that were not asked, since they leave no room for an answer in the model's context."""
     fingerprint: str
     """Over model, prompts and generation parameters."""
     model_id: str
@@ -182,11 +187,17 @@ class ScoringRef(EnsuredRef):
     """Scored conversations on disk."""
 
     jsonl: str
-    """One object per conversation: prompt, answer, reference, base_answer, latency_ms, tokens, deployment, figures."""
+    """One object per conversation: prompt, answer, reference, base_answer, latency_ms, tokens, deployment, figures;
+    where the model failed, the answer is null and `failure` says why."""
     parquet: str
     report: str
     """JSON file with a `ScoringReport`."""
     rows: int
+    """Questions that were asked."""
+    failed: int = 0
+    """Of these, how many the model failed at; figures are over the others."""
+    left_out: int = 0
+    """Questions that were not asked, since they leave no room for an answer in the model's context."""
     fingerprint: str
     """Over model, prompts and generation parameters, and the same of the base model."""
     model_id: str

@@ -44,7 +44,7 @@ def print_summary(settings: Settings, result: Any) -> None:
     model = result.asset_value("registered_model")
     traffic = result.asset_value("live_traffic")
     scores = result.asset_value("scoring_result")
-    sample = next(iter(read_jsonl(Path(scores.jsonl))))
+    sample = next(row for row in read_jsonl(Path(scores.jsonl)) if not row["failure"])
 
     summary = Table.grid(padding=(0, 2))
     summary.add_column(style="bold", no_wrap=True)
@@ -71,4 +71,5 @@ def print_summary(settings: Settings, result: Any) -> None:
 def _quality(report: Any) -> str:
     base = report.base
     gain = f"; the base model's {base.figures.chrf}: better by {base.chrf_gain}" if base and base.chrf_gain else ""
-    return f"chrF {report.figures.chrf or 'unknown: no reference'}{gain}, of {report.figures.answers} answers"
+    failed = f"; the model failed at {report.failed} more questions" if report.failed else ""
+    return f"chrF {report.figures.chrf or 'unknown: no reference'}{gain}, of {report.figures.answers} answers{failed}"

@@ -24,6 +24,15 @@ class Answer:
     """Which deployment answered, where the endpoint says so."""
 
 
+@dataclass(frozen=True)
+class Failure:
+    """Why there is no answer to one conversation."""
+
+    reason: str
+    is_models: bool
+    """It was the model that failed at this conversation. Otherwise the endpoint did not pass it on."""
+
+
 class AnswerSet(BaseModel):
     """What one model said to some conversations, in their order."""
 
@@ -32,21 +41,29 @@ class AnswerSet(BaseModel):
     model_id: str
     asked: tuple[str, ...]
     """`question_id` of each conversation."""
-    answers: tuple[Answer, ...]
+    answers: tuple[Answer | Failure, ...]
     seconds: float
     """From the first request to the last answer."""
     concurrency: int
     """Requests that were underway at a time."""
+    container_log: str = ""
+    """The last lines that the model's container had written, where a conversation was not answered."""
 
     @property
-    def texts(self) -> list[str]:
-        """What was said."""
-        return [answer.text for answer in self.answers]
+    def failures(self) -> list[Failure]:
+        """Why those conversations were not answered that were not."""
+        return [answer for answer in self.answers if isinstance(answer, Failure)]
+
+    @property
+    def is_final(self) -> bool:
+        """Whether asking again would be no use: every conversation was answered, or the model failed at it."""
+        return all(failure.is_models for failure in self.failures)
 
     @property
     def by_question(self) -> dict[str, str]:
-        """What was said to each question."""
-        return dict(zip(self.asked, self.texts, strict=True))
+        """What was said to each question that was answered."""
+        pairs = zip(self.asked, self.answers, strict=True)
+        return {asked: answer.text for asked, answer in pairs if isinstance(answer, Answer)}
 
 
 @dataclass(frozen=True)
@@ -55,6 +72,8 @@ class Questions:
 
     conversations: Sequence[Conversation]
     parameters: Mapping[str, Any]
+    left_out: int = 0
+    """Conversations that are not among these, since they leave no room for an answer."""
 
     def key(self, model: str) -> str:
         """Where the answers of this model are kept: a hash over model, conversations and parameters."""
@@ -78,6 +97,16 @@ def kept_answers(path: Path, log: Callable[[str], None] = lambda _: None) -> Ans
         return None
 
 
+def usable_answers(path: Path, log: Callable[[str], None] = lambda _: None) -> AnswerSet | None:
+    """The kept answers; None also where some are missing that may be had by asking again."""
+    kept = kept_answers(path, log)
+    if kept is None or kept.is_final:
+        return kept
+    lost = sum(not failure.is_models for failure in kept.failures)
+    log(f"Of {len(kept.answers)} questions, {lost} were not asked properly the last time; asking all again.")
+    return None
+
+
 def ensure_answers(
     path: Path, ask: Callable[[], AnswerSet], *, force: bool = False, log: Callable[[str], None] = lambda _: None
 ) -> tuple[AnswerSet, bool]:
@@ -85,7 +114,7 @@ def ensure_answers(
 
     Where asking fails, no file is written.
     """
-    kept = None if force else kept_answers(path, log)
+    kept = None if force else usable_answers(path, log)
     if kept is not None:
         return kept, False
     given = ask()

@@ -72,7 +72,15 @@ class ScoringReport(_Part):
 
     model_id: str
     figures: Figures
+    """Over the questions that were answered."""
     speed: Speed
+    """Of the same."""
+    failed: int = 0
+    """Questions that the model failed at."""
+    left_out: int = 0
+    """Questions that were not asked, since they leave no room for an answer in the model's context."""
+    container_log: str = ""
+    """The last lines that the model's container had written, where it failed at some."""
     base: Comparison | None = None
     """None where the recipe does not ask for the base model."""
     champion: Comparison | None = None

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from phi_assets.dataset.contract.tokens import TokenCounter
-from phi_assets.evaluation.answers import AnswerSet, question_id
+from phi_assets.evaluation.answers import Answer, AnswerSet, question_id
 from phi_assets.evaluation.chrf import chrf
 from phi_assets.evaluation.figures import answer_figures, length_ratio
 from phi_assets.evaluation.intervals import paired_difference
@@ -62,25 +62,44 @@ def evaluate(
     *,
     base: Rival | None,
     champion: Champion,
+    left_out: int = 0,
 ) -> Scored:
     """The answers judged by themselves, by their references, and against those of other models.
 
-    `seed` is for the intervals: the same answers have the same ones.
+    There is at least one answer; questions without one are in the rows, and in no figure. `seed` is for the intervals:
+    the same answers have the same ones. `left_out` questions were not asked.
     """
-    texts, tokens = given.texts, counter.count_texts(given.texts)
+    pairs = [
+        (question, answer)
+        for question, answer in zip(questions, given.answers, strict=True)
+        if isinstance(answer, Answer)
+    ]
+    answered, answers = [question for question, _ in pairs], [answer for _, answer in pairs]
+    texts = [answer.text for answer in answers]
+    tokens = counter.count_texts(texts)
     rival, note = champion.rival, champion.note
-    against = compare(questions, texts, rival, seed) if rival else None
+    against = compare(answered, texts, rival, seed) if rival else None
     if rival and against is None:
         note = f"Champion {rival.model_id} has answered other questions."
     report = ScoringReport(
         model_id=given.model_id,
-        figures=answer_figures(texts, [question.reference for question in questions], seed),
-        speed=_speed(given, tokens, counter),
-        base=compare(questions, texts, base, seed) if base else None,
+        figures=answer_figures(texts, [question.reference for question in answered], seed),
+        speed=_speed(given, answers, tokens, counter),
+        failed=len(given.failures),
+        left_out=left_out,
+        container_log=given.container_log,
+        base=compare(answered, texts, base, seed) if base else None,
         champion=against,
         champion_note=note,
     )
-    return Scored(_rows(questions, given, tokens, base), report)
+    rows = iter(_rows(answered, answers, tokens, base))
+    return Scored(
+        [
+            next(rows) if isinstance(answer, Answer) else _failed_row(question, answer.reason, base)
+            for question, answer in zip(questions, given.answers, strict=True)
+        ],
+        report,
+    )
 
 
 def compare(questions: Sequence[Question], answers: Sequence[str], rival: Rival, seed: int) -> Comparison | None:
@@ -106,7 +125,7 @@ def compare(questions: Sequence[Question], answers: Sequence[str], rival: Rival,
 
 
 def _rows(
-    questions: Sequence[Question], given: AnswerSet, tokens: Sequence[int], base: Rival | None
+    questions: Sequence[Question], answers: Sequence[Answer], tokens: Sequence[int], base: Rival | None
 ) -> list[dict[str, Any]]:
     references = [question.reference for question in questions]
     others = [base.answers.get(question_id(question.conversation)) if base else None for question in questions]
@@ -128,16 +147,45 @@ def _rows(
             "is_empty": is_empty(answer.text),
             "is_refusal": is_refusal(answer.text),
             "problem": answer_problem(answer.text),
+            "failure": None,
             "messages": [dict(message) for message in question.conversation],
         }
         for question, answer, count, score, other, of_other in zip(
-            questions, given.answers, tokens, chrf(given.texts, references), others, of_others, strict=True
+            questions,
+            answers,
+            tokens,
+            chrf([answer.text for answer in answers], references),
+            others,
+            of_others,
+            strict=True,
         )
     ]
 
 
-def _speed(given: AnswerSet, tokens: Sequence[int], counter: TokenCounter) -> Speed:
-    latencies = [1000 * answer.seconds for answer in given.answers]
+def _failed_row(question: Question, reason: str, base: Rival | None) -> dict[str, Any]:
+    other = base.answers.get(question_id(question.conversation)) if base else None
+    return {
+        "prompt": question.question,
+        "answer": None,
+        "reference": question.reference,
+        "base_answer": other,
+        "latency_ms": None,
+        "tokens": None,
+        "deployment": None,
+        "chrf": None,
+        "base_chrf": None if other is None else chrf([other], [question.reference])[0],
+        "length_ratio": None,
+        "repetition": None,
+        "is_empty": False,
+        "is_refusal": False,
+        "problem": None,
+        "failure": reason,
+        "messages": [dict(message) for message in question.conversation],
+    }
+
+
+def _speed(given: AnswerSet, answers: Sequence[Answer], tokens: Sequence[int], counter: TokenCounter) -> Speed:
+    latencies = [1000 * answer.seconds for answer in answers]
     p50, p95, p99 = (round(float(value), 1) for value in np.percentile(latencies, [50, 95, 99]))
     return Speed(
         latency_ms_mean=round(fmean(latencies), 1),

@@ -46,14 +46,15 @@ def read_rival(model_id: str, jsonl: Path) -> Rival:
     Raises:
         OSError: the file has gone.
     """
-    return Rival(model_id, {question_id(row["messages"]): row["answer"] for row in read_jsonl(jsonl)})
+    answered = (row for row in read_jsonl(jsonl) if row["answer"] is not None)
+    return Rival(model_id, {question_id(row["messages"]): row["answer"] for row in answered})
 
 
 def _frame(rows: Sequence[Mapping[str, Any]]) -> Any:
     import polars as pl
 
     # Without a base model or a reference all values of a column are missing, and would have no type.
-    types = {"base_answer": pl.String, "problem": pl.String, "deployment": pl.String}
+    types: dict[str, Any] = dict.fromkeys(("base_answer", "problem", "deployment", "failure"), pl.String)
     numbers = dict.fromkeys(("chrf", "base_chrf", "length_ratio"), pl.Float64)
     return pl.DataFrame(rows, schema_overrides=types | numbers, infer_schema_length=None)
 

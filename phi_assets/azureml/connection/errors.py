@@ -102,6 +102,10 @@ class ScoringFailed(AzureMLError):
     """The endpoint did not answer a request, or answered something that is not an answer."""
 
 
+class ModelFailed(ScoringFailed):
+    """The model did not answer this one request. The endpoint is there, and another prompt may well be answered."""
+
+
 class ListingFailed(AzureMLError):
     """The service does not say what there is in the workspace, so nothing is known of what is billing."""
 

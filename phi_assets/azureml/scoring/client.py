@@ -15,7 +15,7 @@ import httpx
 from tenacity import RetryCallState, Retrying, retry_if_exception, sleep_using_event, wait_exponential_jitter
 
 from phi_assets.azureml.connection.client import Workspace
-from phi_assets.azureml.connection.errors import ScoringFailed
+from phi_assets.azureml.connection.errors import ModelFailed, ScoringFailed
 from phi_assets.azureml.connection.retry import Log, retry_after, silent
 from phi_assets.azureml.scoring.auth import EndpointCredential, endpoint_credential
 from phi_assets.azureml.scoring.failures import failure, reason, repeats
@@ -35,7 +35,7 @@ class Answers:
 
     texts: tuple[str, ...]
     seconds: float
-    """From sending the successful request to having read its answer."""
+    """From sending the successful request to having read its answer; of several requests, their sum."""
     deployment: str | None
     """Which deployment answered, where the endpoint says so."""
 
@@ -68,12 +68,13 @@ class ScoringClient:
         *,
         deployment: str | None = None,
     ) -> Answers:
-        """The model's next turn for each conversation, in one request.
+        """The model's next turn for each conversation, in one request where the deployment answers all of it.
 
         `deployment` addresses one deployment past the traffic rules. A request that was throttled, timed out or hit a
         failing instance is repeated a few times.
 
         Raises:
+            ModelFailed: the model fails at this request; another one may succeed.
             ScoringFailed: naming the status, the service's reason and what to do.
         """
         headers = {} if deployment is None else {_DEPLOYMENT_HEADER: deployment}
@@ -81,13 +82,16 @@ class ScoringClient:
         answered = response.headers.get(_DEPLOYMENT_HEADER)
         if deployment is not None and answered is not None and answered.lower() != deployment.lower():
             raise ScoringFailed(f"{self.scoring_uri} was asked for deployment {deployment}, but {answered} answered.")
-        texts = texts_of(response)
+        said = texts_of(response)
+        others = conversations[len(said.texts) :] if said.of_first_only else ()
+        rest = [self.ask([turns], parameters, deployment=deployment) for turns in others]
+        texts = (*said.texts, *(answers.texts[0] for answers in rest))
         if len(texts) != len(conversations):
-            raise ScoringFailed(
+            raise ModelFailed(
                 f"{self.scoring_uri} gave {len(texts)} answers to {len(conversations)} conversations: "
                 f"{response.text[:200]!r}"
             )
-        return Answers(texts, seconds, answered)
+        return Answers(texts, seconds + sum(answers.seconds for answers in rest), answered)
 
     def ask_each(
         self,
@@ -114,14 +118,24 @@ class ScoringClient:
         *,
         deployment: str | None = None,
         concurrency: int = 1,
+        goes_on: Callable[[Answer | ScoringFailed], bool] = lambda _: True,
     ) -> list[Answer | ScoringFailed]:
-        """As `ask_each`, but a failed request is a value like any other and ends nothing."""
+        """As `ask_each`, but a failed request is a value like any other and ends nothing while `goes_on` says so.
+
+        It is called with each outcome, from the threads that ask.
+
+        Raises:
+            ScoringFailed: the failure with which it did not go on; those that had not begun are not sent.
+        """
 
         def attempt(turns: Conversation) -> Answer | ScoringFailed:
             try:
-                return self._ask_one(turns, parameters, deployment)
+                outcome: Answer | ScoringFailed = self._ask_one(turns, parameters, deployment)
             except ScoringFailed as failed:
-                return failed
+                outcome = failed
+            if not goes_on(outcome) and isinstance(outcome, ScoringFailed):
+                raise outcome
+            return outcome
 
         return _each(attempt, conversations, concurrency)
 

@@ -2,7 +2,7 @@
 
 import httpx
 
-from phi_assets.azureml.connection.errors import ScoringFailed
+from phi_assets.azureml.connection.errors import ModelFailed, ScoringFailed
 from phi_assets.azureml.connection.retry import one_line
 
 MODEL_STATUS_HEADER = "ms-azureml-model-error-statuscode"
@@ -22,6 +22,9 @@ _REPEATS = {
 }
 _REPEATS_WITHOUT_ANSWER = 4
 
+_OF_THE_REQUEST = frozenset({400, 408, 413, 422, 424})
+"""What the service answers where it is the prompt that the model fails at; another one may be answered."""
+
 # https://learn.microsoft.com/azure/machine-learning/how-to-troubleshoot-online-endpoints#http-status-codes
 _ADVICE = {
     401: "The credential was renewed meanwhile, or is not this endpoint's; run again.",
@@ -33,6 +36,10 @@ _ADVICE = {
     "`serving.instance_count`.",
     503: "The deployment's process is not there; its log has the reason.",
 }
+_REFUSED = (
+    "The model refuses the prompt; its log has the reason. For one that is too long, set `contract.context_tokens` to "
+    "the model's context, or lower `max_new_tokens`."
+)
 
 
 def repeats(error: BaseException | None) -> int:
@@ -59,10 +66,12 @@ def reason(error: BaseException | None) -> str:
 def failure(uri: str, error: httpx.HTTPStatusError | httpx.RequestError) -> ScoringFailed:
     """The error for people: what was asked, what came back, and what to do."""
     if isinstance(error, httpx.HTTPStatusError):
-        advice = _ADVICE.get(error.response.status_code, "")
-        return ScoringFailed(f"{uri} answered {reason(error)}. {advice}".strip())
+        status = error.response.status_code
+        kind = ModelFailed if status in _OF_THE_REQUEST else ScoringFailed
+        advice = _REFUSED if status == 424 and _has_refused(error.response) else _ADVICE.get(status, "")
+        return kind(f"{uri} answered {reason(error)}. {advice}".strip())
     if isinstance(error, httpx.ReadTimeout):
-        return ScoringFailed(f"{uri} did not answer in time. {_ADVICE[408]}")
+        return ModelFailed(f"{uri} did not answer in time. {_ADVICE[408]}")
     return ScoringFailed(f"{uri} cannot be reached: {reason(error)}")
 
 

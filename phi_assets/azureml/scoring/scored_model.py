@@ -20,6 +20,7 @@ def ensure_scores(
     ws: Workspace,
     traffic: TrafficRef,
     prompts: Sequence[Question],
+    left_out: int,
     base: AnswersRef,
     champion: Champion,
     recipe: Recipe,
@@ -30,8 +31,11 @@ def ensure_scores(
 ) -> ScoringRef:
     """The live model's answers lie in `directory` with their report, asked for unless the same model gave them before.
 
+    `left_out` questions were too long to be among `prompts`. One that the model fails at is in the rows with its
+    reason; the figures are over the others.
+
     Raises:
-        ScoringFailed: the endpoint did not answer one of the questions, or the base model's answers are gone.
+        ScoringFailed: the endpoint answered none of the questions, or the base model's answers are gone.
     """
     rival = _base_rival(base)
     questions = Questions([prompt.conversation for prompt in prompts], recipe.scoring.parameters())
@@ -43,7 +47,7 @@ def ensure_scores(
         log=log,
     )
     counter = TokenCounter(recipe.contract.tokenizer)
-    scored = evaluate(prompts, given, counter, recipe.scoring.seed, base=rival, champion=champion)
+    scored = evaluate(prompts, given, counter, recipe.scoring.seed, base=rival, champion=champion, left_out=left_out)
     identity = fingerprint({"answers": key, "base": base.fingerprint})[:16]
     files = ScoringFiles.named(directory, identity)
     is_known = not is_new and files.exist
@@ -53,6 +57,8 @@ def ensure_scores(
         parquet=str(files.parquet),
         report=str(files.report),
         rows=len(scored.rows),
+        failed=scored.report.failed,
+        left_out=left_out,
         fingerprint=identity,
         model_id=traffic.model_id,
         deployment=max(traffic.traffic, key=lambda name: traffic.traffic[name]),

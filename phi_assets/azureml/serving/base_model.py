@@ -10,7 +10,7 @@ from phi_assets.azureml.connection.retry import Log, silent
 from phi_assets.azureml.scoring.asking import ask_model
 from phi_assets.azureml.serving.deployments import delete_deployment, ensure_deployment
 from phi_assets.config.recipe import ServingSection
-from phi_assets.evaluation.answers import AnswerSet, Questions, ensure_answers, kept_answers
+from phi_assets.evaluation.answers import AnswerSet, Questions, ensure_answers, usable_answers
 from phi_assets.fingerprint import fingerprint
 from phi_assets.refs import AnswersRef, EndpointRef, ModelRef, RegisteredModelRef, TrafficRef
 
@@ -42,7 +42,7 @@ def ensure_base_answers(
     Raises:
         ComputeNotAllowed: the recipe's instance type may not serve the model.
         DeploymentFailed: it cannot be deployed, or not be deleted; the message says which.
-        ScoringFailed: it did not answer.
+        ScoringFailed: it answered none of the questions, or the endpoint is not there any more.
     """
     # A registry edits versions in place: the same id may be another model.
     key = questions.key(f"{model.id} {model.content_hash}")
@@ -51,17 +51,20 @@ def ensure_base_answers(
     def ask() -> AnswerSet:
         return ask_model(ws, traffic, model.id, questions, alone, deployment=name, log=log)
 
-    is_known = not force and kept_answers(path, log) is not None
-    if is_known:
+    given = None if force else usable_answers(path, log)
+    is_known = given is not None
+    if given is not None:
         delete_deployment(ws, traffic.endpoint, base_deployment_name(model), log)
     else:
         # Kept before the deployment is deleted: where that fails, nobody has to deploy and ask again.
         with base_deployment(ws, traffic, model, section, log) as (name, alone):
-            ensure_answers(path, ask, force=True, log=log)
+            given, _ = ensure_answers(path, ask, force=True, log=log)
     who = f"Model {model.name}:{model.version}"
     return AnswersRef(
         path=str(path),
         rows=len(questions.conversations),
+        failed=len(given.failures),
+        left_out=questions.left_out,
         fingerprint=key,
         model_id=model.id,
         action="reused" if is_known else "scored",

@@ -4,21 +4,11 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from azure.core.exceptions import AzureError
-
 from phi_assets.azureml.connection.client import Workspace
-from phi_assets.azureml.connection.retry import Log, one_line, patience, ride_out, silent
+from phi_assets.azureml.connection.retry import Log, one_line, silent
+from phi_assets.azureml.scoring.container_log import CONTAINERS, last_lines
 from phi_assets.azureml.serving.quota import quota_advice
 from phi_assets.config.recipe import ServingSection
-from phi_assets.redaction import without_secrets
-
-_LOG_LINES = 40
-_LINE_LENGTH = 500
-_PATIENCE_SECONDS = 60.0
-"""Whoever fails shall say so soon, also where the service does not answer for a while."""
-
-_CONTAINERS = {"inference-server": "inference server", "storage-initializer": "storage initializer"}
-"""What the SDK calls them, and what people call them."""
 
 
 class Advice(NamedTuple):
@@ -96,7 +86,7 @@ def diagnose(
         text = "The service gives no code that is known; the containers' last lines may say why."
     else:
         text = " ".join(ADVICE[code])
-    logs = [_last_lines(ws, endpoint, deployment, container, log) for container in _CONTAINERS]
+    logs = [last_lines(ws, endpoint, deployment, container, log) for container in CONTAINERS]
     return "\n".join([f"{text} Then run again: a broken deployment is replaced.", *logs])
 
 
@@ -128,22 +118,3 @@ def _fields(answer: Any) -> Iterator[str]:
 def _text(error: BaseException | str) -> str:
     # The rest of a message may be the container's log, in which any word may stand.
     return error if isinstance(error, str) else one_line(error)
-
-
-def _last_lines(ws: Workspace, endpoint: str, deployment: str, container: str, log: Log) -> str:
-    name = _CONTAINERS[container]
-
-    def ask() -> str:
-        return ws.ml.online_deployments.get_logs(
-            name=deployment, endpoint_name=endpoint, lines=_LOG_LINES, container_type=container
-        )
-
-    try:
-        with patience(_PATIENCE_SECONDS):
-            text = ride_out(ask, f"log of the {name}", log)
-    except AzureError as error:
-        return f"(The log of the {name} cannot be read: {one_line(error)})"
-    lines = [line[:_LINE_LENGTH] for line in without_secrets(text).strip("\n").splitlines()[-_LOG_LINES:]]
-    if not lines:
-        return f"The {name} has written nothing."
-    return "\n".join([f"Last lines of the {name}:", *lines])

@@ -45,6 +45,8 @@ class SmokeReport:
     """Why it must not serve; empty where it may."""
     fate: str = ""
     """What became of it, or why it was not asked: one sentence."""
+    container_log: str = ""
+    """The last lines of its container, where a prompt was not answered."""
 
     @property
     def passed(self) -> bool:
@@ -56,11 +58,12 @@ class SmokeReport:
         """What a person reads first."""
         if self.passed:
             return self.fate or f"{len(self.replies)} prompts answered."
-        return f"Deployment {self.deployment} fails the smoke gate: {'; '.join(self.reasons)}. {self.fate}"
+        failed = f"Deployment {self.deployment} fails the smoke gate: {'; '.join(self.reasons)}. {self.fate}"
+        return f"{failed}\n{self.container_log}" if self.container_log else failed
 
-    def ending(self, fate: str) -> "SmokeReport":
+    def ending(self, fate: str, container_log: str = "") -> "SmokeReport":
         """The report, once it is known what became of the deployment."""
-        return replace(self, fate=fate)
+        return replace(self, fate=fate, container_log=container_log)
 
 
 @dataclass(frozen=True)
@@ -147,6 +150,11 @@ def _ask(client: ScoringClient, conversation: list[dict[str, str]], deployment: 
     if isinstance(answer, ScoringFailed):
         return Reply(prompt, "", None, str(answer))
     return Reply(prompt, answer.text, answer.seconds, answer_problem(answer.text) or "")
+
+
+def has_failures(replies: Sequence[Reply]) -> bool:
+    """Whether a prompt was not answered, so that the container's log has more to say."""
+    return _failures(replies) > 0
 
 
 def _failures(replies: Sequence[Reply]) -> int:

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.connection.retry import Log, silent
 from phi_assets.azureml.scoring.client import open_scoring
+from phi_assets.azureml.scoring.container_log import last_lines
 from phi_assets.azureml.serving.deployments import delete_deployment
-from phi_assets.azureml.serving.gates import Comparison, compare
+from phi_assets.azureml.serving.gates import Comparison, compare, has_failures
 from phi_assets.azureml.serving.routing import Routing, Shares, in_words
 from phi_assets.azureml.serving.traffic import ensure_traffic, move, routing_of
 from phi_assets.config.recipe import RolloutSection
@@ -172,6 +173,9 @@ def _turned_down(course: _Course, routing: Routing, rivals: Shares, comparison: 
     why = "; ".join(comparison.reasons)
     course.note(routing, f"failed: {why}", comparison)
     back = _given_back(ws, routing, rivals, log)
+    # Its log goes with the deployment.
+    is_silent = has_failures(comparison.new_replies)
+    lines = f"\n{last_lines(ws, routing.endpoint, name, log=log)}" if is_silent else ""
     fate = "is not this project's and is left without traffic"
     if back.is_ours(course.new):
         delete_deployment(ws, routing.endpoint, name, log)
@@ -182,7 +186,8 @@ def _turned_down(course: _Course, routing: Routing, rivals: Shares, comparison: 
         None,
         f"Deployment {name} of {course.deployment.model_id} is worse than {comparison.old} at "
         f"{in_words(routing.live, routing.mirror)}: {why}. It {fate}; traffic goes to {in_words(back.live)}. Look at "
-        "the comparison below, and change the model or the `rollout` section of the recipe before you run again.",
+        "the comparison below, and change the model or the `rollout` section of the recipe before you run again."
+        f"{lines}",
     )
 
 

@@ -4,8 +4,9 @@ from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.connection.inventory import live_share
 from phi_assets.azureml.connection.retry import Log, silent
 from phi_assets.azureml.scoring.client import open_scoring
+from phi_assets.azureml.scoring.container_log import last_lines
 from phi_assets.azureml.serving.deployments import discard_deployment
-from phi_assets.azureml.serving.gates import SmokeReport, smoke_test
+from phi_assets.azureml.serving.gates import SmokeReport, has_failures, smoke_test
 from phi_assets.config.recipe import RolloutSection
 from phi_assets.refs import DeploymentRef, EndpointRef
 
@@ -34,5 +35,10 @@ def ensure_smoke(
         report = smoke_test(client, deployment.name, section, log)
     if report.passed:
         return report
+    lines = ""
+    if has_failures(report.replies):
+        # Its log goes with the deployment.
+        lines = last_lines(ws, endpoint.name, deployment.name, log=log)
     is_gone = discard_deployment(ws, endpoint.name, deployment.name, log)
-    return report.ending("It has been deleted." if is_gone else "It gets traffic, or is not this project's, and stays.")
+    fate = "It has been deleted." if is_gone else "It gets traffic, or is not this project's, and stays."
+    return report.ending(fate, lines)

@@ -1,6 +1,6 @@
 """How many tokens a conversation has: counted with a tokenizer where one is at hand, estimated where none is."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,11 @@ class TokenCounter:
             sums = np.concatenate(([0], np.cumsum(counts, dtype=np.int64)))
             text = pl.Series(sums[ends] - sums[ends - lengths.to_numpy()], dtype=pl.Int64)
         return (text + lengths.cast(pl.Int64) * TOKENS_PER_MESSAGE).alias("tokens")
+
+    def count_conversations(self, conversations: Sequence[Sequence[Mapping[str, str]]]) -> list[int]:
+        """Tokens of each conversation, markup included, as `count` has them."""
+        counts = iter(self.count_texts([turn["content"] for turns in conversations for turn in turns]))
+        return [sum(next(counts) + TOKENS_PER_MESSAGE for _ in turns) for turns in conversations]
 
     def count_texts(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text, without markup."""

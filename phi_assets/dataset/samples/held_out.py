@@ -5,6 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from phi_assets.config.dataset import ContractSection
+from phi_assets.config.recipe import ScoringSection
+from phi_assets.dataset.contract.tokens import TOKENS_PER_MESSAGE, TokenCounter
+from phi_assets.dataset.errors import DatasetError
 from phi_assets.dataset.files.jsonl import read_jsonl
 from phi_assets.refs import SampleRef
 
@@ -37,6 +41,39 @@ def held_out_conversations(sample: SampleRef, count: int, seed: int) -> list[Hel
     chosen = rng.sample(answered, min(count, len(answered)))
     chosen += rng.sample(others, min(count - len(chosen), len(others)))
     return [_hold_out(rows[number]) for number in sorted(chosen)]
+
+
+@dataclass(frozen=True)
+class Askable:
+    """Held-out conversations that a model has room for."""
+
+    conversations: list[HeldOutConversation]
+    left_out: int
+    """How many more were chosen, to which the context leaves no room for an answer."""
+
+
+def askable_conversations(sample: SampleRef, scoring: ScoringSection, contract: ContractSection) -> Askable:
+    """The held-out conversations that the recipe chooses, without those that are too long to be answered.
+
+    Together with `scoring.max_new_tokens` tokens of an answer, a conversation has to fit into
+    `contract.context_tokens`. What serves the model refuses one that does not, or cuts its answer.
+
+    Raises:
+        DatasetError: none is left.
+    """
+    chosen = held_out_conversations(sample, scoring.samples, scoring.seed)
+    counter = TokenCounter(contract.tokenizer)
+    counts = counter.count_conversations([item.conversation for item in chosen])
+    # The answer begins with markup of its own.
+    room = contract.context_tokens - scoring.max_new_tokens - TOKENS_PER_MESSAGE
+    fitting = [item for item, count in zip(chosen, counts, strict=True) if count <= room]
+    if chosen and not fitting:
+        raise DatasetError(
+            f"None of the {len(chosen)} questions leaves room for an answer: the shortest has {min(counts):,} tokens "
+            f"({counter.label}), `contract.context_tokens` is {contract.context_tokens:,} and `scoring.max_new_tokens` "
+            f"{scoring.max_new_tokens:,}. Lower the latter, or set the former to the model's context."
+        )
+    return Askable(fitting, len(chosen) - len(fitting))
 
 
 def _hold_out(messages: list[dict[str, str]]) -> HeldOutConversation:

@@ -8,7 +8,7 @@ from pydantic import Field
 from phi_assets.azureml.scoring.scored_model import ensure_scores
 from phi_assets.azureml.serving.base_model import ensure_base_answers, no_base_answers
 from phi_assets.config.recipe import ScoringSection
-from phi_assets.dataset.samples.held_out import held_out_conversations
+from phi_assets.dataset.samples.held_out import askable_conversations
 from phi_assets.evaluation.answers import Questions
 from phi_assets.graph.common import ENDPOINT_POOL, OWNERS, explained, reads
 from phi_assets.graph.resources.recipe import RecipeResource
@@ -19,8 +19,10 @@ from phi_assets.refs import AnswersRef, ModelRef, SampleRef, ScoringRef, Traffic
 
 GROUP = "serving"
 
-QUESTION_KEYS = tuple(
-    f"scoring.{name}" for name in ("samples", "seed", "temperature", "top_p", "do_sample", "max_new_tokens")
+QUESTION_KEYS = (
+    *(f"scoring.{name}" for name in ("samples", "seed", "temperature", "top_p", "do_sample", "max_new_tokens")),
+    "contract.context_tokens",
+    "contract.tokenizer",
 )
 
 
@@ -52,13 +54,15 @@ def base_answers(
     scoring = recipe.value.scoring
     ref = no_base_answers(foundation_model)
     if scoring.compare_with_base:
-        prompts = held_out_conversations(test, scoring.samples, scoring.seed)
+        prompts = askable_conversations(test, scoring, recipe.value.contract)
         with workspace.session() as ws:
             ref = ensure_base_answers(
                 ws,
                 live_traffic,
                 foundation_model,
-                Questions([prompt.conversation for prompt in prompts], scoring.parameters()),
+                Questions(
+                    [prompt.conversation for prompt in prompts.conversations], scoring.parameters(), prompts.left_out
+                ),
                 recipe.value.serving,
                 directory=Path(workspace.home) / "data" / "base_answers",
                 force=config.force,
@@ -90,11 +94,13 @@ def scoring_result(
 ) -> dg.MaterializeResult[ScoringRef]:
     """Answers of the live model to a seeded choice of held-out prompts: how good they are, and how fast they came."""
     scoring = recipe.value.scoring
+    prompts = askable_conversations(test, scoring, recipe.value.contract)
     with workspace.session() as ws:
         ref = ensure_scores(
             ws,
             live_traffic,
-            held_out_conversations(test, scoring.samples, scoring.seed),
+            prompts.conversations,
+            prompts.left_out,
             base_answers,
             find_champion(context, live_traffic.model_id),
             recipe.value,

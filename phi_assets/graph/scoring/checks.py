@@ -7,9 +7,24 @@ import dagster as dg
 from phi_assets.dataset.files.jsonl import read_jsonl
 from phi_assets.evaluation.report import Comparison, read_scoring_report
 from phi_assets.graph.resources.recipe import RecipeResource
-from phi_assets.graph.scoring.assets import scoring_result
+from phi_assets.graph.scoring.assets import base_answers, scoring_result
 from phi_assets.graph.scoring.metadata import comparison_numbers
-from phi_assets.refs import ScoringRef
+from phi_assets.refs import AnswersRef, ScoringRef
+
+
+@dg.asset_check(asset=scoring_result)
+def every_prompt_was_answered(scoring_result: ScoringRef) -> dg.AssetCheckResult:
+    """The live model failed at no prompt, and none was too long to be asked; a warning where one was.
+
+    Such prompts are in no figure. A prompt that the model failed at is not asked again unless that is forced.
+    """
+    return _answered(scoring_result.rows, scoring_result.failed, scoring_result.left_out)
+
+
+@dg.asset_check(asset=base_answers)
+def base_model_answered_every_prompt(base_answers: AnswersRef) -> dg.AssetCheckResult:
+    """The base model failed at no prompt, and none was too long to be asked; a warning where one was."""
+    return _answered(base_answers.rows, base_answers.failed, base_answers.left_out)
 
 
 @dg.asset_check(asset=scoring_result)
@@ -83,6 +98,19 @@ def p95_latency_is_within_bound(scoring_result: ScoringRef, recipe: RecipeResour
             "latency_ms_p99": speed.latency_ms_p99,
             "max_p95_seconds": bound,
         },
+    )
+
+
+def _answered(asked: int, failed: int, left_out: int) -> dg.AssetCheckResult:
+    words = [
+        f"The model failed at {failed} of {asked} prompts; the asset's metadata has reasons and the container's log."
+    ]
+    words += [f"{left_out} more were not asked: they leave no room for an answer in `contract.context_tokens`."]
+    return dg.AssetCheckResult(
+        passed=not failed and not left_out,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=" ".join(text for text, count in zip(words, (failed, left_out), strict=True) if count) or None,
+        metadata={"asked": asked, "failed_prompts": failed, "left_out_prompts": left_out},
     )
 
 

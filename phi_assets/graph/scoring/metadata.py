@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 
 from phi_assets.dataset.files.jsonl import read_jsonl
+from phi_assets.evaluation.answers import Failure, kept_answers
 from phi_assets.evaluation.intervals import Interval
 from phi_assets.evaluation.report import Comparison, Figures, ScoringReport, read_scoring_report
 from phi_assets.graph.rendering import table
@@ -16,8 +17,8 @@ from phi_assets.refs import AnswersRef, ScoringRef
 MODEL, ROWS, IS_CHAMPION = "model", "jsonl", "is_champion"
 """What later models are compared by: they find it in the history of the asset."""
 
-_SHOWN_ROWS, _SHOWN_CHARACTERS = 20, 400
-"""Of the table of answers: it is stored in the event log."""
+_SHOWN, _SHOWN_CHARACTERS = 20, 400
+"""Rows of a table and characters of a cell: they are stored in the event log."""
 
 _SPEED = (
     "latency_ms_mean",
@@ -36,11 +37,24 @@ _SPEED = (
 def base_metadata(ref: AnswersRef) -> dict[str, Any]:
     """Which model was asked, and where its answers are."""
     metadata: dict[str, Any] = {"action": ref.action, "dagster/row_count": ref.rows, "model": ref.model_id}
-    return metadata | ({"json": dg.MetadataValue.path(ref.path)} if ref.path else {})
+    if not ref.path:
+        return metadata
+    metadata |= {"failed_prompts": ref.failed, "left_out_prompts": ref.left_out}
+    given = kept_answers(Path(ref.path))
+    if given is not None and given.failures:
+        pairs = zip(given.asked, given.answers, strict=True)
+        metadata["failures"] = table(
+            [{"question": asked, "reason": each.reason} for asked, each in pairs if isinstance(each, Failure)][:_SHOWN]
+        )
+        metadata["container_log"] = _log(given.container_log)
+    return metadata | {"json": dg.MetadataValue.path(ref.path)}
 
 
 def scoring_metadata(ref: ScoringRef) -> dict[str, Any]:
     """Answers beside their references, the models compared, pictures, and numbers under keys that stay.
+
+    Figures are over the prompts that were answered: `dagster/row_count` less `failed_prompts`; `left_out_prompts` were
+    too long to be asked.
 
     Numbers: `chrf` (0 to 100) with `chrf_low` and `chrf_high`, `length_ratio`, `empty_rate`, `refusal_rate`,
     `problem_rate`, `repetition`, `latency_ms_*`, `requests_per_second`, `tokens_per_second`; `base/...` and
@@ -50,6 +64,7 @@ def scoring_metadata(ref: ScoringRef) -> dict[str, Any]:
         OSError: the report has gone that was written beside the answers.
     """
     report, rows = read_scoring_report(Path(ref.report)), list(read_jsonl(Path(ref.jsonl)))
+    with_base = any(row["base_answer"] is not None for row in rows)
     return {
         "action": ref.action,
         "dagster/row_count": ref.rows,
@@ -58,10 +73,15 @@ def scoring_metadata(ref: ScoringRef) -> dict[str, Any]:
         # First what there is to look at: the UI keeps this order.
         "compared": table(_compared(report)),
         "quality": dg.MetadataValue.md(quality_picture(report, rows)),
-        "latency": dg.MetadataValue.md(latency_picture(report.speed, [row["latency_ms"] for row in rows])),
-        "answers": table([_shown(row) for row in rows[:_SHOWN_ROWS]]),
+        "latency": dg.MetadataValue.md(
+            latency_picture(report.speed, [row["latency_ms"] for row in rows if not row["failure"]])
+        ),
+        "answers": table([_shown(row, with_base=with_base) for row in _failed_first(rows)[:_SHOWN]]),
         **scoring_numbers(report),
         "empty_answers": sum(row["is_empty"] for row in rows),
+        "failed_prompts": report.failed,
+        "left_out_prompts": report.left_out,
+        **({"container_log": _log(report.container_log)} if report.container_log else {}),
         IS_CHAMPION: report.is_champion,
         "champion_note": report.champion_note,
         ROWS: dg.MetadataValue.path(ref.jsonl),
@@ -97,16 +117,18 @@ def _interval(name: str, interval: Interval | None) -> dict[str, float]:
 
 
 def _compared(report: ScoringReport) -> list[dict[str, str]]:
-    rows = [_compared_row("this model", report.model_id, report.figures, None)]
+    rows = [_compared_row("this model", report.model_id, report.figures, None, failed=report.failed)]
     others: Sequence[tuple[str, Comparison | None]] = (("base model", report.base), ("champion", report.champion))
     rows += [_compared_row(who, other.model_id, other.figures, other) for who, other in others if other is not None]
     return rows
 
 
-def _compared_row(who: str, model_id: str, figures: Figures, other: Comparison | None) -> dict[str, str]:
+def _compared_row(
+    who: str, model_id: str, figures: Figures, other: Comparison | None, failed: int = 0
+) -> dict[str, str]:
     return {
         "who": who,
-        "answers": str(figures.answers),
+        "answers": f"{figures.answers} of {figures.answers + failed}" if failed else str(figures.answers),
         "chrF, 95 % interval": str(figures.chrf or "-"),
         "this model is better by": str((other and other.chrf_gain) or "-"),
         "length / reference": "-" if figures.length_ratio is None else f"{figures.length_ratio:.2f}",
@@ -118,15 +140,24 @@ def _compared_row(who: str, model_id: str, figures: Figures, other: Comparison |
     }
 
 
-def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
+def _shown(row: Mapping[str, Any], *, with_base: bool) -> dict[str, Any]:
     texts = {"prompt": row["prompt"], "answer": row["answer"], "reference": row["reference"]}
-    if row["base_answer"] is not None:
+    if with_base:
         texts["base model"] = row["base_answer"]
-    return {name: _cut(text) for name, text in texts.items()} | {
+    return {name: "-" if text is None else _cut(text) for name, text in texts.items()} | {
         "chrF": "-" if row["chrf"] is None else f"{row['chrf']:.0f}",
-        "ms": f"{row['latency_ms']:.0f}",
-        "problem": row["problem"] or "-",
+        "ms": "-" if row["latency_ms"] is None else f"{row['latency_ms']:.0f}",
+        "problem": _cut(row["failure"] or row["problem"] or "-"),
     }
+
+
+def _failed_first(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Nobody should have to look for them."""
+    return sorted(rows, key=lambda row: row["failure"] is None)
+
+
+def _log(lines: str) -> dg.MarkdownMetadataValue:
+    return dg.MetadataValue.md(f"```\n{lines}\n```")
 
 
 def _cut(text: str) -> str:

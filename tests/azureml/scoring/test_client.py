@@ -10,11 +10,11 @@ from typing import Any
 import httpx
 import pytest
 
-from phi_assets.azureml.connection.errors import ScoringFailed
+from phi_assets.azureml.connection.errors import ModelFailed, ScoringFailed
 from phi_assets.azureml.scoring import auth as scoring_auth
 from phi_assets.azureml.scoring.auth import EndpointCredential, Secret
 from phi_assets.azureml.scoring.client import ScoringClient
-from phi_assets.azureml.scoring.failures import repeats
+from phi_assets.azureml.scoring.failures import failure, repeats
 from phi_assets.azureml.scoring.shared_http import SharedClient
 from phi_assets.evaluation.answers import Answer
 
@@ -62,10 +62,53 @@ def test_every_shape_of_answer_is_understood(content: Any) -> None:
     assert always(content).ask([QUESTION], {}).texts == ("hi",)
 
 
-@pytest.mark.parametrize("content", [[], {}, [{"0": 1}], [{"a": "x", "b": "y"}], 7])
+@pytest.mark.parametrize("content", [[], [{"0": 1}], [{"a": "x", "b": "y"}], 7])
 def test_what_is_no_answer_is_said(content: Any) -> None:
     with pytest.raises(ScoringFailed, match="without answers"):
         always(content).ask([QUESTION], {})
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ({}, r"answered \{\}: .*exception.*log has the traceback.*serving\.instance_type"),
+        ({"output": "None"}, r'answered \{"output": "None"\}: .*longer than .*context.*contract\.context_tokens'),
+    ],
+)
+def test_what_the_container_for_foundation_models_says_in_place_of_an_answer_is_a_failure_of_the_model(
+    content: Any, says: str
+) -> None:
+    calls: list[int] = []
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        calls.append(1)
+        return httpx.Response(200, json=content)
+
+    with pytest.raises(ModelFailed, match=says):
+        client(answer).ask([QUESTION], {})
+    assert calls == [1]
+
+
+@pytest.mark.parametrize("content", [[{"0": "None"}], ["None"], {"predictions": ["None"]}])
+def test_a_model_that_says_none_elsewhere_has_said_it(content: Any) -> None:
+    assert always(content).ask([QUESTION], {}).texts == ("None",)
+
+
+@pytest.mark.parametrize("content", [{"output": ""}, {"output": "none"}, {"output": "{}"}])
+def test_any_other_text_of_that_container_is_an_answer(content: Any) -> None:
+    assert always(content).ask([QUESTION], {}).texts == (content["output"],)
+
+
+def test_conversations_that_the_container_ignores_are_asked_one_by_one() -> None:
+    seen: list[list[str]] = []
+
+    def first_only(request: httpx.Request) -> httpx.Response:
+        conversations = json.loads(request.content)["input_data"]["input_string"]
+        seen.append([turns[-1]["content"] for turns in conversations])
+        return httpx.Response(200, json={"output": seen[-1][0]})
+
+    assert client(first_only).ask(questions(3), {}).texts == ("0", "1", "2")
+    assert seen == [["0", "1", "2"], ["1"], ["2"]]
 
 
 def test_text_that_is_not_json_is_said() -> None:
@@ -78,7 +121,7 @@ def test_too_few_answers_are_not_matched_to_conversations() -> None:
         always([{"0": "hi"}]).ask([QUESTION, QUESTION], {})
 
 
-def test_the_request_is_the_notebooks() -> None:
+def test_the_request_is_the_notebooks_without_the_params_that_hide_its_parameters() -> None:
     seen: list[httpx.Request] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -90,7 +133,6 @@ def test_the_request_is_the_notebooks() -> None:
     scoring.ask([QUESTION], {})
     assert json.loads(seen[0].content) == {
         "input_data": {"input_string": [QUESTION], "parameters": {"top_p": 0.9}},
-        "params": {},
     }
     assert seen[0].headers["Authorization"] == "Bearer the-key"
     assert seen[0].headers["azureml-model-deployment"] == "blue"
@@ -222,6 +264,29 @@ def test_the_first_failure_ends_the_rest_unless_failures_are_wanted() -> None:
         *("0", "1", "failed", "3", "4")
     ]
     assert isinstance(outcomes[2], ScoringFailed)
+
+
+def test_nothing_more_is_asked_when_it_is_hopeless() -> None:
+    seen: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(asked(request))
+        return httpx.Response(404, text="no")
+
+    with pytest.raises(ScoringFailed, match="answered 404 no"):
+        client(answer).try_each(questions(5), {}, goes_on=lambda _: len(seen) < 2)
+    assert seen == ["0", "1"]
+
+
+@pytest.mark.parametrize(
+    ("status", "is_models"),
+    [(400, True), (408, True), (413, True), (424, True), (401, False), (404, False), (429, False), (503, False)],
+)
+def test_whose_failure_it_is_follows_from_the_status(status: int, is_models: bool) -> None:
+    error = failure("https://endpoint/score", http_error(status, "400"))
+    assert isinstance(error, ModelFailed) is is_models
+    assert isinstance(failure("https://endpoint/score", httpx.ReadTimeout("")), ModelFailed)
+    assert not isinstance(failure("https://endpoint/score", httpx.ConnectError("")), ModelFailed)
 
 
 def test_a_client_that_is_closed_repeats_nothing_any_more() -> None:

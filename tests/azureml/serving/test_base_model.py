@@ -16,7 +16,7 @@ from phi_assets.azureml.serving.traffic import ensure_traffic
 from phi_assets.config.recipe import ServingSection
 from phi_assets.emulator.control import Control
 from phi_assets.emulator.process import Connection
-from phi_assets.evaluation.answers import AnswerSet, Questions, kept_answers
+from phi_assets.evaluation.answers import Answer, AnswerSet, Questions, kept_answers
 from phi_assets.refs import AnswersRef, EndpointRef, ModelRef, RegisteredModelRef, TrafficRef
 from tests.azureml import toys as toy
 from tests.azureml.training.interrupts import interrupted
@@ -80,8 +80,10 @@ def test_it_is_asked_once_and_its_deployment_is_gone(
     before = deployments(toys)
     first = ask(toys, traffic, model, tmp_path)
     assert (first.action, first.rows, first.model_id) == ("scored", 3, model.id)
-    assert said(first).texts == ["toy-model: a", "toy-model: b", "toy-model: c"]
-    assert {answer.deployment for answer in said(first).answers} == {base_deployment_name(model)}
+    assert list(said(first).by_question.values()) == ["toy-model: a", "toy-model: b", "toy-model: c"]
+    assert {answer.deployment for answer in said(first).answers if isinstance(answer, Answer)} == {
+        base_deployment_name(model)
+    }
     assert deployments(toys) == before
     assert dict(toys.ml.online_endpoints.get(SERVING.endpoint).traffic) == traffic.traffic
     with Requests(emulator) as requests:
@@ -101,15 +103,43 @@ def test_another_model_is_asked_another_time(
     assert forced.reason == "Forced."
 
 
-def test_a_question_without_an_answer_leaves_neither_deployment_nor_file(
+def test_a_model_that_answers_nothing_leaves_neither_deployment_nor_file(
     toys: Workspace, traffic: TrafficRef, model: ModelRef, tmp_path: Path, control: Control
 ) -> None:
     before = deployments(toys)
-    control.add_fault(route=SCORE, skip=1, action="status", status=400)
-    with pytest.raises(ScoringFailed):
+    control.add_fault(route=SCORE, action="status", status=400)
+    with pytest.raises(ScoringFailed, match=rf"{base_deployment_name(model)} .* answers no question"):
         ask(toys, traffic, model, tmp_path)
     assert deployments(toys) == before
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_question_that_it_fails_at_is_kept_with_its_reason_and_not_asked_again(
+    toys: Workspace, traffic: TrafficRef, model: ModelRef, tmp_path: Path, control: Control, emulator: Connection
+) -> None:
+    before = deployments(toys)
+    control.add_scenario("deployment", scenario="foundation-model-inference", match=base_deployment_name(model))
+    control.add_scenario("deployment", scenario="model_error", match=base_deployment_name(model), every=2, count=None)
+    first = ask(toys, traffic, model, tmp_path)
+    assert (first.action, first.rows, first.failed) == ("scored", 3, 1)
+    assert len(said(first).by_question) == 2
+    assert "answered {}" in said(first).failures[0].reason
+    assert "Last lines of the inference server:" in said(first).container_log
+    assert deployments(toys) == before
+    with Requests(emulator) as requests:
+        again = ask(toys, traffic, model, tmp_path)
+    assert (again.action, again.failed) == ("reused", 1)
+    assert requests.writes == []
+
+
+def test_a_question_that_the_endpoint_lost_is_asked_again_the_next_time(
+    toys: Workspace, traffic: TrafficRef, model: ModelRef, tmp_path: Path, control: Control
+) -> None:
+    control.add_fault(route=SCORE, skip=1, count=1, action="status", status=404)
+    first = ask(toys, traffic, model, tmp_path)
+    assert (first.failed, said(first).is_final) == (1, False)
+    again = ask(toys, traffic, model, tmp_path)
+    assert (again.action, again.failed, said(again).is_final) == ("scored", 0, True)
 
 
 def test_an_interrupt_leaves_no_deployment(

@@ -38,6 +38,8 @@ def test_counts_are_those_of_the_tokenizer_and_the_markup() -> None:
     tokenizer = Tokenizer.from_file(str(TOKENIZER))
     rows = make_odd_rows(200, words=60)
     expected = [sum(len(tokenizer.encode(text)) + TOKENS_PER_MESSAGE for text in contents(row)) for row in rows]
+    conversations = [[{"role": "user", "content": text} for text in contents(row)] for row in rows]
+    assert counter.count_conversations(conversations) == expected
     assert count(counter, rows) == expected
     # However the rows are cut into batches.
     assert [count(counter, [row])[0] for row in rows] == expected

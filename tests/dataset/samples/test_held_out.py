@@ -3,8 +3,13 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from phi_assets.config.dataset import ContractSection, SampleSection
-from phi_assets.dataset.samples.held_out import held_out_conversations
+from phi_assets.config.recipe import ScoringSection
+from phi_assets.dataset.contract.tokens import TOKENS_PER_MESSAGE, TokenCounter
+from phi_assets.dataset.errors import DatasetError
+from phi_assets.dataset.samples.held_out import askable_conversations, held_out_conversations
 from phi_assets.dataset.samples.prepare import prepare_split
 from phi_assets.refs import SampleRef
 from tests.dataset.shards import make_rows, quiet, raw_split
@@ -88,3 +93,22 @@ def test_a_prepared_sample_is_asked_as_it_was_written(tmp_path: Path) -> None:
         assert asked + answer == messages
         assert asked[-1]["role"] == "user"
         assert bool(answer) == any(message["role"] == "assistant" for message in row["messages"])
+
+
+def test_conversations_that_leave_no_room_for_an_answer_are_left_out_and_counted(tmp_path: Path) -> None:
+    short, long = turns("Hi", "Hello"), turns("word " * 200, "Hello")
+    found = sample(tmp_path, [short, long, short])
+    counter = TokenCounter(None)
+    (needed,) = counter.count_conversations([long[:1]])
+    for spare, left in ((0, 0), (-1, 1)):
+        contract = ContractSection(context_tokens=needed + 50 + TOKENS_PER_MESSAGE + spare)
+        askable = askable_conversations(found, ScoringSection(samples=3, max_new_tokens=50), contract)
+        assert (len(askable.conversations), askable.left_out) == (3 - left, left)
+        assert askable.conversations[0].question == "Hi"
+
+
+def test_where_none_is_left_somebody_has_to_know(tmp_path: Path) -> None:
+    found = sample(tmp_path, [turns("word " * 200, "Hello")])
+    with pytest.raises(DatasetError, match=r"None of the 1 questions.*`contract.context_tokens` is 100"):
+        askable_conversations(found, ScoringSection(samples=3, max_new_tokens=50), ContractSection(context_tokens=100))
+    assert askable_conversations(sample(tmp_path, []), ScoringSection(), ContractSection()).conversations == []

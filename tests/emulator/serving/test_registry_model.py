@@ -51,7 +51,12 @@ def test_the_base_model_answers_behind_an_endpoint(
     assert answer.status_code == 200, answer.text
     # A registry's model with `vllm` among its environments is served by the container for foundation models.
     assert list(answer.json()) == ["output"]
-    assert isinstance(answer.json()["output"], str)
+    assert answer.json()["output"] not in ("", "None")
+    words = [{"role": "user", "content": "the cat and the dog " * 400}]
+    long = {"input_data": {"input_string": [words], "parameters": {"max_new_tokens": 8, "do_sample": False}}}
+    answer = front.post("/score", json=long, headers={"azureml-model-deployment": "base"})
+    assert (answer.status_code, answer.json()) == (200, {"output": "None"})
+    assert "the model's context is" in ml(workspace).online_deployments.get_logs("base", endpoint, lines=20)
     # It has no traffic of its own.
     assert {front.post("/score", json=question).headers["azureml-model-deployment"] for _ in range(20)} == {"tuned"}
     storage = ml(workspace).online_deployments.get_logs(

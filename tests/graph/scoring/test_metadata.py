@@ -34,7 +34,10 @@ BAD = ["", "dog", "moon", "I cannot help with that.", "yes", "no"]
 
 BLUE, GREY = (0x4F, 0x6B, 0xED), (0x8A, 0x8A, 0x8A)
 
-FIGURES = {"length_ratio", "empty_rate", "refusal_rate", "problem_rate", "repetition", "empty_answers"}
+FIGURES = {"length_ratio", "empty_rate", "refusal_rate", "problem_rate", "repetition", "empty_answers"} | {
+    "failed_prompts",
+    "left_out_prompts",
+}
 SPEED = {
     *(f"latency_ms_{name}" for name in ("mean", "p50", "p95", "p99", "max")),
     *("requests_per_second", "concurrency", "tokens", "tokens_per_second"),
