@@ -1,15 +1,39 @@
 """The recipe: every choice that defines one fine-tune, in one YAML file, checked before anything runs."""
 
 import random
+import re
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
+from phi_assets.config import limits
 from phi_assets.config.dataset import ContractSection, DatasetSection, SampleSection
 from phi_assets.config.section import Section
 from phi_assets.fingerprint import fingerprint
 
 ParameterValue = bool | int | float | str
+
+
+def _kept(problem: Callable[[Any], str | None]) -> AfterValidator:
+    """The value keeps a rule of `limits`."""
+
+    def check(value: Any) -> Any:
+        if (words := problem(value)) is not None:
+            raise ValueError(words)
+        return value
+
+    return AfterValidator(check)
+
+
+def _identity(*words: str) -> AfterValidator:
+    """One of the words, or the resource id of a user-assigned identity."""
+    return _kept(lambda value: None if value in words else limits.IDENTITY_ID.problem(value))
+
+
+Switch = Literal["enabled", "disabled"]
+JobTags = Annotated[dict[str, str], _kept(lambda tags: limits.JOB_TAGS.problem(tags, with_own=False))]
+ResourceTags = Annotated[dict[str, str], _kept(lambda tags: limits.RESOURCE_TAGS.problem(tags, with_own=False))]
 
 
 class ModelSection(Section):
@@ -42,7 +66,7 @@ class ComponentSection(Section):
 class ComputeSection(Section):
     """The training cluster."""
 
-    name: Annotated[str, Field(pattern=r"^[a-zA-Z][a-zA-Z0-9-]{1,30}[a-zA-Z0-9]$")] = "phi-finetune"
+    name: Annotated[str, _kept(limits.CLUSTER_NAME.problem)] = "phi-finetune"
     """Name of the cluster in the workspace; one of this name and size is used and kept to these limits."""
     size: str = "Standard_NC24ads_A100_v4"
     """VM size; one of the model's fine-tuning allow-list."""
@@ -50,10 +74,17 @@ class ComputeSection(Section):
     """Priorities to try in this order when the cluster has to be created."""
     min_nodes: Annotated[int, Field(ge=0)] = 0
     """Nodes that are kept, and billed, while nothing runs."""
-    max_nodes: Annotated[int, Field(ge=1, le=100)] = 1
+    max_nodes: Annotated[int, Field(ge=limits.CLUSTER_NODES.least, le=limits.CLUSTER_NODES.most)] = 1
     """Nodes that a job may get."""
     idle_seconds: Annotated[int, Field(ge=60)] = 300
     """How long a node waits for the next job before it is given back."""
+    identity: Annotated[str, _identity("none", "system")] | None = None
+    """Managed identity of the nodes: `none`, `system`, or the resource id of a user-assigned one; where nothing is
+    given, a cluster keeps what it has, and a new one gets none."""
+    subnet: Annotated[str, _kept(limits.SUBNET_ID.problem)] | None = None
+    """Resource id of the subnet of the nodes, for a virtual network of your own."""
+    public_ip: bool | None = None
+    """Whether the nodes have public addresses; without, they need a subnet, or the workspace a managed network."""
 
 
 class FinetuneSection(Section):
@@ -63,11 +94,11 @@ class FinetuneSection(Section):
     """Inputs of the component by their own names, for example `learning_rate`."""
     defaults: Literal["model_wins", "recipe_wins"] = "model_wins"
     """Who prevails where the model's `model_specific_defaults` and this recipe disagree; in the notebook, the model."""
-    experiment: str = "chat_completion_phi3"
+    experiment: Annotated[str, _kept(limits.EXPERIMENT_NAME.problem)] = "chat_completion_phi3"
     """Experiment that Studio shows the job under."""
-    display_name: Annotated[str, Field(max_length=256)] | None = None
+    display_name: Annotated[str, _kept(limits.DISPLAY_NAME.problem)] | None = None
     """Name of the job for people; made from model and parameters unless given. Not part of the job's identity."""
-    tags: dict[str, Annotated[str, Field(max_length=256)]] = Field(default_factory=dict, max_length=20)
+    tags: JobTags = Field(default_factory=dict)
     """Tags of your own on the job, for example a cost centre. Not part of the job's identity."""
     attempts: Annotated[int, Field(ge=1, le=10)] = 3
     """Jobs that may be submitted for one fingerprint when earlier ones failed or were cancelled."""
@@ -78,19 +109,18 @@ class FinetuneSection(Section):
 class ServingSection(Section):
     """The managed online endpoint and its deployment."""
 
-    endpoint: Annotated[str, Field(min_length=3, max_length=32, pattern=r"^[a-zA-Z](-?[a-zA-Z0-9])*$")] = (
-        "ultrachat-completion"
-    )
-    """Name of the endpoint; unique in its Azure region."""
+    endpoint: Annotated[str, _kept(limits.ENDPOINT_NAME.problem)] | None = None
+    """Name of the endpoint, which nobody else in the Azure region may have; `ultrachat-completion-` and eight digits
+    that are computed from the workspace, unless given."""
     auth_mode: Literal["key", "aml_token", "aad_token"] = "key"
     """How callers are let in: by a key without end, a token of the endpoint that ends, or one of Microsoft Entra."""
-    model_name: str | None = None
+    model_name: Annotated[str, _kept(limits.ASSET_NAME.problem)] | None = None
     """Name to register the fine-tuned model under; `<model>-ultrachat-200k` unless given."""
     instance_type: str = "Standard_NC24ads_A100_v4"
     """VM size; one of the model's inference allow-list."""
-    instance_count: Annotated[int, Field(ge=1, le=50)] = 1
+    instance_count: Annotated[int, Field(ge=limits.INSTANCES.least, le=limits.INSTANCES.most)] = 1
     """Machines of each deployment; every one is billed."""
-    request_timeout_seconds: Annotated[int, Field(ge=1, le=180)] = 90
+    request_timeout_seconds: Annotated[int, Field(ge=limits.REQUEST_SECONDS.least, le=limits.REQUEST_SECONDS.most)] = 90
     """The service ends a request after this time."""
     liveness_initial_delay_seconds: Annotated[int, Field(ge=1)] = 600
     """Time that a deployment gets to load its model before it has to show that it is alive."""
@@ -98,9 +128,17 @@ class ServingSection(Section):
     """Requests that one machine works on at once; more wait, then get 429."""
     worker_count: Annotated[int, Field(ge=1)] = 1
     """Processes of each machine that share its requests; every one holds the model in its own memory."""
+    identity: Annotated[str, _identity("system")] | None = None
+    """Managed identity of the endpoint: `system`, which is the default, or the resource id of a user-assigned one; it
+    cannot be changed afterwards."""
+    public_network_access: Switch | None = None
+    """Whether the endpoint answers callers from outside the workspace's private network; the service says yes."""
+    egress_public_network_access: Switch | None = None
+    """Whether deployments reach out by the public network. The workspace's managed network has taken the place of this;
+    it cannot be changed afterwards."""
     lease_hours: Annotated[float, Field(gt=0)] = 24
     """How long the endpoint may exist before it counts as forgotten; written to its tags as `expires_at`."""
-    tags: dict[str, Annotated[str, Field(max_length=256)]] = Field(default_factory=dict, max_length=20)
+    tags: ResourceTags = Field(default_factory=dict)
     """Tags of your own on the endpoint; `owner` is shown beside what is billing."""
 
 
@@ -134,7 +172,7 @@ class RolloutSection(Section):
     max_latency_ratio: Annotated[float, Field(gt=1)] = 3
     """How many times slower than the old deployment's the new one's median answer may be; tenths of a second count as
     equal."""
-    mirror_percent: Annotated[int, Field(ge=0, le=50)] = 10
+    mirror_percent: Annotated[int, Field(ge=limits.MIRRORED_PERCENT.least, le=limits.MIRRORED_PERCENT.most)] = 10
     """Share of the traffic that is copied to the new deployment before it answers anybody; 0: none."""
     steps: Annotated[list[Annotated[int, Field(ge=1, le=100)]], Field(min_length=1)] = Field(default=[10, 50, 100])
     """The new deployment's share of the traffic, step by step. The endpoint's first deployment gets all at once."""
@@ -221,7 +259,7 @@ class Recipe(Section):
     @property
     def registered_model_name(self) -> str:
         """Name of the fine-tuned model in the workspace."""
-        return self.serving.model_name or f"{self.model.name}-ultrachat-200k".replace("/", "-")
+        return self.serving.model_name or re.sub(r"[^a-zA-Z0-9_-]", "-", f"{self.model.name}-ultrachat-200k")
 
     def code_version(self, *keys: str) -> str:
         """Twelve hexadecimal digits that change exactly when one of the named keys changes.

@@ -8,6 +8,7 @@ from typing import Any, Self
 import httpx
 
 from phi_assets.emulator.process import CONTROL_KEY_FILE, Connection
+from phi_assets.emulator.security.network import NetworkIsolation
 from phi_assets.emulator.security.storage_auth import StorageAuth
 from phi_assets.emulator.store.journal import Entry
 
@@ -80,6 +81,10 @@ class Control:
     def rotate_storage_key(self) -> None:
         """The storage account gets another key, and the workspace knows it; what the old one has signed is refused."""
         self._ask("POST", "/storage/key")
+
+    def set_network_isolation(self, mode: NetworkIsolation) -> None:
+        """Whether the workspace has a managed virtual network from now on, and what that lets out."""
+        self._ask("PUT", "/network", {"isolation": mode})
 
     def journal(self, since: int = 0) -> list[Entry]:
         """What was answered after entry number `since`, oldest first; of the last 20,000 requests."""

@@ -1,13 +1,13 @@
 """The end of a recipe in the workspace: listed first, deleted then, and proven at last."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import httpx
 from azure.core.exceptions import AzureError
 
-from phi_assets.azureml.billing.bill import Bill
+from phi_assets.azureml.billing.bill import Bill, Billed
 from phi_assets.azureml.compute.clusters import delete_compute
 from phi_assets.azureml.connection.arm import arm_delete, arm_get
 from phi_assets.azureml.connection.client import Workspace
@@ -18,6 +18,7 @@ from phi_assets.azureml.models.registered import JOB_TAG
 from phi_assets.azureml.serving.endpoints import delete_endpoint
 from phi_assets.azureml.serving.leases import is_ours
 from phi_assets.azureml.training.lookup import get_job
+from phi_assets.config.endpoint_names import endpoint_names
 from phi_assets.config.recipe import Recipe
 
 _BUSY_NODES = ("running", "preparing")
@@ -75,7 +76,7 @@ def plan_teardown(
     """
     try:
         things = [
-            *_endpoint(recipe, bill),
+            *_endpoints(recipe, bill, endpoint_names(recipe.serving, ws.path)),
             *(_cluster(ws, recipe, jobs, log) if cluster else ()),
             *(_models(ws, recipe, bill, log) if models else ()),
         ]
@@ -123,17 +124,20 @@ def check_gone(plan: TeardownPlan, left: Bill) -> None:
         )
 
 
-def _endpoint(recipe: Recipe, bill: Bill) -> list[Doomed]:
-    name = recipe.serving.endpoint
-    items = bill.of_endpoint(name)
-    if not items:
-        return []
+def _endpoints(recipe: Recipe, bill: Bill, names: Sequence[str]) -> list[Doomed]:
+    """The recipe's endpoint, also under a name from before if it is this recipe's."""
+    found = {name: bill.of_endpoint(name) for name in names}
+    kept = {name for name in names[1:] if not any(item.is_ours and item.recipe == recipe.name for item in found[name])}
+    return [_endpoint(name, items, bill) for name, items in found.items() if items and name not in kept]
+
+
+def _endpoint(name: str, items: Sequence[Billed], bill: Bill) -> Doomed:
     deployments = [item for item in items if item.kind == "deployment"]
     hourly = sum(item.hourly or 0.0 for item in deployments)
     currency = f", {hourly:.2f} {bill.prices.currency} an hour" if bill.prices is not None else ""
     names = ", ".join(item.name.partition("/")[2] for item in deployments)
     about = f"{len(deployments)} deployment(s) ({names}){currency}" if deployments else "no deployment"
-    return [Doomed("endpoint", name, about)]
+    return Doomed("endpoint", name, about)
 
 
 def _cluster(ws: Workspace, recipe: Recipe, jobs: Iterable[str], log: Log) -> list[Doomed]:
@@ -174,8 +178,8 @@ def _nodes_at_work(cluster: Mapping[str, Any]) -> str | None:
 def _models(ws: Workspace, recipe: Recipe, bill: Bill, log: Log) -> list[Doomed]:
     name = recipe.registered_model_name
     found: list[Any] = find(lambda: list(ws.ml.models.list(name)), f"versions of model {name}", log) or []
-    endpoint = recipe.serving.endpoint.lower()
-    elsewhere = [item for item in bill.of("deployment") if item.name.lower().partition("/")[0] != endpoint]
+    own = {thing.name.lower() for thing in _endpoints(recipe, bill, endpoint_names(recipe.serving, ws.path))}
+    elsewhere = [item for item in bill.of("deployment") if item.name.lower().partition("/")[0] not in own]
     things = []
     for version in found:
         model = f"{name}:{version.version}"

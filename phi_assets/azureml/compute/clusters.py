@@ -1,10 +1,11 @@
 """The training cluster: allowed for the model, provisioned, and how many GPUs a node of it has."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from azure.core.exceptions import AzureError
 
+from phi_assets.azureml.compute.identities import identity_entity, identity_of, is_identity
 from phi_assets.azureml.compute.vm_sizes import check_size, gpu_count
 from phi_assets.azureml.connection.client import Workspace, sdk
 from phi_assets.azureml.connection.errors import ComputeFailed
@@ -21,12 +22,13 @@ def ensure_compute(ws: Workspace, section: ComputeSection, model: ModelRef, log:
     """The cluster exists, is provisioned, has the recipe's size, and may fine-tune the model.
 
     A missing cluster is created with the first tier that the service grants; nothing is created for a size that the
-    model or the region does not allow. A broken one that this project made is made again. Scale limits that differ
-    from the recipe's are updated.
+    model or the region does not allow. A broken one that this project made is made again. Scale limits and an identity
+    that differ from the recipe's are updated.
 
     Raises:
         ComputeNotAllowed: the size may not fine-tune this model, has no GPU, or is not offered in the region.
-        ComputeFailed: an existing cluster is broken or has another size, or no tier could be provisioned.
+        ComputeFailed: an existing cluster is broken, has another size or another network, or no tier could be
+            provisioned.
     """
     check_size(section.size, model)
     gpus = gpu_count(ws, section.size, log)
@@ -45,8 +47,8 @@ def ensure_compute(ws: Workspace, section: ComputeSection, model: ModelRef, log:
     if not drift:
         log(f"Compute {existing.name} ({existing.size}) is ready.")
         return _ref(existing, section, gpus, "reused", f"Cluster {existing.name} is as the recipe asks.")
-    words = ", ".join(f"{key} {_number(getattr(existing, key, None))} -> {value}" for key, value in drift.items())
-    cluster = _update_scale(ws, section, drift, log)
+    words = ", ".join(f"{key} {have} -> {want}" for key, (have, want) in drift.items())
+    cluster = _update(ws, section, drift, log)
     log(f"Compute {section.name}: updated {words}.")
     return _ref(cluster, section, gpus, "updated", f"Cluster {section.name} differed from the recipe: {words}.")
 
@@ -90,24 +92,36 @@ def _check_existing(cluster: Any, section: ComputeSection) -> None:
             f"Compute {cluster.name} exists with VM size {size}, but the recipe asks for {section.size}, and a "
             f"cluster's size cannot be changed. Set `compute.size: {size}`, or give `compute.name` another name."
         )
+    for key, have, want in network_drift(cluster, section):
+        raise ComputeFailed(
+            f"Compute {cluster.name} exists with {key} {have}, but the recipe asks for {want}, and a cluster's network "
+            f"cannot be changed. Set `compute.{key}` to what it has, delete the cluster, or give `compute.name` "
+            "another name."
+        )
 
 
-def _drift(cluster: Any, section: ComputeSection) -> dict[str, int]:
-    """Scale limits that differ from the recipe's, with the recipe's values."""
+def _drift(cluster: Any, section: ComputeSection) -> dict[str, tuple[Any, Any]]:
+    """What differs from the recipe and can be changed, with what the cluster has and what the recipe asks for."""
     wanted = {
         "min_instances": section.min_nodes,
         "max_instances": section.max_nodes,
         "idle_time_before_scale_down": section.idle_seconds,
     }
-    return {key: value for key, value in wanted.items() if _number(getattr(cluster, key, None)) != value}
+    have = {key: _number(getattr(cluster, key, None)) for key in wanted}
+    drift: dict[str, tuple[Any, Any]] = {key: (have[key], want) for key, want in wanted.items() if have[key] != want}
+    if not is_identity(cluster, section.identity):
+        drift["identity"] = (identity_of(cluster), section.identity)
+    return drift
 
 
-def _update_scale(ws: Workspace, section: ComputeSection, drift: dict[str, int], log: Log) -> Any:
+def _update(ws: Workspace, section: ComputeSection, drift: Mapping[str, tuple[Any, Any]], log: Log) -> Any:
     def send(cluster: Any) -> None:
         if cluster is None:
             raise ComputeFailed(f"Compute {section.name} was deleted while it was to be updated; run again.")
-        for key, value in drift.items():
-            setattr(cluster, key, value)
+        for key, (_, want) in drift.items():
+            setattr(cluster, key, identity_entity(want) if key == "identity" else want)
+        # The SDK sends a subnet by this attribute, which it sets for a new cluster only.
+        cluster.subnet = _subnet_of(cluster)
         ws.ml.compute.begin_update(cluster).result()
 
     try:
@@ -120,7 +134,8 @@ def _update_scale(ws: Workspace, section: ComputeSection, drift: dict[str, int],
         )
     except AzureError as error:
         raise ComputeFailed(
-            f"Compute {section.name}: the service refused {drift}: {one_line(error)}. Adjust the recipe's `compute`."
+            f"Compute {section.name}: the service refused to change {', '.join(drift)}: {one_line(error)}. Adjust the "
+            "recipe's `compute`."
         ) from error
     if written.found is None:
         raise ComputeFailed(f"Compute {section.name} vanished while it was updated; run again.")
@@ -176,14 +191,33 @@ def _create_tier(ws: Workspace, section: ComputeSection, tier: str, log: Log) ->
     return created
 
 
+def network_drift(cluster: Any, section: ComputeSection) -> Iterator[tuple[str, Any, Any]]:
+    """Keys of the recipe's network that the cluster does not have, with what it has and what the recipe asks for."""
+    subnet = _subnet_of(cluster)
+    if section.subnet is not None and str(subnet).lower() != section.subnet.lower():
+        yield "subnet", subnet, section.subnet
+    public_ip = bool(cluster.enable_node_public_ip)
+    if section.public_ip is not None and public_ip != section.public_ip:
+        yield "public_ip", public_ip, section.public_ip
+
+
+def _subnet_of(cluster: Any) -> str | None:
+    settings = getattr(cluster, "network_settings", None)
+    return getattr(settings, "subnet", None)
+
+
 def _entity(section: ComputeSection, tier: str) -> Any:
-    return sdk().entities.AmlCompute(
+    entities = sdk().entities
+    return entities.AmlCompute(
         name=section.name,
         size=section.size,
         tier=tier,
         min_instances=section.min_nodes,
         max_instances=section.max_nodes,
         idle_time_before_scale_down=section.idle_seconds,
+        identity=identity_entity(section.identity),
+        network_settings=entities.NetworkSettings(subnet=section.subnet) if section.subnet else None,
+        enable_node_public_ip=section.public_ip is not False,
         tags={MANAGED_TAG: "true"},
     )
 

@@ -16,6 +16,7 @@ from phi_assets.azureml.connection.errors import WorkspaceUnreachable
 from phi_assets.azureml.connection.lazy_sdk import CLOUD_VARIABLE, sdk
 from phi_assets.azureml.connection.retry import is_transient, one_line, ride_out, silent
 from phi_assets.azureml.connection.sign_in import credential
+from phi_assets.config.endpoint_names import workspace_path
 from phi_assets.config.settings import Settings
 from phi_assets.config.trust import trust_authorities
 from phi_assets.redaction import censor_log
@@ -83,10 +84,7 @@ class Workspace:
     @property
     def path(self) -> str:
         """The workspace's ARM id."""
-        return (
-            f"/subscriptions/{self.subscription_id}/resourceGroups/{self.resource_group}"
-            f"/providers/Microsoft.MachineLearningServices/workspaces/{self.name}"
-        )
+        return workspace_path(self.subscription_id, self.resource_group, self.name)
 
     @cached_property
     def ml(self) -> "MLClient":

@@ -1,36 +1,41 @@
 """Whether the endpoint's name can be had."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.preflight.asking import Unanswered, read_or_none
 from phi_assets.azureml.preflight.findings import Findings
-from phi_assets.azureml.serving.endpoints import is_legal_name
-from phi_assets.azureml.serving.leases import is_ours
-from phi_assets.config.recipe import ServingSection
+from phi_assets.azureml.serving.leases import is_of_recipe, is_ours
+from phi_assets.config.endpoint_names import endpoint_names, used_name
+from phi_assets.config.limits import ENDPOINT_NAME
+from phi_assets.config.recipe import Recipe, ServingSection
 
 _MODES = {"key": "key", "amltoken": "aml_token", "aadtoken": "aad_token"}
 
 
-def look_at_endpoint(ws: Workspace, section: ServingSection, found: Findings) -> None:
+def look_at_endpoint(ws: Workspace, recipe: Recipe, found: Findings) -> None:
     """Nobody else has an endpoint of this name in the workspace, and one of ours can be used as it is."""
     found.looked_at.append("endpoint")
-    subject = f"Endpoint {section.endpoint}"
-    if not is_legal_name(section.endpoint):
-        found.error(
-            "endpoint",
-            "endpoint_name",
-            f"{section.endpoint!r}",
-            "cannot be an endpoint's name",
-            "Set `serving.endpoint` to 3 to 32 letters, digits and single dashes, a letter first.",
-        )
-        return
+    names = endpoint_names(recipe.serving, ws.path)
+    if ENDPOINT_NAME.problem(names[0]) is not None:
+        return  # told with the other names
+
+    def read(name: str) -> dict[str, Any] | None:
+        return read_or_none(ws, f"{ws.path}/onlineEndpoints/{name}")
+
     try:
-        endpoint = read_or_none(ws, f"{ws.path}/onlineEndpoints/{section.endpoint}")
+        name = used_name(names, lambda old: is_of_recipe((read(old) or {}).get("tags"), recipe.name))
+        endpoint = read(name)
     except Unanswered as error:
-        found.warning("endpoint", "endpoint_unknown", subject, f"cannot be read: {error}", "Run again.")
+        found.warning("endpoint", "endpoint_unknown", f"Endpoint {names[0]}", f"cannot be read: {error}", "Run again.")
         return
-    found.facts["endpoint_exists"] = endpoint is not None
-    if endpoint is None:
-        return
+    found.facts |= {"endpoint": name, "endpoint_exists": endpoint is not None}
+    if endpoint is not None:
+        _look_at_existing(f"Endpoint {name}", endpoint, recipe.serving, found)
+
+
+def _look_at_existing(subject: str, endpoint: Mapping[str, Any], section: ServingSection, found: Findings) -> None:
     if not is_ours(endpoint.get("tags")):
         found.error(
             "endpoint",
@@ -38,6 +43,16 @@ def look_at_endpoint(ws: Workspace, section: ServingSection, found: Findings) ->
             subject,
             "exists and was not made by this project, which would take all of its traffic",
             "Give `serving.endpoint` another name, or accept it: `preflight.accept: [endpoint_taken]`.",
+        )
+    identity = endpoint.get("identity") or {}
+    has = ", ".join(identity.get("userAssignedIdentities") or {}) or "system"
+    if section.identity is not None and section.identity.lower() != has.lower():
+        found.error(
+            "endpoint",
+            "endpoint_identity",
+            subject,
+            f"exists with identity {has}, not {section.identity}, which cannot be changed",
+            f"Set `serving.identity: {has}`, delete the endpoint, or give it another name.",
         )
     mode = str((endpoint.get("properties") or {}).get("authMode") or "key").lower().replace("_", "")
     if _MODES.get(mode, mode) != section.auth_mode:

@@ -22,6 +22,8 @@ from phi_assets.azureml.preflight.estimate import Training
 from phi_assets.azureml.preflight.findings import Finding, Findings, Group
 from phi_assets.azureml.preflight.machines import look_at_machines
 from phi_assets.azureml.preflight.model import current_date, look_at_model
+from phi_assets.azureml.preflight.names import look_at_names
+from phi_assets.azureml.preflight.networks import look_at_networks
 from phi_assets.azureml.preflight.parameters import NODES_PARAMETER, look_at_parameters
 from phi_assets.azureml.preflight.quota import look_at_quota
 from phi_assets.config.recipe import Recipe
@@ -106,13 +108,15 @@ def _look_at_the_rest(
     today: date,
     found: Findings,
 ) -> None:
+    look_at_names(recipe, found)
     model = _attempt("model", lambda: look_at_model(ws, recipe.model, today, found), found)
     effective = _attempt("parameters", lambda: look_at_parameters(ws, recipe, model, found), found)
     parameters: Mapping[str, Any] = effective.complete if effective is not None else {}
     offers, cluster = look_at_machines(ws, recipe, model, prices, found)
+    look_at_networks(ws, recipe, cluster, found)
     nodes = int(parameters.get(NODES_PARAMETER, 1))
     look_at_quota(ws, region, recipe, offers, nodes, _nodes_of(cluster), found)
-    look_at_endpoint(ws, recipe.serving, found)
+    look_at_endpoint(ws, recipe, found)
     offer = offers.get(recipe.compute.size.lower())
     gpus = offer.gpus if offer is not None else 0
     look_at_budget(recipe, parameters, nodes=nodes, gpus=gpus, training=training, prices=prices, found=found)

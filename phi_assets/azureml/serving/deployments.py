@@ -12,6 +12,7 @@ from phi_assets.azureml.connection.errors import ComputeNotAllowed, DeploymentFa
 from phi_assets.azureml.connection.inventory import live_share
 from phi_assets.azureml.connection.provisioning import MANAGED_TAG, has_succeeded, settled, state_of
 from phi_assets.azureml.connection.retry import Log, find, one_line, poll_delays, silent
+from phi_assets.azureml.connection.status import service_text
 from phi_assets.azureml.connection.writes import write
 from phi_assets.azureml.serving.diagnosis import diagnose
 from phi_assets.config.recipe import ServingSection
@@ -67,6 +68,7 @@ def ensure_deployment(
             delete_deployment(ws, endpoint.name, name, log)
             existing = None
     elif existing is not None:
+        wanted.egress_public_network_access = _egress(existing, section)
         drift = _drift(existing, wanted)
         if not drift:
             log(f"Deployment {name} is healthy.")
@@ -131,6 +133,17 @@ def _check_instance_type(section: ServingSection, allowed: Sequence[str] | None)
         )
 
 
+def _egress(existing: Any, section: ServingSection) -> str:
+    """The way out that the deployment has, if it is the recipe's."""
+    have = service_text(existing.egress_public_network_access or "enabled").lower()
+    if section.egress_public_network_access not in (None, have):
+        raise DeploymentFailed(
+            f"Deployment {existing.name} exists with public egress {have}, which cannot be changed. Delete it and run "
+            f"again, or set `serving.egress_public_network_access: {have}`."
+        )
+    return have
+
+
 def _entity(endpoint: EndpointRef, model: RegisteredModelRef, section: ServingSection, name: str) -> Any:
     entities = sdk().entities
     return entities.ManagedOnlineDeployment(
@@ -146,6 +159,7 @@ def _entity(endpoint: EndpointRef, model: RegisteredModelRef, section: ServingSe
             request_timeout_ms=section.request_timeout_seconds * 1000,
             max_concurrent_requests_per_instance=section.max_concurrent_requests,
         ),
+        egress_public_network_access=section.egress_public_network_access,
         tags={MANAGED_TAG: "true", "phi-model": f"{model.name}:{model.version}", "phi-job": model.job_name},
     )
 

@@ -1,12 +1,12 @@
 """The managed online endpoint: created with a lease, kept, and deleted for good."""
 
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from azure.core.exceptions import AzureError
 
+from phi_assets.azureml.compute.identities import identity_entity, identity_of, is_identity
 from phi_assets.azureml.connection.client import Workspace, sdk
 from phi_assets.azureml.connection.errors import EndpointFailed
 from phi_assets.azureml.connection.inventory import find_endpoint
@@ -14,17 +14,15 @@ from phi_assets.azureml.connection.provisioning import MANAGED_TAG, has_succeede
 from phi_assets.azureml.connection.retry import Log, one_line, silent
 from phi_assets.azureml.connection.status import service_text
 from phi_assets.azureml.connection.writes import write
-from phi_assets.azureml.serving.leases import EXPIRES_TAG, lease_end
+from phi_assets.azureml.serving.leases import EXPIRES_TAG, RECIPE_TAG, is_of_recipe, lease_end
+from phi_assets.config.endpoint_names import endpoint_names, used_name
+from phi_assets.config.limits import ENDPOINT_NAME
 from phi_assets.config.recipe import ServingSection
 from phi_assets.refs import Action, EndpointRef
 
 _SETTLE_TIMEOUT_SECONDS = 30 * 60.0
 _NAME_RELEASE_SECONDS = 180.0
 """A name is released a little after its endpoint is gone; until then the service answers 409."""
-
-# Letters, digits and single dashes, 3 to 32 characters:
-# https://learn.microsoft.com/azure/machine-learning/how-to-manage-quotas#azure-machine-learning-online-endpoints-and-batch-endpoints
-_NAME = re.compile(r"^[a-zA-Z](-?[a-zA-Z0-9])*$")
 
 
 def ensure_endpoint(
@@ -38,8 +36,8 @@ def ensure_endpoint(
     Raises:
         EndpointFailed: the service refused it, or it did not settle.
     """
-    _check_name(section.endpoint)
-    existing = _settled(ws, section.endpoint, log)
+    section = section.model_copy(update={"endpoint": _name(ws, section, (tags or {}).get(RECIPE_TAG, ""), log)})
+    existing = _settled(ws, str(section.endpoint), log)
     now = datetime.now(UTC)
     lease = _lease(existing)
     renewed = not _is_fresh(lease, now, section)
@@ -48,10 +46,10 @@ def ensure_endpoint(
     wanted = {**section.tags, **(tags or {}), MANAGED_TAG: "true", EXPIRES_TAG: str(lease)}
     if existing is not None:
         _check_existing(existing, section)
-        if _is_as_wanted(existing, wanted):
+        if _is_as_wanted(existing, section, wanted):
             log(f"Endpoint {section.endpoint} is ready; its lease ends at {lease}.")
             return _ref(existing, "reused", f"Endpoint {section.endpoint} is ready and its lease is fresh.")
-    reason = _reason(section.endpoint, existing, wanted, renewed)
+    reason = _reason(section, existing, wanted, renewed)
     log(f"{'Creating' if existing is None else 'Updating'} endpoint {section.endpoint}; its lease ends at {lease}.")
     return _put(ws, section, wanted, "created" if existing is None else "updated", reason, log)
 
@@ -84,17 +82,20 @@ def delete_endpoint(ws: Workspace, name: str, log: Log = silent) -> bool:
     return True
 
 
-def is_legal_name(name: str) -> bool:
-    """Whether the service takes it as an endpoint's name; whether it is free is another question."""
-    return 3 <= len(name) <= 32 and _NAME.match(name) is not None
+def _name(ws: Workspace, section: ServingSection, recipe: str, log: Log) -> str:
+    """The endpoint's name; one that the recipe's endpoint has from before is used on."""
+    names = endpoint_names(section, ws.path)
+    if (problem := ENDPOINT_NAME.problem(names[0])) is not None:
+        raise EndpointFailed(f"{problem}. Change `serving.endpoint`.")
 
+    def is_the_recipes(name: str) -> bool:
+        found = find_endpoint(ws, name, log)
+        return found is not None and is_of_recipe(found.tags, recipe)
 
-def _check_name(name: str) -> None:
-    if not is_legal_name(name):
-        raise EndpointFailed(
-            f"{name!r} cannot be an endpoint's name: 3 to 32 letters, digits and single dashes, starting with a "
-            "letter. Change `serving.endpoint`."
-        )
+    name = used_name(names, is_the_recipes)
+    if name != names[0]:
+        log(f"Endpoint {name} is this recipe's from before, and is used on; a new one would be {names[0]}.")
+    return name
 
 
 def _check_existing(endpoint: Any, section: ServingSection) -> None:
@@ -103,6 +104,11 @@ def _check_existing(endpoint: Any, section: ServingSection) -> None:
         raise EndpointFailed(
             f"Endpoint {section.endpoint} exists with authentication {mode!r}, not {section.auth_mode!r}, which cannot "
             "be changed. Delete it, set `serving.auth_mode`, or give `serving.endpoint` another name."
+        )
+    if not is_identity(endpoint, section.identity):
+        raise EndpointFailed(
+            f"Endpoint {section.endpoint} exists with identity {identity_of(endpoint)}, not {section.identity}, which "
+            "cannot be changed. Delete it, set `serving.identity`, or give `serving.endpoint` another name."
         )
 
 
@@ -121,17 +127,31 @@ def _lease(endpoint: Any) -> str | None:
     return None if endpoint is None else (endpoint.tags or {}).get(EXPIRES_TAG)
 
 
-def _is_as_wanted(endpoint: Any, tags: Mapping[str, str]) -> bool:
-    return endpoint is not None and has_succeeded(endpoint) and tags.items() <= (endpoint.tags or {}).items()
+def _is_as_wanted(endpoint: Any, section: ServingSection, tags: Mapping[str, str]) -> bool:
+    if endpoint is None or not has_succeeded(endpoint) or not _has_access(endpoint, section):
+        return False
+    return tags.items() <= (endpoint.tags or {}).items()
 
 
-def _reason(name: str, endpoint: Any, tags: Mapping[str, str], renewed: bool) -> str:
+def _has_access(endpoint: Any, section: ServingSection) -> bool:
+    wanted = section.public_network_access
+    return wanted is None or _access_of(endpoint) == wanted
+
+
+def _access_of(endpoint: Any) -> str:
+    return service_text(getattr(endpoint, "public_network_access", None) or "enabled").lower()
+
+
+def _reason(section: ServingSection, endpoint: Any, tags: Mapping[str, str], renewed: bool) -> str:
+    name = section.endpoint
     if endpoint is None:
         return f"Endpoint {name} did not exist."
     if not has_succeeded(endpoint):
         return f"Endpoint {name} was {state_of(endpoint)}."
     if renewed:
         return f"Less than half of the lease of endpoint {name} was left."
+    if not _has_access(endpoint, section):
+        return f"Public network access of endpoint {name} was {_access_of(endpoint)}."
     have = endpoint.tags or {}
     return f"Endpoint {name} lacked tags: {', '.join(key for key, value in tags.items() if have.get(key) != value)}."
 
@@ -139,12 +159,17 @@ def _reason(name: str, endpoint: Any, tags: Mapping[str, str], renewed: bool) ->
 def _put(
     ws: Workspace, section: ServingSection, tags: Mapping[str, str], action: Action, reason: str, log: Log
 ) -> EndpointRef:
-    name = section.endpoint
+    name = str(section.endpoint)
 
     def send(existing: Any) -> None:
         endpoint = existing or sdk().entities.ManagedOnlineEndpoint(
-            name=name, description="Fine-tuned chat completion", auth_mode=section.auth_mode
+            name=name,
+            description="Fine-tuned chat completion",
+            auth_mode=section.auth_mode,
+            identity=identity_entity(section.identity),
         )
+        if section.public_network_access is not None:
+            endpoint.public_network_access = section.public_network_access
         endpoint.tags = {**(endpoint.tags or {}), **tags}
         ws.ml.online_endpoints.begin_create_or_update(endpoint).wait()
 
@@ -153,7 +178,7 @@ def _put(
             f"Endpoint {name}",
             look=lambda: _settled(ws, name, log),
             send=send,
-            is_done=lambda endpoint: _is_as_wanted(endpoint, tags),
+            is_done=lambda endpoint: _is_as_wanted(endpoint, section, tags),
             log=log,
             conflict_patience_seconds=_NAME_RELEASE_SECONDS,
         ).found

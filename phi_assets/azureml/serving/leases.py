@@ -14,6 +14,11 @@ def is_ours(tags: Mapping[str, str] | None) -> bool:
     return bool({MANAGED_TAG, RECIPE_TAG} & set(tags or {}))
 
 
+def is_of_recipe(tags: Mapping[str, str] | None, recipe: str) -> bool:
+    """Whether this project made what carries the tags, for the recipe of this name."""
+    return is_ours(tags) and (tags or {}).get(RECIPE_TAG) == recipe
+
+
 def lease_end(tags: Mapping[str, str] | None) -> datetime | None:
     """When the lease ends; None where there is none, or none that can be read."""
     try:

@@ -1,27 +1,30 @@
 """Compute clusters, the region's VM sizes and its quota."""
 
-import re
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from phi_assets.config.limits import CLUSTER_NAME
 from phi_assets.emulator.chaos.kinds import AllocationFailed, ComputeRefused, ComputeScenario
 from phi_assets.emulator.routes.parts import parts_of
 from phi_assets.emulator.wire.bodies import with_json
 from phi_assets.emulator.wire.errors import ServiceError, conflict, not_found
+from phi_assets.emulator.wire.limits import require, require_resource_tags
 from phi_assets.emulator.wire.paths import LOC, WS
 from phi_assets.emulator.workspace import operations
 from phi_assets.emulator.workspace.compute_documents import (
     NO_NODES,
     accepted_resource,
     allocation_error,
+    compute_identity,
     compute_path,
     compute_resource,
     invalid,
     new_cluster,
     quota_refusal,
+    require_network,
     scale_settings,
     wanted_cluster,
 )
@@ -33,9 +36,6 @@ from phi_assets.emulator.workspace.vm_sizes import VM_SIZES
 CREATE_SECONDS = 1.0
 UPDATE_SECONDS = 0.5
 DELETE_SECONDS = 0.5
-
-# https://learn.microsoft.com/azure/machine-learning/how-to-create-attach-compute-cluster
-_NAME = re.compile(r"[A-Za-z](?=.{1,31}$)(?:-?[A-Za-z0-9])+")
 
 
 def recover(emulator: Emulator) -> None:
@@ -74,30 +74,30 @@ def _list(request: Request) -> Response:
 def _put(request: Request, body: Any) -> Response:
     emulator: Emulator = request.app.state.emulator
     name = request.path_params["name"]
-    if not _NAME.fullmatch(name):
-        raise invalid(
-            f"The compute name '{name}' is not valid: 2 to 32 letters, digits and single dashes, starting with "
-            "a letter and ending with a letter or digit."
-        )
+    require(CLUSTER_NAME, "name", name)
     wanted = wanted_cluster(body)
+    identity = compute_identity(emulator, body)
+    require_network(emulator, wanted)
+    require_resource_tags(body.get("tags"))
     if emulator.store.get("compute", name.lower()) is None:
         refused = emulator.scenarios.take(ComputeRefused, name, accepts=lambda scenario: _is_of(scenario, wanted))
         if refused is not None:
             raise quota_refusal(refused.scenario, wanted)
-    compute = new_cluster(emulator, name, body, wanted)
+    compute = new_cluster(emulator, name, body, wanted) | {"identity": identity}
     if emulator.store.create("compute", name.lower(), compute):
         return _begin(emulator, compute, CREATE_SECONDS, status=201)
-    return _change(emulator, name, wanted, body.get("tags"))
+    return _change(emulator, name, wanted, body.get("tags"), identity)
 
 
 def _patch(request: Request, body: Any) -> Response:
-    """Changes the scale settings, the only thing that the service lets a PATCH change."""
+    """Changes scale settings, tags and identity, all that the service lets a PATCH change."""
     emulator: Emulator = request.app.state.emulator
     compute = find_compute(emulator, request.path_params["name"])
     inner = properties_of(body).get("properties") or {}
     current = compute["properties"]["properties"]
     wanted = current | {"scaleSettings": scale_settings(current["scaleSettings"] | (inner.get("scaleSettings") or {}))}
-    return _change(emulator, compute["name"], wanted, body.get("tags"))
+    identity = compute_identity(emulator, body) if body.get("identity") else compute["identity"]
+    return _change(emulator, compute["name"], wanted, body.get("tags"), identity)
 
 
 def _delete(request: Request) -> Response:
@@ -152,13 +152,20 @@ def _usages(request: Request) -> Response:
     return JSONResponse({"value": list(found)})
 
 
-def _change(emulator: Emulator, name: str, wanted: dict[str, Any], tags: dict[str, str] | None) -> Response:
+def _change(
+    emulator: Emulator,
+    name: str,
+    wanted: dict[str, Any],
+    tags: dict[str, str] | None,
+    identity: dict[str, Any] | None,
+) -> Response:
     def change(compute: dict[str, Any]) -> dict[str, Any]:
         inner = compute["properties"]["properties"]
-        if compute["properties"]["provisioningState"] in {"Creating", "Updating"} and inner | wanted == inner:
+        is_same = inner | wanted == inner and compute["identity"] == identity
+        if compute["properties"]["provisioningState"] in {"Creating", "Updating"} and is_same:
             return compute  # the same request again, which the SDK sends when it lost the answer
         _refuse_busy(compute)
-        for key in ("vmSize", "vmPriority"):
+        for key in ("vmSize", "vmPriority", "subnet", "enableNodePublicIp"):
             if wanted[key] != inner[key]:
                 raise invalid(
                     f"{key} of compute '{name}' is {inner[key]} and cannot be changed to {wanted[key]}; "
@@ -169,7 +176,8 @@ def _change(emulator: Emulator, name: str, wanted: dict[str, Any], tags: dict[st
             "modifiedOn": now(emulator),
             "properties": inner | wanted | {"allocationState": "Resizing"},
         }
-        return compute | {"properties": properties, "tags": compute["tags"] if tags is None else tags}
+        kept = compute["tags"] if tags is None else tags
+        return compute | {"properties": properties, "tags": kept, "identity": identity}
 
     compute = emulator.store.update("compute", name.lower(), change)
     if compute is None:

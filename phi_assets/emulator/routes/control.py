@@ -18,6 +18,7 @@ from phi_assets.emulator.chaos import faults
 from phi_assets.emulator.chaos.throttling import Limits
 from phi_assets.emulator.routes.parts import parts_of
 from phi_assets.emulator.routes.reset import reset
+from phi_assets.emulator.security.network import NetworkIsolation
 from phi_assets.emulator.security.storage_auth import StorageAuth
 from phi_assets.emulator.wire.errors import ServiceError, user_error
 from phi_assets.emulator.workspace.context import Emulator, TokenLife
@@ -61,6 +62,10 @@ class _Throttling(_Body):
     buckets: Limits = Limits()
 
 
+class _Network(_Body):
+    isolation: NetworkIsolation
+
+
 class _Since(_Body):
     since: int = 0
 
@@ -92,6 +97,11 @@ async def _set_storage_auth(request: Request) -> Response:
 
 async def _rotate_storage_key(request: Request) -> Response:
     await run_in_threadpool(_emulator(request).account_key.rotate)
+    return Response(status_code=204)
+
+
+async def _set_network_isolation(request: Request) -> Response:
+    _emulator(request).network_isolation = (await _body(request, _Network)).isolation
     return Response(status_code=204)
 
 
@@ -204,6 +214,7 @@ routes = [
     _route("/tokens", _set_token_life, "PUT"),
     _route("/storage", _set_storage_auth, "PUT"),
     _route("/storage/key", _rotate_storage_key, "POST"),
+    _route("/network", _set_network_isolation, "PUT"),
     _route("/quotas", _set_quotas, "PUT"),
     _route("/provider", _set_provider_state, "PUT"),
     _route("/journal", _journal),

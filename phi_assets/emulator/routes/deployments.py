@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from phi_assets.config.limits import INSTANCES
 from phi_assets.emulator.routes.parts import parts_of
 from phi_assets.emulator.serving import deployments
 from phi_assets.emulator.serving.documents import (
@@ -18,7 +19,7 @@ from phi_assets.emulator.serving.documents import (
     require_endpoint,
 )
 from phi_assets.emulator.serving.logs import INFERENCE_SERVER
-from phi_assets.emulator.serving.rules import MAX_INSTANCES, bad_argument
+from phi_assets.emulator.serving.rules import bad_argument
 from phi_assets.emulator.wire.bodies import with_json
 from phi_assets.emulator.wire.paths import WS
 from phi_assets.emulator.workspace import operations
@@ -97,7 +98,7 @@ def list_skus(request: Request) -> Response:
     """How many instances the deployment may have."""
     emulator: Emulator = request.app.state.emulator
     document = require_deployment(emulator.store, *_names(request))
-    capacity = {"default": 1, "minimum": 1, "maximum": MAX_INSTANCES, "scaleType": "Manual"}
+    capacity = {"default": 1, "minimum": 1, "maximum": INSTANCES.most, "scaleType": "Manual"}
     sku = {"name": document["sku"]["name"], "tier": None}
     resource_type = "Microsoft.MachineLearning.Services/endpoints/deployments"
     return JSONResponse({"value": [{"resourceType": resource_type, "sku": sku, "capacity": capacity}]})

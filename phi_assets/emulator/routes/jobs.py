@@ -1,6 +1,5 @@
 """Jobs on the management plane: submitted, read, listed, changed, canceled and deleted."""
 
-import re
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -9,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from phi_assets.config.limits import JOB_NAME
 from phi_assets.emulator.chaos.kinds import CANCEL_REASON
 from phi_assets.emulator.routes.parts import Parts, parts_of
 from phi_assets.emulator.runner.documents import (
@@ -26,6 +26,7 @@ from phi_assets.emulator.runner.pipeline.plan import plan_of
 from phi_assets.emulator.runner.records import TERMINAL, Records
 from phi_assets.emulator.wire.bodies import with_json
 from phi_assets.emulator.wire.errors import ServiceError, not_found, user_error
+from phi_assets.emulator.wire.limits import require
 from phi_assets.emulator.wire.paging import page
 from phi_assets.emulator.wire.paths import WS
 from phi_assets.emulator.workspace import operations
@@ -33,7 +34,6 @@ from phi_assets.emulator.workspace.context import Emulator
 from phi_assets.emulator.workspace.resources import now, properties_of
 
 _PAGE = 50
-_NAME = re.compile(r"[a-zA-Z0-9][\w-]{0,255}")
 _SUBMISSION = threading.Lock()
 _INVALID = "BadArgument/ArgumentInvalid"
 
@@ -42,12 +42,7 @@ def _put(request: Request, body: Any) -> Response:
     emulator: Emulator = request.app.state.emulator
     name = request.path_params["name"]
     properties = properties_of(body)
-    if not _NAME.fullmatch(name):
-        raise user_error(
-            f"The job name '{name}' is not valid: it must start with a letter or digit and have at most 256 "
-            "letters, digits, underscores and dashes.",
-            _INVALID,
-        )
+    require(JOB_NAME, "name", name)
     existing = emulator.store.get("job", name)
     by = author(emulator, emulator.auth.require_bearer(request))
     if existing is not None:

@@ -38,6 +38,7 @@ async def reset(parts: Parts) -> None:
         emulator.provider_state = REGISTERED
         emulator.token_life = TokenLife()
         emulator.storage_auth = "keys"
+        emulator.network_isolation = "Disabled"
         emulator.faults.clear(discard=True)
         emulator.journal.clear()
 

@@ -59,6 +59,7 @@ def _document(emulator: Emulator) -> dict[str, Any]:
             "privateLinkCount": 0,
             "v1LegacyMode": False,
             "systemDatastoresAuthMode": "identity" if emulator.storage_auth == "identity" else "accesskey",
+            "managedNetwork": {"isolationMode": emulator.network_isolation},
             "tenantId": auth.tenant_id,
         },
         "systemData": system_data(_CREATED, _CREATED),
@@ -86,6 +87,20 @@ def _resource_group(request: Request) -> Response:
     )
 
 
+def _storage_account(request: Request) -> Response:
+    """The workspace's storage account, as far as it says whether keys open it."""
+    emulator: Emulator = request.app.state.emulator
+    return JSONResponse(
+        {
+            "id": _document(emulator)["properties"]["storageAccount"],
+            "name": ACCOUNT,
+            "type": "Microsoft.Storage/storageAccounts",
+            "location": emulator.location,
+            "properties": {"allowSharedKeyAccess": emulator.storage_auth == "keys"},
+        }
+    )
+
+
 def _provider(request: Request) -> Response:
     """The resource provider, as a subscription shows it that has registered it."""
     emulator: Emulator = request.app.state.emulator
@@ -105,5 +120,6 @@ routes = [
     Route(f"{_GROUP}/providers/{PROVIDER_SEGMENT}/workspaces", _list),
     Route(f"/subscriptions/{{subscription}}/providers/{PROVIDER_SEGMENT}/workspaces", _list),
     Route(_GROUP, _resource_group),
+    Route(f"{_GROUP}/providers/Microsoft.Storage/storageAccounts/{ACCOUNT}", _storage_account),
     Route(f"/subscriptions/{{subscription}}/providers/{PROVIDER_SEGMENT}", _provider),
 ]

@@ -4,17 +4,13 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from phi_assets.config.limits import DESCRIPTION, DISPLAY_NAME, EXPERIMENT_NAME, JOB_TAGS
 from phi_assets.emulator.runner.pipeline.nodes import section
 from phi_assets.emulator.store.blobs import DATASTORE_OF_CONTAINER, DEFAULT_CONTAINER
 from phi_assets.emulator.wire.errors import user_error
+from phi_assets.emulator.wire.limits import require
 from phi_assets.emulator.workspace.context import Emulator
 from phi_assets.emulator.workspace.resources import PROVIDER, system_data
-
-# https://learn.microsoft.com/azure/machine-learning/resource-limits-capacity
-_MOST_TAGS = 50
-_LONGEST_TAG_NAME = 100
-_LONGEST_TAG_VALUE = 1000
-_LONGEST_NAME = 256
 
 _CHANGEABLE = frozenset({"description", "tags", "displayName", "properties", "isArchived"})
 # What the service adds to its answers; clients send it back when they send a job that they have read.
@@ -23,6 +19,7 @@ _INVALID = "BadArgument/ArgumentInvalid"
 
 _NO_OUTPUT = dict.fromkeys(("uri", "assetName", "assetVersion", "description"))
 _DEFAULT_DATASTORE = DATASTORE_OF_CONTAINER[DEFAULT_CONTAINER]
+_RULES = {"displayName": DISPLAY_NAME, "experimentName": EXPERIMENT_NAME, "description": DESCRIPTION}
 
 NAMELESS = "emulator"
 """What the run history calls a bearer whose token has no name: the managed identity of this machine."""
@@ -200,17 +197,9 @@ def _without_nothing(value: Any) -> Any:
 def check_limits(properties: Mapping[str, Any]) -> None:
     for kind in ("tags", "properties"):
         pairs = properties.get(kind) or {}
-        if not isinstance(pairs, Mapping):
-            raise user_error(f"'{kind}' of a job must be an object.", _INVALID)
-        if len(pairs) > _MOST_TAGS:
-            raise user_error(f"A job may have {_MOST_TAGS} {kind}, not {len(pairs)}.", "BadArgument/QuotaExceeded")
-        for key, value in pairs.items():
-            if len(key) > _LONGEST_TAG_NAME or len(str(value)) > _LONGEST_TAG_VALUE:
-                raise user_error(
-                    f"'{key[:_LONGEST_TAG_NAME]}' in {kind} is too long: names may have {_LONGEST_TAG_NAME} characters "
-                    f"and values {_LONGEST_TAG_VALUE}.",
-                    _INVALID,
-                )
-    for key in ("displayName", "experimentName"):
-        if len(str(properties.get(key) or "")) > _LONGEST_NAME:
-            raise user_error(f"{key} may have {_LONGEST_NAME} characters.", _INVALID)
+        if isinstance(pairs, Mapping) and len(pairs) > JOB_TAGS.most:
+            raise user_error(f"'{kind}' is not valid: {JOB_TAGS.problem(pairs)}.", "BadArgument/QuotaExceeded")
+        require(JOB_TAGS, kind, pairs)
+    for field, rule in _RULES.items():
+        if properties.get(field):
+            require(rule, field, properties[field])

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from phi_assets.config.limits import DEPLOYMENT_NAME, DEPLOYMENTS_PER_ENDPOINT
 from phi_assets.emulator.serving.documents import (
     BUSY,
     DEPLOYMENT,
@@ -17,17 +18,15 @@ from phi_assets.emulator.serving.documents import (
 )
 from phi_assets.emulator.serving.models import check_model_exists
 from phi_assets.emulator.serving.rules import (
-    MAX_DEPLOYMENTS_PER_ENDPOINT,
     DeploymentSettings,
     bad_argument,
     check_deployment,
     check_instance_type,
-    check_name,
-    check_tags,
     with_defaults,
 )
 from phi_assets.emulator.store.state import Document
 from phi_assets.emulator.wire.errors import ServiceError, conflict
+from phi_assets.emulator.wire.limits import require, require_resource_tags
 from phi_assets.emulator.workspace.context import Emulator
 
 
@@ -39,7 +38,7 @@ def begin_put(emulator: Emulator, endpoint: str, name: str, body: dict[str, Any]
             operation on the endpoint or the deployment is underway.
     """
     require_endpoint(emulator.store, endpoint)
-    check_name("deployment", name)
+    require(DEPLOYMENT_NAME, "name", name)
     wanted = _wanted(emulator, body)
     key = deployment_key(endpoint, name)
     outcome: list[tuple[Document, Begun]] = []
@@ -58,6 +57,7 @@ def begin_put(emulator: Emulator, endpoint: str, name: str, body: dict[str, Any]
             document |= {"state": "Creating", "modified": now(), "error": None, **wanted}
         else:
             _refuse_busy(f"Cannot update the deployment {name}", existing)
+            _refuse_other_egress(existing, wanted)
             state = "Scaling" if _only_scales(existing, wanted) else "Updating"
             document = existing | {"state": state, "modified": now(), "error": None, **wanted}
         emulator.store.put(DEPLOYMENT, key, document)
@@ -162,7 +162,7 @@ def settings_of(document: Document) -> DeploymentSettings:
 
 
 def _wanted(emulator: Emulator, body: dict[str, Any]) -> dict[str, Any]:
-    check_tags(body.get("tags"))
+    require_resource_tags(body.get("tags"))
     given_sku = {key: value for key, value in (body.get("sku") or {}).items() if value is not None}
     sku = {"name": "Default", "capacity": 1} | given_sku
     properties = with_defaults(body.get("properties") or {})
@@ -176,6 +176,15 @@ def _wanted(emulator: Emulator, body: dict[str, Any]) -> dict[str, Any]:
         "sku": sku,
         "properties": properties,
     }
+
+
+def _refuse_other_egress(existing: Document, wanted: Document) -> None:
+    """https://learn.microsoft.com/azure/machine-learning/concept-secure-online-endpoint#appendix"""
+    have, want = (document["properties"]["egressPublicNetworkAccess"] for document in (existing, wanted))
+    if have.lower() != want.lower():
+        raise bad_argument(
+            f"'egressPublicNetworkAccess' of the deployment '{existing['name']}' is {have} and cannot be changed."
+        )
 
 
 def _only_scales(existing: Document, wanted: Document) -> bool:
@@ -204,7 +213,7 @@ def _refuse_busy(what: str, document: Document) -> None:
 
 def _check_limit(emulator: Emulator, endpoint: str) -> None:
     count = len(deployments_of(emulator.store, endpoint))
-    if count >= MAX_DEPLOYMENTS_PER_ENDPOINT:
+    if count >= DEPLOYMENTS_PER_ENDPOINT:
         raise ServiceError(
             400, "OutOfQuota", f"The endpoint '{endpoint}' has {count} deployments, the most that it can have."
         )

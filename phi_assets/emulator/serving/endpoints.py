@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from phi_assets.config.limits import ENDPOINT_NAME, ENDPOINTS_PER_SUBSCRIPTION
 from phi_assets.emulator.serving import credentials
 from phi_assets.emulator.serving.documents import (
     BUSY,
@@ -17,11 +18,13 @@ from phi_assets.emulator.serving.documents import (
     now,
     require_endpoint,
 )
-from phi_assets.emulator.serving.rules import MAX_ENDPOINTS, bad_argument, check_name, check_tags, checked_traffic
+from phi_assets.emulator.serving.rules import bad_argument, checked_traffic
 from phi_assets.emulator.store.state import Document
 from phi_assets.emulator.wire.errors import ServiceError, conflict
+from phi_assets.emulator.wire.limits import require, require_resource_tags
 from phi_assets.emulator.workspace import operations
 from phi_assets.emulator.workspace.context import Emulator
+from phi_assets.emulator.workspace.identities import shown_identity
 
 OPERATION_SECONDS = 0.5
 
@@ -32,11 +35,11 @@ def begin_put(emulator: Emulator, name: str, body: dict[str, Any]) -> tuple[Docu
     Raises:
         ServiceError: 400 for a body the service refuses, 409 while another operation on the endpoint is underway.
     """
-    check_name("endpoint", name)
+    require(ENDPOINT_NAME, "name", name)
     wanted = _wanted(emulator, name, body)
     if emulator.store.get(ENDPOINT, endpoint_key(name)) is None:
         count = len(emulator.store.list(ENDPOINT))
-        if count >= MAX_ENDPOINTS:
+        if count >= ENDPOINTS_PER_SUBSCRIPTION:
             raise ServiceError(400, "OutOfQuota", f"The subscription has {count} online endpoints, which is the limit.")
         credentials.ensure_keys(emulator, name)
         created = {"name": name, "state": "Creating", "pending": None, "created": now(), "modified": now(), **wanted}
@@ -47,14 +50,17 @@ def begin_put(emulator: Emulator, name: str, body: dict[str, Any]) -> tuple[Docu
 
 
 def begin_patch(emulator: Emulator, name: str, body: dict[str, Any]) -> tuple[Document, Begun]:
-    """Records new tags or a new identity: the parts of an endpoint that can be patched.
+    """Records new tags, the part of an endpoint that can be patched.
 
     Raises:
-        ServiceError: 400 for tags the service refuses, 404, or 409 while another operation on the endpoint is underway.
+        ServiceError: 400 for tags the service refuses or another identity, 404, or 409 while another operation on the
+            endpoint is underway.
     """
-    require_endpoint(emulator.store, name)
-    check_tags(body.get("tags"))
-    patch = {field: body[field] for field in ("tags", "identity") if body.get(field) is not None}
+    existing = require_endpoint(emulator.store, name)
+    require_resource_tags(body.get("tags"))
+    if body.get("identity") is not None:
+        _identity(emulator, body, existing)
+    patch = {"tags": body["tags"]} if body.get("tags") is not None else {}
 
     def patched(document: Document) -> Document:
         current = document | (document["pending"] or {})
@@ -148,7 +154,7 @@ def _refuse_busy(document: Document) -> None:
 
 
 def _wanted(emulator: Emulator, name: str, body: dict[str, Any]) -> dict[str, Any]:
-    check_tags(body.get("tags"))
+    require_resource_tags(body.get("tags"))
     properties = body.get("properties") or {}
     existing = emulator.store.get(ENDPOINT, endpoint_key(name))
     traffic, mirror = checked_traffic(
@@ -157,20 +163,44 @@ def _wanted(emulator: Emulator, name: str, body: dict[str, Any]) -> dict[str, An
         deployment_states(emulator.store, name),
         existing["properties"]["traffic"] if existing else None,
     )
-    identity = body.get("identity") or {"type": "SystemAssigned"}
     return {
         "location": body.get("location") or emulator.location,
         "tags": body.get("tags") or {},
-        "identity": identity | {"principalId": emulator.auth.object_id, "tenantId": emulator.auth.tenant_id},
+        "identity": _identity(emulator, body, existing),
         "properties": {
             "authMode": _auth_mode(properties.get("authMode")),
             "description": properties.get("description"),
             "properties": properties.get("properties") or {},
-            "publicNetworkAccess": properties.get("publicNetworkAccess") or "Enabled",
+            "publicNetworkAccess": _access(properties.get("publicNetworkAccess")),
             "traffic": traffic,
             "mirrorTraffic": mirror,
         },
     }
+
+
+def _identity(emulator: Emulator, body: dict[str, Any], existing: Document | None) -> dict[str, Any] | None:
+    """https://learn.microsoft.com/azure/machine-learning/concept-endpoints-online-auth"""
+    identity = shown_identity(
+        body.get("identity") or {"type": "SystemAssigned"},
+        principal_id=emulator.auth.object_id,
+        tenant_id=emulator.auth.tenant_id,
+    )
+    if existing is not None and _identities(existing["identity"]) != _identities(identity):
+        raise bad_argument("'identity' of an endpoint is chosen when it is created and cannot be changed.")
+    return identity
+
+
+def _identities(identity: dict[str, Any] | None) -> tuple[str, list[str]]:
+    shown = identity or {}
+    return str(shown.get("type")), sorted(name.lower() for name in shown.get("userAssignedIdentities") or {})
+
+
+def _access(value: Any) -> str:
+    modes = {mode.lower(): mode for mode in ("Enabled", "Disabled")}
+    mode = modes.get(str(value or "Enabled").lower())
+    if mode is None:
+        raise bad_argument(f"'publicNetworkAccess' must be one of {', '.join(modes.values())}, not {value!r}.")
+    return mode
 
 
 def _auth_mode(value: Any) -> str:

@@ -1,10 +1,8 @@
-"""What the service accepts as names, traffic and settings of online endpoints and deployments.
+"""What the service accepts as traffic and settings of online endpoints and deployments.
 
-Limits: https://learn.microsoft.com/azure/machine-learning/how-to-manage-quotas#azure-machine-learning-online-endpoints-and-batch-endpoints
 Defaults: https://learn.microsoft.com/azure/machine-learning/reference-yaml-deployment-managed-online
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,14 +10,9 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from phi_assets.config.limits import INSTANCES, MIRRORED_PERCENT, REQUEST_SECONDS
 from phi_assets.emulator.wire.errors import ServiceError, user_error
 from phi_assets.emulator.workspace.vm_sizes import VM_SIZES
-
-MAX_ENDPOINTS = 100
-MAX_DEPLOYMENTS_PER_ENDPOINT = 20
-MAX_INSTANCES = 50
-MAX_REQUEST_TIMEOUT_SECONDS = 180
-MAX_MIRROR_PERCENT = 50
 
 WORKER_COUNT = "WORKER_COUNT"
 MAX_WORKERS = 16
@@ -39,8 +32,6 @@ DEFAULT_REQUEST_SETTINGS: dict[str, Any] = {
     "maxQueueWait": "PT0.5S",
 }
 
-_NAME = re.compile(r"[A-Za-z](?:-?[A-Za-z0-9])*")
-_RESERVED_IN_TAG_NAMES = frozenset("<>%&\\?/")
 _DURATION = TypeAdapter(timedelta)
 
 
@@ -90,13 +81,13 @@ class DeploymentSettings:
         """
         request = properties["requestSettings"]
         timeout = _seconds(request["requestTimeout"], "requestSettings.requestTimeout")
-        if not 0 < timeout <= MAX_REQUEST_TIMEOUT_SECONDS:
+        if not 0 < timeout <= REQUEST_SECONDS.most:
             raise bad_argument(
-                f"The request timeout of a deployment must be more than 0 and at most {MAX_REQUEST_TIMEOUT_SECONDS} "
-                f"seconds, not {timeout:g}."
+                f"'requestSettings.requestTimeout', the request timeout of a deployment, must be more than 0 and at "
+                f"most {REQUEST_SECONDS.most} seconds, not {timeout:g}."
             )
         return cls(
-            instances=_whole(sku["capacity"], "sku.capacity", MAX_INSTANCES),
+            instances=_whole(sku["capacity"], "sku.capacity", INSTANCES.most),
             request_timeout=timeout,
             max_concurrent=_whole(
                 request["maxConcurrentRequestsPerInstance"], "requestSettings.maxConcurrentRequestsPerInstance"
@@ -109,33 +100,6 @@ class DeploymentSettings:
 def bad_argument(message: str) -> ServiceError:
     """400 for a value that the service does not take."""
     return user_error(message, "BadArgument/ArgumentInvalid")
-
-
-def check_name(what: str, name: str) -> None:
-    """Refuses a name that the service refuses: 3 to 32 letters, digits and single dashes, a letter first."""
-    if not 3 <= len(name) <= 32 or not _NAME.fullmatch(name):
-        raise bad_argument(
-            f"'{name}' is not a valid {what} name. It must have 3 to 32 characters, begin with a letter, end with a "
-            "letter or digit, and consist of letters, digits and single dashes."
-        )
-
-
-def check_tags(tags: Any) -> None:
-    """Refuses tags that Azure Resource Manager refuses on tracked resources.
-
-    https://learn.microsoft.com/azure/azure-resource-manager/management/tag-resources#limitations
-    """
-    if tags is None:
-        return
-    if not isinstance(tags, dict):
-        raise bad_argument("'tags' must map names to texts.")
-    wrong = [name for name in tags if any(each in _RESERVED_IN_TAG_NAMES or each < " " for each in name)]
-    if wrong:
-        raise ServiceError(
-            400,
-            "InvalidTagNameCharacters",
-            f"The tag names '{', '.join(wrong)}' have reserved characters '<,>,%,&,\\,?,/' or control characters.",
-        )
 
 
 def checked_traffic(
@@ -152,13 +116,16 @@ def checked_traffic(
     live, mirrored = _percentages(traffic, "traffic"), _percentages(mirror, "mirrorTraffic")
     if sum(live.values()) not in (0, 100):
         raise bad_argument(f"The traffic must sum up to 0 or 100 percent, but {live} sums up to {sum(live.values())}.")
+    if (most := max(mirrored.values(), default=0)) > MIRRORED_PERCENT.most:
+        raise bad_argument(
+            f"'mirrorTraffic' is not valid. At most {MIRRORED_PERCENT.most} % of the traffic can be mirrored, not "
+            f"{most} %."
+        )
     for name, percent in [*live.items(), *mirrored.items()]:
         _check_routable(name, deployments, kept=(current or {}).get(name) == percent)
     if len(mirrored) > 1:
         raise bad_argument(f"Traffic can be mirrored to one deployment only, not to {', '.join(sorted(mirrored))}.")
     for name, percent in mirrored.items():
-        if percent > MAX_MIRROR_PERCENT:
-            raise bad_argument(f"At most {MAX_MIRROR_PERCENT} % of the traffic can be mirrored, not {percent} %.")
         if percent and live.get(name):
             raise bad_argument(f"The deployment '{name}' can receive live traffic or mirrored traffic, not both.")
     return live, mirrored
@@ -192,6 +159,8 @@ def check_deployment(properties: dict[str, Any]) -> None:
         raise bad_argument(
             "The emulator serves MLflow models without code: leave out 'code_configuration' (a scoring script)."
         )
+    if str(properties["egressPublicNetworkAccess"]).lower() not in {"enabled", "disabled"}:
+        raise bad_argument("'egressPublicNetworkAccess' must be Enabled or Disabled.")
     variables = properties["environmentVariables"]
     if not isinstance(variables, dict) or not all(isinstance(value, str) for value in variables.values()):
         raise bad_argument("'environmentVariables' must map names to texts.")

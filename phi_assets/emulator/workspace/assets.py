@@ -80,8 +80,7 @@ def put_version(
     For one that exists, `merge(document, properties)` says what its properties become; it raises ServiceError for a
     change that the service does not allow.
     """
-    check_asset_name(f"The name of {kind.title.lower()}", name)
-    check_asset_name(f"The version of {kind.title.lower()}", version)
+    check_asset_name(name, version)
     moment = now(emulator)
     document = {
         "name": name,
@@ -106,7 +105,7 @@ def put_version(
 
 def put_container(emulator: Emulator, kind: AssetKind, name: str, properties: dict[str, Any]) -> Document:
     """The container with its description, tags, properties and archive mark set as given."""
-    check_asset_name(f"The name of {kind.title.lower()}", name)
+    check_asset_name(name)
     moment = now(emulator)
     wanted = {key: properties[key] for key in _CHANGEABLE_IN_CONTAINER if key in properties}
     created = {"name": name, "created": moment, "modified": moment, "properties": {"isArchived": False, **wanted}}

@@ -3,9 +3,12 @@
 import re
 from typing import Any
 
+from phi_assets.config.limits import CLUSTER_NODES, SUBNET_ID
 from phi_assets.emulator.chaos.kinds import ComputeScenario
 from phi_assets.emulator.wire.errors import ServiceError, user_error
+from phi_assets.emulator.wire.limits import require
 from phi_assets.emulator.workspace.context import Emulator
+from phi_assets.emulator.workspace.identities import shown_identity
 from phi_assets.emulator.workspace.resources import PROVIDER, now, properties_of
 from phi_assets.emulator.workspace.vm_sizes import VM_SIZES
 
@@ -21,7 +24,6 @@ NO_NODES = {
 _UNKNOWN_NODES = dict.fromkeys(("allocationState", "currentNodeCount", "nodeStateCounts", "targetNodeCount"))
 _OF_NODES_ONLY = frozenset({"allocationStateTransitionTime", "propertyBag"})
 _PRIORITIES = {"dedicated": "Dedicated", "lowpriority": "LowPriority"}
-_MOST_NODES = 1000
 _IDLE_TIME = re.compile(r"P(?:\d+D)?(?:T(?:\d+H)?(?:\d+M)?(?:\d+(?:\.\d+)?S)?)?")
 _DEFAULT_IDLE = "PT2M"
 
@@ -100,18 +102,39 @@ def wanted_cluster(body: Any) -> dict[str, Any]:
         "vmPriority": priority,
         "scaleSettings": scale_settings(inner.get("scaleSettings") or {}),
         "osType": inner.get("osType") or "Linux",
-        "subnet": inner.get("subnet"),
+        "subnet": _subnet(inner.get("subnet")),
         "remoteLoginPortPublicAccess": inner.get("remoteLoginPortPublicAccess") or "NotSpecified",
-        "enableNodePublicIp": inner.get("enableNodePublicIp", True),
+        "enableNodePublicIp": inner.get("enableNodePublicIp") is not False,
     }
+
+
+def require_network(emulator: Emulator, wanted: dict[str, Any]) -> None:
+    """Raises ServiceError 400 for nodes without public addresses that have no other network.
+
+    https://learn.microsoft.com/azure/machine-learning/how-to-secure-training-vnet#compute-instancecluster-with-no-public-ip
+    """
+    if not wanted["enableNodePublicIp"] and wanted["subnet"] is None and emulator.network_isolation == "Disabled":
+        raise invalid(
+            "'enableNodePublicIp' is not valid: nodes without public addresses need a subnet, or a workspace with a "
+            "managed virtual network."
+        )
+
+
+def _subnet(subnet: Any) -> dict[str, str] | None:
+    if not subnet:
+        return None
+    require(SUBNET_ID, "subnet.id", subnet.get("id") if isinstance(subnet, dict) else subnet)
+    return {"id": subnet["id"]}
 
 
 def scale_settings(settings: dict[str, Any]) -> dict[str, Any]:
     """Node counts and idle time, with the service's defaults. Raises ServiceError 400 for what it refuses."""
     most, least = settings.get("maxNodeCount", 1), settings.get("minNodeCount") or 0
     idle = settings.get("nodeIdleTimeBeforeScaleDown") or _DEFAULT_IDLE
-    if not (isinstance(most, int) and isinstance(least, int) and 0 <= least <= most <= _MOST_NODES):
-        raise invalid(f"The node counts {least} to {most} are not 0 <= minNodeCount <= maxNodeCount <= {_MOST_NODES}.")
+    if not (isinstance(most, int) and isinstance(least, int) and 0 <= least <= most <= CLUSTER_NODES.most):
+        raise invalid(
+            f"The node counts {least} to {most} are not 0 <= 'minNodeCount' <= 'maxNodeCount' <= {CLUSTER_NODES.most}."
+        )
     if not isinstance(idle, str) or not _IDLE_TIME.fullmatch(idle):
         raise invalid(f"nodeIdleTimeBeforeScaleDown '{idle}' is not an ISO 8601 duration.")
     return {"maxNodeCount": most, "minNodeCount": least, "nodeIdleTimeBeforeScaleDown": idle}
@@ -123,7 +146,7 @@ def new_cluster(emulator: Emulator, name: str, body: dict[str, Any], wanted: dic
     return {
         "name": name,
         "tags": body.get("tags") or {},
-        "identity": body.get("identity"),
+        "identity": None,
         "properties": {
             "computeType": "AmlCompute",
             "computeLocation": emulator.location,
@@ -148,6 +171,12 @@ def new_cluster(emulator: Emulator, name: str, body: dict[str, Any], wanted: dic
             },
         },
     }
+
+
+def compute_identity(emulator: Emulator, body: dict[str, Any]) -> dict[str, Any] | None:
+    """The cluster's identity by a request. Raises ServiceError 400 for one that the service refuses."""
+    auth = emulator.auth
+    return shown_identity(body.get("identity"), principal_id=auth.object_id, tenant_id=auth.tenant_id)
 
 
 def invalid(message: str) -> ServiceError:

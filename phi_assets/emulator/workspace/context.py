@@ -17,6 +17,7 @@ from phi_assets.emulator.chaos.throttling import Throttling
 from phi_assets.emulator.process import STORAGE_SUFFIX
 from phi_assets.emulator.security.account_key import AccountKey
 from phi_assets.emulator.security.auth import Auth
+from phi_assets.emulator.security.network import NetworkIsolation
 from phi_assets.emulator.security.storage_auth import StorageAuth
 from phi_assets.emulator.store.blobs import BlobStore
 from phi_assets.emulator.store.journal import Journal
@@ -71,6 +72,8 @@ class Emulator:
     """Of tokens that endpoints in mode AMLToken issue from now on."""
     storage_auth: StorageAuth = "keys"
     """How the workspace's datastores are opened."""
+    network_isolation: NetworkIsolation = "Disabled"
+    """Of the workspace's managed virtual network."""
     provider_state: str = REGISTERED
     """Whether the subscription has registered the resource provider."""
     changing: threading.Lock = field(default_factory=threading.Lock)

@@ -1,16 +1,15 @@
 """Pieces that the documents of all ARM resources have in common."""
 
-import re
 from datetime import datetime
 from typing import Any
 
+from phi_assets.config.limits import ASSET_NAME, ASSET_VERSION
 from phi_assets.emulator.wire.errors import user_error
+from phi_assets.emulator.wire.limits import require
 from phi_assets.emulator.workspace.context import Emulator
 
 PROVIDER = "Microsoft.MachineLearningServices"
 AUTHOR = "phi_assets emulator"
-
-_ASSET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,254}")
 
 
 def system_data(created: str, modified: str | None = None, *, with_author_of_change: bool = True) -> dict[str, Any]:
@@ -33,14 +32,11 @@ def timestamp(moment: datetime) -> str:
     return moment.isoformat(timespec="microseconds")
 
 
-def check_asset_name(title: str, name: str) -> None:
+def check_asset_name(name: str, version: str | None = None) -> None:
     """Raises ServiceError 400 for a name or version that the service does not accept."""
-    if not _ASSET_NAME.fullmatch(name):
-        raise user_error(
-            f"{title} '{name}' is not valid: it must start with a letter or digit and have at most 255 letters, "
-            "digits, dots, dashes and underscores.",
-            "BadArgument/ArgumentInvalid",
-        )
+    require(ASSET_NAME, "name", name)
+    if version is not None:
+        require(ASSET_VERSION, "version", version)
 
 
 def properties_of(body: Any) -> dict[str, Any]:

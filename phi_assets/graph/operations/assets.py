@@ -6,6 +6,7 @@ import dagster as dg
 
 from phi_assets.azureml.billing.bill import read_bill
 from phi_assets.azureml.billing.orphans import KnownThings, orphans
+from phi_assets.config.endpoint_names import endpoint_names
 from phi_assets.config.recipe import Recipe
 from phi_assets.graph.common import OWNERS
 from phi_assets.graph.operations.metadata import billing_metadata
@@ -31,16 +32,16 @@ def still_billing(
     with workspace.session() as ws:
         bill = read_bill(ws, prices.value, context.log.info)
     context.log.info(bill.in_words)
-    orphaned = orphans(bill, known_things(context.instance, recipe.value))
+    orphaned = orphans(bill, known_things(context.instance, recipe.value, workspace.path))
     for item in orphaned:
         context.log.warning(f"Orphan: {item.kind} {item.name} carries this project's tags, and this graph knows none.")
     return dg.MaterializeResult(metadata=billing_metadata(bill, orphaned))
 
 
-def known_things(instance: dg.DagsterInstance, recipe: Recipe) -> KnownThings:
+def known_things(instance: dg.DagsterInstance, recipe: Recipe, workspace: str) -> KnownThings:
     """What the recipe names, and what this Dagster instance has materialized last; of deployments, all of late."""
     return KnownThings.of(
-        [recipe.serving.endpoint, *_recorded(instance, "online_endpoint", "{name}")],
+        [endpoint_names(recipe.serving, workspace)[0], *_recorded(instance, "online_endpoint", "{name}")],
         _recorded(instance, "online_deployment", "{endpoint}/{name}", _DEPLOYMENTS_REMEMBERED),
         [recipe.compute.name, *_recorded(instance, "finetune_compute", "{name}")],
     )

@@ -53,7 +53,7 @@ def tear_down_recipe(
             log(line)
         carry_out(ws, plan, log)
         left = read_bill(ws, price_list, log)
-        _record(context, left, recipe.value)
+        _record(context, left, recipe.value, workspace.path)
         check_gone(plan, left)
     context.add_output_metadata(
         {
@@ -87,7 +87,7 @@ def delete_expired_endpoints(
     with workspace.session() as ws:
         deleted = reap(ws, lambda: datetime.now(UTC), only=config.endpoints, on_name=announce, log=context.log.info)
         left = read_bill(ws, prices.value_or_none(context.log.warning), context.log.info)
-        _record(context, left, recipe.value)
+        _record(context, left, recipe.value, workspace.path)
     context.add_output_metadata({"deleted": ", ".join(deleted) or "none", "summary": left.in_words})
 
 
@@ -104,10 +104,10 @@ def reap_expired() -> None:
     delete_expired_endpoints()
 
 
-def _record(context: dg.OpExecutionContext, bill: Bill, recipe: Recipe) -> None:
+def _record(context: dg.OpExecutionContext, bill: Bill, recipe: Recipe, workspace: str) -> None:
     """The listing is the newest of `still_billing`."""
     context.log.info(bill.in_words)
-    orphaned = orphans(bill, known_things(context.instance, recipe))
+    orphaned = orphans(bill, known_things(context.instance, recipe, workspace))
     context.log_event(dg.AssetMaterialization(still_billing.key, metadata=billing_metadata(bill, orphaned)))
 
 

@@ -6,6 +6,7 @@ import dagster as dg
 
 from phi_assets.azureml.billing.reaper import expired_endpoints
 from phi_assets.azureml.connection.retry import patience
+from phi_assets.config.endpoint_names import endpoint_names
 from phi_assets.graph.automation.cursor import REASON_TAG, TICK_PATIENCE_SECONDS
 from phi_assets.graph.automation.history import active_run, has_ended, last_run
 from phi_assets.graph.operations.ending import delete_expired_endpoints, reap_expired
@@ -34,10 +35,10 @@ def endpoint_reaper(
         return dg.SkipReason(f"Run {last.dagster_run.run_id} is deleting endpoints.")
     with patience(TICK_PATIENCE_SECONDS), workspace.session() as ws:
         expired = expired_endpoints(ws, datetime.now(UTC), context.log.info)
-    own = recipe.value.serving.endpoint
-    if own in expired and (busy := active_run(context.instance, SERVING)) is not None:
-        context.log.info(f"Endpoint {own} is left to run {busy.run_id} of {busy.job_name}.")
-        expired.remove(own)
+    own = [name for name in endpoint_names(recipe.value.serving, workspace.path) if name in expired]
+    if own and (busy := active_run(context.instance, SERVING)) is not None:
+        context.log.info(f"Endpoint {', '.join(own)} is left to run {busy.run_id} of {busy.job_name}.")
+        expired = [name for name in expired if name not in own]
     if not expired:
         return dg.SkipReason("No lease has ended.")
     return dg.RunRequest(

@@ -9,6 +9,7 @@ from pydantic import Field, PrivateAttr
 
 from phi_assets.azureml.connection.client import Workspace, connect_azure, connect_emulator
 from phi_assets.azureml.connection.errors import AzureMLError
+from phi_assets.config.endpoint_names import workspace_path
 from phi_assets.config.settings import Settings, load_settings
 from phi_assets.emulator.process import ensure_running
 from phi_assets.redaction import censor
@@ -37,6 +38,11 @@ class AzureMLWorkspace(dg.ConfigurableResource):
             credential=settings.credential,
             home=str(settings.home),
         )
+
+    @property
+    def path(self) -> str:
+        """The workspace's ARM id."""
+        return workspace_path(self.subscription_id, self.resource_group, self.workspace_name)
 
     @contextmanager
     def session(self) -> Iterator[Workspace]:

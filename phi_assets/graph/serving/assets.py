@@ -35,6 +35,7 @@ DEPLOYMENT_KEYS = (
     "serving.liveness_initial_delay_seconds",
     "serving.max_concurrent_requests",
     "serving.worker_count",
+    "serving.egress_public_network_access",
 )
 
 
@@ -45,7 +46,14 @@ DEPLOYMENT_KEYS = (
     owners=OWNERS,
     code_version="1",
     pool=ENDPOINT_POOL,
-    metadata=reads("serving.endpoint", "serving.auth_mode", "serving.lease_hours", "serving.tags"),
+    metadata=reads(
+        "serving.endpoint",
+        "serving.auth_mode",
+        "serving.identity",
+        "serving.public_network_access",
+        "serving.lease_hours",
+        "serving.tags",
+    ),
 )
 def online_endpoint(
     context: dg.AssetExecutionContext, workspace: AzureMLWorkspace, recipe: RecipeResource
@@ -54,7 +62,8 @@ def online_endpoint(
     serving = recipe.value.serving
     with workspace.session() as ws:
         ref = ensure_endpoint(ws, serving, {"phi-recipe": recipe.value.name}, context.log.info)
-    why = explained(context, serving.model_dump(include={"endpoint", "auth_mode", "lease_hours"}), ref.reason)
+    settings = {"endpoint": ref.name, **serving.model_dump(include={"auth_mode", "lease_hours"})}
+    why = explained(context, settings, ref.reason)
     version = fingerprint({"name": ref.name, "auth": serving.auth_mode})[:16]
     metadata = endpoint_metadata(ref, ws.endpoint_studio_url(ref.name)) | why
     return dg.MaterializeResult(value=ref, data_version=dg.DataVersion(version), metadata=metadata)

@@ -8,6 +8,7 @@ import dagster as dg
 
 from phi_assets.azureml.connection.inventory import EndpointState, endpoint_state
 from phi_assets.azureml.connection.retry import patience
+from phi_assets.config.endpoint_names import endpoint_names
 from phi_assets.graph.automation.cursor import TICK_PATIENCE_SECONDS, Cursor
 from phi_assets.graph.automation.endings import last_ending
 from phi_assets.graph.automation.history import (
@@ -74,16 +75,16 @@ def endpoint_health_sensor(
     reads a tick. What does not stay right is tried again after pauses that double, up to half a day.
     """
     cursor = Cursor.of(context)
-    last_teardown = last_ending(context.instance, recipe.value.serving.endpoint)
+    names = endpoint_names(recipe.value.serving, workspace.path)
+    last_teardown = last_ending(context.instance, names)
     if (busy := _at_work(context.instance, last_teardown)) is not None:
         return cursor.skip(f"Run {busy.run_id} of {busy.job_name} is changing the endpoint.")
     expected = expectation(context.instance, since=(last_teardown.end_time or 0.0) if last_teardown else 0.0)
     if expected is None:
         since = " since it was torn down" if last_teardown else ""
         return cursor.after_recovery().skip(f"{ONLINE_ENDPOINT} has not been materialized{since}.")
-    asked_for = recipe.value.serving.endpoint
-    if expected.endpoint != asked_for:
-        return cursor.skip(f"{ONLINE_ENDPOINT} is {expected.endpoint}, and the recipe asks for {asked_for}.")
+    if expected.endpoint not in names:
+        return cursor.skip(f"{ONLINE_ENDPOINT} is {expected.endpoint}, and the recipe asks for {names[0]}.")
     with patience(TICK_PATIENCE_SECONDS), workspace.session() as ws:
         found = endpoint_state(ws, expected.endpoint, context.log.info)
     if (moving := found.in_motion) is not None:

@@ -11,24 +11,12 @@ from phi_assets.emulator.serving.front.gate import Gate, choose
 from phi_assets.emulator.serving.rules import (
     DeploymentSettings,
     check_deployment,
-    check_name,
     checked_traffic,
     with_defaults,
 )
 from phi_assets.emulator.wire.errors import ServiceError
 
 STATES = {"blue": "Succeeded", "green": "Succeeded", "new": "Creating"}
-
-
-@pytest.mark.parametrize("name", ["abc", "A-1", "ultrachat-completion-1732300000", "a" * 32])
-def test_names_of_the_service_are_accepted(name: str) -> None:
-    check_name("endpoint", name)
-
-
-@pytest.mark.parametrize("name", ["ab", "a" * 33, "1ab", "-ab", "ab-", "ab--c", "a_b", "a.b", "äbc", "abc\n", ""])
-def test_other_names_are_refused(name: str) -> None:
-    with pytest.raises(ServiceError, match="not a valid endpoint name"):
-        check_name("endpoint", name)
 
 
 def test_traffic_is_kept_in_lower_case() -> None:

@@ -36,8 +36,7 @@ def _start_pending_upload(request: Request, body: Any) -> Response:
     """A container of its own for the snapshot, and a signature to fill it."""
     emulator: Emulator = request.app.state.emulator
     name, version = request.path_params["name"], request.path_params["version"]
-    check_asset_name("The name of code", name)
-    check_asset_name("The version of code", version)
+    check_asset_name(name, version)
     container = "code-" + hashlib.sha256(f"{name}/{version}".encode()).hexdigest()[:32]
     emulator.blobs.create_container(container)
     answer = {

@@ -14,7 +14,7 @@ from phi_assets.emulator.wire.paths import WS
 from phi_assets.emulator.workspace import assets
 from phi_assets.emulator.workspace.assets import AssetKind
 from phi_assets.emulator.workspace.context import Emulator
-from phi_assets.emulator.workspace.resources import properties_of
+from phi_assets.emulator.workspace.resources import check_asset_name, properties_of
 
 Prepare = Callable[[Emulator, str, str, dict[str, Any]], dict[str, Any]]
 """`(emulator, name, version, sent properties)` -> the properties to keep, or a ServiceError."""
@@ -104,6 +104,7 @@ class _AssetRoutes:
     def put_version(self, request: Request, body: Any) -> Response:
         emulator = _emulator(request)
         name, version = request.path_params["name"], request.path_params["version"]
+        check_asset_name(name)
         wanted = self._prepare(emulator, name, version, _with_texts(properties_of(body)))
         document, is_new = assets.put_version(emulator, self._kind, name, version, wanted, self._merge)
         shown = assets.version_document(emulator, self._kind, document)
