@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from phi_assets.emulator.wire.errors import ServiceError
 
 _KINDS = {"GET": "reads", "HEAD": "reads", "DELETE": "deletes"}
+# Recorded: what is left after such a request has a name of its own.
+_COUNTED_APART = {("PUT", "/onlineendpoints/{endpoint}/deployments/{name}"): "resource-requests"}
 _ROUNDING = 1e-9
 
 
@@ -72,14 +74,15 @@ class Throttling:
         self._limits = limits
         self._buckets.clear()
 
-    def take(self, principal: str, method: str) -> Mapping[str, str]:
+    def take(self, principal: str, method: str, route: str = "") -> Mapping[str, str]:
         """Takes a token for the request; the headers that tell how many are left, all where there are no limits.
 
         Raises:
             ServiceError: 429 with a Retry-After, in whole seconds, after which there is a token. None was taken.
         """
         kind = _KINDS.get(method, "writes")
-        header = f"x-ms-ratelimit-remaining-subscription-{kind}"
+        counted = _COUNTED_APART.get((method, route), kind)
+        header = f"x-ms-ratelimit-remaining-subscription-{counted}"
         if self._limits is None:
             return {header: str(int(Limits().of(kind).size))}
         bucket = self._buckets.setdefault((principal, kind), _Bucket(self._limits.of(kind)))

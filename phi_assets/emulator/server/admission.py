@@ -23,11 +23,11 @@ class Admission:
         emulator: Emulator = scope["app"].state.emulator
         async with emulator.occupancy.inside():
             if exchange.name.plane == "arm":
-                await self._counted(emulator, scope, receive, send)
+                await self._counted(exchange.name.route, emulator, scope, receive, send)
             else:
                 await self._app(scope, receive, send)
 
-    async def _counted(self, emulator: Emulator, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _counted(self, route: str, emulator: Emulator, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope)
         try:
             principal = emulator.auth.require_bearer(request).get("oid", "")
@@ -35,7 +35,7 @@ class Admission:
             await self._app(scope, receive, send)  # it will be refused, at nobody's expense
             return
         try:
-            remaining = emulator.throttling.take(principal, request.method)
+            remaining = emulator.throttling.take(principal, request.method, route)
         except ServiceError as error:
             await service_error(request, error)(scope, receive, send)
             return

@@ -39,6 +39,9 @@ def test_the_default_limits_are_those_of_the_service(control: Control, client: h
     assert client.get("/computes").headers[READS] == "249"
     assert client.put("/computes/-", json={}).headers[WRITES] == "199"
     assert client.post("/jobs/absent/cancel").headers[WRITES] in {"198", "199"}
+    deployment = client.put("/onlineEndpoints/absent/deployments/none", json={})
+    assert "x-ms-ratelimit-remaining-subscription-resource-requests" in deployment.headers
+    assert WRITES not in deployment.headers
     assert client.delete("/computes/absent").headers[DELETES] == "199"
 
 

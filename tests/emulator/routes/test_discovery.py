@@ -286,6 +286,7 @@ def test_environments_keep_their_definition(client: httpx.Client):
     assert first.status_code == 201
     assert first.json()["properties"]["condaFile"].startswith("{")
     again = client.put("/environments/env/versions/1", json=body)
+    assert again.status_code == 201  # as recorded
     assert again.json()["systemData"]["createdAt"] == first.json()["systemData"]["createdAt"]
     other = client.put("/environments/env/versions/1", json={"properties": {"image": "mcr.microsoft.com/x:2"}})
     assert other.status_code == 409

@@ -108,7 +108,8 @@ class _AssetRoutes:
         wanted = self._prepare(emulator, name, version, _with_texts(properties_of(body)))
         document, is_new = assets.put_version(emulator, self._kind, name, version, wanted, self._merge)
         shown = assets.version_document(emulator, self._kind, document)
-        if not is_new:
+        # An environment that exists already is answered as if it were new: as recorded.
+        if not is_new and self._kind is not assets.ENVIRONMENTS:
             return JSONResponse(shown)
         return JSONResponse(shown, 201, {"Location": emulator.base_url + shown["id"]})
 
