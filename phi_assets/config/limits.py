@@ -75,11 +75,11 @@ class TagsRule:
     def problem(self, value: Any, *, with_own: bool = True) -> str | None:
         """What is wrong with the tags, for people; `with_own`: the project's own are among them."""
         if not isinstance(value, Mapping):
-            return f"{_shown(value)} is not taken: tags map names to texts"
+            return f"{_shown(value)} is not taken: tags are an object with a text for each name"
         most = self.most if with_own else self.most - self.own
         if len(value) > most:
             rest = "" if with_own else f", the project's own {self.own} aside"
-            return f"{len(value)} tags are not taken: there may be {most}{rest}"
+            return f"there may be {most} tags{rest}, not {len(value)}"
         for name, text in value.items():
             if not 1 <= len(str(name)) <= self.longest_name:
                 return f"tag {_shown(name)} is not taken: its name may have 1 to {self.longest_name} characters"
@@ -193,10 +193,12 @@ MIRRORED_PERCENT = NumberRule(
 )
 
 
+_LONGEST_SHOWN = 300
+
 # How many there may be: the two of how-to-manage-quotas as well.
 ENDPOINTS_PER_SUBSCRIPTION, DEPLOYMENTS_PER_ENDPOINT = 100, 20
 
 
 def _shown(value: Any) -> str:
     text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."

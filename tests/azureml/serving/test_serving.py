@@ -174,6 +174,14 @@ def test_changed_settings_update_the_deployment(toys: Workspace, served: Served)
     assert ensure_deployment(toys, served.endpoint, served.model, patient).action == "reused"
 
 
+def test_the_way_out_of_a_deployment_cannot_be_changed(toys: Workspace, served: Served) -> None:
+    as_it_is = SERVING.model_copy(update={"egress_public_network_access": "enabled"})
+    assert ensure_deployment(toys, served.endpoint, served.model, as_it_is).model_id
+    closed = SERVING.model_copy(update={"egress_public_network_access": "disabled"})
+    with pytest.raises(DeploymentFailed, match=r"public egress enabled, which cannot be changed\. Delete it"):
+        ensure_deployment(toys, served.endpoint, served.model, closed)
+
+
 def test_a_machine_can_have_several_workers(toys: Workspace, served: Served) -> None:
     several = SERVING.model_copy(update={"worker_count": 2})
     updated = ensure_deployment(toys, served.endpoint, served.model, several)
