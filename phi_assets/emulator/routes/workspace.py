@@ -59,7 +59,12 @@ def _document(emulator: Emulator) -> dict[str, Any]:
             "privateLinkCount": 0,
             "v1LegacyMode": False,
             "systemDatastoresAuthMode": "identity" if emulator.storage_auth == "identity" else "accesskey",
-            "managedNetwork": {"isolationMode": emulator.network_isolation},
+            # Where there is none, a workspace of the time of the recordings does not speak of it.
+            **(
+                {"managedNetwork": {"isolationMode": mode}}
+                if (mode := emulator.network_isolation) != "Disabled"
+                else {}
+            ),
             "tenantId": auth.tenant_id,
         },
         "systemData": system_data(_CREATED, _CREATED),
