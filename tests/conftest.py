@@ -61,6 +61,9 @@ def control(emulator: process.Connection) -> Iterator[Control]:
         control.set_provider_state("Registered")
         control.set_token_life(24 * 3600, 12 * 3600)
         control.set_storage_auth("keys")
+        control.set_clock(0)
+        control.set_locks()
+        control.set_workspace_kind("Default")
         control.set_time_scale(float(TIME_SCALE))
 
 

@@ -104,6 +104,8 @@ class FinetuneSection(Section):
     """Jobs that may be submitted for one fingerprint when earlier ones failed or were cancelled."""
     timeout_hours: Annotated[float, Field(gt=0)] = 24
     """Time from the start of the job's first step to its end."""
+    max_queue_hours: Annotated[float, Field(gt=0)] = 72
+    """Time that the job may wait for its first node, which costs nothing; one that waits longer is cancelled."""
 
 
 class ServingSection(Section):
@@ -124,6 +126,9 @@ class ServingSection(Section):
     """The service ends a request after this time."""
     liveness_initial_delay_seconds: Annotated[int, Field(ge=1)] = 600
     """Time that a deployment gets to load its model before it has to show that it is alive."""
+    deployment_timeout_minutes: Annotated[float, Field(gt=0)] = 90
+    """Time that a deployment may take to become healthy, its image and its machines included; one that takes longer is
+    deleted if the run has created it."""
     max_concurrent_requests: Annotated[int, Field(ge=1)] = 1
     """Requests that one machine works on at once; more wait, then get 429."""
     worker_count: Annotated[int, Field(ge=1)] = 1

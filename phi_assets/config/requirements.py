@@ -57,16 +57,27 @@ def network_problems(env: Environment) -> list[str]:
     return problems
 
 
+_NUMBERS: Mapping[str, type[int] | type[float]] = {
+    "PHI_EMULATOR_TIME_SCALE": float,
+    "PHI_CREDENTIAL_TIMEOUT": int,
+    "PHI_SIGHT_HOURS": float,
+}
+
+
 def number_problems(env: Environment) -> list[str]:
     """What is wrong with settings that are numbers."""
-    text = env.get("PHI_EMULATOR_TIME_SCALE")
-    if not text:
-        return []
+    return [
+        f"{name}={env[name]!r} is not a {'whole ' if kind is int else ''}number above 0"
+        for name, kind in _NUMBERS.items()
+        if env.get(name) and not _is_above_zero(env[name], kind)
+    ]
+
+
+def _is_above_zero(text: str, kind: type[int] | type[float]) -> bool:
     try:
-        fine = 0 < float(text) < float("inf")
+        return 0 < kind(text) < float("inf")
     except ValueError:
-        fine = False
-    return [] if fine else [f"PHI_EMULATOR_TIME_SCALE={text!r} is not a number above 0"]
+        return False
 
 
 def _service_principal(env: Environment) -> list[str]:

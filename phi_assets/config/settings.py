@@ -21,6 +21,9 @@ EMULATOR_SUBSCRIPTION = "00000000-0000-4000-8000-000000000001"
 EMULATOR_RESOURCE_GROUP = "phi-emulator"
 EMULATOR_WORKSPACE = "phi-workspace"
 
+CREDENTIAL_TIMEOUT_SECONDS = 30
+SIGHT_HOURS = 12.0
+
 _ON_AZURE = "needed with `PHI_TARGET=azure`"
 
 
@@ -57,6 +60,13 @@ class Settings:
     """Tenant to sign in to; needed for a service principal and for workload identity."""
     client_id: Annotated[str | None, Variable("AZURE_CLIENT_ID")] = None
     """Client id of the service principal, or of the managed or workload identity where there are several."""
+    credential_timeout_seconds: Annotated[
+        int, Variable("PHI_CREDENTIAL_TIMEOUT", f"`{CREDENTIAL_TIMEOUT_SECONDS}`")
+    ] = CREDENTIAL_TIMEOUT_SECONDS
+    """Seconds that `az`, or another program that gives tokens, may take for one."""
+    sight_hours: Annotated[float, Variable("PHI_SIGHT_HOURS", f"`{SIGHT_HOURS:g}`")] = SIGHT_HOURS
+    """How long a run looks for its job or deployment while it cannot be seen: no sign-in, no network, no answer. The
+    job runs on meanwhile, and afterwards too."""
     ca_bundle: Annotated[Path | None, Variable("PHI_CA_BUNDLE")] = None
     """PEM file of certificate authorities to trust beside the usual ones, for networks that inspect TLS."""
 
@@ -118,6 +128,8 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         cloud=cloud,  # type: ignore[arg-type]
         tenant_id=env.get("AZURE_TENANT_ID") or None,
         client_id=env.get("AZURE_CLIENT_ID") or None,
+        credential_timeout_seconds=int(env.get("PHI_CREDENTIAL_TIMEOUT") or CREDENTIAL_TIMEOUT_SECONDS),
+        sight_hours=float(env.get("PHI_SIGHT_HOURS") or SIGHT_HOURS),
         ca_bundle=_path(env, "PHI_CA_BUNDLE"),
     )
 

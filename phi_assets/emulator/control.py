@@ -126,7 +126,8 @@ class Control:
 
         What: `action` is
 
-        - `status`: an answer with `status` (400 to 599), optionally `code` and `retry_after` seconds,
+        - `status`: an answer with `status` (400 to 599), optionally `code` and `retry_after` seconds, or the whole
+          `error` object that it has,
         - `drop`: the connection ends without an answer,
         - `delay`: of `seconds` of the wall clock,
         - `hold`: until `release`,
@@ -177,6 +178,21 @@ class Control:
     def set_provider_state(self, state: str) -> None:
         """Whether the subscription shows the resource provider as `Registered` or, for example, `NotRegistered`."""
         self._ask("PUT", "/provider", {"state": state})
+
+    def set_clock(self, ahead_seconds: float) -> None:
+        """The service's clock is so far ahead of this machine's from now on; behind it where negative.
+
+        Dates of answers and times of jobs are the service's; tokens and signatures keep to this machine's.
+        """
+        self._ask("PUT", "/clock", {"ahead": ahead_seconds})
+
+    def set_locks(self, **locks: str) -> None:
+        """The resource group has these locks, name to `CanNotDelete` or `ReadOnly`, and no others."""
+        self._ask("PUT", "/locks", {"locks": locks})
+
+    def set_workspace_kind(self, kind: str) -> None:
+        """What the workspace says that it is: `Default`, `Hub`, `Project`, `FeatureStore`."""
+        self._ask("PUT", "/workspace", {"kind": kind})
 
     def add_scenario(self, kind: str, **fields: Any) -> str:
         """A `job`, `compute` or `deployment` goes wrong from now on; the id of the scenario.

@@ -146,6 +146,8 @@ BROKEN: list[tuple[dict[str, str], str]] = [
     ({"REQUESTS_CA_BUNDLE": "/no/ca.pem"}, "REQUESTS_CA_BUNDLE='/no/ca.pem' is no file"),
     ({"PHI_ALERT_WEBHOOK": "chat.corp/hook"}, "PHI_ALERT_WEBHOOK is not an address: write https://host/path"),
     ({"PHI_EMULATOR_TIME_SCALE": "fast"}, "PHI_EMULATOR_TIME_SCALE='fast' is not a number above 0"),
+    ({"PHI_CREDENTIAL_TIMEOUT": "12.5"}, "PHI_CREDENTIAL_TIMEOUT='12.5' is not a whole number above 0"),
+    ({"PHI_SIGHT_HOURS": "0"}, "PHI_SIGHT_HOURS='0' is not a number above 0"),
     ({"PHI_EMULATOR_TIME_SCALE": "nan"}, "PHI_EMULATOR_TIME_SCALE='nan' is not a number above 0"),
     (
         {"AZURE_SUBSCRIPTION_ID": EMULATOR_SUBSCRIPTION, "ARM_CLOUD_METADATA_URL": "https://127.0.0.1:8443/metadata"},

@@ -100,18 +100,17 @@ def read_bill(ws: Workspace, prices: PriceList | None, log: Log = silent) -> Bil
     Raises:
         ListingFailed: the service does not say everything, so nothing is known.
     """
-    now = datetime.now(UTC)
     try:
-        items = (*_endpoints(ws, prices, now, log), *_computes(ws, prices, log))
+        items = (*_endpoints(ws, prices, log), *_computes(ws, prices, log))
     except (AzureError, httpx.HTTPError) as error:
         raise ListingFailed(
             f"What is billing in workspace {ws.name} cannot be listed: {one_line(error)}. It may be a lot: look in "
             "Studio, or run again."
         ) from error
-    return Bill(ws.name, ws.location, now, prices, items)
+    return Bill(ws.name, ws.location, ws.clock.now() or datetime.now(UTC), prices, items)
 
 
-def _endpoints(ws: Workspace, prices: PriceList | None, now: datetime, log: Log) -> Iterator[Billed]:
+def _endpoints(ws: Workspace, prices: PriceList | None, log: Log) -> Iterator[Billed]:
     found: list[Any] = ride_out(lambda: list(ws.ml.online_endpoints.list()), "endpoints", log)
     for endpoint in sorted(found, key=lambda each: str(each.name)):
         about = endpoint.properties or {}
@@ -124,7 +123,7 @@ def _endpoints(ws: Workspace, prices: PriceList | None, now: datetime, log: Log)
             recipe=(endpoint.tags or {}).get(RECIPE_TAG, ""),
             is_ours=is_ours(endpoint.tags),
             expires=lease_end(endpoint.tags),
-            has_expired=has_expired(endpoint.tags, now),
+            has_expired=has_expired(endpoint.tags, ws.clock.now()),
         )
         yield item
         yield from _deployments(ws, item, endpoint.traffic or {}, prices, log)

@@ -1,7 +1,6 @@
 """The end of leases: endpoints of this project that nobody has asked for again in time."""
 
 from collections.abc import Callable, Collection
-from datetime import datetime
 from typing import Any
 
 from azure.core.exceptions import AzureError
@@ -14,8 +13,8 @@ from phi_assets.azureml.serving.endpoints import delete_endpoint
 from phi_assets.azureml.serving.leases import has_expired, lease_end
 
 
-def expired_endpoints(ws: Workspace, now: datetime, log: Log = silent) -> list[str]:
-    """Names of the endpoints of this project whose lease has ended; one list is read.
+def expired_endpoints(ws: Workspace, log: Log = silent) -> list[str]:
+    """Names of the endpoints of this project whose lease has ended by the service's clock; one list is read.
 
     Raises:
         ListingFailed: the service does not say.
@@ -26,12 +25,11 @@ def expired_endpoints(ws: Workspace, now: datetime, log: Log = silent) -> list[s
         raise ListingFailed(
             f"The endpoints of workspace {ws.name} cannot be listed: {one_line(error)}. Run again."
         ) from error
-    return sorted(str(endpoint.name) for endpoint in found if has_expired(endpoint.tags, now))
+    return sorted(str(endpoint.name) for endpoint in found if has_expired(endpoint.tags, ws.clock.now()))
 
 
 def reap(
     ws: Workspace,
-    now: Callable[[], datetime],
     *,
     only: Collection[str] = (),
     on_name: Callable[[str], None] = silent,
@@ -48,11 +46,11 @@ def reap(
     """
     deleted: list[str] = []
     failures: list[str] = []
-    for name in expired_endpoints(ws, now(), log):
+    for name in expired_endpoints(ws, log):
         if only and name not in only:
             continue
         endpoint = find_endpoint(ws, name, log)
-        if endpoint is None or not has_expired(endpoint.tags, now()):
+        if endpoint is None or not has_expired(endpoint.tags, ws.clock.now()):
             log(f"Endpoint {name} is gone or has a new lease.")
             continue
         log(f"The lease of endpoint {name} ended at {lease_end(endpoint.tags)}.")

@@ -9,13 +9,19 @@ from phi_assets.azureml.compute.identities import identity_entity, identity_of, 
 from phi_assets.azureml.compute.vm_sizes import check_size, gpu_count
 from phi_assets.azureml.connection.client import Workspace, sdk
 from phi_assets.azureml.connection.errors import ComputeFailed
+from phi_assets.azureml.connection.operations import Course
 from phi_assets.azureml.connection.provisioning import MANAGED_TAG, has_succeeded, settled, state_of, wait_until_gone
+from phi_assets.azureml.connection.refusals import next_step
 from phi_assets.azureml.connection.retry import Log, find, is_transient, one_line, silent
 from phi_assets.azureml.connection.writes import write
 from phi_assets.config.recipe import ComputeSection
 from phi_assets.refs import Action, ComputeRef, ModelRef
 
-_PROVISIONING_TIMEOUT_SECONDS = 30 * 60.0
+_LIMIT_SECONDS = 30 * 60.0
+"""A cluster without nodes is created within a minute, and its nodes are not waited for here."""
+_MORE_QUOTA = (
+    "Ask for quota of this VM family in this region, or choose another size or name in the recipe's `compute`."
+)
 
 
 def ensure_compute(ws: Workspace, section: ComputeSection, model: ModelRef, log: Log = silent) -> ComputeRef:
@@ -64,7 +70,7 @@ def delete_compute(ws: Workspace, name: str, log: Log = silent) -> bool:
         return False
     log(f"Deleting compute {name}.")
     _remove(ws, name, log, lambda cluster: cluster is None)
-    wait_until_gone(lambda: _get(ws, name, log), f"Compute {name}", ComputeFailed, _PROVISIONING_TIMEOUT_SECONDS, log)
+    wait_until_gone(lambda: _get(ws, name, log), _course(ws, name), log)
     return True
 
 
@@ -73,7 +79,12 @@ def _get(ws: Workspace, name: str, log: Log) -> Any:
 
 
 def _settled(ws: Workspace, name: str, log: Log) -> Any | None:
-    return settled(lambda: _get(ws, name, log), f"Compute {name}", ComputeFailed, _PROVISIONING_TIMEOUT_SECONDS, log)
+    return settled(lambda: _get(ws, name, log), _course(ws, name), log)
+
+
+def _course(ws: Workspace, name: str) -> Course:
+    watched = ws.watched(f"Compute {name}", ws.compute_studio_url(name), goes_on="It stays as it is")
+    return Course(watched, ComputeFailed, _LIMIT_SECONDS)
 
 
 def _check_existing(cluster: Any, section: ComputeSection) -> None:
@@ -115,14 +126,14 @@ def _drift(cluster: Any, section: ComputeSection) -> dict[str, tuple[Any, Any]]:
 
 
 def _update(ws: Workspace, section: ComputeSection, drift: Mapping[str, tuple[Any, Any]], log: Log) -> Any:
-    def send(cluster: Any) -> None:
+    def send(cluster: Any) -> object:
         if cluster is None:
             raise ComputeFailed(f"Compute {section.name} was deleted while it was to be updated; run again.")
         for key, (_, want) in drift.items():
             setattr(cluster, key, identity_entity(want) if key == "identity" else want)
         # The SDK sends a subnet by this attribute, which it sets for a new cluster only.
         cluster.subnet = _subnet_of(cluster)
-        ws.ml.compute.begin_update(cluster).result()
+        return ws.ml.compute.begin_update(cluster)
 
     try:
         written = write(
@@ -131,11 +142,12 @@ def _update(ws: Workspace, section: ComputeSection, drift: Mapping[str, tuple[An
             send=send,
             is_done=lambda cluster: cluster is not None and has_succeeded(cluster) and not _drift(cluster, section),
             log=log,
+            course=_course(ws, section.name),
         )
     except AzureError as error:
         raise ComputeFailed(
-            f"Compute {section.name}: the service refused to change {', '.join(drift)}: {one_line(error)}. Adjust the "
-            "recipe's `compute`."
+            f"Compute {section.name}: the service refused to change {', '.join(drift)}: {one_line(error)}. "
+            + next_step(error, "Adjust the recipe's `compute`.")
         ) from error
     if written.found is None:
         raise ComputeFailed(f"Compute {section.name} vanished while it was updated; run again.")
@@ -165,16 +177,16 @@ def _create(ws: Workspace, section: ComputeSection, log: Log) -> tuple[Any, list
             _check_existing(created, section)
             return created, refused
     raise ComputeFailed(
-        f"Compute {section.name} ({section.size}) could not be created. {' '.join(refused)} Ask for quota of this "
-        "VM family in this region, or choose another size or name in the recipe's `compute`."
+        f"Compute {section.name} ({section.size}) could not be created. {' '.join(refused)} "
+        f"{next_step(cause, _MORE_QUOTA) if cause is not None else _MORE_QUOTA}"
     ) from cause
 
 
 def _create_tier(ws: Workspace, section: ComputeSection, tier: str, log: Log) -> Any:
-    def send(found: Any) -> None:
+    def send(found: Any) -> object:
         if found is not None:
             raise ComputeFailed(f"state {state_of(found)}{_errors(found)}")
-        ws.ml.compute.begin_create_or_update(_entity(section, tier)).result()
+        return ws.ml.compute.begin_create_or_update(_entity(section, tier))
 
     written = write(
         f"Compute {section.name}",
@@ -182,6 +194,7 @@ def _create_tier(ws: Workspace, section: ComputeSection, tier: str, log: Log) ->
         send=send,
         is_done=lambda cluster: cluster is not None and has_succeeded(cluster),
         log=log,
+        course=_course(ws, section.name),
     )
     created = written.found
     if created is None:
@@ -232,12 +245,15 @@ def _remove(ws: Workspace, name: str, log: Log, is_done: Callable[[Any], bool]) 
         write(
             f"Deletion of compute {name}",
             look=lambda: _settled(ws, name, log),
-            send=lambda _: ws.ml.compute.begin_delete(name, action="Delete").wait(),
+            send=lambda _: ws.ml.compute.begin_delete(name, action="Delete"),
             is_done=is_done,
             log=log,
+            course=_course(ws, name),
         )
     except AzureError as error:
-        raise ComputeFailed(f"Compute {name} could not be deleted: {one_line(error)}. Delete it in Studio.") from error
+        raise ComputeFailed(
+            f"Compute {name} could not be deleted: {one_line(error)}. {next_step(error, 'Delete it in Studio.')}"
+        ) from error
 
 
 def _errors(cluster: Any) -> str:

@@ -15,7 +15,9 @@ from phi_assets.azureml.connection.clouds import CLOUDS
 from phi_assets.azureml.connection.errors import WorkspaceUnreachable
 from phi_assets.azureml.connection.lazy_sdk import CLOUD_VARIABLE, sdk
 from phi_assets.azureml.connection.retry import is_transient, one_line, ride_out, silent
-from phi_assets.azureml.connection.sign_in import credential
+from phi_assets.azureml.connection.service_time import ServiceClock
+from phi_assets.azureml.connection.sight import Vigil, Watched
+from phi_assets.azureml.connection.sign_in import SignIn, credential
 from phi_assets.config.endpoint_names import workspace_path
 from phi_assets.config.settings import Settings
 from phi_assets.config.trust import trust_authorities
@@ -70,15 +72,24 @@ class Workspace:
         studio: str = CLOUDS["AzureCloud"].studio,
         ca_bundle: Path | None = None,
         client_options: Mapping[str, Any] | None = None,
+        vigil: Vigil | None = None,
     ) -> None:
-        self.credential = credential
+        self.credential = credential if isinstance(credential, SignIn) else SignIn(lambda: credential)
+        self.clock = ServiceClock()
+        """What time it is at the service, by its answers to this workspace's clients."""
+        self.vigil = vigil or Vigil()
         self.subscription_id = subscription_id
         self.resource_group = resource_group
         self.name = name
         self.resource_manager = resource_manager.rstrip("/")
         self.studio = studio.rstrip("/")
         self._ca_bundle = ca_bundle
-        self._client_options = {"enable_telemetry": False, "show_progress": False, **(client_options or {})}
+        self._client_options = {
+            "enable_telemetry": False,
+            "show_progress": False,
+            "raw_response_hook": lambda response: self._look_at(response.http_response),
+            **(client_options or {}),
+        }
         self._registries: dict[str, MLClient] = {}
 
     @property
@@ -124,8 +135,8 @@ class Workspace:
             found = _ride_out_refusals(lambda: self.ml.workspaces.get(self.name), f"workspace {self.name}")
         except ClientAuthenticationError as error:
             raise WorkspaceUnreachable(
-                f"Azure did not accept the credential for workspace {self.name!r}: {one_line(error)}. Sign in (for "
-                "example `az login`) or choose another way with PHI_CREDENTIAL."
+                f"Azure did not accept the credential for workspace {self.name!r}: {one_line(error)}. To go on, "
+                f"{self.credential.advice}; or choose another way with PHI_CREDENTIAL."
             ) from error
         except (HttpResponseError, ServiceRequestError) as error:
             raise WorkspaceUnreachable(
@@ -158,7 +169,10 @@ class Workspace:
         # It writes down every address, and those of logs and blobs have the signature that opens them.
         censor_log("httpx")
         return httpx.Client(
-            verify=self.tls_context(), timeout=httpx.Timeout(60.0, connect=15.0), follow_redirects=False
+            verify=self.tls_context(),
+            timeout=httpx.Timeout(60.0, connect=15.0),
+            follow_redirects=False,
+            event_hooks={"response": [self._look_at]},
         )
 
     def tls_context(self) -> ssl.SSLContext:
@@ -171,6 +185,19 @@ class Workspace:
         from azure.identity import get_bearer_token_provider
 
         return get_bearer_token_provider(self.credential, f"{self.resource_manager}/.default")
+
+    def watched(self, what: str, url: str, *, goes_on: str = "It runs on and is billing") -> Watched:
+        """Something of this workspace that is to be watched (`sight.watching`): kind and name, and its page."""
+        return Watched(what, url, self.credential.advice, self.vigil, goes_on)
+
+    def _look_at(self, response: Any) -> None:
+        """What every answer says beside its content: what time it is there, and that a token is not taken any more."""
+        if response.status_code < httpx.codes.BAD_REQUEST:
+            # A proxy's refusal has the proxy's time.
+            self.clock.observe(response.headers.get("Date"))
+        elif response.status_code == httpx.codes.UNAUTHORIZED:
+            self.credential.renew()
+            self.__dict__.pop("bearer", None)
 
     def studio_url(self, job: "Job | str") -> str:
         """Page of a job in Azure ML Studio."""
@@ -188,6 +215,10 @@ class Workspace:
     def endpoint_studio_url(self, name: str) -> str:
         """Page of an online endpoint in Azure ML Studio."""
         return self._page(f"endpoints/realtime/{name}/detail")
+
+    def compute_studio_url(self, name: str) -> str:
+        """Page of a compute cluster in Azure ML Studio."""
+        return self._page(f"compute/{name}/details")
 
     def _page(self, path: str) -> str:
         return f"{self.studio}/{path}?wsid={self.path}"
@@ -211,7 +242,11 @@ def connect_azure(settings: Settings) -> Workspace:
     addresses = CLOUDS[settings.cloud]
     return Workspace(
         credential(
-            settings.credential, cloud=settings.cloud, tenant_id=settings.tenant_id, client_id=settings.client_id
+            settings.credential,
+            cloud=settings.cloud,
+            tenant_id=settings.tenant_id,
+            client_id=settings.client_id,
+            timeout_seconds=settings.credential_timeout_seconds,
         ),
         settings.subscription_id,
         settings.resource_group,
@@ -219,10 +254,11 @@ def connect_azure(settings: Settings) -> Workspace:
         resource_manager=addresses.resource_manager,
         studio=addresses.studio,
         client_options={"cloud": settings.cloud},
+        vigil=Vigil(limit_seconds=settings.sight_hours * 3600),
     )
 
 
-def connect_emulator(connection: EmulatorConnection) -> Workspace:
+def connect_emulator(connection: EmulatorConnection, vigil: Vigil | None = None) -> Workspace:
     """The workspace of a running emulator.
 
     The SDK takes trust, proxy exceptions and managed identity from the environment only, so this sets those variables
@@ -234,7 +270,7 @@ def connect_emulator(connection: EmulatorConnection) -> Workspace:
 
     metadata = connection.cloud_metadata
     return Workspace(
-        ManagedIdentityCredential(),
+        SignIn(ManagedIdentityCredential, mode="managed_identity"),
         connection.subscription_id,
         connection.resource_group,
         connection.workspace_name,
@@ -243,6 +279,7 @@ def connect_emulator(connection: EmulatorConnection) -> Workspace:
         ca_bundle=connection.ca_bundle,
         # The name holds the port: the SDK keeps the first registration of a name for the life of the process.
         client_options={"cloud": connection.cloud_name, "cloud_metadata": metadata},
+        vigil=vigil,
     )
 
 

@@ -14,6 +14,10 @@ class WorkspaceUnreachable(AzureMLError):
     """The workspace or the registry cannot be reached, or does not know this identity."""
 
 
+class SightLost(AzureMLError):
+    """The service could not be asked for hours about something that runs on meanwhile; nothing was changed."""
+
+
 class ModelNotFound(AzureMLError):
     """The registry or workspace has no such model or version."""
 
@@ -74,6 +78,10 @@ class JobTimeout(AzureMLError):
     """The job ran longer than the recipe allows and has been cancelled."""
 
 
+class QueueTimeout(AzureMLError):
+    """The job waited longer for a node than the recipe allows and has been cancelled."""
+
+
 class OutputMissing(AzureMLError):
     """The job says Completed, but its output is not in the datastore."""
 
@@ -92,6 +100,10 @@ class EndpointFailed(AzureMLError):
 
 class DeploymentFailed(AzureMLError):
     """The deployment did not become healthy; the message has the reason, what to do, and what its containers said."""
+
+
+class DeploymentUnderway(DeploymentFailed):
+    """The deployment is neither healthy nor broken after all the time that it may take."""
 
 
 class TrafficFailed(AzureMLError):

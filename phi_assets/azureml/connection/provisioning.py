@@ -1,10 +1,12 @@
 """Resources on their way: clusters, endpoints and deployments that somebody is creating, changing or deleting."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
-from phi_assets.azureml.connection.errors import AzureMLError
-from phi_assets.azureml.connection.retry import Log, wait_until
+from phi_assets.azureml.connection.operations import Course, Voice
+from phi_assets.azureml.connection.retry import Log, poll_delays
+from phi_assets.azureml.connection.sight import watching
 from phi_assets.azureml.connection.status import service_text
 
 MANAGED_TAG = "phi-managed"
@@ -33,45 +35,39 @@ def has_succeeded(resource: Any) -> bool:
     return state_of(resource).lower() == "succeeded"
 
 
-def settled(
-    get: Callable[[], Any], what: str, failure: type[AzureMLError], timeout_seconds: float, log: Log
-) -> Any | None:
+def settled(get: Callable[[], Any], course: Course, log: Log) -> Any | None:
     """The resource once nobody is changing it any more; None if there is none, also once a deletion is through.
 
+    One that is on its way is watched from then on: it is looked for while it cannot be seen.
+
     Raises:
-        AzureMLError: of class `failure`, when it is still on its way after `timeout_seconds`.
+        AzureMLError: of the course's class, when it is still on its way after its time.
+        SightLost: it could not be seen for hours.
     """
-    seen = [get()]
-    if seen[0] is None or is_settled(seen[0]):
-        return seen[0]
-    log(f"{what} is {state_of(seen[0])}; waiting.")
-
-    def done() -> bool:
-        seen[0] = get()
-        return seen[0] is None or is_settled(seen[0])
-
-    wait_until(
-        done,
-        timeout_seconds,
-        lambda: failure(
-            f"{what} is still {state_of(seen[0])} after {timeout_seconds / 60:.0f} minutes. Look at it in Studio, or "
-            "delete it and run again."
-        ),
-    )
-    return seen[0]
+    found = get()
+    if found is None or is_settled(found):
+        return found
+    what = course.watched.what
+    log(f"{what} is {state_of(found)}; waiting.")
+    voice, delays = Voice(course, log), poll_delays()
+    with watching(course.watched):
+        while found is not None and not is_settled(found):
+            voice.say(state_of(found))
+            time.sleep(next(delays))
+            found = get()
+    return found
 
 
-def wait_until_gone(
-    get: Callable[[], Any], what: str, failure: type[AzureMLError], timeout_seconds: float, log: Log
-) -> None:
+def wait_until_gone(get: Callable[[], Any], course: Course, log: Log) -> None:
     """There is no such resource any more; its deletion is through.
 
     Raises:
-        AzureMLError: of class `failure`, when it is still there after `timeout_seconds`.
+        AzureMLError: of the course's class, when it is still there after its time.
+        SightLost: it could not be seen for hours.
     """
-    wait_until(
-        lambda: get() is None,
-        timeout_seconds,
-        lambda: failure(f"{what} still exists although it was deleted. Delete it in Studio."),
-    )
-    log(f"{what} is gone.")
+    voice, delays = Voice(course, log), poll_delays()
+    with watching(course.watched):
+        while (found := get()) is not None:
+            voice.say(f"{state_of(found)} although it was deleted")
+            time.sleep(next(delays))
+    log(f"{course.watched.what} is gone.")

@@ -15,9 +15,10 @@ from azure.core.exceptions import (
     ServiceRequestError,
     ServiceResponseError,
 )
-from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential_jitter
 
 from phi_assets.azureml.connection.errors import AzureMLError
+from phi_assets.azureml.connection.refusals import cause
+from phi_assets.azureml.connection.sight import Vigil, in_words, is_answered, is_refused, is_unauthorized, now_watched
 from phi_assets.redaction import without_secrets
 
 Log = Callable[[str], None]
@@ -32,6 +33,9 @@ OUTAGE_PATIENCE_SECONDS = 15 * 60.0
 _deadline: ContextVar[float] = ContextVar("deadline", default=float("inf"))
 
 _NOWHERE = frozenset({"ResourceGroupNotFound", "SubscriptionNotFound", "ParentResourceNotFound"})
+
+_HICCUP_SECONDS = 60.0
+"""How long a service may answer that it is busy or failing before what is watched counts as out of sight."""
 
 _SHORTEST_POLL, _LONGEST_POLL = 0.3, 30.0
 _POLL_SHARE = 0.04
@@ -64,44 +68,113 @@ def ride_out(
     call: Callable[[], T],
     what: str,
     log: Log,
-    patience_seconds: float | Callable[[BaseException], float] = OUTAGE_PATIENCE_SECONDS,
+    patience_seconds: float | Callable[[BaseException], float] | None = None,
     *,
     passes: Callable[[BaseException], bool] = is_transient,
 ) -> T:
     """`call()`, repeated while it fails for reasons that pass, waiting 1 to 60 s or what `Retry-After` asks for.
 
     The SDK and httpx have done their own few quick retries before; this is for outages of minutes, during which a job
-    goes on running whether or not anybody looks.
+    goes on running whether or not anybody looks. A token that the service refuses is replaced once. Where something is
+    watched (`sight.watching`), a refused or missing sign-in passes too, and the patience is that of the vigil; a number
+    of seconds is the caller's own limit and holds in any case.
 
     Raises:
+        SightLost: what is watched could not be seen for as long as its vigil lasts.
         Exception: whatever `call` raised last, when that does not pass or `patience_seconds` (for that error) are over.
     """
+    outage = _Outage(what, log, patience_seconds, passes)
+    while True:
+        try:
+            found = call()
+        except Exception as error:
+            pause = outage.pause_after(error)
+            if pause is None:
+                raise
+        else:
+            outage.has_ended()
+            return found
+        time.sleep(pause)
 
-    failing_since: list[float] = []
 
-    def error_of(state: RetryCallState) -> BaseException:
-        error = state.outcome.exception() if state.outcome else None
-        assert error is not None
-        return error
+class _Outage:
+    """One call that fails again and again: for how long that is sat out, how often it is tried, what is said of it."""
 
-    def is_over(state: RetryCallState) -> bool:
+    def __init__(
+        self,
+        what: str,
+        log: Log,
+        patience_seconds: float | Callable[[BaseException], float] | None,
+        passes: Callable[[BaseException], bool],
+    ) -> None:
+        # Whoever says how long shall not be kept longer.
+        self._watched = None if isinstance(patience_seconds, int | float) else now_watched()
+        self._vigil = Vigil(longest_pause_seconds=60.0) if self._watched is None else self._watched.vigil
+        self._what = what
+        self._log = log
+        self._patience_seconds = OUTAGE_PATIENCE_SECONDS if patience_seconds is None else patience_seconds
+        self._passes = passes
+        self._began: float | None = None
+        self._tries = 0
+        self._asked_for_token = False
+        self._is_out_of_sight = False
+
+    def pause_after(self, error: Exception) -> float | None:
+        """Seconds until the call is tried again; None where the error is the caller's.
+
+        Raises:
+            SightLost: what is watched could not be seen for long enough.
+        """
+        now = time.monotonic()
         # From the first failure on: what the call did before, waiting for an operation perhaps, was no outage.
-        failing_since.append(time.monotonic())
-        error = error_of(state)
-        limit = patience_seconds(error) if callable(patience_seconds) else patience_seconds
-        passed = failing_since[-1] - failing_since[0]
-        return passed >= limit or failing_since[-1] + state.upcoming_sleep >= _deadline.get()
+        self._began = now if self._began is None else self._began
+        if is_unauthorized(error) and not self._asked_for_token:
+            self._asked_for_token = True
+            self._log(f"{self._what}: {one_line(error)}; asking once more, with a new token.")
+            return 0.0
+        is_blind = self._watched is not None and (is_refused(error) or is_transient(error))
+        if not is_blind and not self._passes(error):
+            return None
+        pause = max(self._exponential(), retry_after(error))
+        if now + pause >= _deadline.get():
+            return None
+        if now - self._began >= self._limit(error, is_blind):
+            if self._watched is not None and is_blind:
+                raise self._watched.lost(error, one_line(error)) from error
+            return None
+        self._tell(error, pause, now - self._began)
+        return pause
 
-    exponential = wait_exponential_jitter(multiplier=1, max=60)
-    return Retrying(
-        retry=retry_if_exception(passes),
-        stop=is_over,
-        wait=lambda state: max(exponential(state), retry_after(error_of(state))),
-        before_sleep=lambda state: log(
-            f"{what}: {one_line(error_of(state))}; trying again in {state.upcoming_sleep:.0f} s"
-        ),
-        reraise=True,
-    )(call)
+    def has_ended(self) -> None:
+        """The call has succeeded."""
+        if self._is_out_of_sight and self._watched is not None and self._began is not None:
+            self._log(f"{self._watched.what} can be seen again, after {in_words(time.monotonic() - self._began)}.")
+
+    def _limit(self, error: BaseException, is_blind: bool) -> float:
+        if is_blind:
+            return self._vigil.limit_seconds
+        return self._patience_seconds(error) if callable(self._patience_seconds) else self._patience_seconds
+
+    def _exponential(self) -> float:
+        first = self._vigil.first_pause_seconds
+        grown = first * 2 ** min(self._tries, 20) + random.uniform(0, min(first, 1.0))  # noqa: S311
+        self._tries += 1
+        return min(grown, self._vigil.longest_pause_seconds)
+
+    def _tell(self, error: BaseException, pause: float, passed: float) -> None:
+        if self._watched is None or (is_answered(error) and passed < _HICCUP_SECONDS):
+            self._log(f"{self._what}: {one_line(error)}; trying again in {pause:.0f} s")
+        elif self._is_out_of_sight:
+            self._log(
+                f"{self._watched.what} still cannot be seen ({one_line(error)}); looking again in {in_words(pause)}."
+            )
+        else:
+            self._is_out_of_sight = True
+            limit = in_words(self._vigil.limit_seconds)
+            self._log(
+                f"{self._watched.first_words(error, one_line(error))} - looking again for up to {limit}, next in "
+                f"{in_words(pause)}."
+            )
 
 
 def find(get: Callable[[], T], what: str, log: Log) -> T | None:
@@ -170,4 +243,5 @@ def one_line(error: BaseException | None) -> str:
     code = getattr(service_error, "code", None)
     first = next((line.strip() for line in str(message).splitlines() if line.strip()), type(error).__name__)
     # The service may name a place with the signature that opens it.
-    return without_secrets(f"{code}: {first}" if code and code not in first else first).rstrip(".")
+    line = (f"{code}: {first}" if code and code not in first else first).rstrip(".")
+    return without_secrets(f"{line}{cause(error)}" if error is not None else line)

@@ -7,23 +7,16 @@ from typing import Any
 
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.connection.retry import one_line
-from phi_assets.azureml.preflight.asking import PROVIDER, Unanswered, read
+from phi_assets.azureml.connection.sign_in import sign_in_advice
+from phi_assets.azureml.preflight.asking import PROVIDER, Unanswered, read, read_or_none
 from phi_assets.azureml.preflight.findings import Findings
+from phi_assets.azureml.preflight.locks import look_at_locks
 
 CREDENTIAL_PATIENCE_SECONDS = 5.0
 INTERACTIVE_PATIENCE_SECONDS = 120.0
 """Somebody has to find the browser's window and sign in."""
 
 _PROVIDERS_API_VERSION = "2021-04-01"
-
-_SIGN_IN = {
-    "default": "Sign in with `az login`, or name the one way that is meant with PHI_CREDENTIAL.",
-    "cli": "Sign in with `az login`, in the tenant of the workspace (`--tenant`).",
-    "environment": "Set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET or AZURE_CLIENT_CERTIFICATE_PATH.",
-    "managed_identity": "This machine has no managed identity, or another one: set AZURE_CLIENT_ID to the one meant.",
-    "workload_identity": "The pod needs the label azure.workload.identity/use and a service account with a client id.",
-    "interactive": "A browser has to open on this machine; where there is none, use PHI_CREDENTIAL=cli.",
-}
 
 _WHERE = {
     "SubscriptionNotFound": "AZURE_SUBSCRIPTION_ID",
@@ -58,6 +51,8 @@ def look_at_access(ws: Workspace, mode: str, found: Findings) -> str | None:
             f"is in state {state}",
             "Wait until it is Succeeded, or repair it in the Azure portal.",
         )
+    _look_at_kind(ws, str(workspace.get("kind") or "Default"), found)
+    look_at_locks(ws, found)
     _look_at_provider(ws, found)
     return region
 
@@ -79,6 +74,8 @@ def _identity(ws: Workspace, mode: str, found: Findings) -> dict[str, Any] | Non
     asking = threading.Thread(target=ask, daemon=True, name="preflight credential")
     asking.start()
     patience = INTERACTIVE_PATIENCE_SECONDS if mode == "interactive" else CREDENTIAL_PATIENCE_SECONDS
+    # A helper program may take as long as the settings say, and says itself that it took too long.
+    patience += ws.credential.timeout_seconds or 0
     asking.join(patience)
     answer = outcome[0] if outcome else TimeoutError(f"no token after {patience:g} s")
     if isinstance(answer, str):
@@ -88,7 +85,7 @@ def _identity(ws: Workspace, mode: str, found: Findings) -> dict[str, Any] | Non
         "credential",
         f"Credential mode {mode!r}",
         f"gives no token: {one_line(answer)}",
-        _SIGN_IN.get(mode, _SIGN_IN["default"]),
+        f"To go on, {sign_in_advice(mode)}.",
     )
     return None
 
@@ -133,6 +130,13 @@ def _why(ws: Workspace, error: Unanswered, facts: dict[str, Any]) -> tuple[str, 
             "Have the role `AzureML Data Scientist` assigned on the workspace, and `AzureML Compute Operator` where "
             "a cluster is to be created.",
         )
+    if error.status == 404 and error.code not in _WHERE and _is_registry(ws):
+        return (
+            "workspace_kind",
+            "is a registry, not a workspace",
+            "Registries hold models and components to share; name a workspace with AZURE_ML_WORKSPACE, and the "
+            "registry in the recipe (`model.registry`, `component.registry`).",
+        )
     if error.status == 404:
         variable = _WHERE.get(error.code, "AZURE_ML_WORKSPACE")
         return (
@@ -141,6 +145,31 @@ def _why(ws: Workspace, error: Unanswered, facts: dict[str, Any]) -> tuple[str, 
             f"Check {variable}; `az ml workspace list` shows what this identity can see.",
         )
     return "workspace_unanswered", f"does not answer: {error}", "Run again later."
+
+
+def _look_at_kind(ws: Workspace, kind: str, found: Findings) -> None:
+    """Hubs, projects and feature stores are workspaces to Azure Resource Manager, and run no such jobs of their own.
+
+    https://learn.microsoft.com/azure/machine-learning/concept-hub-workspace
+    """
+    if kind.lower() != "default":
+        found.error(
+            "access",
+            "workspace_kind",
+            f"Workspace {ws.name}",
+            f"is a {kind}, not a workspace of Azure Machine Learning's own kind (Default)",
+            "Name a workspace of kind Default with AZURE_ML_WORKSPACE; `az ml workspace list` shows them. If this one "
+            "has clusters and endpoints of its own, accept it with `preflight.accept: [workspace_kind]`.",
+        )
+
+
+def _is_registry(ws: Workspace) -> bool:
+    path = f"/subscriptions/{ws.subscription_id}/resourceGroups/{ws.resource_group}/providers/{PROVIDER}/registries"
+    try:
+        return read_or_none(ws, f"{path}/{ws.name}") is not None
+    except Unanswered:
+        # A guess that may be wrong: what is known is that there is no such workspace.
+        return False
 
 
 def _look_at_provider(ws: Workspace, found: Findings) -> None:

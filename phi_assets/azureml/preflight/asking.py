@@ -49,13 +49,13 @@ def read_or_none(ws: Workspace, path: str) -> dict[str, Any] | None:
         return None
 
 
-def read_all(ws: Workspace, path: str) -> Iterator[dict[str, Any]]:
-    """The documents of a collection, page by page.
+def read_all(ws: Workspace, path: str, api_version: str = API_VERSION, query: str = "") -> Iterator[dict[str, Any]]:
+    """The documents of a collection, page by page; `query` is what else belongs into the address.
 
     Raises:
         Unanswered: the service refused, or it failed three times.
     """
-    url: str | None = f"{ws.resource_manager}{path}?api-version={API_VERSION}"
+    url: str | None = f"{ws.resource_manager}{path}?api-version={api_version}{'&' if query else ''}{query}"
     while url:
         page = _read(ws, url)
         yield from page.get("value", [])

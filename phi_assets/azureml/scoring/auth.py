@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from azure.core.exceptions import AzureError
@@ -83,11 +84,12 @@ def _fetch(ws: Workspace, endpoint: str, log: Log) -> Secret:
     if key:
         return Secret(str(key))
     if token:
-        return Secret(str(token), _seconds_left(found))
+        return Secret(str(token), _seconds_left(found, ws.clock.now()))
     raise ScoringFailed(f"Endpoint {endpoint} gives neither key nor token. Look at its authentication in Studio.")
 
 
-def _seconds_left(token: Any) -> float:
-    """Until the token has to be replaced: when the service says so, and in any case before it ends."""
+def _seconds_left(token: Any, now: datetime | None) -> float:
+    """Until the token has to be replaced: when the service says so, and in any case before it ends, by its clock."""
     ends = float(token.expiry_time_utc) - _MARGIN_SECONDS
-    return max(0.0, min(float(getattr(token, "refresh_after_time_utc", 0) or ends), ends) - time.time())
+    until = min(float(getattr(token, "refresh_after_time_utc", 0) or ends), ends)
+    return max(0.0, until - (time.time() if now is None else now.timestamp()))

@@ -8,10 +8,13 @@ from typing import Any
 from azure.core.exceptions import AzureError
 
 from phi_assets.azureml.connection.client import Workspace, sdk
-from phi_assets.azureml.connection.errors import ComputeNotAllowed, DeploymentFailed
+from phi_assets.azureml.connection.errors import ComputeNotAllowed, DeploymentFailed, DeploymentUnderway
 from phi_assets.azureml.connection.inventory import live_share
+from phi_assets.azureml.connection.operations import Course
 from phi_assets.azureml.connection.provisioning import MANAGED_TAG, has_succeeded, settled, state_of
+from phi_assets.azureml.connection.refusals import next_step
 from phi_assets.azureml.connection.retry import Log, find, one_line, poll_delays, silent
+from phi_assets.azureml.connection.sight import in_words
 from phi_assets.azureml.connection.status import service_text
 from phi_assets.azureml.connection.writes import write
 from phi_assets.azureml.serving.diagnosis import diagnose
@@ -25,7 +28,9 @@ WORKER_COUNT = "WORKER_COUNT"
 """
 
 _NAME_LENGTH = 32
-_SETTLE_TIMEOUT_SECONDS = 90 * 60.0
+_TIMEOUT_KEY = "serving.deployment_timeout_minutes"
+_DELETION_SECONDS = 30 * 60.0
+"""What the service gives its own deletions (`x-ms-async-operation-timeout: PT30M`)."""
 
 
 def deployment_name(model: RegisteredModelRef) -> str:
@@ -59,7 +64,8 @@ def ensure_deployment(
     _check_instance_type(section, allowed)
     name = name or deployment_name(model)
     wanted = _entity(endpoint, model, section, name)
-    existing = _settled(ws, endpoint.name, name, log)
+    course = _course(ws, endpoint.name, name, section.deployment_timeout_minutes * 60, _TIMEOUT_KEY)
+    existing = settled(lambda: _get(ws, endpoint.name, name, log), course, log)
     reason = f"Deployment {name} did not exist."
     if existing is not None and not has_succeeded(existing):
         reason = f"Deployment {name} was {state_of(existing)} and has been replaced."
@@ -78,7 +84,21 @@ def ensure_deployment(
     log(f"{'Creating' if existing is None else 'Updating'} deployment {name} ({section.instance_type}).")
     if existing is None:
         on_create(name)
-    _put(ws, wanted, section, log)
+    try:
+        _put(ws, wanted, section, course, log)
+    except DeploymentUnderway as error:
+        if existing is not None:
+            raise
+        # Before it is gone: its containers may have said why.
+        said = diagnose(ws, endpoint.name, name, str(error), section, log)
+        log(f"Deployment {name} takes too long; deleting it, so that it does not go on billing.")
+        delete_deployment(ws, endpoint.name, name, log)
+        raise DeploymentFailed(
+            f"Deployment {name} of {model.id} on {section.instance_type} was not healthy after "
+            f"{in_words(course.limit_seconds)} and has been deleted; nothing of it is billing. Raise "
+            f"`{_TIMEOUT_KEY}` if it only needs longer. {said}",
+            studio_url=course.watched.url,
+        ) from error
     return _ref(endpoint, model, section, name, "created" if existing is None else "updated", reason)
 
 
@@ -88,17 +108,21 @@ def delete_deployment(ws: Workspace, endpoint: str, name: str, log: Log = silent
     Raises:
         DeploymentFailed: the service refused; a deployment that gets traffic cannot be deleted.
     """
+    course = _course(ws, endpoint, name, _DELETION_SECONDS)
     try:
         write(
             f"Deletion of deployment {name}",
-            look=lambda: _unless_leaving(ws, endpoint, name, log),
-            send=lambda _: ws.ml.online_deployments.begin_delete(name=name, endpoint_name=endpoint).wait(),
+            look=lambda: _unless_leaving(ws, endpoint, name, course, log),
+            send=lambda _: ws.ml.online_deployments.begin_delete(name=name, endpoint_name=endpoint),
             is_done=lambda deployment: deployment is None,
             log=log,
+            course=course,
         )
     except AzureError as error:
         raise DeploymentFailed(
-            f"Deployment {name} could not be deleted and is billing: {one_line(error)}. Run again."
+            f"Deployment {name} could not be deleted and is billing: {one_line(error)}. "
+            f"{next_step(error, 'Run again.')}",
+            studio_url=course.watched.url,
         ) from error
 
 
@@ -190,17 +214,18 @@ def _workers(deployment: Any) -> str:
     return (deployment.environment_variables or {}).get(WORKER_COUNT, "1")
 
 
-def _put(ws: Workspace, wanted: Any, section: ServingSection, log: Log) -> None:
+def _put(ws: Workspace, wanted: Any, section: ServingSection, course: Course, log: Log) -> None:
     name, endpoint = wanted.name, wanted.endpoint_name
 
     cause: Exception | None = None
     try:
         written = write(
             f"Deployment {name}",
-            look=lambda: _settled(ws, endpoint, name, log),
-            send=lambda _: ws.ml.online_deployments.begin_create_or_update(wanted).wait(),
+            look=lambda: settled(lambda: _get(ws, endpoint, name, log), course, log),
+            send=lambda _: ws.ml.online_deployments.begin_create_or_update(wanted),
             is_done=lambda found: found is not None and has_succeeded(found) and not _drift(found, wanted),
             log=log,
+            course=course,
         )
         if written.found is not None and has_succeeded(written.found):
             log(f"Deployment {name} is healthy.")
@@ -214,17 +239,16 @@ def _put(ws: Workspace, wanted: Any, section: ServingSection, log: Log) -> None:
     ) from cause
 
 
-def _settled(ws: Workspace, endpoint: str, name: str, log: Log) -> Any | None:
-    return settled(
-        lambda: _get(ws, endpoint, name, log), f"Deployment {name}", DeploymentFailed, _SETTLE_TIMEOUT_SECONDS, log
-    )
+def _course(ws: Workspace, endpoint: str, name: str, limit_seconds: float, setting: str = "") -> Course:
+    watched = ws.watched(f"Deployment {name} of endpoint {endpoint}", ws.endpoint_studio_url(endpoint))
+    return Course(watched, DeploymentUnderway, limit_seconds, setting)
 
 
-def _unless_leaving(ws: Workspace, endpoint: str, name: str, log: Log) -> Any | None:
+def _unless_leaving(ws: Workspace, endpoint: str, name: str, course: Course, log: Log) -> Any | None:
     """The deployment in whatever state, but once it is being deleted, what that leaves."""
     found = _get(ws, endpoint, name, log)
     is_leaving = found is not None and state_of(found).lower() == "deleting"
-    return _settled(ws, endpoint, name, log) if is_leaving else found
+    return settled(lambda: _get(ws, endpoint, name, log), course, log) if is_leaving else found
 
 
 def _get(ws: Workspace, endpoint: str, name: str, log: Log) -> Any:

@@ -10,19 +10,22 @@ from phi_assets.azureml.compute.identities import identity_entity, identity_of, 
 from phi_assets.azureml.connection.client import Workspace, sdk
 from phi_assets.azureml.connection.errors import EndpointFailed
 from phi_assets.azureml.connection.inventory import find_endpoint
+from phi_assets.azureml.connection.operations import Course
 from phi_assets.azureml.connection.provisioning import MANAGED_TAG, has_succeeded, settled, state_of, wait_until_gone
+from phi_assets.azureml.connection.refusals import is_name_held, next_step
 from phi_assets.azureml.connection.retry import Log, one_line, silent
 from phi_assets.azureml.connection.status import service_text
-from phi_assets.azureml.connection.writes import write
+from phi_assets.azureml.connection.writes import is_in_conflict, write
 from phi_assets.azureml.serving.leases import EXPIRES_TAG, RECIPE_TAG, is_of_recipe, lease_end
 from phi_assets.config.endpoint_names import endpoint_names, used_name
 from phi_assets.config.limits import ENDPOINT_NAME
 from phi_assets.config.recipe import ServingSection
 from phi_assets.refs import Action, EndpointRef
 
-_SETTLE_TIMEOUT_SECONDS = 30 * 60.0
+_LIMIT_SECONDS = 30 * 60.0
+"""What the service gives its own operations on endpoints (`x-ms-async-operation-timeout: PT30M`)."""
 _NAME_RELEASE_SECONDS = 180.0
-"""A name is released a little after its endpoint is gone; until then the service answers 409."""
+"""A name is released a little after its endpoint is gone; until then the service answers 400, 404 or 409."""
 
 
 def ensure_endpoint(
@@ -38,7 +41,8 @@ def ensure_endpoint(
     """
     section = section.model_copy(update={"endpoint": _name(ws, section, (tags or {}).get(RECIPE_TAG, ""), log)})
     existing = _settled(ws, str(section.endpoint), log)
-    now = datetime.now(UTC)
+    # Where the service's answers have no date, a lease of this machine's making has to do.
+    now = ws.clock.now() or datetime.now(UTC)
     lease = _lease(existing)
     renewed = not _is_fresh(lease, now, section)
     if renewed:
@@ -68,17 +72,18 @@ def delete_endpoint(ws: Workspace, name: str, log: Log = silent) -> bool:
         write(
             f"Deletion of endpoint {name}",
             look=lambda: _settled(ws, name, log),
-            send=lambda _: ws.ml.online_endpoints.begin_delete(name=name).wait(),
+            send=lambda _: ws.ml.online_endpoints.begin_delete(name=name),
             is_done=lambda endpoint: endpoint is None,
             log=log,
+            course=_course(ws, name),
         )
     except AzureError as error:
         raise EndpointFailed(
-            f"Endpoint {name} could not be deleted and is still billing: {one_line(error)}. Delete it in Studio."
+            f"Endpoint {name} could not be deleted and is still billing: {one_line(error)}. "
+            f"{next_step(error, 'Delete it in Studio.')}",
+            studio_url=ws.endpoint_studio_url(name),
         ) from error
-    wait_until_gone(
-        lambda: find_endpoint(ws, name, log), f"Endpoint {name}", EndpointFailed, _SETTLE_TIMEOUT_SECONDS, log
-    )
+    wait_until_gone(lambda: find_endpoint(ws, name, log), _course(ws, name), log)
     return True
 
 
@@ -118,9 +123,12 @@ def _is_fresh(lease: str | None, now: datetime, section: ServingSection) -> bool
 
 
 def _settled(ws: Workspace, name: str, log: Log) -> Any | None:
-    return settled(
-        lambda: find_endpoint(ws, name, log), f"Endpoint {name}", EndpointFailed, _SETTLE_TIMEOUT_SECONDS, log
-    )
+    return settled(lambda: find_endpoint(ws, name, log), _course(ws, name), log)
+
+
+def _course(ws: Workspace, name: str) -> Course:
+    watched = ws.watched(f"Endpoint {name}", ws.endpoint_studio_url(name), goes_on="It stays as it is")
+    return Course(watched, EndpointFailed, _LIMIT_SECONDS)
 
 
 def _lease(endpoint: Any) -> str | None:
@@ -161,7 +169,7 @@ def _put(
 ) -> EndpointRef:
     name = str(section.endpoint)
 
-    def send(existing: Any) -> None:
+    def send(existing: Any) -> object:
         endpoint = existing or sdk().entities.ManagedOnlineEndpoint(
             name=name,
             description="Fine-tuned chat completion",
@@ -171,7 +179,7 @@ def _put(
         if section.public_network_access is not None:
             endpoint.public_network_access = section.public_network_access
         endpoint.tags = {**(endpoint.tags or {}), **tags}
-        ws.ml.online_endpoints.begin_create_or_update(endpoint).wait()
+        return ws.ml.online_endpoints.begin_create_or_update(endpoint)
 
     try:
         written = write(
@@ -180,17 +188,25 @@ def _put(
             send=send,
             is_done=lambda endpoint: _is_as_wanted(endpoint, section, tags),
             log=log,
+            course=_course(ws, name),
             conflict_patience_seconds=_NAME_RELEASE_SECONDS,
+            is_conflict=lambda error: is_in_conflict(error) or is_name_held(error),
         ).found
     except AzureError as error:
         raise EndpointFailed(
-            f"Endpoint {name} could not be {action}: {one_line(error)}. Endpoint names are unique per region; "
-            "`serving.endpoint` sets another."
+            f"Endpoint {name} could not be {action}: {one_line(error)}. {next_step(error, _taken(error))}"
         ) from error
     if written is None or not has_succeeded(written):
         state = "gone" if written is None else f"in state {state_of(written)}"
         raise EndpointFailed(f"Endpoint {name} is {state} after it was {action}. Delete it and run again.")
     return _ref(written, action, reason)
+
+
+def _taken(error: AzureError) -> str:
+    held = ""
+    if is_name_held(error) or is_in_conflict(error):
+        held = f"A name is released within {_NAME_RELEASE_SECONDS:.0f} s of a deletion, and this one was not. "
+    return f"{held}Endpoint names are unique per region, over all customers; `serving.endpoint` sets another."
 
 
 def _ref(endpoint: Any, action: Action, reason: str) -> EndpointRef:

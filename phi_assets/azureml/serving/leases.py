@@ -28,7 +28,10 @@ def lease_end(tags: Mapping[str, str] | None) -> datetime | None:
     return ends if ends.tzinfo else ends.replace(tzinfo=UTC)
 
 
-def has_expired(tags: Mapping[str, str] | None, now: datetime) -> bool:
-    """Whether what carries the tags is ours and its lease has ended."""
+def has_expired(tags: Mapping[str, str] | None, now: datetime | None) -> bool:
+    """Whether what carries the tags is ours and its lease has ended, at the service's time `now`.
+
+    Nothing has ended while that is not known.
+    """
     ends = lease_end(tags)
-    return is_ours(tags) and ends is not None and ends <= now
+    return is_ours(tags) and ends is not None and now is not None and ends <= now

@@ -8,8 +8,11 @@ runs it next goes on from there.
 import time
 from dataclasses import dataclass, field
 
+import httpx
+
 from phi_assets.azureml.connection.client import Workspace
-from phi_assets.azureml.connection.retry import Log, silent
+from phi_assets.azureml.connection.retry import Log, ride_out, silent
+from phi_assets.azureml.connection.sight import watching
 from phi_assets.azureml.scoring.client import open_scoring
 from phi_assets.azureml.scoring.container_log import last_lines
 from phi_assets.azureml.serving.deployments import delete_deployment
@@ -20,6 +23,8 @@ from phi_assets.config.recipe import RolloutSection
 from phi_assets.refs import DeploymentRef, EndpointRef, TrafficRef
 
 _ALL = 100
+
+_STANDS = "The traffic stays as it is, and the deployments are billing"
 
 
 @dataclass(frozen=True)
@@ -91,9 +96,18 @@ def ensure_rollout(
 
     Raises:
         TrafficFailed: endpoint or deployment are gone, the service refused, or the traffic does not become visible.
+        SightLost: the service could not be asked for hours; the next call goes on from where the traffic stands.
     """
     course = _Course(ws, deployment, section, timeout_seconds, log)
-    begun = routing = routing_of(ws, endpoint.name, log)
+    begun = routing_of(ws, endpoint.name, log)
+    rollout = f"Rollout of {deployment.name} on endpoint {endpoint.name}"
+    # From here on two deployments may share the traffic, and both are billing.
+    with watching(ws.watched(rollout, ws.endpoint_studio_url(endpoint.name), goes_on=_STANDS)):
+        return _roll_out(course, endpoint, begun)
+
+
+def _roll_out(course: _Course, endpoint: EndpointRef, begun: Routing) -> Rollout:
+    ws, deployment, section, log, routing = course.ws, course.deployment, course.section, course.log, begun
     rivals = _rivals(routing, course.new)
     while rivals:
         routing = _mirrored(course, routing)
@@ -150,10 +164,35 @@ def _mirrored(course: _Course, routing: Routing) -> Routing:
 
 def _comparison(course: _Course, routing: Routing, old: str) -> Comparison:
     share = routing.live.get(course.new, 0)
-    with open_scoring(
-        course.ws, routing.endpoint, routing.scoring_uri, timeout_seconds=course.timeout_seconds, log=course.log
-    ) as client:
-        return compare(client, old, course.new, course.section, occasion=f"{share} %", share=share)
+    while True:
+        with open_scoring(
+            course.ws, routing.endpoint, routing.scoring_uri, timeout_seconds=course.timeout_seconds, log=course.log
+        ) as client:
+            found = compare(client, old, course.new, course.section, occasion=f"{share} %", share=share)
+        if _is_evidence(found) or _is_within_reach(course, routing.scoring_uri):
+            return found
+
+
+def _is_evidence(comparison: Comparison) -> bool:
+    return any(reply.seconds is not None for reply in (*comparison.old_replies, *comparison.new_replies))
+
+
+def _is_within_reach(course: _Course, uri: str) -> bool:
+    """Whether there is a way to the endpoint, whatever it answers. Returns only once there is; False if it was gone.
+
+    What nobody answered says nothing of a deployment if this machine's network was gone.
+    """
+    seen: list[Exception] = []
+
+    def knock() -> None:
+        try:
+            course.ws.http.get(uri)
+        except httpx.TransportError as error:
+            seen.append(error)
+            raise
+
+    ride_out(knock, f"endpoint {uri}", course.log)
+    return not seen
 
 
 def _next(course: _Course, routing: Routing, rivals: Shares) -> Routing:

@@ -8,6 +8,7 @@ from azure.core.exceptions import AzureError
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.connection.errors import DeploymentFailed, TrafficFailed
 from phi_assets.azureml.connection.inventory import find_endpoint
+from phi_assets.azureml.connection.operations import Course
 from phi_assets.azureml.connection.provisioning import is_settled, settled
 from phi_assets.azureml.connection.retry import Log, one_line, ride_out, silent, wait_until
 from phi_assets.azureml.connection.writes import write
@@ -16,6 +17,8 @@ from phi_assets.azureml.serving.routing import FALLBACK_TAG, Routing, Shares, in
 from phi_assets.refs import DeploymentRef, EndpointRef, TrafficRef
 
 _VISIBLE_TIMEOUT_SECONDS = 15 * 60.0
+_LIMIT_SECONDS = 30 * 60.0
+"""What the service gives its own operations on endpoints (`x-ms-async-operation-timeout: PT30M`)."""
 
 
 def ensure_traffic(
@@ -88,18 +91,23 @@ def move(
     routing.check(live, mirror)
     log(f"Endpoint {name}: traffic {in_words(routing.live, routing.mirror)} -> {wanted}.")
 
-    def send(endpoint: Any) -> None:
+    def send(endpoint: Any) -> object:
         endpoint.traffic, endpoint.mirror_traffic = dict(live), dict(mirror)
         tags = {key: value for key, value in (endpoint.tags or {}).items() if key != FALLBACK_TAG}
         endpoint.tags = tags | ({FALLBACK_TAG: fallback} if fallback else {})
-        ws.ml.online_endpoints.begin_create_or_update(endpoint).wait()
+        return ws.ml.online_endpoints.begin_create_or_update(endpoint)
 
     def is_visible(endpoint: Any) -> bool:
         return is_settled(endpoint) and Routing.of(endpoint, {}).shows(live, mirror, fallback)
 
     try:
         current = write(
-            f"Traffic of endpoint {name}", look=lambda: _settled(ws, name, log), send=send, is_done=is_visible, log=log
+            f"Traffic of endpoint {name}",
+            look=lambda: _settled(ws, name, log),
+            send=send,
+            is_done=is_visible,
+            log=log,
+            course=_course(ws, name),
         ).found
     except AzureError as error:
         raise TrafficFailed(
@@ -164,4 +172,8 @@ def _endpoint(ws: Workspace, name: str, log: Log) -> Any:
 
 
 def _settled(ws: Workspace, name: str, log: Log) -> Any:
-    return settled(lambda: _endpoint(ws, name, log), f"Endpoint {name}", TrafficFailed, _VISIBLE_TIMEOUT_SECONDS, log)
+    return settled(lambda: _endpoint(ws, name, log), _course(ws, name), log)
+
+
+def _course(ws: Workspace, name: str) -> Course:
+    return Course(ws.watched(f"Endpoint {name}", ws.endpoint_studio_url(name)), TrafficFailed, _LIMIT_SECONDS)

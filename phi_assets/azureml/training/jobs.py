@@ -17,7 +17,7 @@ from phi_assets.azureml.training.metrics import last_metrics
 from phi_assets.azureml.training.outcome import require_success
 from phi_assets.azureml.training.outputs import inspect_output
 from phi_assets.azureml.training.submission import OnData, OnName, check_ours, submit_job
-from phi_assets.azureml.training.waiting import OnPoll, wait_for_job
+from phi_assets.azureml.training.waiting import Limits, OnPoll, wait_for_job
 from phi_assets.refs import Action, JobRef
 
 
@@ -69,7 +69,9 @@ def ensure_job(
 
     Raises:
         DataUploadFailed, SubmissionFailed: there is no new job.
-        JobFailed, JobCanceled, OutputMissing, JobTimeout, JobNotFound: how the job that was waited for ended.
+        JobFailed, JobCanceled, OutputMissing, JobTimeout, QueueTimeout, JobNotFound: how the job that was waited for
+            ended.
+        SightLost: the service could not be asked for hours; the job runs on, and the next call finds it.
         JobNotFound: a job would have to be submitted, without `submit`.
         AttemptsExhausted: all allowed attempts had ended without a model before this call.
         JobConflict: a job with our name carries another fingerprint.
@@ -97,7 +99,11 @@ def ensure_job(
     report = latest.output if latest else None
     if decision.action != "reused":
         log(f"Job {job.name}: {ws.studio_url(job)}")
-        job = wait_for_job(ws, job.name, timedelta(hours=request.finetune.timeout_hours), log, output, on_poll)
+        limits = Limits(
+            running=timedelta(hours=request.finetune.timeout_hours),
+            queued=timedelta(hours=request.finetune.max_queue_hours),
+        )
+        job = wait_for_job(ws, job.name, limits, request.compute.name, log, output, on_poll)
         report = require_success(ws, job, log)
     assert report is not None
     return JobRef(

@@ -2,7 +2,7 @@
 
 import math
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 
 class Clock:
@@ -10,18 +10,20 @@ class Clock:
 
     def __init__(self, scale: float = 1.0):
         self.scale = self._first_scale = _positive(scale)
+        self.ahead_seconds = 0.0
+        """How far the service's clock is ahead of this machine's; behind it where negative."""
 
     def set_scale(self, scale: float) -> None:
         """Waits that begin from now on are divided by `scale`. Raises ValueError unless it is a positive number."""
         self.scale = _positive(scale)
 
     def reset(self) -> None:
-        """The scale is that of the start again."""
-        self.scale = self._first_scale
+        """The scale is that of the start again, and the time is this machine's."""
+        self.scale, self.ahead_seconds = self._first_scale, 0.0
 
     def now(self) -> datetime:
-        """The true time, in UTC: the scale shortens waits, it does not move time stamps."""
-        return datetime.now(UTC)
+        """The service's time, in UTC: the scale shortens waits, it does not move time stamps."""
+        return datetime.now(UTC) + timedelta(seconds=self.ahead_seconds)
 
     def wait(self, seconds: float, event: threading.Event | None = None) -> bool:
         """Waits for `seconds` at scale 1, or until `event` is set; True if it was set."""

@@ -25,12 +25,16 @@ class _Action(BaseModel):
 
 
 class Status(_Action):
-    """The answer is an error with this HTTP status; `retry_after` seconds become its Retry-After header."""
+    """The answer is an error with this HTTP status; `retry_after` seconds become its Retry-After header.
+
+    `error` is the whole `error` object of the answer, for refusals whose words matter; else one is made of `code`.
+    """
 
     action: Literal["status"]
     status: Annotated[int, Field(ge=400, le=599)]
     code: str | None = None
     retry_after: _Seconds | None = None
+    error: dict[str, Any] | None = None
 
 
 class Drop(_Action):

@@ -6,7 +6,7 @@ It is off the record: its requests meet no fault and no limit, and are not in th
 import asyncio
 import dataclasses
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.concurrency import run_in_threadpool
@@ -51,6 +51,18 @@ class _Quotas(_Body):
 
 class _Provider(_Body):
     state: Annotated[str, Field(min_length=1)]
+
+
+class _Clock(_Body):
+    ahead: Annotated[float, Field(allow_inf_nan=False)]
+
+
+class _Locks(_Body):
+    locks: dict[str, Literal["CanNotDelete", "ReadOnly"]]
+
+
+class _Workspace(_Body):
+    kind: Annotated[str, Field(min_length=1)]
 
 
 class _Release(_Body):
@@ -112,6 +124,21 @@ async def _set_quotas(request: Request) -> Response:
 
 async def _set_provider_state(request: Request) -> Response:
     _emulator(request).provider_state = (await _body(request, _Provider)).state
+    return Response(status_code=204)
+
+
+async def _set_clock(request: Request) -> Response:
+    _emulator(request).clock.ahead_seconds = (await _body(request, _Clock)).ahead
+    return Response(status_code=204)
+
+
+async def _set_locks(request: Request) -> Response:
+    _emulator(request).locks = dict((await _body(request, _Locks)).locks)
+    return Response(status_code=204)
+
+
+async def _set_workspace_kind(request: Request) -> Response:
+    _emulator(request).workspace_kind = (await _body(request, _Workspace)).kind
     return Response(status_code=204)
 
 
@@ -217,6 +244,9 @@ routes = [
     _route("/network", _set_network_isolation, "PUT"),
     _route("/quotas", _set_quotas, "PUT"),
     _route("/provider", _set_provider_state, "PUT"),
+    _route("/clock", _set_clock, "PUT"),
+    _route("/locks", _set_locks, "PUT"),
+    _route("/workspace", _set_workspace_kind, "PUT"),
     _route("/journal", _journal),
     _route("/journal/counts", _counts),
     _route("/journal/last", _last),

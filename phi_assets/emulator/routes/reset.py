@@ -36,6 +36,7 @@ async def reset(parts: Parts) -> None:
         emulator.throttling.switch(None)
         emulator.quotas.set({})
         emulator.provider_state = REGISTERED
+        emulator.locks, emulator.workspace_kind = {}, "Default"
         emulator.token_life = TokenLife()
         emulator.storage_auth = "keys"
         emulator.network_isolation = "Disabled"

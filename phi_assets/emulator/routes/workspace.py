@@ -7,13 +7,16 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from phi_assets.emulator.wire.errors import not_found
 from phi_assets.emulator.wire.paths import PROVIDER as PROVIDER_SEGMENT
 from phi_assets.emulator.wire.paths import WS
 from phi_assets.emulator.workspace.context import ACCOUNT, Emulator
+from phi_assets.emulator.workspace.locks import lock_documents
 from phi_assets.emulator.workspace.resources import PROVIDER, system_data
 
 _CREATED = "2026-01-01T00:00:00.000000+00:00"
 _GROUP = "/subscriptions/{subscription}/resourcegroups/{group}"
+_LOCKS = "/providers/microsoft.authorization/locks"
 
 
 def _document(emulator: Emulator) -> dict[str, Any]:
@@ -26,7 +29,7 @@ def _document(emulator: Emulator) -> dict[str, Any]:
         "location": emulator.location,
         "tags": {},
         "etag": None,
-        "kind": "Default",
+        "kind": emulator.workspace_kind,
         "sku": {"name": "Basic", "tier": "Basic"},
         "identity": {"type": "SystemAssigned", "principalId": auth.object_id, "tenantId": auth.tenant_id},
         "properties": {
@@ -106,6 +109,28 @@ def _storage_account(request: Request) -> Response:
     )
 
 
+def _registry(request: Request) -> Response:
+    """A registry as a resource of its own: what somebody finds who takes its name for a workspace's."""
+    emulator: Emulator = request.app.state.emulator
+    name = request.path_params["registry"]
+    if name not in emulator.catalog.registries():
+        raise not_found("Registry", name)
+    group = f"/subscriptions/{emulator.subscription_id}/resourceGroups/{emulator.resource_group}"
+    return JSONResponse(
+        {
+            "id": f"{group}/providers/{PROVIDER}/registries/{name}",
+            "name": name,
+            "type": f"{PROVIDER}/registries",
+            "location": emulator.location,
+            "properties": {},
+        }
+    )
+
+
+def _locks(request: Request) -> Response:
+    return JSONResponse({"value": lock_documents(request.app.state.emulator)})
+
+
 def _provider(request: Request) -> Response:
     """The resource provider, as a subscription shows it that has registered it."""
     emulator: Emulator = request.app.state.emulator
@@ -126,5 +151,10 @@ routes = [
     Route(f"/subscriptions/{{subscription}}/providers/{PROVIDER_SEGMENT}/workspaces", _list),
     Route(_GROUP, _resource_group),
     Route(f"{_GROUP}/providers/Microsoft.Storage/storageAccounts/{ACCOUNT}", _storage_account),
+    Route(f"{_GROUP}/providers/{PROVIDER_SEGMENT}/registries/{{registry}}", _registry),
+    Route(WS + _LOCKS, _locks),
+    Route(_GROUP + _LOCKS, _locks),
+    # Those of the subscription itself: none.
+    Route("/subscriptions/{subscription}" + _LOCKS, lambda _: JSONResponse({"value": []})),
     Route(f"/subscriptions/{{subscription}}/providers/{PROVIDER_SEGMENT}", _provider),
 ]

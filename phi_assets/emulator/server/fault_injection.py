@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from http.client import responses
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
@@ -151,6 +151,9 @@ async def _refuse(action: Status, scope: Scope, receive: Receive, send: Send) ->
     if exchange.name is not None and exchange.name.plane == "blob":
         # The storage client reads the code from this header, and takes an empty body for an answer to HEAD.
         response = Response(status_code=action.status, headers=headers | {"x-ms-error-code": code})
+    elif action.error is not None:
+        headers |= {"x-ms-response-type": "error"}
+        response = JSONResponse({"error": action.error}, status_code=action.status, headers=headers)
     else:
         error = ServiceError(action.status, code, "This request met a fault that was asked for.", headers=headers)
         response = service_error(Request(scope), error)

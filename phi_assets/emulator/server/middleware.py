@@ -5,6 +5,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Iterable
+from email.utils import format_datetime
 from urllib.parse import quote
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -19,6 +20,7 @@ from phi_assets.emulator.store.journal import Journal
 from phi_assets.emulator.wire.errors import ServiceError, not_found
 from phi_assets.emulator.wire.planes import RouteName, RouteNames
 from phi_assets.emulator.workspace.context import Emulator
+from phi_assets.emulator.workspace.locks import check_locks
 
 access_log = logging.getLogger("phi_assets.emulator.access")
 
@@ -80,17 +82,18 @@ class RequestFrame:
         scope.setdefault("state", {}).update(request_id=request_id, exchange=exchange)
         asked = Headers(scope=scope)
         client_id = asked.get("x-ms-client-request-id")
-        location = scope["app"].state.emulator.location
+        emulator: Emulator = scope["app"].state.emulator
 
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":
                 exchange.status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["x-ms-request-id"] = request_id
+                headers["Date"] = format_datetime(emulator.clock.now(), usegmt=True)
                 if client_id:
                     headers["x-ms-client-request-id"] = client_id
                 if exchange.name is not None:
-                    complete(headers, exchange.name.plane, asked, exchange.seconds, location)
+                    complete(headers, exchange.name.plane, asked, exchange.seconds, emulator.location)
             elif not message.get("more_body", False):
                 # Before the client has the whole answer, so that whoever then looks finds it.
                 exchange.record()
@@ -143,6 +146,7 @@ def _guarded(routes: Iterable[Route], check: Callable[[Emulator, Request], objec
 def _require_management(emulator: Emulator, request: Request) -> None:
     emulator.auth.require_bearer(request)
     _check_coordinates(emulator, request.path_params)
+    check_locks(emulator, request.method, request.url.path)
 
 
 def _require_registry(emulator: Emulator, request: Request) -> None:

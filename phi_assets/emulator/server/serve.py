@@ -138,6 +138,8 @@ def _run(parts: Parts, listener: socket.socket, studio: socket.socket, certifica
         log_config=None,
         access_log=False,
         server_header=False,
+        # The service has its own clock, which need not be this machine's.
+        date_header=False,
         ssl_certfile=certificates.certificate,
         ssl_keyfile=certificates.key,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,

@@ -76,6 +76,10 @@ class Emulator:
     """Of the workspace's managed virtual network."""
     provider_state: str = REGISTERED
     """Whether the subscription has registered the resource provider."""
+    locks: dict[str, str] = field(default_factory=dict)
+    """Locks on the resource group: name to level, `CanNotDelete` or `ReadOnly`."""
+    workspace_kind: str = "Default"
+    """What the workspace says that it is: a `Hub` and a `Project` are workspaces, too."""
     changing: threading.Lock = field(default_factory=threading.Lock)
     """Held by whoever stops or replaces what works in the workspace."""
 

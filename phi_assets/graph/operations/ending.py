@@ -1,7 +1,5 @@
 """The jobs that end what is billing: everything of the recipe, and what nobody has asked for in time."""
 
-from datetime import UTC, datetime
-
 import dagster as dg
 from pydantic import Field
 
@@ -85,7 +83,7 @@ def delete_expired_endpoints(
         context.instance.add_run_tags(context.run.run_id, {REAPED_TAG.format(name): "true"})
 
     with workspace.session() as ws:
-        deleted = reap(ws, lambda: datetime.now(UTC), only=config.endpoints, on_name=announce, log=context.log.info)
+        deleted = reap(ws, only=config.endpoints, on_name=announce, log=context.log.info)
         left = read_bill(ws, prices.value_or_none(context.log.warning), context.log.info)
         _record(context, left, recipe.value, workspace.path)
     context.add_output_metadata({"deleted": ", ".join(deleted) or "none", "summary": left.in_words})

@@ -1,7 +1,5 @@
 """Schedules: what happens by the clock. All are stopped until somebody switches them on."""
 
-from datetime import UTC, datetime
-
 import dagster as dg
 
 from phi_assets.azureml.billing.reaper import expired_endpoints
@@ -34,7 +32,7 @@ def endpoint_reaper(
     if last is not None and not has_ended(last.dagster_run):
         return dg.SkipReason(f"Run {last.dagster_run.run_id} is deleting endpoints.")
     with patience(TICK_PATIENCE_SECONDS), workspace.session() as ws:
-        expired = expired_endpoints(ws, datetime.now(UTC), context.log.info)
+        expired = expired_endpoints(ws, context.log.info)
     own = [name for name in endpoint_names(recipe.value.serving, workspace.path) if name in expired]
     if own and (busy := active_run(context.instance, SERVING)) is not None:
         context.log.info(f"Endpoint {', '.join(own)} is left to run {busy.run_id} of {busy.job_name}.")

@@ -9,6 +9,7 @@ from pydantic import Field, PrivateAttr
 
 from phi_assets.azureml.connection.client import Workspace, connect_azure, connect_emulator
 from phi_assets.azureml.connection.errors import AzureMLError
+from phi_assets.azureml.connection.sight import Vigil
 from phi_assets.config.endpoint_names import workspace_path
 from phi_assets.config.settings import Settings, load_settings
 from phi_assets.emulator.process import ensure_running
@@ -69,5 +70,6 @@ class AzureMLWorkspace(dg.ConfigurableResource):
 
     def _open(self) -> Workspace:
         if self.target == "emulator":
-            return connect_emulator(ensure_running(Path(self.home) / "emulator"))
+            vigil = Vigil(limit_seconds=load_settings().sight_hours * 3600)
+            return connect_emulator(ensure_running(Path(self.home) / "emulator"), vigil)
         return connect_azure(load_settings())

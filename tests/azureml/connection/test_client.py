@@ -1,9 +1,11 @@
 """The way to a workspace: lazy, once, and not misled by what other processes leave in the environment."""
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -118,8 +120,24 @@ def test_azure_is_not_contacted_by_connecting(monkeypatch: pytest.MonkeyPatch) -
     ],
 )
 def test_each_mode_is_one_credential(mode: str, kind: str) -> None:
-    made = credential(mode)  # type: ignore[arg-type]
+    made: Any = credential(mode, tenant_id="t", timeout_seconds=41)._inner  # type: ignore[arg-type]
     assert type(made).__name__ == kind
     if mode == "default":
-        parts = {type(part).__name__ for part in made.credentials}  # type: ignore[attr-defined]
+        parts = {type(part).__name__: part for part in made.credentials}
         assert "InteractiveBrowserCredential" not in parts
+        made = parts["AzureCliCredential"]
+    if mode in ("default", "cli"):
+        assert made._process_timeout == 41
+
+
+def test_the_default_asks_each_of_its_ways_for_the_tenant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes none when it is made; without, `az` would answer for whatever tenant it was last signed in to."""
+    seen = tmp_path / "arguments"
+    program = tmp_path / "az"
+    answer = {"accessToken": "e30.e30.c2ln", "expiresOn": "2099-01-01 00:00:00.000000"}
+    program.write_text(f"#!/bin/sh\necho \"$@\" > '{seen}'\necho '{json.dumps(answer)}'\n", encoding="utf-8")
+    program.chmod(0o700)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("AZURE_TOKEN_CREDENTIALS", "AzureCliCredential")
+    assert credential("default", tenant_id="t").get_token("https://management.azure.com/.default").token
+    assert "--tenant t" in seen.read_text(encoding="utf-8")

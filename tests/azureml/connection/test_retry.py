@@ -108,7 +108,7 @@ def test_patience_is_one_for_all_that_is_asked_inside_it() -> None:
 def test_an_outage_begins_with_the_first_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr("phi_assets.azureml.connection.retry.time.monotonic", lambda: now[0])
-    monkeypatch.setattr("tenacity.nap.time.sleep", lambda _: None)
+    monkeypatch.setattr("phi_assets.azureml.connection.retry.time.sleep", lambda _: None)
     attempts = iter([ServiceRequestError("dropped after a long operation"), None])
 
     def long_operation() -> str:

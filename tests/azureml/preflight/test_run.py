@@ -90,6 +90,23 @@ BROKEN: dict[str, Broken] = {
         ["az provider register", "NotRegistered"],
         world=lambda control: control.set_provider_state("NotRegistered"),
     ),
+    "hub": Broken(
+        "workspace_kind", ["is a Hub", "AZURE_ML_WORKSPACE"], world=lambda control: control.set_workspace_kind("Hub")
+    ),
+    "project": Broken(
+        "workspace_kind", ["is a Project", "accept"], world=lambda control: control.set_workspace_kind("Project")
+    ),
+    "registry in place of a workspace": Broken(
+        "workspace_kind", ["is a registry", "model.registry"], settings={"workspace_name": "azureml"}
+    ),
+    "lock against deletions": Broken(
+        "locked_against_deletion",
+        ["Lock keep-it (CanNotDelete)", "resourcegroups/phi-emulator", "go on billing", "az lock delete"],
+        world=lambda control: control.set_locks(**{"keep-it": "CanNotDelete"}),
+    ),
+    "lock against changes": Broken(
+        "locked", ["Lock frozen (ReadOnly)"], world=lambda control: control.set_locks(frozen="ReadOnly")
+    ),
     # Model.
     "registry of the model": Broken("registry", ["azurerml", "model.registry"], {"model": {"registry": "azurerml"}}),
     "name of the model": Broken("model_not_found", ["phi-3-mini", "case-sensitive"], {"model": {"name": "phi-3-mini"}}),

@@ -49,9 +49,14 @@ class Lines(list[str]):
             self.append(line)
             self._changed.notify_all()
 
-    def expect(self, part: str) -> None:
+    def expect(self, *parts: str) -> None:
+        """There is a line with all of these parts in it."""
+
+        def is_there() -> bool:
+            return any(all(part in line for part in parts) for line in self)
+
         with self._changed:
-            assert self._changed.wait_for(lambda: any(part in line for line in self), 60), f"{part!r} not in {self}"
+            assert self._changed.wait_for(is_there, 60), f"{parts} not in {self}"
 
 
 def exists(ws: Workspace, request: JobRequest, attempt: int) -> bool:
