@@ -9,6 +9,7 @@ from phi_assets.azureml.compute.identities import identity_entity, identity_of, 
 from phi_assets.azureml.compute.vm_sizes import check_size, gpu_count
 from phi_assets.azureml.connection.client import Workspace, sdk
 from phi_assets.azureml.connection.errors import ComputeFailed
+from phi_assets.azureml.connection.locks import deletion_advice
 from phi_assets.azureml.connection.operations import Course
 from phi_assets.azureml.connection.provisioning import MANAGED_TAG, has_succeeded, settled, state_of, wait_until_gone
 from phi_assets.azureml.connection.refusals import next_step
@@ -252,7 +253,8 @@ def _remove(ws: Workspace, name: str, log: Log, is_done: Callable[[Any], bool]) 
         )
     except AzureError as error:
         raise ComputeFailed(
-            f"Compute {name} could not be deleted: {one_line(error)}. {next_step(error, 'Delete it in Studio.')}"
+            f"Compute {name} could not be deleted: {one_line(error)}. "
+            f"{deletion_advice(ws, error, 'Delete it in Studio.')}"
         ) from error
 
 

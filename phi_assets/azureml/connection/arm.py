@@ -18,9 +18,18 @@ def arm_list(ws: Workspace, collection: str, log: Log) -> Iterator[dict[str, Any
     Raises:
         httpx.HTTPError: the service refused, or does not answer.
     """
-    url: str | None = _url(ws, collection)
+    yield from arm_pages(ws, _url(ws, collection), collection, log)
+
+
+def arm_pages(ws: Workspace, first: str, what: str, log: Log) -> Iterator[dict[str, Any]]:
+    """The documents of the collection whose first page is at this address.
+
+    Raises:
+        httpx.HTTPError: the service refused, or does not answer.
+    """
+    url: str | None = first
     while url:
-        page = _request(ws, "GET", url, collection, log).json()
+        page = _request(ws, "GET", url, what, log).json()
         yield from page.get("value", [])
         url = page.get("nextLink")
 

@@ -49,13 +49,22 @@ def read_or_none(ws: Workspace, path: str) -> dict[str, Any] | None:
         return None
 
 
-def read_all(ws: Workspace, path: str, api_version: str = API_VERSION, query: str = "") -> Iterator[dict[str, Any]]:
-    """The documents of a collection, page by page; `query` is what else belongs into the address.
+def read_all(ws: Workspace, path: str) -> Iterator[dict[str, Any]]:
+    """The documents of a collection, page by page.
 
     Raises:
         Unanswered: the service refused, or it failed three times.
     """
-    url: str | None = f"{ws.resource_manager}{path}?api-version={api_version}{'&' if query else ''}{query}"
+    yield from read_pages(ws, f"{ws.resource_manager}{path}?api-version={API_VERSION}")
+
+
+def read_pages(ws: Workspace, first: str) -> Iterator[dict[str, Any]]:
+    """The documents of the collection whose first page is at this address.
+
+    Raises:
+        Unanswered: the service refused, or it failed three times.
+    """
+    url: str | None = first
     while url:
         page = _read(ws, url)
         yield from page.get("value", [])

@@ -10,9 +10,9 @@ from azure.core.exceptions import AzureError
 from phi_assets.azureml.connection.client import Workspace, sdk
 from phi_assets.azureml.connection.errors import ComputeNotAllowed, DeploymentFailed, DeploymentUnderway
 from phi_assets.azureml.connection.inventory import live_share
+from phi_assets.azureml.connection.locks import deletion_advice
 from phi_assets.azureml.connection.operations import Course
 from phi_assets.azureml.connection.provisioning import MANAGED_TAG, has_succeeded, settled, state_of
-from phi_assets.azureml.connection.refusals import next_step
 from phi_assets.azureml.connection.retry import Log, find, one_line, poll_delays, silent
 from phi_assets.azureml.connection.sight import in_words
 from phi_assets.azureml.connection.status import service_text
@@ -121,7 +121,7 @@ def delete_deployment(ws: Workspace, endpoint: str, name: str, log: Log = silent
     except AzureError as error:
         raise DeploymentFailed(
             f"Deployment {name} could not be deleted and is billing: {one_line(error)}. "
-            f"{next_step(error, 'Run again.')}",
+            f"{deletion_advice(ws, error, 'Run again.')}",
             studio_url=course.watched.url,
         ) from error
 

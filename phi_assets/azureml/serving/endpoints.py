@@ -10,6 +10,7 @@ from phi_assets.azureml.compute.identities import identity_entity, identity_of, 
 from phi_assets.azureml.connection.client import Workspace, sdk
 from phi_assets.azureml.connection.errors import EndpointFailed
 from phi_assets.azureml.connection.inventory import find_endpoint
+from phi_assets.azureml.connection.locks import deletion_advice
 from phi_assets.azureml.connection.operations import Course
 from phi_assets.azureml.connection.provisioning import MANAGED_TAG, has_succeeded, settled, state_of, wait_until_gone
 from phi_assets.azureml.connection.refusals import is_name_held, next_step
@@ -80,7 +81,7 @@ def delete_endpoint(ws: Workspace, name: str, log: Log = silent) -> bool:
     except AzureError as error:
         raise EndpointFailed(
             f"Endpoint {name} could not be deleted and is still billing: {one_line(error)}. "
-            f"{next_step(error, 'Delete it in Studio.')}",
+            f"{deletion_advice(ws, error, 'Delete it in Studio.')}",
             studio_url=ws.endpoint_studio_url(name),
         ) from error
     wait_until_gone(lambda: find_endpoint(ws, name, log), _course(ws, name), log)

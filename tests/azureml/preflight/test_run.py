@@ -101,7 +101,7 @@ BROKEN: dict[str, Broken] = {
     ),
     "lock against deletions": Broken(
         "locked_against_deletion",
-        ["Lock keep-it (CanNotDelete)", "resourcegroups/phi-emulator", "go on billing", "az lock delete"],
+        ["Lock keep-it (CanNotDelete)", "resourceGroups/phi-emulator", "go on billing", "az lock delete"],
         world=lambda control: control.set_locks(**{"keep-it": "CanNotDelete"}),
     ),
     "lock against changes": Broken(
