@@ -113,6 +113,8 @@ def test_there_are_at_least_forty_rows_each_with_its_source() -> None:
     assert {rule.code for rule in rules} - sent_by_the_recipe == {
         # Made by the project itself; the emulator's answers are tested below.
         "deployment_name",
+        # Of the settings: tests/config/test_settings.py.
+        "workspace_name",
         "job_name",
         "asset_version",
         "description",

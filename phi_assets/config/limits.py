@@ -92,6 +92,13 @@ class TagsRule:
 
 Rule = TextRule | NumberRule | TagsRule
 
+WORKSPACE_NAME = TextRule(
+    "workspace_name",
+    "workspace name",
+    "it has 3 to 33 letters, digits, dashes and underscores, and begins with a letter or digit",
+    "https://learn.microsoft.com/rest/api/azureml/online-endpoints/create-or-update",
+    r"[a-zA-Z0-9][a-zA-Z0-9_-]{2,32}",
+)
 CLUSTER_NAME = TextRule(
     "cluster_name",
     "cluster name",

@@ -7,6 +7,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import UUID
 
+from phi_assets.config.limits import WORKSPACE_NAME
+
 Environment = Mapping[str, str]
 
 
@@ -23,6 +25,18 @@ def credential_problems(mode: str, env: Environment) -> list[str]:
     tenant = env.get("AZURE_TENANT_ID")
     if tenant and not _is_uuid(tenant) and "." not in tenant:
         problems.append(f"AZURE_TENANT_ID={tenant!r} is neither a tenant's id nor its domain")
+    return problems
+
+
+def coordinate_problems(subscription: str, workspace: str) -> list[str]:
+    """What is wrong with the coordinates of a workspace, as far as there are any."""
+    problems = []
+    if subscription and not _is_uuid(subscription):
+        problems.append(
+            f"AZURE_SUBSCRIPTION_ID={subscription!r} is not a subscription's id: it is a UUID, not the name"
+        )
+    if workspace and (problem := WORKSPACE_NAME.problem(workspace)) is not None:
+        problems.append(f"AZURE_ML_WORKSPACE: {problem}")
     return problems
 
 

@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, get_args, get_type_hints
 
-from phi_assets.config.requirements import credential_problems, emulator_leftovers, network_problems, number_problems
+from phi_assets.config.requirements import (
+    coordinate_problems,
+    credential_problems,
+    emulator_leftovers,
+    network_problems,
+    number_problems,
+)
 from phi_assets.config.variables import ReadElsewhere, Variable, misspelt
 
 Target = Literal["emulator", "azure"]
@@ -109,6 +115,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     }
     if target == "azure":
         coordinates = _coordinates(env, problems)
+        problems += coordinate_problems(coordinates["AZURE_SUBSCRIPTION_ID"], coordinates["AZURE_ML_WORKSPACE"])
         problems += emulator_leftovers(env, EMULATOR_SUBSCRIPTION) + credential_problems(credential, env)
     problems += network_problems(env) + number_problems(env)
     home = emulator_home(env)

@@ -77,10 +77,14 @@ def test_an_unknown_target_is_refused() -> None:
 
 
 def test_config_json_fills_what_the_environment_leaves_open(working_directory: Path) -> None:
-    config = {"subscription_id": "from-file", "resource_group": "file-group", "workspace_name": "file-workspace"}
+    config = {
+        "subscription_id": "22222222-2222-4222-8222-222222222222",
+        "resource_group": "file-group",
+        "workspace_name": "file-workspace",
+    }
     (working_directory / "config.json").write_text(json.dumps(config), encoding="utf-8")
     settings = load_settings({"PHI_TARGET": "azure", "AZURE_RESOURCE_GROUP": "group"})
-    assert settings.subscription_id == "from-file"
+    assert settings.subscription_id == "22222222-2222-4222-8222-222222222222"
     assert settings.resource_group == "group"
     assert settings.workspace_name == "file-workspace"
 
@@ -136,6 +140,15 @@ BROKEN: list[tuple[dict[str, str], str]] = [
     (
         {"PHI_CREDENTIAL": "managed_identity", "AZURE_CLIENT_ID": "my-app"},
         "AZURE_CLIENT_ID='my-app' is not a client id: it is a UUID, not the application's name",
+    ),
+    (
+        {"AZURE_SUBSCRIPTION_ID": "Pay-as-you-go"},
+        "AZURE_SUBSCRIPTION_ID='Pay-as-you-go' is not a subscription's id: it is a UUID, not the name",
+    ),
+    (
+        {"AZURE_ML_WORKSPACE": "ws"},
+        "AZURE_ML_WORKSPACE: 'ws' is not a valid workspace name: it has 3 to 33 letters, digits, dashes and "
+        "underscores, and begins with a letter or digit",
     ),
     ({"AZURE_TENANT_ID": "contoso"}, "AZURE_TENANT_ID='contoso' is neither a tenant's id nor its domain"),
     ({"PHI_CLOUD": "us"}, "PHI_CLOUD='us' is not one of AzureCloud, AzureUSGovernment, AzureChinaCloud"),

@@ -26,9 +26,12 @@ STYLES = [
     (layout, name) for layout in ("tags", "objects", "text", "absent") for name in ("systemMetadata", "system_metadata")
 ]
 KNOWN = [style for style in STYLES if style[0] in ("objects", "text")]
-AZURE = {"PHI_TARGET": "azure"} | dict.fromkeys(
-    ("AZURE_SUBSCRIPTION_ID", "AZURE_RESOURCE_GROUP", "AZURE_ML_WORKSPACE"), "given"
-)
+AZURE = {
+    "PHI_TARGET": "azure",
+    "AZURE_SUBSCRIPTION_ID": "11111111-1111-4111-8111-111111111111",
+    "AZURE_RESOURCE_GROUP": "group",
+    "AZURE_ML_WORKSPACE": "workspace",
+}
 
 
 def registry_of(layout: str, name: str) -> str:
