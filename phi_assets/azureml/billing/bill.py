@@ -76,6 +76,12 @@ class Bill:
         key = name.lower()
         return [item for item in self.items if item.name.lower() == key or item.name.lower().startswith(f"{key}/")]
 
+    def is_of_recipe(self, endpoint: str, recipe: str) -> bool:
+        """Whether this project made the endpoint of this name, for the recipe of that one."""
+        return any(
+            item.is_ours and item.recipe == recipe for item in self.of_endpoint(endpoint) if item.kind == "endpoint"
+        )
+
     @property
     def in_words(self) -> str:
         """One sentence."""

@@ -126,9 +126,8 @@ def check_gone(plan: TeardownPlan, left: Bill) -> None:
 
 def _endpoints(recipe: Recipe, bill: Bill, names: Sequence[str]) -> list[Doomed]:
     """The recipe's endpoint, also under a name from before if it is this recipe's."""
-    found = {name: bill.of_endpoint(name) for name in names}
-    kept = {name for name in names[1:] if not any(item.is_ours and item.recipe == recipe.name for item in found[name])}
-    return [_endpoint(name, items, bill) for name, items in found.items() if items and name not in kept]
+    own = [names[0], *(old for old in names[1:] if bill.is_of_recipe(old, recipe.name))]
+    return [_endpoint(name, items, bill) for name in own if (items := bill.of_endpoint(name))]
 
 
 def _endpoint(name: str, items: Sequence[Billed], bill: Bill) -> Doomed:

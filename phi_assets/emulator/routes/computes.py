@@ -96,6 +96,7 @@ def _patch(request: Request, body: Any) -> Response:
     inner = properties_of(body).get("properties") or {}
     current = compute["properties"]["properties"]
     wanted = current | {"scaleSettings": scale_settings(current["scaleSettings"] | (inner.get("scaleSettings") or {}))}
+    require_resource_tags(body.get("tags"))
     identity = compute_identity(emulator, body) if body.get("identity") else compute["identity"]
     return _change(emulator, compute["name"], wanted, body.get("tags"), identity)
 

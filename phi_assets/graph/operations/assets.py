@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from phi_assets.azureml.billing.bill import read_bill
+from phi_assets.azureml.billing.bill import Bill, read_bill
 from phi_assets.azureml.billing.orphans import KnownThings, orphans
-from phi_assets.config.endpoint_names import endpoint_names
+from phi_assets.config.endpoint_names import endpoint_names, used_name
 from phi_assets.config.recipe import Recipe
 from phi_assets.graph.common import OWNERS
 from phi_assets.graph.operations.metadata import billing_metadata
@@ -32,16 +32,18 @@ def still_billing(
     with workspace.session() as ws:
         bill = read_bill(ws, prices.value, context.log.info)
     context.log.info(bill.in_words)
-    orphaned = orphans(bill, known_things(context.instance, recipe.value, workspace.path))
+    orphaned = orphans(bill, known_things(context.instance, recipe.value, workspace.path, bill))
     for item in orphaned:
         context.log.warning(f"Orphan: {item.kind} {item.name} carries this project's tags, and this graph knows none.")
     return dg.MaterializeResult(metadata=billing_metadata(bill, orphaned))
 
 
-def known_things(instance: dg.DagsterInstance, recipe: Recipe, workspace: str) -> KnownThings:
+def known_things(instance: dg.DagsterInstance, recipe: Recipe, workspace: str, bill: Bill) -> KnownThings:
     """What the recipe names, and what this Dagster instance has materialized last; of deployments, all of late."""
+    names = endpoint_names(recipe.serving, workspace)
+    endpoint = used_name(names, lambda old: bill.is_of_recipe(old, recipe.name))
     return KnownThings.of(
-        [endpoint_names(recipe.serving, workspace)[0], *_recorded(instance, "online_endpoint", "{name}")],
+        [names[0], endpoint, *_recorded(instance, "online_endpoint", "{name}")],
         _recorded(instance, "online_deployment", "{endpoint}/{name}", _DEPLOYMENTS_REMEMBERED),
         [recipe.compute.name, *_recorded(instance, "finetune_compute", "{name}")],
     )

@@ -105,7 +105,7 @@ def reap_expired() -> None:
 def _record(context: dg.OpExecutionContext, bill: Bill, recipe: Recipe, workspace: str) -> None:
     """The listing is the newest of `still_billing`."""
     context.log.info(bill.in_words)
-    orphaned = orphans(bill, known_things(context.instance, recipe, workspace))
+    orphaned = orphans(bill, known_things(context.instance, recipe, workspace, bill))
     context.log_event(dg.AssetMaterialization(still_billing.key, metadata=billing_metadata(bill, orphaned)))
 
 
