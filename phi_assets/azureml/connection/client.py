@@ -192,10 +192,10 @@ class Workspace:
 
     def _look_at(self, response: Any) -> None:
         """What every answer says beside its content: what time it is there, and that a token is not taken any more."""
-        if response.status_code < httpx.codes.BAD_REQUEST:
-            # A proxy's refusal has the proxy's time.
+        if response.status_code < httpx.codes.BAD_REQUEST or "x-ms-request-id" in response.headers:
+            # The refusal of a proxy on the way would have the proxy's time.
             self.clock.observe(response.headers.get("Date"))
-        elif response.status_code == httpx.codes.UNAUTHORIZED:
+        if response.status_code == httpx.codes.UNAUTHORIZED:
             self.credential.renew()
             self.__dict__.pop("bearer", None)
 
