@@ -8,9 +8,9 @@ Action = Literal["created", "updated", "reused", "submitted", "attached", "resub
 
 
 class Ref(BaseModel):
-    """Base of all refs: frozen, and refusing fields it does not know."""
+    """Base of all refs: frozen, and refusing fields it does not know. Numbers that are none come back as they were."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants")
 
 
 class EnsuredRef(Ref):
@@ -127,6 +127,10 @@ class JobRef(EnsuredRef):
     """Whether the model was seen in the datastore. If not, nothing says that it is missing: registration decides."""
     metrics: dict[str, float] = Field(default_factory=dict)
     """Last value of each metric, for example `train_loss`, `eval_loss`."""
+    metrics_note: str = ""
+    """Why there are none; empty where there are some."""
+    loss_problems: tuple[str, ...] = ()
+    """What says that the training has diverged, one sentence each; empty where nothing does."""
 
 
 class RegisteredModelRef(EnsuredRef):

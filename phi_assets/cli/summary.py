@@ -52,8 +52,8 @@ def print_summary(settings: Settings, result: Any) -> None:
     summary.add_row("workspace", f"{settings.workspace_name} ({settings.target})")
     summary.add_row("job", f"{job.name} ({job.action})")
     summary.add_row("its page", job.studio_url)
-    if "eval_loss_before" in job.metrics:
-        summary.add_row("loss", f"{job.metrics['eval_loss_before']:.3f} before, {job.metrics['eval_loss']:.3f} after")
+    if losses := _losses(job.metrics):
+        summary.add_row("loss", losses)
     summary.add_row("model", f"{model.name}:{model.version} ({model.action})")
     summary.add_row("endpoint", f"{traffic.endpoint} {traffic.scoring_uri}")
     summary.add_row("question", sample["prompt"])
@@ -66,6 +66,17 @@ def print_summary(settings: Settings, result: Any) -> None:
     summary.add_row("what is billing", f"{python} -m phi_assets still-billing")
     summary.add_row("delete the endpoint", f"{python} -m phi_assets teardown")
     rich.print(Panel(summary, title="Fine-tuned, registered, deployed, scored", expand=False))
+
+
+def _losses(metrics: dict[str, float]) -> str:
+    """How the losses went, as far as the component has recorded them."""
+    said = []
+    if "loss_first" in metrics:
+        said.append(f"{metrics['loss_first']:.3f} at first, {metrics['loss_last']:.3f} at last")
+    if "eval_loss" in metrics:
+        before = f"{metrics['eval_loss_before']:.3f} before, " if "eval_loss_before" in metrics else ""
+        said.append(f"on validation data {before}{metrics['eval_loss']:.3f} after training")
+    return "; ".join(said)
 
 
 def _quality(report: Any) -> str:

@@ -1,4 +1,7 @@
-"""The only step of the toy pipeline: writes an MLflow model that echoes, fails, or writes nothing, as it is told."""
+"""The only step of the toy pipeline: writes an MLflow model that echoes, fails, or writes nothing, as it is told.
+
+It also diverges, which shows in what it records, or records nothing.
+"""
 
 import argparse
 import json
@@ -63,8 +66,13 @@ def main() -> None:
     if options.validation is not None:
         print(f"evaluating on {options.validation.name}: {options.validation.read_text().strip()}", flush=True)
     for step, loss in enumerate((3.0, 2.0, 1.0)):
-        report("loss", loss, step)
-        print({"loss": loss, "step": step}, flush=True)
+        if options.outcome == "diverge" and step:
+            # What Azure's component leaves of a loss that is no number.
+            report("learning_rate", 0.1, step)
+            print({"loss": float("nan"), "step": step}, flush=True)
+        elif options.outcome != "silent":
+            report("loss", loss, step)
+            print({"loss": loss, "step": step}, flush=True)
     deadline = time.monotonic() + 60
     # "none" opens at once; the test opens the others by making the file.
     while options.gate != "none" and not Path(options.gate).exists():
@@ -76,7 +84,7 @@ def main() -> None:
     if outcome == "fail":
         print("ERROR: the toy step was told to fail", file=sys.stderr)
         sys.exit(1)
-    if outcome == "complete":
+    if outcome in ("complete", "diverge", "silent"):
         write_model(options.model, options.prefix)
 
 

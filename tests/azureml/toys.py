@@ -33,7 +33,7 @@ COMPUTE = ComputeSection(name="toy-cluster", size=SIZE)
 _VALIDATION = {"validation_file_path": {"type": "uri_file", "optional": True}}
 _TRAINING_INPUTS = {
     "train_file_path": {"type": "uri_file"},
-    "outcome": {"type": "string", "default": "complete", "enum": ["complete", "fail", "nothing"]},
+    "outcome": {"type": "string", "default": "complete", "enum": ["complete", "fail", "nothing", "diverge", "silent"]},
     "gate": {"type": "string", "default": "none"},
     "prefix": {"type": "string", "default": "echo: "},
 }

@@ -35,7 +35,7 @@ def look_around_in_studio(page: Page) -> None:
     for step in ("chat_completion_datapreprocess", "chat_completion_finetune"):
         page.locator(".flow").get_by_role("link", name=step).wait_for()
     page.locator(".chart").first.wait_for()
-    page.locator("pre.log", has_text="evaluation loss").wait_for()
+    page.locator("pre.log", has_text="'eval_loss': ").wait_for()
     page.get_by_role("row", name="registered model").get_by_role("link").click()
     page.locator(".lineage").get_by_role("link", name="/").last.click()
     page.get_by_role("textbox", name="message").fill("What do cows eat?")

@@ -35,15 +35,13 @@ def arm_pages(ws: Workspace, first: str, what: str, log: Log) -> Iterator[dict[s
 
 
 def arm_get(ws: Workspace, thing: str, log: Log) -> dict[str, Any] | None:
-    """The document of a thing of the workspace (`computes/a`); None where there is no such thing.
+    """The document of a thing of the workspace (`computes/a`), or of itself (empty); None where there is no such thing.
 
     Raises:
         httpx.HTTPError: the service refused, or does not answer.
     """
     try:
-        return _request(
-            ws, "GET", f"{ws.resource_manager}{ws.path}/{thing}?api-version={API_VERSION}", thing, log
-        ).json()
+        return _request(ws, "GET", _url(ws, thing), thing or "workspace", log).json()
     except httpx.HTTPStatusError as error:
         if error.response.status_code != httpx.codes.NOT_FOUND:
             raise
@@ -60,7 +58,7 @@ def arm_delete(ws: Workspace, thing: str, log: Log) -> None:
 
 
 def _url(ws: Workspace, path: str) -> str:
-    return f"{ws.resource_manager}{ws.path}/{path}?api-version={API_VERSION}"
+    return f"{ws.resource_manager}{ws.path}{f'/{path}' if path else ''}?api-version={API_VERSION}"
 
 
 def _request(ws: Workspace, method: str, url: str, what: str, log: Log) -> httpx.Response:

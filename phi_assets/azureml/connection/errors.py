@@ -90,6 +90,10 @@ class AttemptsExhausted(AzureMLError):
     """As many jobs as the recipe allows have ended without a result."""
 
 
+class MetricsUnreadable(AzureMLError):
+    """The address of the workspace's MLflow interface does not say what a job has recorded."""
+
+
 class RegistrationFailed(AzureMLError):
     """A model version could not be registered, or the existing one comes from another job."""
 

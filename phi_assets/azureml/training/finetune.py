@@ -2,23 +2,25 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from phi_assets.azureml.connection.client import Workspace
+from phi_assets.azureml.connection.errors import MetricsUnreadable
 from phi_assets.azureml.connection.retry import Log, one_line, silent
-from phi_assets.azureml.training.history import UNREADABLE
+from phi_assets.azureml.training.history import UNREADABLE, RunHistory
 from phi_assets.azureml.training.identity import JobRequest
 from phi_assets.azureml.training.jobs import OnSubmitted, ensure_job
+from phi_assets.azureml.training.logs import loss_lines
 from phi_assets.azureml.training.metrics import MetricPoint, metric_curves
 from phi_assets.azureml.training.parameters import EffectiveParameters, effective_parameters
 from phi_assets.azureml.training.pipelines import VALIDATION_INPUT, get_component
 from phi_assets.azureml.training.submission import OnName
 from phi_assets.azureml.training.waiting import OnPoll
 from phi_assets.config.recipe import Recipe
+from phi_assets.evaluation.losses import EVALUATION_LOSS, EVIDENCE, LOSS, Curves, divergence, first_and_last
 from phi_assets.refs import ComputeRef, DataRef, JobRef, ModelRef, SampleRef
 
-EVALUATION_LOSS = "eval_loss"
-LEARNING_RATE = "learning_rate"
-_CURVES = ("loss", EVALUATION_LOSS, LEARNING_RATE)
+_CURVES = (*EVIDENCE, *EVIDENCE.values())
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class FinetuneResult:
     job: JobRef
     parameters: EffectiveParameters
     curves: Mapping[str, Sequence[MetricPoint]]
-    """Training and evaluation loss and learning rate over the steps; without those that the job did not record."""
+    """Training and evaluation loss, and what is recorded with them, over the steps; without what the job did not."""
     inputs: Mapping[str, str]
     """What the fine-tune depends on, labelled for people, for example `{"train data": "3f2a91bc0d12", "gpus": "1"}`."""
     data: tuple[DataRef, ...] = ()
@@ -55,8 +57,10 @@ def ensure_finetune_job(
 ) -> FinetuneResult:
     """The recipe's fine-tuning job is Completed and its model was looked for, submitted only if none was found.
 
-    The ref's metrics hold the last value of each metric, and `eval_loss_before` where the first evaluation was made
-    before the first training step. A component that takes no validation data is given none, and `log` says so.
+    The ref's metrics hold the last value of each metric, `loss_first` and `loss_last` where there is a curve, and
+    `eval_loss_before` where an evaluation was made before the first training step, which the published component does
+    not make. Its `loss_problems` say what speaks for a training that has diverged. A component that takes no
+    validation data is given none, and `log` says so.
 
     Raises:
         UnknownParameter, InvalidParameter, ComponentNotFound: the recipe does not fit the component; nothing was
@@ -92,7 +96,7 @@ def ensure_finetune_job(
         submit=submit,
     )
     curves = _curves(ws, job, log)
-    return FinetuneResult(_with_first_evaluation(job, curves), parameters, curves, request.labelled_inputs, tuple(data))
+    return FinetuneResult(_judged(ws, job, curves, log), parameters, curves, request.labelled_inputs, tuple(data))
 
 
 def finetune_request(
@@ -132,14 +136,29 @@ def _curves(ws: Workspace, job: JobRef, log: Log) -> Mapping[str, Sequence[Metri
         return {}
     try:
         return metric_curves(ws, job.name, recorded, log)
-    except UNREADABLE as error:
+    except (MetricsUnreadable, *UNREADABLE) as error:
         # A proven job is worth more than its curve.
-        log(f"Job {job.name}: its loss curve cannot be read ({one_line(error)}).")
+        log(f"Warning: the loss curve of job {job.name} cannot be read. {one_line(error)}.")
         return {}
 
 
-def _with_first_evaluation(job: JobRef, curves: Mapping[str, Sequence[MetricPoint]]) -> JobRef:
+def _judged(ws: Workspace, job: JobRef, curves: Curves, log: Log) -> JobRef:
+    try:
+        lines = loss_lines(RunHistory(ws, log), job.name)
+    except UNREADABLE as error:
+        lines = []
+        log(f"Warning: the logs of job {job.name} cannot be searched for losses that are no number: {one_line(error)}.")
+    update: dict[str, Any] = {"loss_problems": divergence(curves, job.metrics, lines)}
+    return job.model_copy(update=update | {"metrics": job.metrics | _before(curves) | _ends(curves)})
+
+
+def _ends(curves: Curves) -> dict[str, float]:
+    ends = first_and_last(curves.get(LOSS, ()))
+    return dict(zip((f"{LOSS}_first", f"{LOSS}_last"), ends, strict=True)) if ends else {}
+
+
+def _before(curves: Curves) -> dict[str, float]:
+    """The evaluation loss before training; a component that records no steps says nothing about what came before."""
     points = curves.get(EVALUATION_LOSS, ())
-    if not points or points[0].step != 0:
-        return job
-    return job.model_copy(update={"metrics": {**job.metrics, f"{EVALUATION_LOSS}_before": points[0].value}})
+    has_steps = any(point.step > 0 for curve in curves.values() for point in curve)
+    return {f"{EVALUATION_LOSS}_before": points[0].value} if has_steps and points and points[0].step == 0 else {}

@@ -13,9 +13,14 @@ from azure.core.exceptions import AzureError
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from phi_assets.azureml.connection.arm import arm_get
 from phi_assets.azureml.connection.client import Workspace
-from phi_assets.azureml.connection.retry import OUTAGE_PATIENCE_SECONDS, Log, ride_out, silent
+from phi_assets.azureml.connection.errors import MetricsUnreadable
+from phi_assets.azureml.connection.retry import OUTAGE_PATIENCE_SECONDS, Log, one_line, ride_out, silent
 from phi_assets.azureml.connection.status import JobStatus
+from phi_assets.redaction import without_secrets
+
+_NO_SUCH_RUN = "RESOURCE_DOES_NOT_EXIST"
 
 
 class _Document(BaseModel):
@@ -153,13 +158,25 @@ class RunHistory:
 
         return self._ride_out(read, "log")
 
-    def mlflow(self, method: str, call: str, **arguments: Any) -> dict[str, Any]:
-        """One call of the MLflow REST interface, `call` being the part after `/api/2.0/mlflow/`."""
-        url = f"{self._mlflow_url}/api/2.0/mlflow/{call}"
-        what = f"metrics ({call})"
-        if method == "GET":
-            return self._json("GET", url, what, params=arguments)
-        return self._json(method, url, what, json=arguments)
+    def mlflow(self, method: str, call: str, **arguments: Any) -> dict[str, Any] | None:
+        """One call of the MLflow REST interface, `call` being the part after `/api/2.0/mlflow/`.
+
+        None where MLflow itself says that there is no such run: any other 404 is one of a wrong address.
+
+        Raises:
+            MetricsUnreadable: there is no answer, or none of MLflow's; the message has the address.
+        """
+        address = "the workspace's MLflow interface"
+        try:
+            address = f"{self._mlflow_url}/api/2.0/mlflow/{call}"
+            place = "params" if method == "GET" else "json"
+            return self._json(method, address, f"metrics ({call})", **{place: arguments})
+        except httpx.HTTPStatusError as error:
+            if error.response.status_code == httpx.codes.NOT_FOUND and _mlflow_code(error.response) == _NO_SUCH_RUN:
+                return None
+            raise MetricsUnreadable(f"{address} does not give a job's metrics: {_refusal(error.response)}") from error
+        except UNREADABLE as error:
+            raise MetricsUnreadable(f"{address} does not give a job's metrics: {one_line(error)}") from error
 
     @property
     def _runs(self) -> str:
@@ -167,7 +184,9 @@ class RunHistory:
 
     @cached_property
     def _mlflow_url(self) -> str:
-        uri = self._workspace.description.mlflow_tracking_uri
+        # As the service says it: the SDK changes it where the package azureml-mlflow is installed.
+        document = arm_get(self._workspace, "", self._log) or {}
+        uri = (document.get("properties") or {}).get("mlFlowTrackingUri")
         base = str(uri) if uri else f"{self._workspace.api_url}/mlflow/v1.0{self._workspace.path}"
         return base.replace("azureml://", "https://", 1).split("?")[0].rstrip("/")
 
@@ -195,6 +214,14 @@ def _slice(chunks: Iterator[bytes], skip: int, limit: int) -> bytes:
     return bytes(kept)
 
 
-def is_missing(error: httpx.HTTPStatusError) -> bool:
-    """Whether the thing that was asked for does not exist (yet)."""
-    return error.response.status_code == 404
+def _mlflow_code(answer: httpx.Response) -> str | None:
+    """MLflow's `error_code`; None where the answer is not one of MLflow's."""
+    try:
+        return answer.json()["error_code"]
+    except (ValueError, LookupError, TypeError):
+        return None
+
+
+def _refusal(answer: httpx.Response) -> str:
+    text = without_secrets(" ".join(answer.text[:200].split()))
+    return f"it answers {answer.status_code} {answer.reason_phrase} {text!r}"

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from phi_assets.azureml.connection.client import Workspace
-from phi_assets.azureml.connection.errors import JobNotFound
+from phi_assets.azureml.connection.errors import JobNotFound, MetricsUnreadable
 from phi_assets.azureml.connection.retry import Log, one_line, silent
 from phi_assets.azureml.connection.status import JobStatus, service_text
 from phi_assets.azureml.training.decision import Attempt, Decision, decide
@@ -117,7 +117,7 @@ def ensure_job(
         attempt=decision.attempt,
         created_at=_created_at(job),
         model_seen=report.is_complete,
-        metrics=_metrics(ws, job.name, log),
+        **_metrics(ws, job.name, log),
     )
 
 
@@ -170,10 +170,13 @@ def _announcement(ws: Workspace, request: JobRequest, decision: Decision, job: A
     )
 
 
-def _metrics(ws: Workspace, name: str, log: Log) -> dict[str, float]:
+def _metrics(ws: Workspace, name: str, log: Log) -> dict[str, Any]:
+    """What the job has recorded, or why that is not known: a proven job is worth more than its metrics."""
     try:
-        return last_metrics(ws, name, log)
-    except UNREADABLE as error:
-        # A proven job is worth more than its curve, which some roles may not read.
-        log(f"Job {name}: its metrics cannot be read ({one_line(error)}).")
-        return {}
+        found = last_metrics(ws, name, log)
+        note = "" if found else f"Job {name} is Completed and has recorded no metric at all."
+    except (MetricsUnreadable, *UNREADABLE) as error:
+        found, note = {}, f"The metrics of job {name} cannot be read. {one_line(error)}."
+    if note:
+        log(f"Warning: {note}")
+    return {"metrics": found, "metrics_note": note}

@@ -16,7 +16,7 @@ _FOLDER = "user_logs/"
 _STEP_LOG = re.compile(rf"^{_FOLDER}std_log.*\.txt$")
 # The one that the service itself shows where a step runs in several processes.
 _FIRST_PROCESS = re.compile(r"^user_logs/std_log[\D]*[0]*(?:_ps)?\.txt$")
-_LOSS = re.compile(r"(?:\b|_)loss\b['\"]?\s*[=:]?\s*-?(?:\d|nan|inf)", re.IGNORECASE)
+_LOSS = re.compile(r"(?:\b|_)loss\b['\"]?\s*[=:]?\s*['\"]?-?(?:\d|nan|inf)", re.IGNORECASE)
 
 
 class StepLogs:
@@ -66,6 +66,19 @@ class StepLogs:
                 yield _last_state(line)
             if is_last:
                 return
+
+
+def loss_lines(history: RunHistory, job_name: str) -> list[str]:
+    """The lines about a loss that the steps of an ended job have written.
+
+    Raises:
+        UNREADABLE: run history or a log cannot be read.
+    """
+    lines: list[str] = []
+    logs = StepLogs(history, lambda line: lines.append(line.strip()))
+    for step in history.leaves(job_name):
+        logs.read(step, to_end=True, flush=True)
+    return lines
 
 
 def _order(name: str) -> tuple[bool, str]:

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-import httpx
 from pydantic import BaseModel, ConfigDict
 
 from phi_assets.azureml.connection.client import Workspace
+from phi_assets.azureml.connection.errors import MetricsUnreadable
 from phi_assets.azureml.connection.retry import Log, silent
-from phi_assets.azureml.training.history import RunHistory, is_missing
+from phi_assets.azureml.training.history import RunHistory
 
 _HISTORY_PAGE = 25_000
 
@@ -27,7 +27,11 @@ class MetricPoint(BaseModel):
 def metric_curves(
     ws: Workspace, job_name: str, names: Sequence[str], log: Log = silent
 ) -> dict[str, list[MetricPoint]]:
-    """The named metrics of a job over its steps, or of the steps that recorded them; without those that nobody did."""
+    """The named metrics of a job over its steps, or of the steps that recorded them; without those that nobody did.
+
+    Raises:
+        MetricsUnreadable: the service does not say.
+    """
     history = RunHistory(ws, log)
 
     def recorded(run_id: str) -> dict[str, list[MetricPoint]]:
@@ -40,51 +44,54 @@ def metric_curves(
 
 
 def last_metrics(ws: Workspace, job_name: str, log: Log = silent) -> dict[str, float]:
-    """The last value of every metric of a job and of its steps."""
+    """The last value of every metric of a job and of its steps.
+
+    Raises:
+        MetricsUnreadable: the service does not say.
+    """
     values: dict[str, float] = {}
-    for _, metrics in _runs_with_metrics(RunHistory(ws, log), job_name):
+    for metrics in _metrics_of_runs(RunHistory(ws, log), job_name):
         values = {**metrics, **values}
     return values
 
 
-def _runs_with_metrics(history: RunHistory, job_name: str) -> list[tuple[str, dict[str, float]]]:
-    """Runs and the last values of their metrics: the job itself if it has any, else its steps."""
+def _metrics_of_runs(history: RunHistory, job_name: str) -> list[dict[str, float]]:
+    """Last values of the job's own metrics if it has any, else those of each of its steps."""
     own = _run_metrics(history, job_name)
-    if own:
-        return [(job_name, own)]
-    steps = [(child.run_id, _run_metrics(history, child.run_id)) for child in history.descendants(job_name)]
-    return [(run_id, metrics) for run_id, metrics in steps if metrics]
+    return [own] if own else [_run_metrics(history, child.run_id) for child in history.descendants(job_name)]
 
 
 def _run_metrics(history: RunHistory, run_id: str) -> dict[str, float]:
-    try:
-        answer = history.mlflow("GET", "runs/get", run_id=run_id)
-    except httpx.HTTPStatusError as error:
+    answer = history.mlflow("GET", "runs/get", run_id=run_id)
+    if answer is None:
         # A step that never started has no MLflow run.
-        if is_missing(error):
-            return {}
-        raise
-    data = answer["run"].get("data") or {}
-    return {metric["key"]: float(metric["value"]) for metric in data.get("metrics") or []}
+        return {}
+    try:
+        data = answer["run"].get("data") or {}
+        return {metric["key"]: float(metric["value"]) for metric in data.get("metrics") or []}
+    except (LookupError, AttributeError, TypeError, ValueError) as error:
+        raise _not_mlflow(f"run {run_id}", answer) from error
 
 
 def _history(history: RunHistory, run_id: str, name: str) -> list[MetricPoint]:
-    points: list[dict[str, Any]] = []
+    points: list[MetricPoint] = []
     token: str | None = None
     while True:
         paging = {"page_token": token} if token else {}
+        page = history.mlflow(
+            "GET", "metrics/get-history", run_id=run_id, metric_key=name, max_results=_HISTORY_PAGE, **paging
+        )
+        if page is None:
+            return []
         try:
-            page = history.mlflow(
-                "GET", "metrics/get-history", run_id=run_id, metric_key=name, max_results=_HISTORY_PAGE, **paging
-            )
-        except httpx.HTTPStatusError as error:
-            if is_missing(error):
-                return []
-            raise
-        points += page.get("metrics") or []
+            points += [MetricPoint.model_validate(point) for point in page.get("metrics") or []]
+        except (AttributeError, TypeError, ValueError) as error:
+            raise _not_mlflow(f"metric {name} of run {run_id}", page) from error
         token = page.get("next_page_token")
         if not token:
             break
-    return sorted(
-        (MetricPoint.model_validate(point) for point in points), key=lambda point: (point.step, point.timestamp)
-    )
+    return sorted(points, key=lambda point: (point.step, point.timestamp))
+
+
+def _not_mlflow(what: str, answer: Any) -> MetricsUnreadable:
+    return MetricsUnreadable(f"What the workspace's MLflow interface says of {what} is not understood: {answer!s:.200}")

@@ -69,7 +69,7 @@ def main() -> None:
     """Train and write model, tokenizer, checkpoints and a summary to ``pytorch_model_folder``.
 
     Raises:
-        ComponentError: a parameter cannot be honoured, memory ran out, or a loss is not a number.
+        ComponentError: a parameter cannot be honoured, or memory ran out.
     """
     options = arguments().parse_args()
     _check(options)

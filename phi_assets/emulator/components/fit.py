@@ -22,7 +22,7 @@ def fine_tune(options: argparse.Namespace) -> None:
     """Train as the options of the finetune component say, then save.
 
     Raises:
-        ComponentError: early stopping has nothing to compare, memory ran out, or a loss is not a number.
+        ComponentError: early stopping has nothing to compare, or memory ran out.
     """
     transformers_logging.disable_progress_bar()
     prepared = read_json(options.preprocess_output / layout.PREPROCESS_SUMMARY)
@@ -62,8 +62,6 @@ def fine_tune(options: argparse.Namespace) -> None:
     )
     trainer.remove_callback(PrinterCallback)
     try:
-        if trainer.args.eval_strategy != "no":
-            trainer.evaluate()
         trainer.train(resume_from_checkpoint=_checkpoint(options))
     except torch.OutOfMemoryError as error:
         raise ComponentError(
@@ -130,8 +128,6 @@ def _training_arguments(
         greater_is_better=False,
         logging_strategy=options.logging_strategy,
         logging_steps=options.logging_steps,
-        # A NaN must be seen as one, not averaged away.
-        logging_nan_inf_filter=False,
         prediction_loss_only=True,
         remove_unused_columns=False,
         disable_tqdm=True,
@@ -176,15 +172,14 @@ def _size(model: Any) -> int:
 def _summary(
     options: argparse.Namespace, trainer: ChatTrainer, log: StepLog, prepared: dict[str, Any]
 ) -> dict[str, Any]:
-    if len(log.evaluations) > 1:
-        before, *after = [loss for _, loss in log.evaluations]
-        say(f"Evaluation loss: {before:.4f} before, {min(after):.4f} after fine-tuning.")
     paths = ("preprocess_output", "model_selector_output", "pytorch_model_folder", "deepspeed")
     return {
         "parameters": {name: value for name, value in vars(options).items() if name not in paths},
         "max_seq_length": prepared["max_seq_length"],
         "rows": prepared["rows"],
         "evaluation": prepared["evaluation"],
-        "evaluation_losses": [{"step": step, "loss": loss} for step, loss in log.evaluations],
+        "evaluation_losses": [
+            {"step": step, "loss": loss if math.isfinite(loss) else None} for step, loss in log.evaluations
+        ],
         "steps": trainer.state.global_step,
     }

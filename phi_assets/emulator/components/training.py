@@ -1,4 +1,4 @@
-"""The training loop's own parts: data order, padding, evaluation by token, metrics and the guard against NaN."""
+"""The training loop's own parts: data order, padding, evaluation by token, metrics."""
 
 import json
 import math
@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import Trainer, TrainerCallback
+from transformers.trainer_utils import IntervalStrategy
 
 from phi_assets.emulator.components.chat_tokens import IGNORED
-from phi_assets.emulator.components.common import ComponentError, say
+from phi_assets.emulator.components.common import say
 from phi_assets.emulator.components.token_store import TokenRows
 
 Batch = dict[str, torch.Tensor]
@@ -93,31 +94,21 @@ class LengthGroupedOrder(Sampler[int]):
 
 
 class ChatTrainer(Trainer):
-    """Trainer that orders rows by length, weighs evaluation by tokens and stops at the first loss that is no number."""
+    """Trainer that orders rows by length and weighs evaluation by tokens.
+
+    As the published component's, it goes on where a loss is no number.
+    """
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler:
         dataset = train_dataset if train_dataset is not None else self.train_dataset
         assert isinstance(dataset, ChatDataset)
         return LengthGroupedOrder(dataset.rows.lengths, self.args.train_batch_size, self.args.seed)
 
-    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """One forward and backward pass.
-
-        Raises:
-            ComponentError: the loss is not finite.
-        """
-        loss = super().training_step(*args, **kwargs)
-        require_finite("the training loss", loss.item(), self.state.global_step + 1)
-        return loss
-
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
-        """Mean loss per answer token over all rows, the same for every batch size.
-
-        Raises:
-            ComponentError: it is not finite.
-        """
+        """Mean loss per answer token over all rows, the same for every batch size, and how long it took to find out."""
+        began = time.monotonic()
         dataset = eval_dataset if eval_dataset is not None else self.eval_dataset
         assert isinstance(dataset, ChatDataset)
         shortest_first = np.argsort(dataset.rows.lengths, kind="stable").tolist()
@@ -139,51 +130,45 @@ class ChatTrainer(Trainer):
                 total += loss.double().cpu() * answered
                 tokens += answered
         mean = (total / tokens).item()
-        require_finite("the evaluation loss", mean, self.state.global_step)
-        metrics = {f"{metric_key_prefix}_loss": mean}
+        seconds = time.monotonic() - began
+        metrics = {
+            f"{metric_key_prefix}_loss": mean,
+            f"{metric_key_prefix}_runtime": round(seconds, 4),
+            f"{metric_key_prefix}_samples_per_second": round(len(dataset) / seconds, 3),
+            f"{metric_key_prefix}_steps_per_second": round(len(loader) / seconds, 3),
+        }
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)  # type: ignore[arg-type]
         return metrics
 
 
-def require_finite(what: str, value: float, step: int) -> None:
-    """Stop the job at the first number that is none: everything after it is noise.
-
-    Raises:
-        ComponentError: the value is infinite or not a number.
-    """
-    if not math.isfinite(value):
-        raise ComponentError(
-            f"{what} is {value} at step {step}; lower learning_rate or max_grad_norm, or look for broken rows in the "
-            "training data, and submit again"
-        )
-
-
 class StepLog(TrainerCallback):
-    """Prints one line per logging step and appends each metric to the file that PHI_METRICS_FILE names."""
+    """Prints what Trainer logs, and appends it to the file that PHI_METRICS_FILE names.
 
-    METRICS = ("loss", "learning_rate", "grad_norm", "eval_loss", "train_runtime", "train_loss")
+    As in the published component, a value that is no number is printed and not recorded, and a metric is recorded once
+    a step, or without a step where logging is by epochs: `FinetuneCallback.on_log` in
+    https://pypi.org/project/azureml-acft-accelerator.
+    """
 
     def __init__(self) -> None:
         self.evaluations: list[tuple[int, float]] = []
+        self._recorded: set[tuple[int, str]] = set()
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
         """Called by Trainer with the figures since the last call."""
-        logs = logs or {}
-        if "grad_norm" in logs:
-            require_finite("the gradient norm", float(logs["grad_norm"]), state.global_step)
-        record_metrics({name: float(logs[name]) for name in self.METRICS if name in logs}, state.global_step)
-        if "eval_loss" in logs:
-            self.evaluations.append((state.global_step, logs["eval_loss"]))
-            say(f"step {state.global_step}: evaluation loss {logs['eval_loss']:.4f}")
-        elif "loss" in logs:
-            say(
-                f"step {state.global_step}/{state.max_steps}: epoch {logs['epoch']:.2f}, loss {logs['loss']:.4f}, "
-                f"learning rate {logs['learning_rate']:.3g}, gradient norm {float(logs.get('grad_norm', 0)):.3g}"
-            )
+        numbers = {name: float(value) for name, value in (logs or {}).items()}
+        step = state.global_step if args.logging_strategy == IntervalStrategy.STEPS else None
+        found = {name: value for name, value in numbers.items() if not math.isnan(value)}
+        if step is not None:
+            found = {name: value for name, value in found.items() if (step, name) not in self._recorded}
+            self._recorded |= {(step, name) for name in found}
+        record_metrics(found, step)
+        say(str({name: float(f"{value:.4g}") for name, value in numbers.items() if name != "total_flos"}))
+        if "eval_loss" in numbers:
+            self.evaluations.append((state.global_step, numbers["eval_loss"]))
 
 
-def record_metrics(metrics: Mapping[str, float], step: int) -> None:
+def record_metrics(metrics: Mapping[str, float], step: int | None) -> None:
     """Append metrics to PHI_METRICS_FILE, one JSON object a line with a timestamp in milliseconds since 1970."""
     file = os.environ.get("PHI_METRICS_FILE")
     if not file:

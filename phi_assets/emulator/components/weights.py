@@ -63,16 +63,7 @@ def save_result(model: Any, tokenizer: Any, folder: Path, *, base: Path, merge: 
     """Write model, tokenizer and summary to a folder, the weights in the data type of the base model.
 
     A merged model is an ordinary one; otherwise the untouched base model lies beside ``adapter/``.
-
-    Raises:
-        ComponentError: a weight is not a finite number.
     """
-    broken = [name for name, value in model.named_parameters() if not torch.isfinite(value).all()]
-    if broken:
-        raise ComponentError(
-            f"{len(broken)} weights are not finite after training (first: {broken[0]}); lower learning_rate and submit "
-            "again"
-        )
     folder.mkdir(parents=True, exist_ok=True)
     if isinstance(model, PeftModel) and not merge:
         model.save_pretrained(str(folder / layout.ADAPTER))

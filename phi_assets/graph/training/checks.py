@@ -1,27 +1,72 @@
 """Did the fine-tuning achieve anything?"""
 
-import math
-
 import dagster as dg
 
 from phi_assets.graph.training.assets import finetune_job, registered_model
 from phi_assets.refs import JobRef, RegisteredModelRef
 
+_MUCH = 1.25
+
 
 @dg.asset_check(asset=finetune_job, blocking=True)
 def losses_are_finite(finetune_job: JobRef) -> dg.AssetCheckResult:
-    """No recorded loss is NaN or infinite: such a model answers noise."""
+    """No loss is missing, stopped, 0, infinite or NaN in metrics or logs: such a model answers noise.
+
+    Azure's component records only numbers, so a loss that is none is missing there, and stands in the log.
+    """
     losses = {name: value for name, value in finetune_job.metrics.items() if "loss" in name}
-    return dg.AssetCheckResult(passed=all(map(math.isfinite, losses.values())), metadata=losses)
+    problems = finetune_job.loss_problems
+    unknown = "" if losses else "Unknown: no loss was recorded. "
+    advice = f" Lower `learning_rate`, or look for broken rows, and run again. {finetune_job.studio_url}"
+    return dg.AssetCheckResult(
+        passed=not problems,
+        description=unknown + " ".join(problems) + (advice if problems else "") or None,
+        metadata=losses,
+    )
+
+
+@dg.asset_check(asset=finetune_job, blocking=True)
+def training_loss_fell(finetune_job: JobRef) -> dg.AssetCheckResult:
+    """The last tenth of the training losses is not above the first.
+
+    A warning where it is above: a small learning rate and few steps may be the reason. A failure where it is more than
+    a quarter above: that is no noise.
+    """
+    first, last = finetune_job.metrics.get("loss_first"), finetune_job.metrics.get("loss_last")
+    if first is None or last is None:
+        return dg.AssetCheckResult(passed=True, description="Unknown: fewer than two training losses were recorded.")
+    passed = last <= first
+    return dg.AssetCheckResult(
+        passed=passed,
+        severity=dg.AssetCheckSeverity.ERROR if last > _MUCH * first else dg.AssetCheckSeverity.WARN,
+        description=None
+        if passed
+        else f"The training loss rose from {first:.3f} to {last:.3f}. Lower `learning_rate`.",
+        metadata={"loss_first": first, "loss_last": last},
+    )
+
+
+@dg.asset_check(asset=finetune_job)
+def metrics_were_recorded(finetune_job: JobRef) -> dg.AssetCheckResult:
+    """The job has recorded metrics and they could be read; a warning where not: nothing is known of its training."""
+    return dg.AssetCheckResult(
+        passed=bool(finetune_job.metrics),
+        severity=dg.AssetCheckSeverity.WARN,
+        description=finetune_job.metrics_note or None,
+        metadata={"metrics": len(finetune_job.metrics)},
+    )
 
 
 @dg.asset_check(asset=finetune_job)
 def evaluation_loss_fell(finetune_job: JobRef) -> dg.AssetCheckResult:
-    """The evaluation loss after fine-tuning is below the one before; a warning where it is not."""
+    """The evaluation loss after fine-tuning is below the one before; a warning where it is not.
+
+    Only of components that evaluate before they train. Azure's evaluates after each epoch.
+    """
     before, after = finetune_job.metrics.get("eval_loss_before"), finetune_job.metrics.get("eval_loss")
     if before is None or after is None:
         return dg.AssetCheckResult(
-            passed=True, description="The job recorded no evaluation loss before and after training."
+            passed=True, description="Unknown: the job did not evaluate before training, or not after it."
         )
     return dg.AssetCheckResult(
         passed=after < before,

@@ -46,6 +46,10 @@ def job_metadata(result: FinetuneResult) -> dict[str, Any]:
             [{"name": key, "reason": reason} for key, reason in sorted(parameters.dropped.items())]
         )
     metadata |= dict(sorted(job.metrics.items()))
+    if job.metrics_note:
+        metadata["metrics_note"] = job.metrics_note
+    if job.loss_problems:
+        metadata["loss_problems"] = dg.MetadataValue.md("\n".join(f"- {problem}" for problem in job.loss_problems))
     if result.curves:
         metadata["loss_curve"] = dg.MetadataValue.md(loss_curve(result.curves))
     return metadata

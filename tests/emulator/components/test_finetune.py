@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from phi_assets.azureml.training.metrics import MetricPoint
 from phi_assets.emulator.components import layout
+from phi_assets.evaluation.losses import divergence
 from tests.emulator.components import tiny_model
 from tests.emulator.components.conftest import finished, start
 
@@ -107,11 +110,14 @@ def test_loss_falls_and_is_recorded_step_by_step(tuned: tuple[Path, list[Any], s
     _, metrics, log = tuned
     assert [step for step, _ in values(metrics, "loss")] == [4, 8, 12, 16]
     assert [step for step, _ in values(metrics, "learning_rate")] == [4, 8, 12, 16]
-    evaluations = values(metrics, "eval_loss")
-    assert [step for step, _ in evaluations] == [0, 8, 16]
-    assert evaluations[-1][1] < 0.9 * evaluations[0][1]
+    losses, evaluations = values(metrics, "loss"), values(metrics, "eval_loss")
+    # As the published component, it evaluates after each epoch and never before.
+    assert [step for step, _ in evaluations] == [step for step, _ in values(metrics, "eval_runtime")] == [8, 16]
+    assert losses[-1][1] < 0.95 * losses[0][1]
+    assert evaluations[-1][1] < evaluations[0][1]
     assert values(metrics, "train_runtime")[0][0] == 16
-    assert f"Evaluation loss: {evaluations[0][1]:.4f} before, {evaluations[-1][1]:.4f} after" in log
+    assert f"{{'loss': {float(f'{losses[0][1]:.4g}')}, 'grad_norm': " in log
+    assert divergence(curves(metrics), {}, log.splitlines()) == ()
 
 
 def test_log_says_what_a_cpu_does_differently(tuned: tuple[Path, list[Any], str]) -> None:
@@ -184,7 +190,7 @@ def test_all_weights_in_fractions_of_an_epoch_and_on_again(imported: Path, prepa
     }
     finished(start("finetune", **{**options, "num_train_epochs": 1}))
     summary = json.loads((tmp_path / "model" / layout.FINETUNE_SUMMARY).read_text())
-    assert [point["step"] for point in summary["evaluation_losses"]] == [0, 2, 4]
+    assert [point["step"] for point in summary["evaluation_losses"]] == [2, 4]
     assert [folder.name for folder in (tmp_path / "model").glob("checkpoint-*")] == ["checkpoint-4"]
     before = load_file(imported / "model" / "model.safetensors")
     after = load_file(tmp_path / "model" / "model.safetensors")
@@ -192,7 +198,7 @@ def test_all_weights_in_fractions_of_an_epoch_and_on_again(imported: Path, prepa
     log = finished(start("finetune", **options, resume_from_checkpoint="true"))
     assert "resume_from_checkpoint: continuing from checkpoint-4" in log
     summary = json.loads((tmp_path / "model" / layout.FINETUNE_SUMMARY).read_text())
-    assert [point["step"] for point in summary["evaluation_losses"]] == [0, 6, 8]
+    assert [point["step"] for point in summary["evaluation_losses"]] == [6, 8]
 
 
 def test_early_stopping_ends_training(imported: Path, prepared: Path, tmp_path: Path) -> None:
@@ -210,7 +216,14 @@ def test_early_stopping_ends_training(imported: Path, prepared: Path, tmp_path: 
     assert summary["steps"] == 16, "the second evaluation is not better by 50"
 
 
-def test_loss_that_is_no_number_fails_at_once(imported: Path, prepared: Path, tmp_path: Path) -> None:
+def curves(metrics: list[Any]) -> dict[str, list[MetricPoint]]:
+    names = {point["name"] for point in metrics}
+    return {name: [MetricPoint(value=value, step=step) for step, value in values(metrics, name)] for name in names}
+
+
+def test_a_training_that_diverges_completes_and_leaves_what_it_leaves_on_azure(
+    imported: Path, prepared: Path, tmp_path: Path
+) -> None:
     process = start(
         "finetune",
         metrics=tmp_path / "metrics.jsonl",
@@ -219,12 +232,22 @@ def test_loss_that_is_no_number_fails_at_once(imported: Path, prepared: Path, tm
         pytorch_model_folder=tmp_path / "model",
         **{**PARAMETERS, "learning_rate": 1e25, "max_grad_norm": 0, "warmup_steps": 0},
     )
-    assert process.returncode == 1
-    assert process.stderr.startswith("ERROR: the training loss is nan at step 2; lower learning_rate")
-    assert not list(tmp_path.rglob("model.safetensors"))
+    log = finished(process)
+    metrics = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert not [point for point in metrics if math.isnan(point["value"])]
+    # transformers replaces each loss that is none by the mean of those before it.
+    assert values(metrics, "loss")[-1] == (16, 0.0)
+    assert values(metrics, "eval_loss") == []
+    assert "'grad_norm': nan" in log
+    assert "'eval_loss': nan" in log
+    assert (tmp_path / "model" / "model.safetensors").is_file()
+    last = {point["name"]: point["value"] for point in metrics}
+    said = " ".join(divergence(curves(metrics), last, log.splitlines()))
+    for part in ("eval_loss was not recorded at 2 of 2", "The loss is 0 from step 8 on", "'eval_loss': nan"):
+        assert part in said, said
 
 
-def test_broken_base_model_fails_before_training(base_model: Path, data: Path, tmp_path: Path) -> None:
+def test_a_broken_base_model_shows_in_every_loss(base_model: Path, data: Path, tmp_path: Path) -> None:
     tiny_model.save_broken_copy(base_model, tmp_path / "broken")
     finished(start("model_import", mlflow_model_path=tmp_path / "broken", output_dir=tmp_path / "imported"))
     options = {"train_file_path": data / "train.jsonl", "model_selector_output": tmp_path / "imported"}
@@ -234,10 +257,13 @@ def test_broken_base_model_fails_before_training(base_model: Path, data: Path, t
         preprocess_output=tmp_path / "prepared",
         model_selector_output=tmp_path / "imported",
         pytorch_model_folder=tmp_path / "model",
+        metrics=tmp_path / "metrics.jsonl",
         **PARAMETERS,
     )
-    assert process.returncode == 1
-    assert "ERROR: the evaluation loss is nan at step 0" in process.stderr
+    finished(process)
+    metrics = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert {value for _, value in values(metrics, "loss")} == {0.0}
+    assert values(metrics, "eval_loss") == []
 
 
 @pytest.mark.parametrize(

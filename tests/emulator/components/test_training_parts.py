@@ -1,16 +1,18 @@
-"""The order of rows, padding, and the guard against losses that are no numbers."""
+"""The order of rows, padding, and what is recorded of the losses."""
 
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+from transformers.trainer_utils import IntervalStrategy
 
 from phi_assets.emulator.components.chat_tokens import IGNORED, Encoded
-from phi_assets.emulator.components.common import ComponentError
 from phi_assets.emulator.components.token_store import TokenRows, TokenWriter
-from phi_assets.emulator.components.training import LengthGroupedOrder, PaddingCollator, record_metrics, require_finite
+from phi_assets.emulator.components.training import LengthGroupedOrder, PaddingCollator, StepLog, record_metrics
 
 LENGTHS = np.random.default_rng(3).integers(5, 200, size=203).tolist()
 
@@ -61,10 +63,32 @@ def test_tokens_survive_the_file(tmp_path: Path) -> None:
     assert rows[0]["labels"].tolist() == [IGNORED, 2, 3]
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_no_number_is_an_error(value: float) -> None:
-    with pytest.raises(ComponentError, match=r"the loss is (nan|inf|-inf) at step 4"):
-        require_finite("the loss", value, 4)
+def logged(strategy: IntervalStrategy, file: Path, monkeypatch: pytest.MonkeyPatch, *logs: Any) -> list[Any]:
+    """What is recorded of what Trainer logs at steps 10, 10, 20, 30, ..."""
+    monkeypatch.setenv("PHI_METRICS_FILE", str(file))
+    callback, arguments = StepLog(), SimpleNamespace(logging_strategy=strategy)
+    for number, values in enumerate(logs):
+        callback.on_log(arguments, SimpleNamespace(global_step=10 * max(number, 1)), None, values)
+    points = [json.loads(line) for line in file.read_text().splitlines()]
+    return [(point["name"], point["value"], point["step"]) for point in points]
+
+
+def test_what_is_no_number_is_printed_and_not_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logs = ({"loss": 2.123456, "epoch": 0.5}, {"epoch": 0.5, "eval_loss": math.nan}, {"loss": math.inf})
+    assert logged(IntervalStrategy.STEPS, tmp_path / "steps", monkeypatch, *logs) == [
+        ("loss", 2.123456, 10),
+        ("epoch", 0.5, 10),
+        ("loss", math.inf, 20),
+    ]
+    assert capsys.readouterr().out.splitlines() == [
+        "{'loss': 2.123, 'epoch': 0.5}",
+        "{'epoch': 0.5, 'eval_loss': nan}",
+        "{'loss': inf}",
+    ]
+    by_epochs = logged(IntervalStrategy.EPOCH, tmp_path / "epochs", monkeypatch, {"loss": 2.0}, {"loss": 1.0})
+    assert by_epochs == [("loss", 2.0, None), ("loss", 1.0, None)]
 
 
 def test_metrics_are_appended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
