@@ -128,7 +128,7 @@ class JobRef(EnsuredRef):
     metrics: dict[str, float] = Field(default_factory=dict)
     """Last value of each metric, for example `train_loss`, `eval_loss`."""
     metrics_note: str = ""
-    """Why there are none; empty where there are some."""
+    """What is not known of the training, and why; empty where metrics, curves and logs were read."""
     loss_problems: tuple[str, ...] = ()
     """What says that the training has diverged, one sentence each; empty where nothing does."""
 

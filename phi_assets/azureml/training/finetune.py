@@ -95,7 +95,7 @@ def ensure_finetune_job(
         forced_by=forced_by,
         submit=submit,
     )
-    curves = _curves(ws, job, log)
+    job, curves = _with_curves(ws, job, log)
     return FinetuneResult(_judged(ws, job, curves, log), parameters, curves, request.labelled_inputs, tuple(data))
 
 
@@ -130,16 +130,21 @@ def finetune_request(
     )
 
 
-def _curves(ws: Workspace, job: JobRef, log: Log) -> Mapping[str, Sequence[MetricPoint]]:
+def _with_curves(ws: Workspace, job: JobRef, log: Log) -> tuple[JobRef, Mapping[str, Sequence[MetricPoint]]]:
     recorded = [name for name in _CURVES if name in job.metrics]
     if not recorded:
-        return {}
+        return job, {}
     try:
-        return metric_curves(ws, job.name, recorded, log)
+        return job, metric_curves(ws, job.name, recorded, log)
     except (MetricsUnreadable, *UNREADABLE) as error:
         # A proven job is worth more than its curve.
-        log(f"Warning: the loss curve of job {job.name} cannot be read. {one_line(error)}.")
-        return {}
+        return _noted(job, f"The loss curve of job {job.name} cannot be read. {one_line(error)}.", log), {}
+
+
+def _noted(job: JobRef, note: str, log: Log) -> JobRef:
+    """The job says that something of it is not known."""
+    log(f"Warning: {note}")
+    return job.model_copy(update={"metrics_note": f"{job.metrics_note} {note}".strip()})
 
 
 def _judged(ws: Workspace, job: JobRef, curves: Curves, log: Log) -> JobRef:
@@ -147,7 +152,8 @@ def _judged(ws: Workspace, job: JobRef, curves: Curves, log: Log) -> JobRef:
         lines = loss_lines(RunHistory(ws, log), job.name)
     except UNREADABLE as error:
         lines = []
-        log(f"Warning: the logs of job {job.name} cannot be searched for losses that are no number: {one_line(error)}.")
+        note = f"The logs of job {job.name} cannot be searched for losses that are no numbers. {one_line(error)}."
+        job = _noted(job, note, log)
     update: dict[str, Any] = {"loss_problems": divergence(curves, job.metrics, lines)}
     return job.model_copy(update=update | {"metrics": job.metrics | _before(curves) | _ends(curves)})
 

@@ -16,7 +16,8 @@ def losses_are_finite(finetune_job: JobRef) -> dg.AssetCheckResult:
     """
     losses = {name: value for name, value in finetune_job.metrics.items() if "loss" in name}
     problems = finetune_job.loss_problems
-    unknown = "" if losses else "Unknown: no loss was recorded. "
+    doubt = finetune_job.metrics_note or ("" if losses else "no loss was recorded.")
+    unknown = f"Unknown in part: {doubt} " if doubt else ""
     advice = f" Lower `learning_rate`, or look for broken rows, and run again. {finetune_job.studio_url}"
     return dg.AssetCheckResult(
         passed=not problems,
@@ -48,9 +49,9 @@ def training_loss_fell(finetune_job: JobRef) -> dg.AssetCheckResult:
 
 @dg.asset_check(asset=finetune_job)
 def metrics_were_recorded(finetune_job: JobRef) -> dg.AssetCheckResult:
-    """The job has recorded metrics and they could be read; a warning where not: nothing is known of its training."""
+    """The job has recorded metrics, and they and its logs could be read; a warning where not."""
     return dg.AssetCheckResult(
-        passed=bool(finetune_job.metrics),
+        passed=bool(finetune_job.metrics) and not finetune_job.metrics_note,
         severity=dg.AssetCheckSeverity.WARN,
         description=finetune_job.metrics_note or None,
         metadata={"metrics": len(finetune_job.metrics)},

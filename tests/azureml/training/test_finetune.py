@@ -10,6 +10,7 @@ from phi_assets.azureml.models.foundation import get_foundation_model
 from phi_assets.azureml.training.finetune import FinetuneResult, ensure_finetune_job
 from phi_assets.config.dataset import DatasetSection
 from phi_assets.config.recipe import ComponentSection, FinetuneSection, Recipe
+from phi_assets.emulator.control import Control
 from phi_assets.emulator.process import Connection
 from tests.azureml import toys as toy
 from tests.emulator_requests import Requests
@@ -135,6 +136,22 @@ def test_a_component_that_takes_no_validation_data_is_given_none_and_the_log_say
     assert not any("evaluating on" in line for line in lines)
     other = fine_tune(toys, tmp_path, component=toy.WITHOUT_VALIDATION, validation="another")
     assert (other.job.action, other.job.name) == ("reused", result.job.name)
+
+
+def test_a_curve_or_a_log_that_cannot_be_read_is_said_and_nothing_is_lost(
+    toys: Workspace, tmp_path: Path, control: Control
+) -> None:
+    whole = fine_tune(toys, tmp_path).job
+    assert (whole.metrics_note, whole.loss_problems) == ("", ())
+    control.add_fault(plane="mlflow", route="*/metrics/get-history", action="status", status=404)
+    curveless = fine_tune(toys, tmp_path).job
+    assert curveless.metrics == {"loss": 1.0}
+    assert f"The loss curve of job {whole.name} cannot be read. https://" in curveless.metrics_note
+    control.clear_faults()
+    control.add_fault(plane="history", route="*/details", action="status", status=403)
+    logless = fine_tune(toys, tmp_path).job
+    assert logless.metrics == whole.metrics
+    assert f"The logs of job {whole.name} cannot be searched" in logless.metrics_note
 
 
 def test_the_loss_is_a_curve(toys: Workspace, tmp_path: Path) -> None:
