@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
+import httpx
+
 from phi_assets.azureml.connection.errors import ScoringFailed
 from phi_assets.azureml.connection.retry import Log, silent
 from phi_assets.azureml.scoring.client import ScoringClient
@@ -33,6 +35,8 @@ class Reply:
     """None where there was no answer."""
     problem: str = ""
     """What is wrong with it; empty where nothing is."""
+    is_unreached: bool = False
+    """There was no connection to ask on, which says nothing of the deployment."""
 
 
 @dataclass(frozen=True)
@@ -148,8 +152,13 @@ def _ask(client: ScoringClient, conversation: list[dict[str, str]], deployment: 
     prompt = conversation[-1]["content"]
     (answer,) = client.try_each([conversation], section.parameters(), deployment=deployment)
     if isinstance(answer, ScoringFailed):
-        return Reply(prompt, "", None, str(answer))
+        return Reply(prompt, "", None, str(answer), _is_unreached(answer.__cause__))
     return Reply(prompt, answer.text, answer.seconds, answer_problem(answer.text) or "")
+
+
+def _is_unreached(cause: BaseException | None) -> bool:
+    # Who reads in vain has been let in, and waits for the model.
+    return isinstance(cause, httpx.TransportError) and not isinstance(cause, httpx.ReadTimeout)
 
 
 def has_failures(replies: Sequence[Reply]) -> bool:

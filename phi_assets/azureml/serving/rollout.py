@@ -8,15 +8,14 @@ runs it next goes on from there.
 import time
 from dataclasses import dataclass, field
 
-import httpx
-
 from phi_assets.azureml.connection.client import Workspace
-from phi_assets.azureml.connection.retry import Log, ride_out, silent
-from phi_assets.azureml.connection.sight import watching
+from phi_assets.azureml.connection.retry import Log, silent
+from phi_assets.azureml.connection.sight import Watched, watching
 from phi_assets.azureml.scoring.client import open_scoring
 from phi_assets.azureml.scoring.container_log import last_lines
 from phi_assets.azureml.serving.deployments import delete_deployment
-from phi_assets.azureml.serving.gates import Comparison, compare, has_failures
+from phi_assets.azureml.serving.gates import Comparison, Reply, compare, has_failures
+from phi_assets.azureml.serving.reach import within_reach
 from phi_assets.azureml.serving.routing import Routing, Shares, in_words
 from phi_assets.azureml.serving.traffic import ensure_traffic, move, routing_of
 from phi_assets.config.recipe import RolloutSection
@@ -72,6 +71,12 @@ class _Course:
     def new(self) -> str:
         return self.deployment.name.lower()
 
+    @property
+    def watched(self) -> Watched:
+        endpoint = self.deployment.endpoint
+        rollout = f"Rollout of {self.deployment.name} on endpoint {endpoint}"
+        return self.ws.watched(rollout, self.ws.endpoint_studio_url(endpoint), goes_on=_STANDS)
+
     def note(self, routing: Routing, outcome: str, comparison: Comparison | None = None) -> None:
         """One more step is on record."""
         self.log(f"{in_words(routing.live, routing.mirror)}: {outcome}")
@@ -100,9 +105,8 @@ def ensure_rollout(
     """
     course = _Course(ws, deployment, section, timeout_seconds, log)
     begun = routing_of(ws, endpoint.name, log)
-    rollout = f"Rollout of {deployment.name} on endpoint {endpoint.name}"
     # From here on two deployments may share the traffic, and both are billing.
-    with watching(ws.watched(rollout, ws.endpoint_studio_url(endpoint.name), goes_on=_STANDS)):
+    with watching(course.watched):
         return _roll_out(course, endpoint, begun)
 
 
@@ -164,35 +168,18 @@ def _mirrored(course: _Course, routing: Routing) -> Routing:
 
 def _comparison(course: _Course, routing: Routing, old: str) -> Comparison:
     share = routing.live.get(course.new, 0)
-    while True:
+
+    def ask() -> Comparison:
         with open_scoring(
             course.ws, routing.endpoint, routing.scoring_uri, timeout_seconds=course.timeout_seconds, log=course.log
         ) as client:
-            found = compare(client, old, course.new, course.section, occasion=f"{share} %", share=share)
-        if _is_evidence(found) or _is_within_reach(course, routing.scoring_uri):
-            return found
+            return compare(client, old, course.new, course.section, occasion=f"{share} %", share=share)
+
+    return within_reach(course.ws, routing.scoring_uri, course.watched, ask, _replies, course.log)
 
 
-def _is_evidence(comparison: Comparison) -> bool:
-    return any(reply.seconds is not None for reply in (*comparison.old_replies, *comparison.new_replies))
-
-
-def _is_within_reach(course: _Course, uri: str) -> bool:
-    """Whether there is a way to the endpoint, whatever it answers. Returns only once there is; False if it was gone.
-
-    What nobody answered says nothing of a deployment if this machine's network was gone.
-    """
-    seen: list[Exception] = []
-
-    def knock() -> None:
-        try:
-            course.ws.http.get(uri)
-        except httpx.TransportError as error:
-            seen.append(error)
-            raise
-
-    ride_out(knock, f"endpoint {uri}", course.log)
-    return not seen
+def _replies(comparison: Comparison) -> tuple[Reply, ...]:
+    return (*comparison.old_replies, *comparison.new_replies)
 
 
 def _next(course: _Course, routing: Routing, rivals: Shares) -> Routing:

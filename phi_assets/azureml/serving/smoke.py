@@ -7,6 +7,7 @@ from phi_assets.azureml.scoring.client import open_scoring
 from phi_assets.azureml.scoring.container_log import last_lines
 from phi_assets.azureml.serving.deployments import discard_deployment
 from phi_assets.azureml.serving.gates import SmokeReport, has_failures, smoke_test
+from phi_assets.azureml.serving.reach import within_reach
 from phi_assets.config.recipe import RolloutSection
 from phi_assets.refs import DeploymentRef, EndpointRef
 
@@ -31,8 +32,13 @@ def ensure_smoke(
     share = live_share(ws, endpoint.name, deployment.name, log)
     if share and deployment.action == "reused":
         return SmokeReport(deployment.name, fate=f"It serves {share} % of the traffic already and was not asked.")
-    with open_scoring(ws, endpoint.name, endpoint.scoring_uri, timeout_seconds=timeout_seconds, log=log) as client:
-        report = smoke_test(client, deployment.name, section, log)
+
+    def ask() -> SmokeReport:
+        with open_scoring(ws, endpoint.name, endpoint.scoring_uri, timeout_seconds=timeout_seconds, log=log) as client:
+            return smoke_test(client, deployment.name, section, log)
+
+    watched = ws.watched(f"Deployment {deployment.name}", ws.endpoint_studio_url(endpoint.name))
+    report = within_reach(ws, endpoint.scoring_uri, watched, ask, lambda found: found.replies, log)
     if report.passed:
         return report
     lines = ""

@@ -19,6 +19,7 @@ from phi_assets.azureml.serving.deployments import delete_deployment, ensure_dep
 from phi_assets.azureml.serving.endpoints import delete_endpoint, ensure_endpoint
 from phi_assets.azureml.serving.rollout import ensure_rollout
 from phi_assets.azureml.serving.routing import in_words
+from phi_assets.azureml.serving.smoke import ensure_smoke
 from phi_assets.azureml.serving.traffic import move, routing_of
 from phi_assets.config.recipe import RolloutSection, ServingSection
 from phi_assets.emulator.control import Control
@@ -238,3 +239,16 @@ def test_a_lease_is_the_services_time(world: World, emulator: Connection, contro
     finally:
         control.set_clock(0)
         delete_endpoint(world.ws, name)
+
+
+def test_a_network_that_is_gone_is_no_fault_of_a_new_deployment(
+    background: ThreadPoolExecutor, world: World, emulator: Connection, control: Control
+) -> None:
+    ref, lines = ensure_deployment(world.ws, world.endpoint, world.models[0], SERVING), Lines()
+    ws = attentive(emulator)
+    control.add_fault(plane="scoring", action="drop")
+    gate = background.submit(ensure_smoke, ws, world.endpoint, ref, ROLLOUT, timeout_seconds=30, log=lines)
+    lines.expect("Deployment ft-1 cannot be seen", "network, its DNS and its proxy")
+    control.clear_faults()
+    assert gate.result(60).passed
+    assert "ft-1" in routing_of(ws, "unseen").deployments
