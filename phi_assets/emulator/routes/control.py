@@ -54,7 +54,7 @@ class _Provider(_Body):
 
 
 class _Clock(_Body):
-    ahead: Annotated[float, Field(allow_inf_nan=False)]
+    ahead: Annotated[float, Field(ge=-1e8, le=1e8)]
 
 
 class _Locks(_Body):

@@ -76,7 +76,7 @@ class Case:
 
 
 def _new_cluster(world: World) -> ComputeSection:
-    section = ComputeSection(name=f"lost-{next(NUMBERS)}", size=toy.SIZE)
+    section = ComputeSection(name=f"lost{next(NUMBERS)}", size=toy.SIZE)
     world.undo.append(lambda: world.ws.ml.compute.begin_delete(section.name).wait())
     return section
 

@@ -80,12 +80,12 @@ def locked(toys: Workspace, control: Control) -> Iterator[Control]:
     control.set_locks(**{"keep-it": "CanNotDelete"})
     yield control
     control.set_locks()
-    delete_endpoint(toys, ENDPOINT.endpoint)
+    delete_endpoint(toys, "refused")
     delete_compute(toys, CLUSTER.name)
 
 
 def test_a_lock_is_named_at_once(locked: Control, toys: Workspace, emulator: Connection) -> None:
-    for delete, name in ((delete_endpoint, ENDPOINT.endpoint), (delete_compute, CLUSTER.name)):
+    for delete, name in ((delete_endpoint, "refused"), (delete_compute, CLUSTER.name)):
         with Requests(emulator) as requests, pytest.raises((EndpointFailed, ComputeFailed)) as refused:
             delete(toys, name)
         message = str(refused.value)
@@ -130,7 +130,7 @@ def test_a_name_that_was_deleted_a_moment_ago_is_waited_for(
     made = ensure_endpoint(toys, section, log=lines.append)
     assert made.action == "created"
     assert sum("trying again in" in line for line in lines) == 2
-    delete_endpoint(toys, section.endpoint)
+    delete_endpoint(toys, made.name)
 
 
 def test_a_name_that_is_not_released_ends_with_what_that_means(

@@ -62,7 +62,7 @@ def made(emulator: Connection, toys: Workspace, tmp_path_factory: pytest.TempPat
             RegisteredModelRef(id=str(found.id), name="unseen", version=version, job_name="none", action="created")
         )
     yield World(toys, ensure_endpoint(toys, SERVING), models)
-    delete_endpoint(toys, SERVING.endpoint)
+    delete_endpoint(toys, "unseen")
 
 
 @pytest.fixture
@@ -71,11 +71,11 @@ def world(background: ThreadPoolExecutor, made: World, control: Control) -> Iter
     control.clear_faults()
     control.clear_scenarios()
     control.set_clock(0)
-    routing = routing_of(made.ws, SERVING.endpoint)
+    routing = routing_of(made.ws, "unseen")
     if routing.live or routing.mirror or routing.fallback:
         move(made.ws, routing, {})
     for name in routing.deployments:
-        delete_deployment(made.ws, SERVING.endpoint, name)
+        delete_deployment(made.ws, "unseen", name)
 
 
 @pytest.mark.parametrize("name", [name for name in LOSSES if not name.startswith("clock")])
