@@ -16,7 +16,6 @@ _NAME_HELD = "InferencingClientCallFailed"
 # https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/error-policy-requestdisallowedbypolicy
 _IDENTIFIERS = re.compile(r"Policy identifiers: '(\[.*\])'", re.DOTALL)
 _LOCKED_SCOPES = re.compile(r"scope\(s\) are locked: '([^']+)'")
-_QUOTA = re.compile(r"quota", re.IGNORECASE)
 _CAPACITY = re.compile(r"OutOfCapacity|SkuNotAvailable|AllocationFailed|ZonalAllocationFailed|AllocationTimeout")
 
 
@@ -98,11 +97,6 @@ def is_name_held(error: BaseException) -> bool:
     return isinstance(error, HttpResponseError) and error.status_code in (400, 404) and _NAME_HELD in error_codes(error)
 
 
-def is_quota(error: BaseException) -> bool:
-    """Whether the service speaks of quota."""
-    return bool(_QUOTA.search(_text(error)))
-
-
 def _policy_of_info(info: Mapping[str, Any]) -> str:
     assignment = info.get("policyAssignmentDisplayName") or info.get("policyAssignmentName")
     return _named(assignment, info.get("policyDefinitionDisplayName") or info.get("policyDefinitionName"))
@@ -135,4 +129,6 @@ def _documents(document: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 
 def _text(error: BaseException) -> str:
-    return f"{error_document(error).get('message') or ''} {' '.join(error_codes(error))} {error}"
+    # The rest of a message may be a container's log, in which any word may stand.
+    message = str(error_document(error).get("message") or error)
+    return " ".join([*error_codes(error), *message.strip().splitlines()[:1]])

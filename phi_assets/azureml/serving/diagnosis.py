@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from phi_assets.azureml.connection.client import Workspace
+from phi_assets.azureml.connection.refusals import next_step
 from phi_assets.azureml.connection.retry import Log, one_line, silent
 from phi_assets.azureml.scoring.container_log import CONTAINERS, last_lines
 from phi_assets.azureml.serving.quota import quota_advice
@@ -79,8 +80,11 @@ def diagnose(
     `error` is what the service answered, or what has been seen of the deployment. With `section`, want of quota is
     put in numbers. Asks the service for the logs, for a minute at most, and raises nothing of what it answers.
     """
+    known = next_step(error, "") if isinstance(error, BaseException) else ""
     code = error_code(error)
-    if code == OUT_OF_QUOTA:
+    if known:
+        text = known
+    elif code == OUT_OF_QUOTA:
         text = " ".join(quota_advice(ws, _text(error), section, log))
     elif code is None:
         text = "The service gives no code that is known; the containers' last lines may say why."

@@ -8,6 +8,7 @@ from azure.core.exceptions import AzureError
 
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.connection.errors import JobConflict, JobNotFound, SubmissionFailed
+from phi_assets.azureml.connection.refusals import next_step
 from phi_assets.azureml.connection.retry import Log, is_transient, one_line
 from phi_assets.azureml.connection.writes import write
 from phi_assets.azureml.models.registered import TRAINED_MODEL_OUTPUT
@@ -94,7 +95,10 @@ def submit_job(
             raise SubmissionFailed(
                 f"Azure ML did not say what became of job {name}: {one_line(error)}. Run again: it is found by name."
             ) from error
-        raise SubmissionFailed(f"Azure ML refused job {name}: {one_line(error)}. Nothing is running.") from error
+        advice = next_step(error, "")
+        raise SubmissionFailed(
+            f"Azure ML refused job {name}: {one_line(error)}. Nothing is running.{f' {advice}' if advice else ''}"
+        ) from error
     job = written.found or find_new_job(ws, name, log)
     if job is None:
         raise JobNotFound(f"Job {name} was accepted but cannot be found. Run again: it is looked for by its name.")
