@@ -1,5 +1,6 @@
 """Fixtures of the whole suite: one emulator process and one SDK connection to it, in a temporary PHI_HOME."""
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,14 @@ if TYPE_CHECKING:
 pytest_plugins = ["tests.balance"]
 
 TIME_SCALE = "5"
+
+# The libraries make a million objects that stay, and looking at them again and again took a tenth of the time.
+gc.set_threshold(20_000, 20, 50)
+
+
+def pytest_collection_finish() -> None:
+    """What has been imported by now stays and need not be looked at."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -10,6 +10,9 @@ from phi_assets.config.recipe_files import load_recipe
 from phi_assets.config.section import RECIPES_DIR
 from phi_assets.config.settings import load_settings
 from phi_assets.definitions import build_definitions
+from tests import quick_sqlite
+
+quick_sqlite.use()
 
 FAST_PARAMETERS = {"max_steps": 2, "num_train_epochs": 1, "per_device_eval_batch_size": 16}
 """A real fine-tune that is over as soon as its libraries are imported."""

@@ -32,21 +32,6 @@ EVENTS = {"submitted", "attached", "reused", "SIGKILL", "SIGTERM", "complete", "
 
 API_VERSION = "2025-12-01"
 
-NEEDED_BY_WORKERS = [
-    "alembic.command",
-    "azure.ai.ml.dsl._component_func",
-    "azure.identity",
-    "dagster._core.definitions.antlr_asset_selection.antlr_asset_selection",
-    "dagster._core.instance.factory",
-    "dagster._core.storage.event_log.sqlite.sqlite_event_log",
-    "dagster._core.storage.runs.sqlite.sqlite_run_storage",
-    "dagster._core.storage.schedules.sqlite.sqlite_schedule_storage",
-    "dagster._core.storage.sqlite_storage",
-    "httpcore",
-    "sqlalchemy.dialects.sqlite",
-]
-"""What Dagster and the SDK import when they are used, a second in every worker otherwise."""
-
 UPSTREAM = [
     "sampled/train_sft",
     "sampled/validation_sft",
@@ -73,7 +58,7 @@ class World:
         self.instance_folder.mkdir()
         self.instance = dg.DagsterInstance.local_temp(str(self.instance_folder))
         self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload([worker.__name__, *NEEDED_BY_WORKERS])
+        self.context.set_forkserver_preload([worker.__name__, worker.IMPORTS])
         graph = Graph(self.home, self.recipe("upstream"), self.storage, self.instance)
         result = graph.materialize(" or ".join(f'+key:"{key}"' for key in UPSTREAM))
         assert result.success, failure_message(result)

@@ -16,7 +16,6 @@ import pytest
 from phi_assets.azureml.connection.inventory import endpoint_state
 from phi_assets.azureml.connection.status import JobStatus
 from phi_assets.azureml.serving.deployments import deployment_name
-from tests.e2e.harness.processes import until
 from tests.e2e.harness.snapshot import Snapshot, newest_refs, snapshot
 from tests.e2e.harness.toy_deployment import ENDPOINT, ToyDeployment, registered, serve_older_version, toy_deployment
 from tests.hammer import Hammer
@@ -47,6 +46,8 @@ class Point:
     """It is the first such request after the job has come into state Running, where it is kept meanwhile."""
     whole: bool = False
     """The run is one of the whole job, data and all; the others begin with what comes after the data."""
+    daemon: bool = False
+    """A daemon in a process of its own starts the runs; for the others its code is called here."""
     takes_over: bool = False
     """The endpoint has an older deployment with all the traffic."""
     actions: dict[str, str] = field(default_factory=dict)
@@ -86,7 +87,7 @@ TRAINING_POINTS = {
     "data registered, no job": Point("GET", JOB, "after", skip=3, actions=SUBMITTED),
     "job not submitted": Point("PUT", JOB, "before", whole=True, actions=SUBMITTED),
     "job on the wire for a long time": Point("PUT", JOB, "before", arrives_late=True, actions=SUBMITTED),
-    "job submitted, answer lost": Point("PUT", JOB, "after"),
+    "job submitted, answer lost": Point("PUT", JOB, "after", daemon=True),
     "job being polled": Point("GET", JOB, "before", whole=True, while_running=True, actions=ATTACHED),
     "log being streamed": Point("GET", BLOB, "after", path="user_logs/std_log", while_running=True, actions=ATTACHED),
     "output being verified": Point("GET", "/{container}", "before", actions=REUSED),
@@ -119,7 +120,7 @@ SERVING_POINTS = {
     "mirror being set": Point("PUT", ONLINE, "after", takes_over=True, actions=MOVED),
     "traffic being moved to 10 %": Point("PUT", ONLINE, "after", skip=1, takes_over=True, actions=MOVED),
     "not compared at 10 %": Point("POST", KEYS, "before", skip=2, takes_over=True, actions=MOVED),
-    "traffic being moved to 50 %": Point("PUT", ONLINE, "after", skip=2, takes_over=True, actions=MOVED),
+    "traffic being moved to 50 %": Point("PUT", ONLINE, "after", skip=2, daemon=True, takes_over=True, actions=MOVED),
     "traffic not at 100 %": Point("PUT", ONLINE, "before", skip=3, takes_over=True, actions=MOVED),
     "traffic being moved to 100 %": Point("PUT", ONLINE, "after", skip=3, takes_over=True, actions=MOVED),
     "not on record as proven": Point("PUT", ONLINE, "before", skip=4, takes_over=True, actions=MOVED),
@@ -132,7 +133,7 @@ SERVING_POINTS = {
 # The new model is slow, which is found out while traffic is mirrored to it; the second write gives the traffic back.
 ROLLBACK_POINTS = {
     "traffic not given back": Point("PUT", ONLINE, "before", skip=1),
-    "traffic being given back": Point("PUT", ONLINE, "after", skip=1),
+    "traffic being given back": Point("PUT", ONLINE, "after", skip=1, daemon=True),
     "new deployment not deleted": Point("DELETE", DEPLOYMENT, "before"),
     "new deployment being deleted": Point("DELETE", DEPLOYMENT, "after"),
 }
@@ -140,7 +141,7 @@ ROLLBACK_POINTS = {
 
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ToyDeployment]:
-    with toy_deployment(tmp_path_factory.mktemp("kill"), RECIPE) as toy:
+    with toy_deployment(tmp_path_factory.mktemp("kill"), RECIPE, pace="by hand") as toy:
         yield toy
 
 
@@ -270,6 +271,11 @@ def killed_and_started_again(
     toy: ToyDeployment, point: Point, start: Any, *, ends: dg.DagsterRunStatus = S.SUCCESS
 ) -> str:
     """Id of the run that followed the killed one, and that has ended."""
+    with toy.dagster.real_daemon() if point.daemon else nullcontext():
+        return _killed_and_started_again(toy, point, start, ends)
+
+
+def _killed_and_started_again(toy: ToyDeployment, point: Point, start: Any, ends: dg.DagsterRunStatus) -> str:
     if point.while_running:
         run_id = start(toy)
         toy.wait_for_job(toy.job_of(run_id), JobStatus.RUNNING)
@@ -297,7 +303,9 @@ def assert_as_if_undisturbed(toy: ToyDeployment, retry: str, point: Point, expec
     assert all(len(versions) == 1 for versions in expected["data_versions"].values())
     done = {asset: toy.dagster.metadata(toy.dagster.materializations(asset)[0])["action"] for asset in point.actions}
     assert done == point.actions
-    until(lambda: toy.dagster.slots_in_use("azureml") == 0 or None, 30, "Slots of the pool are still in use")
+    toy.dagster.until(
+        lambda: toy.dagster.slots_in_use("azureml") == 0 or None, 30, "Slots of the pool are still in use"
+    )
 
 
 def created(toy: ToyDeployment, method: str, route: str) -> int:

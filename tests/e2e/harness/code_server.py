@@ -5,11 +5,17 @@ Dagster's own server: a process for one run, that a signal ends and that nobody 
 """
 
 import multiprocessing
+import os
 from multiprocessing import forkserver
 from typing import Any
 
 from dagster._cli import main
 from dagster._grpc import server
+
+from tests import quick_sqlite
+
+SENSOR_SECONDS_VARIABLE = "PHI_TEST_SENSOR_SECONDS"
+"""The sensors' shortest interval, where it is not to be what they say themselves."""
 
 # By name: here nobody needs what it imports.
 _IMPORTS = "tests.e2e.harness.worker_imports"
@@ -27,8 +33,19 @@ class ForkingApiServer(server.DagsterApiServer):
         self._mp_ctx = context
 
 
+def shorten_intervals(seconds: int) -> None:
+    """The sensors of the code location, which this process has yet to load, tick so often."""
+    from phi_assets.graph.sensors import sensors
+
+    for sensor in sensors:
+        sensor._min_interval = seconds
+
+
 if __name__ == "__main__":
     # How long a dead worker goes unnoticed.
     server.CLEANUP_TICK = 0.1
+    if SENSOR_SECONDS_VARIABLE in os.environ:
+        shorten_intervals(int(os.environ[SENSOR_SECONDS_VARIABLE]))
     server.DagsterApiServer = ForkingApiServer
+    quick_sqlite.use()
     main()

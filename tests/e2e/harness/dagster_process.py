@@ -4,7 +4,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -12,6 +13,7 @@ import dagster as dg
 import yaml
 
 from phi_assets.config.settings import PROJECT_ROOT
+from tests.e2e.harness.code_server import SENSOR_SECONDS_VARIABLE
 from tests.e2e.harness.graphql import GraphQL
 from tests.e2e.harness.processes import end_group, free_port, is_listening, until
 from tests.e2e.harness.run_records import FINISHED, RunRecords
@@ -56,6 +58,8 @@ _SENSOR = f"query($s: SensorSelector!) {{ sensorOrError(sensorSelector: $s) {{ {
 class DagsterProcess(RunRecords):
     """A Dagster deployment over a DAGSTER_HOME in `directory`, with the committed instance file and faster polls.
 
+    With `sensor_seconds` sensors tick so often, whatever they say themselves.
+
     As a context manager: inside, the code location is loaded; afterwards no process of it is left, run workers
     included. What it is told to do goes through GraphQL; what happened is read from its records.
     """
@@ -66,14 +70,18 @@ class DagsterProcess(RunRecords):
         env: Mapping[str, str],
         overrides: Mapping[str, Mapping[str, Any]] | None = None,
         pace: Pace = "quick",
+        sensor_seconds: int | None = None,
     ) -> None:
         super().__init__()
+        assert sensor_seconds is None or pace == "quick", "Sensors tick as often as they say at their own pace"
         self._code_server, self._daemon_module = _MODULES[pace]
         self.directory = directory
         self.home = directory / "dagster-home"
         self.env = {**os.environ, **_FAST_ENVIRONMENT, **env, "DAGSTER_HOME": str(self.home)}
+        if sensor_seconds is not None:
+            self.env[SENSOR_SECONDS_VARIABLE] = str(sensor_seconds)
         self._overrides = FAST_POLLS if overrides is None else overrides
-        self._port, self._code_port = free_port(), free_port()
+        self._port, self.code_port = free_port(), free_port()
         self.graphql = GraphQL(f"http://127.0.0.1:{self._port}")
 
     @property
@@ -84,7 +92,7 @@ class DagsterProcess(RunRecords):
     def __enter__(self) -> Self:
         self.home.mkdir(parents=True)
         (self.home / "dagster.yaml").write_text(yaml.safe_dump(_instance_config(self._overrides)))
-        server = {"host": "127.0.0.1", "port": self._code_port, "location_name": LOCATION}
+        server = {"host": "127.0.0.1", "port": self.code_port, "location_name": LOCATION}
         (self.directory / "workspace.yaml").write_text(yaml.safe_dump({"load_from": [{"grpc_server": server}]}))
         # Reads the same files as the processes do; made before them, it also makes their tables.
         self.instance = dg.DagsterInstance.from_config(str(self.home))
@@ -100,20 +108,22 @@ class DagsterProcess(RunRecords):
         self._leader = self._process(
             "code-server",
             *(self._code_server, "api", "grpc", "-m", "phi_assets.definitions", "--location-name", LOCATION),
-            *("-h", "127.0.0.1", "-p", str(self._code_port)),
+            *("-h", "127.0.0.1", "-p", str(self.code_port)),
             group=0,
         )
         try:
             # Who asks it too early takes the code location for broken.
             until(self._code_server_listens, _READY_SECONDS, f"No code server, see {self.directory}/code-server.log,")
-            self._webserver = self._process(
-                "webserver", "dagster_webserver", "-h", "127.0.0.1", "-p", str(self._port), *self._workspace
-            )
-            self.start_daemon()
-            until(self._ready, _READY_SECONDS, f"Dagster is not ready, see the logs in {self.directory},")
+            self._start_servers()
         except BaseException:
             end_group(self._leader)
             raise
+
+    def _start_servers(self) -> None:
+        """What acts on runs is there."""
+        self.start_webserver()
+        self.start_daemon()
+        until(self._ready, _READY_SECONDS, f"Dagster is not ready, see the logs in {self.directory},")
 
     def lose_power(self) -> None:
         """Every process has gone at once, run workers included; `start` brings Dagster back."""
@@ -159,7 +169,7 @@ class DagsterProcess(RunRecords):
         def found() -> str | None:
             return self.retry(run_id) or (self.reexecute(run_id) if self.is_overlooked(run_id) else None)
 
-        return until(found, _RETRY_SECONDS, f"Dagster does not retry run {run_id}")
+        return self.until(found, _RETRY_SECONDS, f"Dagster does not retry run {run_id}")
 
     def terminate(self, run_id: str, *, force: bool = False) -> None:
         """Dagster has accepted the termination of the run, as after a press of the UI's button.
@@ -179,6 +189,26 @@ class DagsterProcess(RunRecords):
         """The sensor is switched off."""
         sensor = self.graphql.query(_SENSOR, s={**_REPOSITORY, "sensorName": name})["sensorOrError"]
         self.graphql.mutate(_STOP_SENSOR, "StopSensorMutationResult", id=sensor["id"])
+
+    @contextmanager
+    def real_daemon(self) -> Iterator[None]:
+        """Inside, a daemon is there."""
+        yield
+
+    @contextmanager
+    def real_webserver(self) -> Iterator[None]:
+        """Inside, the UI is there, at `url`."""
+        yield
+
+    def start_webserver(self) -> None:
+        """A webserver runs, which may not answer yet."""
+        arguments = ("-h", "127.0.0.1", "-p", str(self._port), *self._workspace)
+        self._webserver = self._process("webserver", "dagster_webserver", *arguments)
+
+    def stop_webserver(self) -> None:
+        """The webserver has ended."""
+        self._webserver.terminate()
+        self._webserver.wait()
 
     def stop_daemon(self) -> None:
         """The daemon has ended; `start_daemon` brings one back."""
@@ -211,7 +241,7 @@ class DagsterProcess(RunRecords):
 
     def _code_server_listens(self) -> bool | None:
         assert self._leader.poll() is None, f"The code server ended with exit code {self._leader.returncode}"
-        return is_listening(self._code_port) or None
+        return is_listening(self.code_port) or None
 
     def _ready(self) -> bool | None:
         for process in (self._leader, self._webserver, self._daemon):

@@ -1,13 +1,18 @@
 """What a Dagster instance has recorded about its runs."""
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import dagster as dg
 
+from tests import quick_sqlite
 from tests.e2e.harness.processes import until
 
+quick_sqlite.use()
+
+T = TypeVar("T")
 S = dg.DagsterRunStatus
 FINISHED = frozenset({S.SUCCESS, S.FAILURE, S.CANCELED})
 
@@ -25,6 +30,22 @@ class RunRecords:
 
     def __init__(self) -> None:
         self._since = datetime.now(UTC)
+
+    def tend(self) -> None:
+        """Is called all the time while something is waited for."""
+
+    def until(self, ask: Callable[[], T | None], timeout: float, complaint: str) -> T:
+        """The first answer of `ask` that is not None.
+
+        Raises:
+            TimeoutError: there was none within `timeout` seconds; the message is the complaint.
+        """
+
+        def tended() -> T | None:
+            self.tend()
+            return ask()
+
+        return until(tended, timeout, complaint)
 
     def run(self, run_id: str) -> dg.DagsterRun:
         """The run as it is recorded now."""
@@ -47,7 +68,7 @@ class RunRecords:
             status = self.status(run_id)
             return status if status in (statuses or FINISHED) else None
 
-        return until(reached, timeout, f"Run {run_id} does not become {statuses or 'final'}")
+        return self.until(reached, timeout, f"Run {run_id} does not become {statuses or 'final'}")
 
     def look_away(self) -> None:
         """What has been recorded until now is not among `runs` and `materializations` any more.
@@ -71,7 +92,9 @@ class RunRecords:
         Raises:
             TimeoutError: it has not decided.
         """
-        decision = until(lambda: self.run(run_id).tags.get(_WILL_RETRY_TAG), _RUN_SECONDS, f"{run_id} is undecided")
+        decision = self.until(
+            lambda: self.run(run_id).tags.get(_WILL_RETRY_TAG), _RUN_SECONDS, f"{run_id} is undecided"
+        )
         return decision != "false"
 
     def overlook(self) -> None:
@@ -100,7 +123,7 @@ class RunRecords:
             found = (_WORKER.search(entry.message) for entry in self.events(run_id))
             return next((int(match[1]) for match in found if match), None)
 
-        return until(pid, timeout, f"Run {run_id} has no worker")
+        return self.until(pid, timeout, f"Run {run_id} has no worker")
 
     def events(self, run_id: str) -> list[dg.EventLogEntry]:
         """What the run recorded, oldest first."""
@@ -134,7 +157,7 @@ class RunRecords:
         def message() -> str | None:
             return next((entry.message for entry in self.events(run_id) if text in entry.message), None)
 
-        return until(message, timeout, f"Run {run_id} does not say {text!r}")
+        return self.until(message, timeout, f"Run {run_id} does not say {text!r}")
 
     def metadata(self, materialization: dg.EventLogRecord) -> dict[str, Any]:
         """Values of a materialization's metadata by their keys."""

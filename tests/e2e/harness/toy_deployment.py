@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.connection.status import JobStatus
@@ -19,8 +19,8 @@ from phi_assets.graph.training.assets import JOB_TAG
 from phi_assets.refs import RegisteredModelRef
 from tests.azureml.toys import SIZE, write_registry
 from tests.connections import workspace_of
+from tests.e2e.harness.by_hand import DagsterByHand
 from tests.e2e.harness.dagster_process import DagsterProcess, Pace
-from tests.e2e.harness.processes import until
 from tests.e2e.harness.run_records import FINISHED
 from tests.toy_graph import write_toy_recipe
 
@@ -79,7 +79,9 @@ class ToyDeployment:
 
     def job_of(self, run_id: str) -> str:
         """Name of the Azure ML job that a run has announced."""
-        return until(lambda: self.dagster.run(run_id).tags.get(JOB_TAG), _JOB_SECONDS, f"Run {run_id} has no job")
+        return self.dagster.until(
+            lambda: self.dagster.run(run_id).tags.get(JOB_TAG), _JOB_SECONDS, f"Run {run_id} has no job"
+        )
 
     def job_status(self, name: str) -> JobStatus:
         """As Azure ML has it now."""
@@ -91,7 +93,7 @@ class ToyDeployment:
         Raises:
             TimeoutError: it is not after a minute.
         """
-        until(lambda: self.job_status(name) is status or None, _JOB_SECONDS, f"Job {name} is not {status}")
+        self.dagster.until(lambda: self.job_status(name) is status or None, _JOB_SECONDS, f"Job {name} is not {status}")
 
     def job_names(self) -> list[str]:
         """Every pipeline job of the workspace."""
@@ -101,11 +103,11 @@ class ToyDeployment:
 
 @contextmanager
 def toy_deployment(
-    home: Path, changes: dict[str, dict[str, Any]] | None = None, pace: Pace = "quick"
+    home: Path, changes: dict[str, dict[str, Any]] | None = None, pace: Pace | Literal["by hand"] = "quick"
 ) -> Iterator[ToyDeployment]:
     """Emulator and Dagster are up over a new PHI_HOME, their code location with the toy recipe; none is left over.
 
-    `changes` are made to the recipe.
+    `changes` are made to the recipe. For `by hand` see `DagsterByHand`.
     """
     connection = process.ensure_running(home / "emulator")
     try:
@@ -114,7 +116,7 @@ def toy_deployment(
         recipe = write_toy_recipe(home / "recipe.yaml", {**(changes or {}), "parameters": {"gate": str(gate)}})
         env = {"PHI_HOME": str(home), "PHI_RECIPE": str(recipe), "PHI_STORAGE": str(home / "storage")}
         with (
-            DagsterProcess(home, env, pace=pace) as dagster,
+            DagsterByHand(home, env) if pace == "by hand" else DagsterProcess(home, env, pace=pace) as dagster,
             Control(connection) as control,
             workspace_of(connection) as workspace,
         ):

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import dagster as dg
 
-from phi_assets.azureml.connection.client import sdk
 from tests.graph_runs import Graph
 
-sdk()
+IMPORTS = "tests.e2e.harness.worker_imports"
+"""What such a server loads as well, after this module."""
 
 
 def start(

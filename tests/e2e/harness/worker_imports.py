@@ -4,29 +4,57 @@ Most of it is imported by whoever needs it first, somewhere in a run. A module t
 its import again and changes nothing else.
 """
 
+import gc
+import inspect
 import sys
+from importlib import import_module
 
 import alembic.command
 import azure.identity
 import dagster._cli
+import dagster._core.definitions.antlr_asset_selection.antlr_asset_selection
+import dagster._core.instance.factory
 import dagster._core.storage.event_log.sqlite
 import dagster._core.storage.local_compute_log_manager
 import dagster._core.storage.root
 import dagster._core.storage.runs.sqlite
 import dagster._core.storage.schedules.sqlite
+import dagster._core.storage.sqlite_storage
 import dagster._grpc.server
+import httpcore
 import matplotlib.backends.backend_agg
 import matplotlib.figure
 import sacrebleu
 import scipy.stats
+import sqlalchemy.dialects.sqlite
 import tokenizers
 
 import phi_assets.definitions
 from phi_assets.azureml.connection.client import sdk
+from tests import quick_sqlite
 
-__all__ = ["alembic", "azure", "dagster", "matplotlib", "phi_assets", "sacrebleu", "scipy", "tokenizers"]
+__all__ = [
+    "alembic",
+    "azure",
+    "dagster",
+    "httpcore",
+    "matplotlib",
+    "phi_assets",
+    "sacrebleu",
+    "scipy",
+    "sqlalchemy",
+    "tokenizers",
+]
 
+quick_sqlite.use()
 sdk()
+import_module("azure.ai.ml.dsl._component_func")
+# The SDK asks who calls it, for which every module's file is looked up once in a process.
+inspect.stack()
 
 # Is made anew in each worker, with the recipe and the settings as they are by then.
 del sys.modules["phi_assets.definitions"]
+
+# Or each worker would look at, and so copy, all that it has inherited.
+gc.collect()
+gc.freeze()
