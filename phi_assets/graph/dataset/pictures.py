@@ -15,8 +15,8 @@ def token_histogram(profile: Profile) -> str:
     What is longer than the context is red, and the title says which share it is: training truncates it. A last bin that
     is wider than the others is drawn as wide as they are, and says how far it goes.
     """
-    figure, axes = new_figure()
     edges, counts, context = profile.histogram.edges, profile.histogram.counts, profile.context_tokens
+    figure, axes = new_figure(len(f"{1.2 * max(1, *counts):,.0f}"), title=True)
     width = edges[1] - edges[0]
     overflows = edges[-1] - edges[-2] > _MARGIN * width
     end = edges[-2] + width if overflows else edges[-1]

@@ -21,13 +21,14 @@ def quality_picture(report: ScoringReport, rows: Sequence[Mapping[str, Any]]) ->
 
     The other models' names say how much better this one is, question by question.
     """
-    figure, axes = new_figure()
     lines: list[_Line] = [("this model", report.figures.chrf, None, [row["chrf"] for row in rows])]
     if report.base:
         of_base = [row["base_chrf"] for row in rows]
         lines.append(("base model", report.base.figures.chrf, report.base.chrf_gain, of_base))
     if report.champion:
         lines.append(("champion", report.champion.figures.chrf, report.champion.chrf_gain, []))
+    labels = [_label(name, interval, gain) for name, interval, gain, _ in lines]
+    figure, axes = new_figure(max(len(line) for label in labels for line in label.splitlines()), label=False)
     for place, (_, interval, gain, scores) in enumerate(lines):
         color = _THIS if gain is None else _OTHER
         known = [score for score in scores if score is not None]
@@ -37,7 +38,7 @@ def quality_picture(report: ScoringReport, rows: Sequence[Mapping[str, Any]]) ->
             low, high = _ends(interval)
             axes.plot([low, high], [place, place], color=color, linewidth=3)
             axes.plot([interval.mean], [place], "D", color=color, markersize=7)
-    axes.set_yticks(range(len(lines)), [_label(name, interval, gain) for name, interval, gain, _ in lines])
+    axes.set_yticks(range(len(lines)), labels)
     axes.set_ylim(len(lines) - 0.5, -0.5)
     axes.set_xlim(0, 100)
     axes.set_xlabel("chrF against the reference; bar: 95 % interval")
@@ -47,7 +48,7 @@ def quality_picture(report: ScoringReport, rows: Sequence[Mapping[str, Any]]) ->
 
 def latency_picture(speed: Speed, latencies: Sequence[float]) -> str:
     """Markdown of one PNG: share of the answers that had come after so many milliseconds, with p50, p95 and p99."""
-    figure, axes = new_figure()
+    figure, axes = new_figure(3, title=True)
     axes.ecdf(latencies, color=_THIS, linewidth=2.5)
     for name, value in (("p50", speed.latency_ms_p50), ("p95", speed.latency_ms_p95), ("p99", speed.latency_ms_p99)):
         axes.axvline(value, color=_LIMIT, linestyle="--", linewidth=1)

@@ -8,8 +8,9 @@ from phi_assets.graph.rendering import as_markdown, new_figure
 
 def loss_curve(curves: Mapping[str, Sequence[MetricPoint]]) -> str:
     """Markdown of one PNG: training loss over steps as a line, evaluation loss as points, learning rate behind them."""
-    figure, axes = new_figure()
-    if rates := curves.get("learning_rate"):
+    rates = curves.get("learning_rate")
+    figure, axes = new_figure(right=4 if rates else 0)
+    if rates:
         behind = axes.twinx()
         behind.plot([point.step for point in rates], [point.value for point in rates], ":", color="gray")
         behind.set_ylabel("learning rate (dotted)", color="gray")
