@@ -12,8 +12,15 @@ GRAPH_LEVELS = 9
 
 
 def _on_its_way(levels: int) -> _Condition:
-    """The asset, or one of those that it is made from up to so many levels above, is being materialized or will be."""
-    moving: _Condition = dg.AutomationCondition.in_progress() | dg.AutomationCondition.will_be_requested()
+    """The asset, or one of those that it is made from up to so many levels above, is being materialized or will be.
+
+    A run is at it until the blocking checks are over as well: only then what stands below is requested.
+    """
+    moving: _Condition = (
+        dg.AutomationCondition.in_progress()
+        | dg.AutomationCondition.will_be_requested()
+        | dg.AutomationCondition.any_checks_match(dg.AutomationCondition.run_in_progress(), blocking_only=True)
+    )
     if levels <= 1:
         return moving
     return moving | dg.AutomationCondition.any_deps_match(_on_its_way(levels - 1))

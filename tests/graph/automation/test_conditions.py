@@ -7,6 +7,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.events import StepMaterializationData
 
 from phi_assets.config.dataset import SPLITS
 from phi_assets.config.recipe_files import load_recipe
@@ -42,7 +43,13 @@ class Automation:
     def assets(self) -> list[str]:
         return [spec.key.to_user_string() for spec in self.definitions.resolve_all_asset_specs()]
 
-    def materialize(self, assets: Iterable[str], version: str | None = None, checks: bool | None = True) -> None:
+    def materialize(
+        self,
+        assets: Iterable[str],
+        version: str | None = None,
+        checks: bool | None = True,
+        run: dg.DagsterRun | None = None,
+    ) -> None:
         """Report a materialization with a data version, the one of the last time unless given, and its checks."""
         for asset in assets:
             self.versions[asset] = version or self.versions.get(asset, "1")
@@ -50,7 +57,16 @@ class Automation:
                 "dagster/data_version": self.versions[asset],
                 "dagster/data_version_is_user_provided": "true",
             }
-            self.instance.report_runless_asset_event(dg.AssetMaterialization(key(asset), tags=tags))
+            materialization = dg.AssetMaterialization(key(asset), tags=tags)
+            if run is None:
+                self.instance.report_runless_asset_event(materialization)
+            else:
+                event = dg.DagsterEvent(
+                    dg.DagsterEventType.ASSET_MATERIALIZATION.value,
+                    run.job_name,
+                    event_specific_data=StepMaterializationData(materialization),
+                )
+                self.instance.report_dagster_event(event, run.run_id)
             if checks is not None:
                 self.check(asset, passed=checks)
 
@@ -179,6 +195,24 @@ def test_scoring_goes_on_with_the_old_model_where_the_new_one_fails(automation: 
         automation.materialize(requested, "2")
     # Its run has failed: nothing was materialized, and nothing is on its way any more.
     assert automation.flow("2") == [{asset} for asset in SCORING]
+
+
+def test_scoring_waits_for_the_checks_that_a_new_model_has_yet_to_pass(automation: Automation) -> None:
+    run = automation.instance.create_run_for_job(
+        job_def=automation.definitions.resolve_job_def("finetune"),
+        asset_selection=frozenset({key("registered_model")}),
+        status=dg.DagsterRunStatus.STARTED,
+    )
+    automation.materialize(["registered_model"], "2", checks=None, run=run)
+    automation.materialize(["sampled/test_gen"], "2")
+    assert automation.tick() == {"sampled/train_gen"}
+    automation.materialize(["sampled/train_gen"], "2")
+    assert automation.tick() == set()
+    automation.check("registered_model", passed=True)
+    automation.instance.report_dagster_event(
+        dg.DagsterEvent(dg.DagsterEventType.RUN_SUCCESS.value, run.job_name), run.run_id
+    )
+    assert automation.flow("2") == [{asset} for asset in MODEL_CHAIN[2:]]
 
 
 def test_an_edited_recipe_starts_exactly_what_it_touches(automation: Automation, tmp_path: Path) -> None:
