@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,23 @@ from tests.e2e.harness.toy_deployment import ENDPOINT, ToyDeployment
 
 Snapshot = dict[str, Any]
 
-_TIMES = {"expires_at"}
+_TIMES = {"expires_at", "created_at"}
 _HISTORY = {"action", "reason", "retired"}
 _LATENCY = {"latency_ms"}
 
 
 def snapshot(toy: ToyDeployment) -> Snapshot:
-    """Everything that a user of the workspace would find, and what the assets say about it."""
+    """Everything that a user of the workspace would find, and what the assets say about it.
+
+    Numbers of model versions, which are times, are replaced by the job that the version comes from.
+    """
     ml: Any = toy.workspace.ml
+    versions = [version for model in ml.models.list() for version in ml.models.list(name=model.name)]
+    jobs = {str(version.version): f"<{version.job_name}>" for version in versions if version.job_name}
+    return _replaced(_found(toy, ml), jobs)
+
+
+def _found(toy: ToyDeployment, ml: Any) -> Snapshot:
     return {
         "computes": {c.name: (c.size, c.tier, c.provisioning_state) for c in ml.compute.list()},
         "data": {
@@ -54,6 +64,17 @@ def snapshot(toy: ToyDeployment) -> Snapshot:
             for asset, found in _materializations(toy).items()
         },
     }
+
+
+def _replaced(value: Any, texts: Mapping[str, str]) -> Any:
+    if isinstance(value, Mapping):
+        return {_replaced(key, texts): _replaced(entry, texts) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_replaced(entry, texts) for entry in value)
+    if isinstance(value, str):
+        for old, new in texts.items():
+            value = value.replace(old, new)
+    return value
 
 
 def _materializations(toy: ToyDeployment) -> dict[str, list[Any]]:
