@@ -1,8 +1,8 @@
 """Whether a fine-tune has diverged, judged by what Azure ML's published component leaves behind.
 
 It records a value only if that is a number, so a loss that is none is missing among the metrics, and stands in the
-step's log alone: `FinetuneCallback.on_log` in <https://pypi.org/project/azureml-acft-accelerator>. The mean of losses
-none of which was a number is recorded as 0: `logging_nan_inf_filter`, which is on by default, in
+step's log alone: `FinetuneCallback.on_log` of the package azureml-acft-accelerator. The mean of losses none of which
+was a number is recorded as 0: `logging_nan_inf_filter`, which is on by default, in
 <https://huggingface.co/docs/transformers/main_classes/trainer#transformers.TrainingArguments>.
 """
 

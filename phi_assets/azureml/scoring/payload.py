@@ -1,8 +1,8 @@
 """The body of a scoring request, and the answers in the shapes of both containers that serve chat models.
 
 Azure ML serves them with MLflow's scoring server, or with its container for foundation models, which answers only the
-first conversation of a request and hides what goes wrong behind status 200:
-<https://pypi.org/project/llm-optimized-inference>, `score` and `send_request` in `api_server.py`.
+first conversation of a request and hides what goes wrong behind status 200: `score` and `send_request` in
+`api_server.py` of the package llm-optimized-inference.
 """
 
 from collections.abc import Mapping, Sequence

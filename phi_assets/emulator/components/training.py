@@ -146,8 +146,8 @@ class StepLog(TrainerCallback):
     """Prints what Trainer logs, and appends it to the file that PHI_METRICS_FILE names.
 
     As in the published component, a value that is no number is printed and not recorded, and a metric is recorded once
-    a step, or without a step where logging is by epochs: `FinetuneCallback.on_log` in
-    https://pypi.org/project/azureml-acft-accelerator.
+    a step, or without a step where logging is by epochs: `FinetuneCallback.on_log` of the package
+    azureml-acft-accelerator.
     """
 
     def __init__(self) -> None:

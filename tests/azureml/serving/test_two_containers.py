@@ -22,6 +22,8 @@ from phi_assets.refs import DeploymentRef, EndpointRef, RegisteredModelRef, Traf
 from tests.azureml import toys as toy
 from tests.emulator.serving.echo import write_echo_model
 
+pytestmark = pytest.mark.slow
+
 FLAVOURS = ("mlflow", "foundation-model-inference")
 SERVING = ServingSection(
     endpoint="two-containers", instance_type=toy.SIZE, liveness_initial_delay_seconds=10, request_timeout_seconds=30

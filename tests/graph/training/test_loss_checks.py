@@ -29,6 +29,7 @@ def metadata(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, Any]:
     raise AssertionError(f"{asset} has not been materialized")
 
 
+@pytest.mark.slow
 def test_a_diverged_job_is_completed_and_goes_no_further(emulator: Connection, toys: Workspace, tmp_path: Path) -> None:
     result, checks = run(emulator, tmp_path, "diverge")
     assert not result.success
@@ -43,6 +44,7 @@ def test_a_diverged_job_is_completed_and_goes_no_further(emulator: Connection, t
     assert "it was no number there" in metadata(result, "finetune_job")["loss_problems"].md_str
 
 
+@pytest.mark.slow
 def test_a_job_without_metrics_is_a_warning_and_its_losses_are_unknown(
     emulator: Connection, toys: Workspace, tmp_path: Path
 ) -> None:
@@ -57,6 +59,7 @@ def test_a_job_without_metrics_is_a_warning_and_its_losses_are_unknown(
     assert "no metric at all" in metadata(result, "finetune_job")["metrics_note"].value
 
 
+@pytest.mark.slow
 def test_a_job_whose_loss_falls_passes_all_of_them(emulator: Connection, toys: Workspace, tmp_path: Path) -> None:
     result, checks = run(emulator, tmp_path, "complete")
     assert result.success, failure_message(result)
@@ -69,6 +72,7 @@ def test_a_job_whose_loss_falls_passes_all_of_them(emulator: Connection, toys: W
     assert "Unknown" in (checks["evaluation_loss_fell"].description or "")
 
 
+@pytest.mark.slow
 def test_the_metadata_is_the_same_with_azureml_mlflow_installed(
     emulator: Connection, toys: Workspace, tmp_path: Path
 ) -> None:

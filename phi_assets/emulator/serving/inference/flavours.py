@@ -1,8 +1,8 @@
 """How a deployment answers: as Azure ML's server for MLflow models, or as its container for foundation models.
 
 Both take the same requests. The second answers only the first conversation of a request, and hides what goes wrong
-behind status 200: <https://pypi.org/project/llm-optimized-inference>, `api_server.py` (`score`, `send_request`) and
-`engine/vllm_engine.py` (`_generate_single_prompt`), alike from 0.2.16 to 0.2.61.
+behind status 200: `api_server.py` (`score`, `send_request`) and `engine/vllm_engine.py` (`_generate_single_prompt`) of
+the package llm-optimized-inference, alike from 0.2.16 to 0.2.61.
 """
 
 from pathlib import Path
