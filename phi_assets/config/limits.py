@@ -83,11 +83,16 @@ class TagsRule:
         for name, text in value.items():
             if not 1 <= len(str(name)) <= self.longest_name:
                 return f"tag {_shown(name)} is not taken: its name may have 1 to {self.longest_name} characters"
-            if any(each in self.reserved or (self.reserved and each < " ") for each in str(name)):
-                return f"tag {_shown(name)} is not taken: its name may not have {' '.join(self.reserved)}"
+            if self.has_reserved(str(name)):
+                shown = " ".join(self.reserved)
+                return f"tag {_shown(name)} is not taken: its name may not have the reserved characters {shown}"
             if len(str(text)) > self.longest_value:
                 return f"tag {_shown(name)} is not taken: its value may have {self.longest_value} characters"
         return None
+
+    def has_reserved(self, name: str) -> bool:
+        """Whether the tag's name has a reserved character, or one that is not printed."""
+        return any(each in self.reserved or (self.reserved and each < " ") for each in name)
 
 
 Rule = TextRule | NumberRule | TagsRule

@@ -16,6 +16,6 @@ def require_resource_tags(tags: Any) -> None:
     """Raises ServiceError 400 for tags that Azure Resource Manager refuses on tracked resources."""
     if tags is None or (problem := RESOURCE_TAGS.problem(tags)) is None:
         return
-    if isinstance(tags, dict) and any(set(str(name)) & set(RESOURCE_TAGS.reserved) for name in tags):
+    if isinstance(tags, dict) and any(RESOURCE_TAGS.has_reserved(str(name)) for name in tags):
         raise ServiceError(400, "InvalidTagNameCharacters", f"'tags' is not valid: {problem}.")
     raise user_error(f"'tags' is not valid: {problem}.", "BadArgument/ArgumentInvalid")

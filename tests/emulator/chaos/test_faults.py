@@ -28,7 +28,7 @@ def client(emulator: Connection) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def name() -> str:
-    return f"fault-{uuid.uuid4().hex[:8]}"
+    return f"fault-{uuid.uuid4().hex[:8]}x"
 
 
 def statuses(client: httpx.Client, times: int) -> list[int]:

@@ -39,7 +39,7 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 @pytest.fixture
 def name() -> str:
-    return f"late-{uuid.uuid4().hex[:8]}"
+    return f"late-{uuid.uuid4().hex[:8]}x"
 
 
 def met(control: Control, fault: str, since: int) -> bool:

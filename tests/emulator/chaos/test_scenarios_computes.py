@@ -15,7 +15,7 @@ SIZE = "Standard_NC24ads_A100_v4"
 
 @pytest.fixture
 def name() -> str:
-    return f"scene-{uuid.uuid4().hex[:8]}"
+    return f"scene-{uuid.uuid4().hex[:8]}x"
 
 
 @pytest.fixture
