@@ -5,8 +5,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from phi_assets.azureml.connection.client import Workspace
-from phi_assets.azureml.connection.errors import ComputeNotAllowed, DeploymentFailed
+from phi_assets.azureml.connection.errors import AzureMLError, ComputeNotAllowed, DeploymentFailed
 from phi_assets.azureml.connection.retry import Log, silent
+from phi_assets.azureml.connection.sight import watching
 from phi_assets.azureml.scoring.asking import ask_model
 from phi_assets.azureml.serving.deployments import delete_deployment, ensure_deployment
 from phi_assets.config.recipe import ServingSection
@@ -99,16 +100,20 @@ def base_deployment(
     """
     name = base_deployment_name(model)
     alone = section.model_copy(update={"instance_count": 1})
+    # Once it exists it is billing, so nobody stops looking for it because the sign-in or the network is gone.
+    watched = ws.watched(f"Deployment {name} of the base model", ws.endpoint_studio_url(traffic.endpoint))
     try:
         _deploy(ws, traffic, model, alone, name, log)
-        yield name, alone
+        with watching(watched):
+            yield name, alone
     except BaseException:
         try:
             delete_deployment(ws, traffic.endpoint, name, log)
-        except DeploymentFailed as error:
+        except AzureMLError as error:
             log(str(error))
         raise
-    delete_deployment(ws, traffic.endpoint, name, log)
+    with watching(watched):
+        delete_deployment(ws, traffic.endpoint, name, log)
 
 
 def _deploy(ws: Workspace, traffic: TrafficRef, model: ModelRef, section: ServingSection, name: str, log: Log) -> None:

@@ -15,6 +15,7 @@ from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.connection.errors import DeploymentFailed, SightLost
 from phi_assets.azureml.connection.operations import Course
 from phi_assets.azureml.connection.provisioning import settled
+from phi_assets.azureml.serving.base_model import base_deployment
 from phi_assets.azureml.serving.deployments import delete_deployment, ensure_deployment
 from phi_assets.azureml.serving.endpoints import delete_endpoint, ensure_endpoint
 from phi_assets.azureml.serving.rollout import ensure_rollout
@@ -24,7 +25,7 @@ from phi_assets.azureml.serving.traffic import move, routing_of
 from phi_assets.config.recipe import RolloutSection, ServingSection
 from phi_assets.emulator.control import Control
 from phi_assets.emulator.process import Connection
-from phi_assets.refs import EndpointRef, RegisteredModelRef
+from phi_assets.refs import EndpointRef, ModelRef, RegisteredModelRef, TrafficRef
 from tests.azureml import toys as toy
 from tests.azureml.out_of_sight import LOSSES, TWO_HOURS, attentive, with_helper
 from tests.azureml.training.waiting_room import Lines
@@ -252,3 +253,27 @@ def test_a_network_that_is_gone_is_no_fault_of_a_new_deployment(
     control.clear_faults()
     assert gate.result(60).passed
     assert "ft-1" in routing_of(ws, "unseen").deployments
+
+
+def test_the_base_models_deployment_is_not_left_behind_for_want_of_a_sign_in(
+    background: ThreadPoolExecutor, world: World, emulator: Connection, control: Control, tmp_path: Path
+) -> None:
+    ws, lines = attentive(emulator), Lines()
+    own = world.models[0]
+    model = ModelRef(
+        id=own.id, name=own.name, version=own.version, content_hash="", finetune_computes=None, inference_computes=None
+    )
+    traffic = TrafficRef(
+        endpoint="unseen", scoring_uri=world.endpoint.scoring_uri, traffic={}, model_id=own.id, action="reused"
+    )
+
+    def use() -> None:
+        with base_deployment(ws, traffic, model, SERVING, lines):
+            LOSSES["401 for ten minutes"].begin(control, tmp_path)
+
+    using = background.submit(use)
+    lines.expect("of the base model cannot be seen", "ExpiredAuthenticationToken", "It runs on and is billing")
+    assert not using.done()
+    control.clear_faults()
+    using.result(60)
+    assert routing_of(ws, "unseen").deployments == {}
