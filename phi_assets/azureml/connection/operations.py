@@ -21,6 +21,7 @@ class Course:
     """From the moment on at which the operation is first looked at."""
     setting: str = ""
     """What raises the limit: a key of the recipe, or empty where the limit is the service's own."""
+    way_out: str = "delete it and run again"
     heartbeat_seconds: float = HEARTBEAT_SECONDS
 
     def over(self, state: str) -> AzureMLError:
@@ -28,7 +29,7 @@ class Course:
         raised = f", raise `{self.setting}`" if self.setting else ""
         return self.failure(
             f"{self.watched.what} is still {state} after {in_words(self.limit_seconds)}. Look at it in "
-            f"Studio{raised}, or delete it and run again.",
+            f"Studio{raised}, or {self.way_out}.",
             studio_url=self.watched.url,
         )
 

@@ -4,6 +4,7 @@ import time
 
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.connection.errors import JobNotFound, JobTimeout
+from phi_assets.azureml.connection.operations import Course, Voice
 from phi_assets.azureml.connection.retry import Log, poll_delays, silent
 from phi_assets.azureml.connection.status import JobStatus
 from phi_assets.azureml.connection.writes import write
@@ -35,15 +36,12 @@ def cancel_job(ws: Workspace, name: str, log: Log = silent) -> JobStatus:
         is_done=lambda seen: seen is not None and (seen.is_terminal or seen is JobStatus.CANCEL_REQUESTED),
         log=log,
     )
-    deadline = time.monotonic() + _CANCEL_TIMEOUT_SECONDS
+    watched = ws.watched(f"Job {name}", ws.studio_url(name))
+    way_out = "cancel it there: it was told to stop, and may be billing"
+    voice = Voice(Course(watched, JobTimeout, _CANCEL_TIMEOUT_SECONDS, way_out=way_out), log)
     delays = poll_delays()
     while not (status := _status(ws, name, log)).is_terminal:
-        if time.monotonic() > deadline:
-            raise JobTimeout(
-                f"Job {name} is still {status} an hour after it was told to stop, and may be billing. Cancel it in "
-                "Studio.",
-                studio_url=ws.studio_url(name),
-            )
+        voice.say(status)
         time.sleep(next(delays))
     log(f"Job {name} is {status}.")
     return status
