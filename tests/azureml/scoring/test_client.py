@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -381,9 +382,12 @@ def test_a_token_is_renewed_when_the_service_says_so_and_always_before_it_ends(
 ) -> None:
     refresh = noon + refresh_after if refresh_after else 0
     token = SimpleNamespace(expiry_time_utc=noon + expiry, refresh_after_time_utc=refresh)
-    assert scoring_auth._seconds_left(token) == left
+    assert scoring_auth._seconds_left(token, None) == left
     # Tokens of Microsoft Entra have an end only.
-    assert scoring_auth._seconds_left(SimpleNamespace(expiry_time_utc=noon + 86_400)) == 86_160
+    assert scoring_auth._seconds_left(SimpleNamespace(expiry_time_utc=noon + 86_400), None) == 86_160
+    # Where the service has said what time it is, this machine's clock does not count.
+    two_hours_on = datetime.fromtimestamp(noon + 7200, UTC)
+    assert scoring_auth._seconds_left(token, two_hours_on) == max(0, left - 7200)
 
 
 def test_secrets_are_not_shown() -> None:
