@@ -39,6 +39,8 @@ UNCHANGED = {"preflight", "foundation_model", "finetune_compute", "online_endpoi
 _TICKS = """query($s: SensorSelector!) { sensorOrError(sensorSelector: $s) { ... on Sensor { sensorState {
   ticks(limit: 500) { status error { message } } } } } }"""
 
+_SENSOR_SECONDS = 5
+"""Between two ticks. From the hub to the answers it is nine hops, each of which waits for a tick."""
 _HOP_SECONDS = 120
 _TICKS_IN_PEACE = 3
 
@@ -118,7 +120,7 @@ def world(tmp_path: Path) -> Iterator[World]:
                 "NO_PROXY": ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1", "localhost"])),
             }
             with (
-                DagsterProcess(tmp_path, env) as dagster,
+                DagsterProcess(tmp_path, env, sensor_seconds=_SENSOR_SECONDS) as dagster,
                 Control(connection) as control,
                 workspace_of(connection) as workspace,
             ):
