@@ -1,6 +1,6 @@
 """The workspace's two blob datastores, and the key or the signatures that open them."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from starlette.requests import Request
@@ -80,7 +80,7 @@ def _list_secrets(request: Request, body: Any) -> Response:
     hours = (body or {}).get("expireAfterHours") or _DEFAULT_HOURS
     if not isinstance(hours, int) or not 0 < hours <= _MOST_HOURS:
         raise user_error(f"expireAfterHours must be between 1 and {_MOST_HOURS}.", "BadArgument/ArgumentInvalid")
-    expiry = datetime.now(UTC) + timedelta(hours=hours)
+    expiry = emulator.clock.now() + timedelta(hours=hours)
     sas = emulator.account_key.sign_sas(container, "", _PERMISSIONS, expiry)
     return JSONResponse({"secretsType": kind, "sasToken": sas})
 

@@ -8,7 +8,7 @@ import base64
 import hashlib
 import hmac
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -51,12 +51,14 @@ _SAS_UNKNOWN = frozenset({"si", "sip", "snapshot", "ses", "rscc", "rscd", "rsce"
 class AccountKey:
     """The account's key lies in `directory`, readable by its owner only, and is made if there is none.
 
-    `names` are those under which signers know the account, the first of them the one that is used here.
+    `names` are those under which signers know the account, the first of them the one that is used here; `now` is the
+    time by which dates and signatures are judged.
     """
 
-    def __init__(self, directory: Path, names: Sequence[str]):
+    def __init__(self, directory: Path, names: Sequence[str], now: Callable[[], datetime]):
         self._file = directory / KEY_FILE
         self._names = names
+        self._now = now
         self.text = self._file.read_text(encoding="ascii").strip() if self._file.is_file() else self.rotate()
         """The key as the service hands it out: base64."""
 
@@ -76,7 +78,7 @@ class AccountKey:
         # Where the path names the account, as here and with Azurite, it is part of the resource a second time.
         if account != request.url.path.split("/")[1]:
             raise _not_authenticated(f"The account '{account}' in the Authorization header is not the one asked.")
-        _check_date(request.headers)
+        _check_date(request.headers, self._now())
         if not hmac.compare_digest(self._sign(_request_text(request, account)).encode(), given.encode()):
             raise _not_authenticated("The MAC signature found in the HTTP request is not the computed one.")
 
@@ -113,7 +115,7 @@ class AccountKey:
         ):
             raise _not_authenticated("Signature did not match.")
         begins = _time(query["st"]) if query.get("st") else datetime.min.replace(tzinfo=UTC)
-        if not begins <= datetime.now(UTC) < _time(query["se"]):
+        if not begins <= self._now() < _time(query["se"]):
             frame = f"{query.get('st', 'always')} to {query['se']}"
             raise _not_authenticated(f"Signature not valid in the specified time frame: {frame}.")
         if not set(needed) & set(query["sp"]):
@@ -128,15 +130,15 @@ class AccountKey:
         return base64.b64encode(digest).decode()
 
 
-def _check_date(headers: Mapping[str, str]) -> None:
+def _check_date(headers: Mapping[str, str], now: datetime) -> None:
     text = headers.get("x-ms-date") or headers.get("date") or ""
     try:
-        age = datetime.now(UTC) - parsedate_to_datetime(text)
+        age = now - parsedate_to_datetime(text)
     except (TypeError, ValueError) as error:  # TypeError: a time without zone
         raise _not_authenticated(f"The date '{text}' in the request's header is missing or no HTTP date.") from error
     if abs(age) > _MOST_SKEW:
         side = "old" if age > timedelta(0) else "far ahead"
-        raise _not_authenticated(f"Request date header too {side}: '{text}'; the time here is {datetime.now(UTC)}.")
+        raise _not_authenticated(f"Request date header too {side}: '{text}'; the time here is {now}.")
 
 
 def _request_text(request: Request, account: str) -> str:

@@ -4,7 +4,7 @@ import threading
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
@@ -113,7 +113,7 @@ class Emulator:
 
     def sas_url(self, container: str, name: str, permissions: str = "r", hours: float = 24) -> str:
         """The blob's url with a signature that is good for `hours`; an empty `name` means the container."""
-        expiry = datetime.now(UTC) + timedelta(hours=hours)
+        expiry = self.clock.now() + timedelta(hours=hours)
         return f"{self.blob_url(container, name)}?{self.account_key.sign_sas(container, name, permissions, expiry)}"
 
 
@@ -131,16 +131,16 @@ def open_emulator(
     """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     directory.chmod(0o700)
-    store = Store(directory / "state.sqlite")
+    store, clock = Store(directory / "state.sqlite"), Clock(time_scale)
     return Emulator(
         directory=directory,
         base_url=base_url.rstrip("/"),
         store=store,
         blobs=BlobStore(directory / "blobs", store),
         auth=Auth(directory, base_url),
-        account_key=AccountKey(directory, [ACCOUNT, _storage_account(base_url)]),
+        account_key=AccountKey(directory, [ACCOUNT, _storage_account(base_url)], clock.now),
         catalog=Catalog(registries or [PACKAGED_REGISTRIES, directory / "registry"]),
-        clock=Clock(time_scale),
+        clock=clock,
         studio_url=(studio_url or base_url).rstrip("/"),
     )
 

@@ -28,7 +28,7 @@ NAMES = ["account", "localhost:9443/account"]
 
 @pytest.fixture
 def key(tmp_path: Path) -> AccountKey:
-    return AccountKey(tmp_path, NAMES)
+    return AccountKey(tmp_path, NAMES, now)
 
 
 @pytest.fixture
@@ -58,16 +58,20 @@ def refusal(error: Any) -> tuple[int, str]:
     return error.status_code, error.error_code
 
 
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
 def soon() -> datetime:
     return datetime.now(UTC) + timedelta(hours=1)
 
 
 def test_the_key_is_made_once_for_the_owner_only(key: AccountKey, tmp_path: Path):
     assert stat.S_IMODE((tmp_path / KEY_FILE).stat().st_mode) == 0o600
-    assert AccountKey(tmp_path, NAMES).text == key.text
+    assert AccountKey(tmp_path, NAMES, now).text == key.text
     before = key.text
     assert key.rotate() != before
-    assert AccountKey(tmp_path, NAMES).text == key.text
+    assert AccountKey(tmp_path, NAMES, now).text == key.text
 
 
 def test_the_client_library_signs_whatever_it_sends(container: ContainerClient):
@@ -144,6 +148,17 @@ def test_a_date_may_be_15_minutes_off(container: ContainerClient, minutes: int, 
     with pytest.raises(HttpResponseError, match="Request date header too") as caught:
         container.download_blob("dated", raw_request_hook=date)
     assert refusal(caught.value) == (403, "AuthenticationFailed")
+
+
+@pytest.mark.parametrize("hours", [-2, 2])
+def test_the_time_is_the_service_s(container: ContainerClient, control: Control, hours: int):
+    """Who signs by a clock that is hours off is refused by storage, though nobody else minds."""
+    container.upload_blob("by-the-clock", b"", overwrite=True)
+    control.set_clock(hours * 3600)
+    with pytest.raises(HttpResponseError, match="Request date header too"):
+        container.download_blob("by-the-clock")
+    control.set_clock(0)
+    assert container.download_blob("by-the-clock").readall() == b""
 
 
 def test_a_key_that_was_replaced_opens_nothing_more(emulator: Connection, control: Control):
