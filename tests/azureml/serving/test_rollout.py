@@ -366,7 +366,10 @@ def test_what_fails_the_smoke_gate_is_gone(
     report = smoke(world, new, **changes)
     assert not report.passed
     assert reason in report.summary
-    assert report.summary.endswith("It has been deleted.")
+    said, _, log = report.summary.partition("\n")
+    assert said.endswith("It has been deleted.")
+    # Where it did not even answer, its log says why, which is gone with it.
+    assert bool(log) is (report.replies[-1].seconds is None)
     assert (world.traffic, world.deployments) == (f"{old.name} 100 %", {old.name})
 
 

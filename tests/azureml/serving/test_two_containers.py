@@ -24,9 +24,10 @@ from tests.emulator.serving.echo import write_echo_model
 
 pytestmark = pytest.mark.slow
 
+ENDPOINT = "two-containers"
 FLAVOURS = ("mlflow", "foundation-model-inference")
 SERVING = ServingSection(
-    endpoint="two-containers", instance_type=toy.SIZE, liveness_initial_delay_seconds=10, request_timeout_seconds=30
+    endpoint=ENDPOINT, instance_type=toy.SIZE, liveness_initial_delay_seconds=10, request_timeout_seconds=30
 )
 GATE = RolloutSection(prompts=["sun", "moon"], observations=2, mirror_percent=0, steps=[50, 100])
 
@@ -51,14 +52,14 @@ def models(toys: Workspace, tmp_path_factory: pytest.TempPathFactory) -> list[Re
 @pytest.fixture(scope="module")
 def endpoint(toys: Workspace) -> Iterator[EndpointRef]:
     yield ensure_endpoint(toys, SERVING, {"phi-recipe": "toy"})
-    delete_endpoint(toys, SERVING.endpoint)
+    delete_endpoint(toys, ENDPOINT)
 
 
 @pytest.fixture(params=FLAVOURS)
 def flavour(request: pytest.FixtureRequest, control: Control) -> str:
     """How deployments answer that are made in this test."""
     if request.param != "mlflow":
-        control.add_scenario("deployment", scenario=request.param, match=f"{SERVING.endpoint}/*", count=None)
+        control.add_scenario("deployment", scenario=request.param, match=f"{ENDPOINT}/*", count=None)
     return request.param
 
 
@@ -120,7 +121,7 @@ def test_a_gate_that_gets_no_answer_names_the_cause_and_shows_the_log(
         ("model_error", "foundation-model-inference"): "answered {}: the container for foundation models",
     }
     for scenario, name in names.items():
-        control.add_scenario("deployment", scenario=scenario, match=f"{SERVING.endpoint}/{name}")
+        control.add_scenario("deployment", scenario=scenario, match=f"{ENDPOINT}/{name}")
         new = ensure_deployment(toys, endpoint, models[1], SERVING, name=name)
         report = ensure_smoke(toys, endpoint, new, GATE, timeout_seconds=30)
         assert not report.passed
@@ -138,7 +139,7 @@ def test_a_rollout_that_gets_no_answer_goes_back_and_shows_the_log(
     flavour: str,
 ) -> None:
     new = ensure_deployment(toys, endpoint, models[1], SERVING, name=f"worse-{flavour[:3]}")
-    control.add_scenario("deployment", scenario="model_error", match=f"{SERVING.endpoint}/{new.name}")
+    control.add_scenario("deployment", scenario="model_error", match=f"{ENDPOINT}/{new.name}")
     done = ensure_rollout(toys, endpoint, new, GATE, timeout_seconds=30)
     assert done.traffic is None
     assert f"{live.name} 100 %" in done.failure
@@ -168,7 +169,7 @@ def test_one_failed_prompt_ends_nothing(toys: Workspace, traffic: TrafficRef, fl
 def test_every_fifth_request_is_lost_and_nothing_else(
     toys: Workspace, traffic: TrafficRef, live: DeploymentRef, control: Control, flavour: str
 ) -> None:
-    control.add_scenario("deployment", scenario="model_error", match=f"{SERVING.endpoint}/{live.name}", every=5)
+    control.add_scenario("deployment", scenario="model_error", match=f"{ENDPOINT}/{live.name}", every=5)
     asked = [str(number) for number in range(1, 21)]
     given = ask_model(toys, traffic, "the-model", questions(*asked), SERVING)
     lost = [number for number, answer in enumerate(given.answers, 1) if isinstance(answer, Failure)]
