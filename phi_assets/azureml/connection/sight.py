@@ -58,6 +58,9 @@ class Watched:
         status = _status(error)
         if status == httpx.codes.FORBIDDEN:
             return _CLOSED
+        if status is None and is_refused(error):
+            # No token: it may not be the sign-in but the way to it.
+            return f"{self.sign_in}, or {_NOBODY_THERE}"
         if is_refused(error):
             return self.sign_in
         return _NOBODY_THERE if status is None else _FAILING

@@ -15,6 +15,8 @@ from phi_assets.azureml.connection.lazy_sdk import without_sdk_chatter
 from phi_assets.config.settings import load_settings
 from phi_assets.emulator.process import Connection
 
+SUBSCRIPTION = "11111111-1111-4111-8111-111111111111"
+
 IMPORTS_EVERYTHING = """
 import pkgutil, sys
 import phi_assets.azureml
@@ -96,7 +98,7 @@ def test_a_wrong_workspace_is_named(emulator: Connection) -> None:
 
 
 def test_azure_is_not_contacted_by_connecting(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("SUBSCRIPTION_ID", "s"), ("RESOURCE_GROUP", "g"), ("ML_WORKSPACE", "w")):
+    for name, value in (("SUBSCRIPTION_ID", SUBSCRIPTION), ("RESOURCE_GROUP", "g"), ("ML_WORKSPACE", "workspace")):
         monkeypatch.setenv(f"AZURE_{name}", value)
     monkeypatch.setenv("PHI_TARGET", "azure")
     monkeypatch.setenv("PHI_CREDENTIAL", "cli")
@@ -104,7 +106,7 @@ def test_azure_is_not_contacted_by_connecting(monkeypatch: pytest.MonkeyPatch) -
     settings = load_settings()
     workspace = connect_azure(settings)
     assert workspace.resource_manager == "https://management.usgovcloudapi.net"
-    assert workspace.path.startswith("/subscriptions/s/resourceGroups/g/")
+    assert workspace.path.startswith(f"/subscriptions/{SUBSCRIPTION}/resourceGroups/g/")
     assert workspace.studio_url("a-job") == f"https://ml.azure.us/runs/a-job?wsid={workspace.path}"
     assert os.environ["AZUREML_CURRENT_CLOUD"] == "AzureUSGovernment"
 

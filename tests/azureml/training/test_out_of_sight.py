@@ -100,7 +100,7 @@ def test_after_hours_the_run_ends_with_the_same_words_and_the_job_goes_on(
 ) -> None:
     ws, lines, job = attentive(emulator, limit_seconds=0.5), Lines(), one_hour.job_name(1)
     waiting = background.submit(ensure_job, ws, request=one_hour, log=lines)
-    lines.expect("toy_step:", "-> Running")
+    lines.expect("toy_step:", "Running")
     with Requests(emulator) as requests:
         LOSSES[name].begin(control, tmp_path)
         with pytest.raises(SightLost) as lost:
