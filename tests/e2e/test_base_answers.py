@@ -26,7 +26,7 @@ POINTS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module")
 def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ToyDeployment]:
-    with toy_deployment(tmp_path_factory.mktemp("base")) as deployment:
+    with toy_deployment(tmp_path_factory.mktemp("base"), pace="by hand") as deployment:
         deployment.open_gate()
         run_id = deployment.dagster.launch("finetune_and_deploy")
         assert deployment.dagster.wait(run_id) is S.SUCCESS, deployment.dagster.failures(run_id)

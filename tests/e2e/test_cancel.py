@@ -23,7 +23,7 @@ DOWNSTREAM = ("registered_model", "online_deployment", "live_traffic", "base_ans
 
 @pytest.fixture(scope="module")
 def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ToyDeployment]:
-    with toy_deployment(tmp_path_factory.mktemp("cancel")) as deployment:
+    with toy_deployment(tmp_path_factory.mktemp("cancel"), pace="by hand") as deployment:
         yield deployment
 
 
@@ -71,13 +71,15 @@ def test_forcing_the_termination_cancels_the_job_too(toy: ToyDeployment) -> None
 @pytest.mark.browser
 @needs_chromium
 def test_pressing_terminate_in_the_ui_cancels_the_job(toy: ToyDeployment) -> None:
-    run_id, job = running_job(toy)
-    with browser_page() as page:
-        page.goto(f"{toy.dagster.url}/runs/{run_id}")
-        page.get_by_role("button", name="Terminate").click()
-        page.get_by_role("button", name="Terminate 1 run").click()
-        assert toy.dagster.wait(run_id) is S.CANCELED
-        page.get_by_text("Canceled").first.wait_for()
+    # They take their time to start, and a job waits for a minute only.
+    with toy.dagster.real_webserver(), toy.dagster.real_daemon():
+        run_id, job = running_job(toy)
+        with browser_page() as page:
+            page.goto(f"{toy.dagster.url}/runs/{run_id}")
+            page.get_by_role("button", name="Terminate").click()
+            page.get_by_role("button", name="Terminate 1 run").click()
+            assert toy.dagster.wait(run_id) is S.CANCELED
+            page.get_by_text("Canceled").first.wait_for()
     assert toy.job_status(job) is JobStatus.CANCELED
     assert_nothing_came_of_it(toy)
 
@@ -153,11 +155,21 @@ HELD = {
 }
 
 
+@pytest.fixture(scope="module")
+def trained(deployment: ToyDeployment) -> ToyDeployment:
+    """The deployment with a model that has never been served."""
+    deployment.clean()
+    deployment.open_gate()
+    run_id = deployment.dagster.launch("finetune")
+    assert deployment.dagster.wait(run_id) is S.SUCCESS, deployment.dagster.failures(run_id)
+    return deployment
+
+
 @pytest.mark.parametrize("name", HELD)
-def test_terminating_a_rollout_gives_the_traffic_back_and_leaves_nothing_to_bill(name: str, toy: ToyDeployment) -> None:
-    toy.open_gate()
-    trained = toy.dagster.launch("finetune")
-    assert toy.dagster.wait(trained) is S.SUCCESS, toy.dagster.failures(trained)
+def test_terminating_a_rollout_gives_the_traffic_back_and_leaves_nothing_to_bill(
+    name: str, trained: ToyDeployment
+) -> None:
+    toy = trained
     serve_older_version(toy)
     fault = toy.control.add_fault(action="hold", count=1, **HELD[name])
     run_id = toy.dagster.launch("deploy")
