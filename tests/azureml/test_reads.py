@@ -68,7 +68,7 @@ def graph(toys: Workspace, tmp_path: Path) -> Iterator[dict[str, Callable[[Works
         "traffic": lambda ws: ensure_traffic(ws, done["endpoint"], done["deployment"]),
     }
     yield {name: remember(name, make) for name, make in steps.items()}
-    delete_endpoint(toys, serving.endpoint)
+    delete_endpoint(toys, str(serving.endpoint))
 
 
 def test_an_unchanged_materialization_writes_nothing_and_reads_little(

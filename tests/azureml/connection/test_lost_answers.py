@@ -62,7 +62,7 @@ def world(impatient: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Ite
     endpoint = ensure_endpoint(ws, serving)
     deployment = ensure_deployment(ws, endpoint, models[0], serving)
     yield World(ws, tmp_path_factory.mktemp("x"), job, models[0], endpoint, serving, deployment, models[1], [])
-    delete_endpoint(ws, serving.endpoint)
+    delete_endpoint(ws, str(serving.endpoint))
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def _model(world: World) -> Callable[[], Any]:
 
 def _new_endpoint(world: World) -> ServingSection:
     section = world.serving.model_copy(update={"endpoint": f"lost-{next(NUMBERS)}"})
-    world.undo.append(lambda: delete_endpoint(world.ws, section.endpoint))
+    world.undo.append(lambda: delete_endpoint(world.ws, str(section.endpoint)))
     return section
 
 
@@ -142,7 +142,7 @@ def _update_endpoint(world: World) -> Callable[[], Any]:
 def _delete_endpoint(world: World) -> Callable[[], Any]:
     section = _new_endpoint(world)
     ensure_endpoint(world.ws, section)
-    return lambda: delete_endpoint(world.ws, section.endpoint)
+    return lambda: delete_endpoint(world.ws, str(section.endpoint))
 
 
 def _create_deployment(world: World) -> Callable[[], Any]:

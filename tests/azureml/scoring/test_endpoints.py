@@ -72,7 +72,7 @@ def two_recipes(workspace: "Workspace", tmp_path_factory: pytest.TempPathFactory
     recipes = [
         Recipe(name=name, serving=ServingSection(endpoint=f"{name}-{uuid.uuid4().hex[:6]}")) for name in ("one", "two")
     ]
-    refs = {recipe.serving.endpoint: ensure_endpoint(workspace, recipe.serving) for recipe in recipes}
+    refs = {str(recipe.serving.endpoint): ensure_endpoint(workspace, recipe.serving) for recipe in recipes}
 
     def make(endpoint: str, deployment: str) -> None:
         folder = tmp_path_factory.mktemp("scored") / "model"

@@ -38,7 +38,7 @@ def model(toys: Workspace) -> ModelRef:
 @pytest.fixture(scope="module")
 def endpoint(toys: Workspace) -> Iterator[EndpointRef]:
     yield ensure_endpoint(toys, SERVING, {"phi-recipe": "toy"})
-    delete_endpoint(toys, SERVING.endpoint)
+    delete_endpoint(toys, str(SERVING.endpoint))
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def ask(ws: Workspace, traffic: TrafficRef, model: ModelRef, folder: Path, **opt
 
 
 def deployments(ws: Workspace) -> list[str]:
-    return sorted(str(found.name) for found in ws.ml.online_deployments.list(endpoint_name=SERVING.endpoint))
+    return sorted(str(found.name) for found in ws.ml.online_deployments.list(endpoint_name=str(SERVING.endpoint)))
 
 
 def said(ref: AnswersRef) -> AnswerSet:
@@ -85,7 +85,7 @@ def test_it_is_asked_once_and_its_deployment_is_gone(
         base_deployment_name(model)
     }
     assert deployments(toys) == before
-    assert dict(toys.ml.online_endpoints.get(SERVING.endpoint).traffic) == traffic.traffic
+    assert dict(toys.ml.online_endpoints.get(str(SERVING.endpoint)).traffic) == traffic.traffic
     with Requests(emulator) as requests:
         second = ask(toys, traffic, model, tmp_path)
     assert second == first.model_copy(update={"action": "reused", "reason": second.reason})

@@ -39,7 +39,7 @@ SAYS = {
 @pytest.fixture(scope="module")
 def endpoint(toys: Workspace) -> Iterator[EndpointRef]:
     yield ensure_endpoint(toys, SERVING)
-    delete_endpoint(toys, SERVING.endpoint)
+    delete_endpoint(toys, str(SERVING.endpoint))
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def model(toys: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Register
 def deploy(toys: Workspace, model: RegisteredModelRef, name: str) -> AzureError:
     """What the service answers to a deployment that goes wrong."""
     entity = sdk().entities.ManagedOnlineDeployment(
-        name=name, endpoint_name=SERVING.endpoint, model=model.id, instance_type=toy.SIZE, instance_count=1
+        name=name, endpoint_name=str(SERVING.endpoint), model=model.id, instance_type=toy.SIZE, instance_count=1
     )
     with pytest.raises(AzureError) as raised:
         toys.ml.online_deployments.begin_create_or_update(entity).wait()

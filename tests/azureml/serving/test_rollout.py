@@ -94,7 +94,7 @@ def settled(emulator: Connection, workspace: Workspace, tmp_path_factory: pytest
         )
     with Control(emulator) as control:
         yield World(workspace, control, ensure_endpoint(workspace, SERVING), models)
-    delete_endpoint(workspace, SERVING.endpoint)
+    delete_endpoint(workspace, str(SERVING.endpoint))
 
 
 @pytest.fixture

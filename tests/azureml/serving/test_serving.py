@@ -69,7 +69,7 @@ def served(toys: Workspace, job: JobRef) -> Iterator[Served]:
     deployment = ensure_deployment(toys, endpoint, model, SERVING, [toy.SIZE])
     traffic = ensure_traffic(toys, endpoint, deployment)
     yield Served(endpoint, model, deployment, traffic)
-    delete_endpoint(toys, SERVING.endpoint)
+    delete_endpoint(toys, str(SERVING.endpoint))
 
 
 def ask(toys: Workspace, served: Served, conversations: list[Any], **options: Any) -> tuple[str, ...]:
@@ -161,7 +161,7 @@ def test_the_lease_is_renewed_when_half_of_it_is_over(toys: Workspace, served: S
     assert renewed.action == "updated"
     assert datetime.fromisoformat(renewed.expires_at) - datetime.now(UTC) > timedelta(hours=99)
     # The update must not have touched the traffic.
-    assert toys.ml.online_endpoints.get(SERVING.endpoint).traffic == {served.deployment.name: 100}
+    assert toys.ml.online_endpoints.get(str(SERVING.endpoint)).traffic == {served.deployment.name: 100}
     assert ask(toys, served, [QUESTION])
 
 
@@ -206,7 +206,7 @@ def test_an_unknown_deployment_or_a_bad_request_is_explained(
 
 
 def test_a_wrong_key_is_explained(toys: Workspace, served: Served) -> None:
-    with open_scoring(toys, SERVING.endpoint, served.endpoint.scoring_uri, timeout_seconds=30) as client:
+    with open_scoring(toys, str(SERVING.endpoint), served.endpoint.scoring_uri, timeout_seconds=30) as client:
         client.credential = EndpointCredential(lambda: Secret("wrong"))
         with pytest.raises(ScoringFailed, match=r"401.*run again"):
             client.ask([QUESTION], {})
@@ -235,7 +235,7 @@ def test_a_new_model_takes_over_and_the_old_deployment_goes(toys: Workspace, ser
         (served.deployment.name,),
     )
     assert ask(toys, served, [QUESTION]) == ("second: are you there?",)
-    left = [found.name for found in toys.ml.online_deployments.list(endpoint_name=SERVING.endpoint)]
+    left = [found.name for found in toys.ml.online_deployments.list(endpoint_name=str(SERVING.endpoint))]
     assert left == [deployment.name]
 
 
@@ -266,7 +266,7 @@ def test_an_operation_that_another_one_displaced_is_done_again(
     control.add_scenario("deployment", scenario="OperationCanceled", match=deployment_name(model))
     deployment = ensure_deployment(toys, served.endpoint, model, SERVING)
     assert deployment.action == "created"
-    delete_deployment(toys, SERVING.endpoint, deployment.name)
+    delete_deployment(toys, str(SERVING.endpoint), deployment.name)
 
 
 @pytest.mark.slow
@@ -279,7 +279,7 @@ def test_a_deployment_without_quota_says_what_to_do(
         ensure_deployment(toys, served.endpoint, model, SERVING)
     again = ensure_deployment(toys, served.endpoint, model, SERVING)
     assert again.reason == f"Deployment {again.name} was Failed and has been replaced."
-    delete_deployment(toys, SERVING.endpoint, again.name)
+    delete_deployment(toys, str(SERVING.endpoint), again.name)
 
 
 def test_deletion_is_complete_and_can_be_repeated(toys: Workspace, job: JobRef) -> None:
