@@ -60,6 +60,14 @@ def divergence(curves: Curves, last_values: Mapping[str, float], loss_lines: Seq
     return tuple(text for text in found if text)
 
 
+def are_proven(curves: Curves) -> bool:
+    """Whether the curves alone show that each loss was a number: it was recorded whenever its evidence was."""
+    recorded = {loss: evidence for loss, evidence in EVIDENCE.items() if curves.get(loss) or curves.get(evidence)}
+    return LOSS in recorded and all(
+        curves.get(evidence) and not _missing(curves, loss, evidence) for loss, evidence in recorded.items()
+    )
+
+
 def first_and_last(points: Sequence[Point]) -> tuple[float, float] | None:
     """Means of the first and of the last tenth of a curve; None for one of fewer than two points."""
     if len(points) < 2:

@@ -27,7 +27,7 @@ RECIPE = Recipe(
     model=toy.MODEL,
     component=toy.COMPONENT,
     compute=toy.COMPUTE,
-    finetune=FinetuneSection(parameters={"prefix": "reads: "}),
+    finetune=FinetuneSection(parameters={"prefix": "reads: ", "outcome": "rated"}),
     serving=ServingSection(endpoint="reads", instance_type=toy.SIZE, liveness_initial_delay_seconds=10),
 )
 

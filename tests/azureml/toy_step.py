@@ -72,6 +72,8 @@ def main() -> None:
             print({"loss": float("nan"), "step": step}, flush=True)
         elif options.outcome != "silent":
             report("loss", loss, step)
+            if options.outcome == "rated":
+                report("learning_rate", 0.1, step)
             print({"loss": loss, "step": step}, flush=True)
     deadline = time.monotonic() + 60
     # "none" opens at once; the test opens the others by making the file.
@@ -84,7 +86,7 @@ def main() -> None:
     if outcome == "fail":
         print("ERROR: the toy step was told to fail", file=sys.stderr)
         sys.exit(1)
-    if outcome in ("complete", "diverge", "silent"):
+    if outcome in ("complete", "rated", "diverge", "silent"):
         write_model(options.model, options.prefix)
 
 

@@ -33,7 +33,11 @@ COMPUTE = ComputeSection(name="toy-cluster", size=SIZE)
 _VALIDATION = {"validation_file_path": {"type": "uri_file", "optional": True}}
 _TRAINING_INPUTS = {
     "train_file_path": {"type": "uri_file"},
-    "outcome": {"type": "string", "default": "complete", "enum": ["complete", "fail", "nothing", "diverge", "silent"]},
+    "outcome": {
+        "type": "string",
+        "default": "complete",
+        "enum": ["complete", "rated", "fail", "nothing", "diverge", "silent"],
+    },
     "gate": {"type": "string", "default": "none"},
     "prefix": {"type": "string", "default": "echo: "},
 }

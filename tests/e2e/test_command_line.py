@@ -73,7 +73,9 @@ def test_without_the_repository_the_commands_make_an_instance_below_phi_home(
 def test_the_quickstart_trains_serves_and_says_what_came_of_it(environment: dict[str, str]) -> None:
     first = run(environment)
     assert first.returncode == 0, first.stderr
-    before, after = map(float, re.search(r"loss\s+([\d.]+) before, ([\d.]+) after", first.stdout).groups())  # type: ignore[union-attr]
+    said = re.search(r"loss\s+([\d.]+) at first, ([\d.]+) at last; on validation data ([\d.]+) after", first.stdout)
+    assert said is not None, first.stdout
+    before, after, _ = map(float, said.groups())
     assert after < 0.7 * before
     for word in ("job", "model", "endpoint", "question", "answer", "open the UI", "delete the endpoint"):
         assert word in first.stdout

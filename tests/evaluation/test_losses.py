@@ -5,7 +5,7 @@ import math
 import pytest
 
 from phi_assets.azureml.training.metrics import MetricPoint
-from phi_assets.evaluation.losses import divergence, first_and_last
+from phi_assets.evaluation.losses import are_proven, divergence, first_and_last
 
 GOOD = (2.0, 1.6, 1.8, 1.5)
 
@@ -104,3 +104,14 @@ def test_ends_are_means_of_a_tenth() -> None:
     assert first_and_last(points(3, 1)) == (3, 1)
     assert first_and_last(points(3)) is None
     assert first_and_last([]) is None
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+def test_losses_are_proven_by_what_was_recorded_with_each_of_them(name: str) -> None:
+    unproven = {"nothing recorded", "no learning rate", "too short for a loss"}
+    assert are_proven(HEALTHY[name]) is (name not in unproven)
+
+
+@pytest.mark.parametrize("name", [name for name in DIVERGED if not name.startswith("zero")])
+def test_a_loss_that_is_missing_is_not_proven(name: str) -> None:
+    assert not are_proven(DIVERGED[name][0])

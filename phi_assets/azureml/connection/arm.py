@@ -6,10 +6,8 @@ from typing import Any
 import httpx
 
 from phi_assets.azureml.connection.client import Workspace
+from phi_assets.azureml.connection.clouds import API_VERSION
 from phi_assets.azureml.connection.retry import Log, ride_out
-
-API_VERSION = "2025-12-01"
-"""The one that the SDK uses, so that both see the same."""
 
 
 def arm_list(ws: Workspace, collection: str, log: Log) -> Iterator[dict[str, Any]]:

@@ -11,7 +11,7 @@ import httpx
 from azure.core.credentials import TokenCredential
 from azure.core.exceptions import ClientAuthenticationError, HttpResponseError, ServiceRequestError
 
-from phi_assets.azureml.connection.clouds import CLOUDS
+from phi_assets.azureml.connection.clouds import API_VERSION, CLOUDS
 from phi_assets.azureml.connection.errors import WorkspaceUnreachable
 from phi_assets.azureml.connection.lazy_sdk import CLOUD_VARIABLE, sdk
 from phi_assets.azureml.connection.retry import is_transient, one_line, ride_out, silent
@@ -162,6 +162,23 @@ class Workspace:
             return str(answer.json()["api"]).rstrip("/")
 
         return ride_out(ask, "discovery", silent)
+
+    @cached_property
+    def tracking_url(self) -> str:
+        """Address of the workspace's MLflow interface, as the service says it.
+
+        The SDK says another one where the package azureml-mlflow is installed.
+        """
+
+        def ask() -> Any:
+            url = f"{self.resource_manager}{self.path}?api-version={API_VERSION}"
+            answer = self.http.get(url, headers={"Authorization": f"Bearer {self.bearer()}"})
+            answer.raise_for_status()
+            return (answer.json().get("properties") or {}).get("mlFlowTrackingUri")
+
+        uri = ride_out(ask, f"workspace {self.name}", silent)
+        base = str(uri) if uri else f"{self.api_url}/mlflow/v1.0{self.path}"
+        return base.replace("azureml://", "https://", 1).split("?")[0].rstrip("/")
 
     @cached_property
     def http(self) -> httpx.Client:

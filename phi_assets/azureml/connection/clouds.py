@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from phi_assets.config.settings import Cloud
 
+API_VERSION = "2025-12-01"
+"""Of Azure Resource Manager; the one that the SDK uses, so that both see the same."""
+
 
 @dataclass(frozen=True)
 class CloudAddresses:

@@ -6,8 +6,8 @@ from typing import Any
 
 import httpx
 
-from phi_assets.azureml.connection.arm import API_VERSION
 from phi_assets.azureml.connection.client import Workspace
+from phi_assets.azureml.connection.clouds import API_VERSION
 from phi_assets.azureml.connection.retry import is_transient, retry_after
 
 _TIMEOUT = httpx.Timeout(5.0)

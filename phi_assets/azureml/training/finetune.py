@@ -17,7 +17,7 @@ from phi_assets.azureml.training.pipelines import VALIDATION_INPUT, get_componen
 from phi_assets.azureml.training.submission import OnName
 from phi_assets.azureml.training.waiting import OnPoll
 from phi_assets.config.recipe import Recipe
-from phi_assets.evaluation.losses import EVALUATION_LOSS, EVIDENCE, LOSS, Curves, divergence, first_and_last
+from phi_assets.evaluation.losses import EVALUATION_LOSS, EVIDENCE, LOSS, Curves, are_proven, divergence, first_and_last
 from phi_assets.refs import ComputeRef, DataRef, JobRef, ModelRef, SampleRef
 
 _CURVES = (*EVIDENCE, *EVIDENCE.values())
@@ -148,10 +148,12 @@ def _noted(job: JobRef, note: str, log: Log) -> JobRef:
 
 
 def _judged(ws: Workspace, job: JobRef, curves: Curves, log: Log) -> JobRef:
+    lines: list[str] = []
     try:
-        lines = loss_lines(RunHistory(ws, log), job.name)
+        # Logs cost requests for every step, and say nothing about losses that all were numbers.
+        if not are_proven(curves) or divergence(curves, job.metrics, lines):
+            lines = loss_lines(RunHistory(ws, log), job.name)
     except UNREADABLE as error:
-        lines = []
         note = f"The logs of job {job.name} cannot be searched for losses that are no numbers. {one_line(error)}."
         job = _noted(job, note, log)
     update: dict[str, Any] = {"loss_problems": divergence(curves, job.metrics, lines)}

@@ -5,7 +5,6 @@ The SDK reads the same data plane inside `jobs.stream`, but offers no public way
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from functools import cached_property
 from typing import Any
 
 import httpx
@@ -13,7 +12,6 @@ from azure.core.exceptions import AzureError
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from phi_assets.azureml.connection.arm import arm_get
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.connection.errors import MetricsUnreadable
 from phi_assets.azureml.connection.retry import OUTAGE_PATIENCE_SECONDS, Log, one_line, ride_out, silent
@@ -168,7 +166,7 @@ class RunHistory:
         """
         address = "the workspace's MLflow interface"
         try:
-            address = f"{self._mlflow_url}/api/2.0/mlflow/{call}"
+            address = f"{self._workspace.tracking_url}/api/2.0/mlflow/{call}"
             place = "params" if method == "GET" else "json"
             return self._json(method, address, f"metrics ({call})", **{place: arguments})
         except httpx.HTTPStatusError as error:
@@ -181,14 +179,6 @@ class RunHistory:
     @property
     def _runs(self) -> str:
         return f"{self._workspace.api_url}/history/v1.0{self._workspace.path}/runs"
-
-    @cached_property
-    def _mlflow_url(self) -> str:
-        # As the service says it: the SDK changes it where the package azureml-mlflow is installed.
-        document = arm_get(self._workspace, "", self._log) or {}
-        uri = (document.get("properties") or {}).get("mlFlowTrackingUri")
-        base = str(uri) if uri else f"{self._workspace.api_url}/mlflow/v1.0{self._workspace.path}"
-        return base.replace("azureml://", "https://", 1).split("?")[0].rstrip("/")
 
     def _json(self, method: str, url: str, what: str, **options: Any) -> dict[str, Any]:
         def ask() -> dict[str, Any]:
