@@ -54,7 +54,11 @@ def test_only_a_run_whose_process_is_gone_is_ended(instance: dg.DagsterInstance)
     assert not end_dead_runs(instance)
 
 
-@pytest.mark.parametrize(("process", "healthy"), [(GONE, False), (this_process(), True), (ELSEWHERE, True)])
+@pytest.mark.parametrize(
+    ("process", "healthy"),
+    [(GONE, False), (this_process(), True), (ELSEWHERE, True)],
+    ids=["gone", "alive", "elsewhere"],
+)
 def test_run_monitoring_notices_as_well(instance: dg.DagsterInstance, process: str, healthy: bool) -> None:
     launcher = LocalRunLauncher()
     launcher.register_instance(instance)
