@@ -89,12 +89,26 @@ class Operation:
     request: Shape
     headers: Mapping[str, str | None]
     """Those that every answer had; the value where it is a constant."""
+    values: Mapping[Path_, frozenset[str]]
+    """Constants of the protocol that were seen in answers, for example statuses."""
 
     @property
     def name(self) -> str:
         """`GET {WS}/jobs/{job} 200`."""
         path = self.path.replace(_WORKSPACE, "{WS}").replace(_LOCATION, "{LOC}")
         return f"{self.method} {path} {self.status}"
+
+    def other_values(self, value: Any, path: Path_ = ()) -> Iterator[str]:
+        """Key paths of an answer at which there is another value than any that was seen there."""
+        if isinstance(value, Mapping):
+            known = {candidate[len(path)] for candidate in self.values if len(candidate) > len(path)}
+            for key, entry in value.items():
+                yield from self.other_values(entry, (*path, key if key in known else _ANY))
+        elif isinstance(value, Sequence) and not isinstance(value, str):
+            for entry in value:
+                yield from self.other_values(entry, (*path, _ELEMENT))
+        elif value is not None and path in self.values and value not in self.values[path]:
+            yield shown(path)
 
 
 def recorded() -> dict[str, Operation]:
@@ -108,6 +122,7 @@ def recorded() -> dict[str, Operation]:
             _shape(entry["types"], entry["sometimes_keys"], entry["free_name_objects"]),
             _shape(entry["request_types"], [], entry["free_name_objects"]),
             {header["name"]: header["value"] for header in entry["headers"] if header["always"]},
+            {_parsed(path): _any_of(seen) for path, seen in entry["example_values"].items()},
         )
         for entry in entries
     ]
@@ -133,6 +148,10 @@ def _shape(types: Mapping[str, str], sometimes: Sequence[str], free: Sequence[st
         frozenset(map(_parsed, sometimes)),
         frozenset(map(_parsed, free)),
     )
+
+
+def _any_of(seen: str | Sequence[str]) -> frozenset[str]:
+    return frozenset([seen] if isinstance(seen, str) else seen)
 
 
 def _parsed(path: str) -> Path_:

@@ -57,7 +57,7 @@ def _document(emulator: Emulator) -> dict[str, Any]:
             },
             "hbiWorkspace": False,
             "storageHnsEnabled": False,
-            "publicNetworkAccess": "Disabled",
+            "publicNetworkAccess": "Enabled",
             "enableDataIsolation": False,
             "privateLinkCount": 0,
             "v1LegacyMode": False,
