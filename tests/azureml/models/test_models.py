@@ -64,7 +64,7 @@ def test_an_edit_in_place_changes_the_content_hash(toys: Workspace, emulator: Co
 def test_the_component_has_its_declared_inputs(toys: Workspace) -> None:
     component = get_component(toys, toy.COMPONENT)
     assert component.id == "azureml://registries/toys/components/toy_pipeline/versions/1"
-    assert component.inputs["outcome"].enum == ["complete", "fail", "nothing"]
+    assert component.inputs["outcome"].enum == ["complete", "rated", "fail", "nothing", "diverge", "silent"]
     assert component.inputs["seed"].default == 42
 
 
