@@ -74,8 +74,9 @@ class _Stopwatch:
             if seconds >= _WORTH_TELLING_SECONDS:
                 terminalreporter.write_line(f"{seconds:8.1f} s {tests[folder]:5} tests  {folder}")
 
-    def pytest_sessionfinish(self) -> None:
-        if not self._store:
+    def pytest_sessionfinish(self, exitstatus: int) -> None:
+        # A run that was broken off knows of too few tests.
+        if not self._store or exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
             return
         files: defaultdict[str, float] = defaultdict(float)
         for test, seconds in self._seconds.items():
