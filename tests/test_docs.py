@@ -1,6 +1,7 @@
-"""The README: its tables as the code has them, complete, and its pictures there and small."""
+"""README and documentation: tables as the code has them, links that lead somewhere, pictures there and small."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,11 @@ from phi_assets.config.settings import PROJECT_ROOT, setting_variables
 from phi_assets.config.variables import _INTERNAL, ReadElsewhere, Variable
 from phi_assets.docs import tables
 from tests.e2e.take_pictures import ALL_BYTES, LARGEST_BYTES, PICTURES, SHOTS
+
+README = PROJECT_ROOT / "README.md"
+PAGES = [README, PROJECT_ROOT / "tests" / "README.md", *sorted((PROJECT_ROOT / "phi_assets" / "docs").rglob("*.md"))]
+
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 # Where Azure and the SDK meet; users have no need to know them.
 _OF_LIBRARIES = {
@@ -25,9 +31,41 @@ def described() -> set[str]:
     return {variable.name for variable in (*setting_variables().values(), *others)}
 
 
-def test_the_readme_is_what_the_code_says() -> None:
-    text = tables.README.read_text(encoding="utf-8")
-    assert tables.with_tables(text) == text, "run `python -m phi_assets.docs`"
+@pytest.mark.parametrize("page", tables.TABLES)
+def test_the_reference_is_what_the_code_says(page: str) -> None:
+    text = (tables.REFERENCE / page).read_text(encoding="utf-8")
+    assert tables.with_table(text, *tables.TABLES[page]) == text, "run `python -m phi_assets.docs`"
+
+
+def test_the_readme_can_be_read_in_one_go() -> None:
+    assert len(README.read_text(encoding="utf-8").splitlines()) <= 150
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT_ROOT)))
+def test_every_link_leads_to_a_file_and_to_a_heading_of_it(page: Path) -> None:
+    for target in _LINK.findall(_without_code(page)):
+        if target.startswith(("http://", "https://")):
+            continue
+        path, _, heading = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists(), f"{page.name} links to {target}"
+        if heading:
+            assert heading in headings(file), f"{page.name} links to {target}"
+
+
+def test_every_page_is_linked_from_the_readme() -> None:
+    linked = {(PROJECT_ROOT / target).resolve() for target in _LINK.findall(_without_code(README))}
+    assert set(PAGES) - {README} <= linked
+
+
+def headings(page: Path) -> set[str]:
+    """As GitHub names them in addresses."""
+    found = re.findall(r"^#+ (.+)$", _without_code(page), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", text.lower()).strip().replace(" ", "-") for text in found}
+
+
+def _without_code(page: Path) -> str:
+    return re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
 
 
 def test_every_variable_that_the_code_reads_is_in_the_table() -> None:
@@ -78,31 +116,40 @@ def test_a_field_without_description_is_refused(monkeypatch: pytest.MonkeyPatch)
         tables.settings_table()
 
 
-def test_a_stale_file_is_noticed_and_written_anew(tmp_path: Path) -> None:
-    path, run = tmp_path / "README.md", CliRunner()
-    fresh = tables.README.read_text(encoding="utf-8")
+@pytest.fixture
+def reference(tmp_path: Path) -> Path:
+    return shutil.copytree(tables.REFERENCE, tmp_path / "reference")
+
+
+def test_a_stale_page_is_noticed_and_written_anew(reference: Path) -> None:
+    path, run = reference / "settings.md", CliRunner()
+    fresh = path.read_text(encoding="utf-8")
     path.write_text(fresh.replace("`PHI_HOME` |", "`PHI_HOUSE` |"), encoding="utf-8")
-    stale = run.invoke(tables.main, ["--check", "--file", str(path)])
+    stale = run.invoke(tables.main, ["--check", "--folder", str(reference)])
     assert stale.exit_code == 1
     assert "run `python -m phi_assets.docs`" in stale.output
     assert "PHI_HOUSE" in path.read_text(encoding="utf-8"), "a check changes nothing"
-    assert run.invoke(tables.main, ["--file", str(path)]).exit_code == 0
+    assert run.invoke(tables.main, ["--folder", str(reference)]).exit_code == 0
     assert path.read_text(encoding="utf-8") == fresh
-    assert run.invoke(tables.main, ["--check", "--file", str(path)]).exit_code == 0
+    assert run.invoke(tables.main, ["--check", "--folder", str(reference)]).exit_code == 0
 
 
-def test_a_file_without_markers_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "README.md"
+def test_a_page_without_markers_is_refused(reference: Path) -> None:
+    path = reference / "settings.md"
     path.write_text("# Nothing generated\n", encoding="utf-8")
-    result = CliRunner().invoke(tables.main, ["--file", str(path)])
+    result = CliRunner().invoke(tables.main, ["--folder", str(reference)])
     assert result.exit_code == 1
     assert "generated: settings" in result.output
     assert path.read_text(encoding="utf-8") == "# Nothing generated\n"
 
 
 def test_every_picture_is_shown_and_small() -> None:
-    shown = re.findall(r"!\[.+\]\((.+)\)", tables.README.read_text(encoding="utf-8"))
-    files = {str(file.relative_to(PROJECT_ROOT)): file.stat().st_size for file in PICTURES.iterdir()}
-    assert sorted(shown) == sorted(files) == sorted(f"{PICTURES.name}/{name}.png" for name in SHOTS)
+    shown = [
+        (page.parent / picture).resolve()
+        for page in PAGES
+        for picture in re.findall(r"!\[.+\]\((.+)\)", page.read_text(encoding="utf-8"))
+    ]
+    files = {file: file.stat().st_size for file in PICTURES.iterdir()}
+    assert sorted(shown) == sorted(files) == sorted(PICTURES / f"{name}.png" for name in SHOTS)
     assert max(files.values()) <= LARGEST_BYTES
     assert sum(files.values()) <= ALL_BYTES

@@ -1,4 +1,4 @@
-"""`python -m phi_assets.docs`: the README's generated tables are up to date."""
+"""`python -m phi_assets.docs`: the reference's generated tables are up to date."""
 
 from phi_assets.docs.tables import COMMAND, main
 

@@ -1,9 +1,9 @@
-"""The README's tables of settings and recipe keys, generated from the code."""
+"""The reference's tables of settings and recipe keys, generated from the code."""
 
 import ast
 import inspect
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -11,10 +11,10 @@ import click
 from pydantic import BaseModel
 
 from phi_assets.config.recipe import Recipe
-from phi_assets.config.settings import PROJECT_ROOT, Settings, setting_variables
+from phi_assets.config.settings import Settings, setting_variables
 from phi_assets.config.variables import ReadElsewhere
 
-README = PROJECT_ROOT / "README.md"
+REFERENCE = Path(__file__).parent / "reference"
 
 _BEGIN, _END = "<!-- generated: {} -->", "<!-- end of {} -->"
 COMMAND = "python -m phi_assets.docs"
@@ -52,23 +52,22 @@ def recipe_tables() -> str:
     return "\n\n".join(parts)
 
 
-TABLES = {"settings": settings_table, "recipe keys": recipe_tables}
+TABLES = {"settings.md": ("settings", settings_table), "recipe.md": ("recipe keys", recipe_tables)}
+"""What is generated in each page of the reference."""
 
 
-def with_tables(text: str) -> str:
-    """`text` with every generated part as it has to be.
+def with_table(text: str, name: str, make: Callable[[], str]) -> str:
+    """`text` with its generated part as it has to be.
 
     Raises:
-        DocsError: the markers of a part are missing, or something has no description.
+        DocsError: the markers of the part are missing, or something has no description.
     """
-    for name, make in TABLES.items():
-        begin, end = _BEGIN.format(name), _END.format(name)
-        before, found, rest = text.partition(begin)
-        _, closed, after = rest.partition(end)
-        if not found or not closed:
-            raise DocsError(f"The markers {begin} and {end} are not both there, in this order")
-        text = f"{before}{begin}\n\n{make()}\n\n{end}{after}"
-    return text
+    begin, end = _BEGIN.format(name), _END.format(name)
+    before, found, rest = text.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise DocsError(f"The markers {begin} and {end} are not both there, in this order")
+    return f"{before}{begin}\n\n{make()}\n\n{end}{after}"
 
 
 def attribute_docstrings(owner: type) -> dict[str, str]:
@@ -150,18 +149,20 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 @click.command()
 @click.option("--check", is_flag=True, help="Change nothing; exit code 1 if the tables are not up to date.")
-@click.option("--file", "path", type=click.Path(dir_okay=False, exists=True, path_type=Path), default=README)
-def main(check: bool, path: Path) -> None:
-    """Write the tables of settings and recipe keys into the README."""
-    text = path.read_text(encoding="utf-8")
-    try:
-        wanted = with_tables(text)
-    except DocsError as error:
-        raise click.ClickException(f"{path}: {error}") from error
-    if wanted == text:
-        click.echo(f"{path.name} is up to date")
-    elif check:
-        raise click.ClickException(f"{path.name} is not what the code says; run `{COMMAND}`")
-    else:
-        path.write_text(wanted, encoding="utf-8")
-        click.echo(f"{path.name} written")
+@click.option("--folder", type=click.Path(file_okay=False, exists=True, path_type=Path), default=REFERENCE)
+def main(check: bool, folder: Path) -> None:
+    """Write the tables of settings and recipe keys into the pages of the reference."""
+    for page, (name, make) in TABLES.items():
+        path = folder / page
+        text = path.read_text(encoding="utf-8")
+        try:
+            wanted = with_table(text, name, make)
+        except DocsError as error:
+            raise click.ClickException(f"{path}: {error}") from error
+        if wanted == text:
+            click.echo(f"{page} is up to date")
+        elif check:
+            raise click.ClickException(f"{page} is not what the code says; run `{COMMAND}`")
+        else:
+            path.write_text(wanted, encoding="utf-8")
+            click.echo(f"{page} written")

@@ -1,4 +1,4 @@
-"""The README's pictures, taken of the running UI: `python -m tests.e2e.take_pictures`, in about two minutes.
+"""The documentation's pictures, taken of the running UI: `python -m tests.e2e.take_pictures`, in about two minutes.
 
 No picture shows a path, a user or the name of the machine that it was taken on: what has such things in it is left out
 of the frame.
@@ -163,7 +163,7 @@ def _materialized(folder: Path) -> Iterator[tuple[Page, DagsterDev]]:
 @click.command()
 @click.option("--to", "folder", default=PICTURES, type=click.Path(file_okay=False, path_type=Path))
 def main(folder: Path) -> None:
-    """Take all pictures of the README anew."""
+    """Take all pictures of the documentation anew."""
     folder.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary, _materialized(Path(temporary)) as (page, dev):
         for name, take in SHOTS.items():
