@@ -1,4 +1,4 @@
-"""The environment variables that the project is set with: their names, defaults and meaning, for the documentation too."""
+"""The environment variables that set the project: their names, defaults and meaning, for the documentation too."""
 
 import difflib
 from collections.abc import Mapping
