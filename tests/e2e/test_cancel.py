@@ -128,7 +128,7 @@ def test_a_job_outlives_its_killed_worker_and_is_attached_to(toy: ToyDeployment)
 def test_a_job_that_fails_while_nobody_can_look_fails_the_asset_and_is_followed_by_another(toy: ToyDeployment) -> None:
     run_id, job = running_job(toy)
     process.stop(toy.emulator_directory)
-    toy.dagster.wait_for_message(run_id, "trying again in")
+    toy.dagster.wait_for_message(run_id, f"Job {job} cannot be seen")
     assert toy.dagster.status(run_id) is S.STARTED
     process.ensure_running(toy.emulator_directory)
     assert toy.dagster.wait(run_id) is S.FAILURE

@@ -21,14 +21,14 @@ def sdk() -> ModuleType:
     A cloud name that another process registered and left in the environment makes that import fail
     (`Unknown cloud environment`), so an emulator's name is removed first. The names of Azure's own clouds are kept.
     """
+    # A blank, since git is asked for an empty one: the remote's address, which may hold a credential, would become a
+    # property of each job (https://learn.microsoft.com/azure/machine-learning/concept-train-model-git-integration).
+    os.environ.setdefault("AZUREML_GIT_REPOSITORY_URI", " ")
     is_first = "azure.ai.ml" not in sys.modules
     if is_first:
         forget_emulator_cloud()
         os.environ.setdefault("AZUREML_RUN_POLLING_INTERVAL_MIN", "1")
         os.environ.setdefault("AZUREML_RUN_POLLING_INTERVAL_MAX", "30")
-        # A blank, since git is asked for an empty one: the remote's address, which may hold a credential, would become
-        # a property of each job (https://learn.microsoft.com/azure/machine-learning/concept-train-model-git-integration).
-        os.environ.setdefault("AZUREML_GIT_REPOSITORY_URI", " ")
         from marshmallow.warnings import Marshmallow4Warning
 
         warnings.filterwarnings("ignore", category=Marshmallow4Warning)

@@ -18,7 +18,7 @@ from azure.core.exceptions import (
 
 from phi_assets.azureml.connection.errors import AzureMLError
 from phi_assets.azureml.connection.refusals import cause
-from phi_assets.azureml.connection.sight import Vigil, in_words, is_answered, is_refused, is_unauthorized, now_watched
+from phi_assets.azureml.connection.sight import Vigil, in_words, is_answered, is_unauthorized, now_watched
 from phi_assets.redaction import without_secrets
 
 Log = Callable[[str], None]
@@ -132,7 +132,7 @@ class _Outage:
             self._asked_for_token = True
             self._log(f"{self._what}: {one_line(error)}; asking once more, with a new token.")
             return 0.0
-        is_blind = self._watched is not None and (is_refused(error) or is_transient(error))
+        is_blind = self._watched is not None and (self._watched.is_lost_by(error) or is_transient(error))
         if not is_blind and not self._passes(error):
             return None
         pause = max(self._exponential(), retry_after(error))

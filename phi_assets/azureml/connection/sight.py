@@ -41,6 +41,12 @@ class Watched:
     """What to do where there is no token."""
     vigil: Vigil = field(default_factory=Vigil)
     goes_on: str = "It runs on and is billing"
+    waits_for_roles: bool = True
+    """Whether a refusal for want of a role (403) is waited out as well."""
+
+    def is_lost_by(self, error: BaseException) -> bool:
+        """Whether this refusal keeps it out of sight, and whoever watches it waits for another answer."""
+        return is_refused(error) and (self.waits_for_roles or _status(error) != httpx.codes.FORBIDDEN)
 
     def first_words(self, error: BaseException, cause: str) -> str:
         """What is said as soon as it cannot be seen."""

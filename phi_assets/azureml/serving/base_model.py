@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from phi_assets.azureml.connection.client import Workspace
@@ -100,8 +101,12 @@ def base_deployment(
     """
     name = base_deployment_name(model)
     alone = section.model_copy(update={"instance_count": 1})
-    # Once it exists it is billing, so nobody stops looking for it because the sign-in or the network is gone.
-    watched = ws.watched(f"Deployment {name} of the base model", ws.endpoint_studio_url(traffic.endpoint))
+    # Once it exists it is billing, so nobody stops looking for it because the sign-in or the network is gone. Who may
+    # not delete it is told at once, with the answers kept.
+    watched = replace(
+        ws.watched(f"Deployment {name} of the base model", ws.endpoint_studio_url(traffic.endpoint)),
+        waits_for_roles=False,
+    )
     try:
         _deploy(ws, traffic, model, alone, name, log)
         with watching(watched):
