@@ -193,7 +193,7 @@ def test_an_outage_during_the_rollout_leaves_the_old_deployment_alone(shop: Shop
     """The service refuses the second move for a reason that does not pass: the run fails, and cleans up."""
     before, graph = shop.serving, shop.graph("refused: ")
     assert graph.materialize('+key:"registered_model"').success
-    refused = {"action": "status", "status": 403, "count": 1, "skip": 1}
+    refused = {"action": "status", "status": 400, "code": "UserError", "count": 1, "skip": 1}
     control.add_fault(method="PUT", route="/onlineendpoints/{endpoint}", **refused)
     with Hammer(shop.workspace, ENDPOINT) as hammer:
         result = graph.run("deploy")
