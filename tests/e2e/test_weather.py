@@ -37,7 +37,8 @@ FAILURES = [
 
 @pytest.fixture
 def graph(clean_emulator: Connection, toys: Workspace, tmp_path: Path) -> Graph:
-    recipe = write_toy_recipe(tmp_path / "recipe.yaml")
+    # As Azure's component does, the job records a learning rate with each loss.
+    recipe = write_toy_recipe(tmp_path / "recipe.yaml", {"parameters": {"outcome": "rated"}})
     return Graph(clean_emulator.directory.parent, recipe, tmp_path / "storage", dg.DagsterInstance.ephemeral())
 
 
