@@ -12,7 +12,7 @@ from phi_assets.azureml.connection.status import JobStatus, service_text
 from phi_assets.azureml.training.decision import Attempt, Decision, decide
 from phi_assets.azureml.training.history import UNREADABLE
 from phi_assets.azureml.training.identity import FORCED_TAG, JobRequest
-from phi_assets.azureml.training.lookup import get_job
+from phi_assets.azureml.training.lookup import created_at, get_job
 from phi_assets.azureml.training.metrics import last_metrics
 from phi_assets.azureml.training.outcome import require_success
 from phi_assets.azureml.training.outputs import inspect_output
@@ -115,15 +115,10 @@ def ensure_job(
         action=decision.action,
         reason=decision.reason,
         attempt=decision.attempt,
-        created_at=_created_at(job),
+        created_at=created.isoformat() if (created := created_at(job)) else "",
         model_seen=report.is_complete,
         **_metrics(ws, job.name, log),
     )
-
-
-def _created_at(job: Any) -> str:
-    created = getattr(job.creation_context, "created_at", None)
-    return created.isoformat() if created is not None else ""
 
 
 def _was_forced_by(job: Any, forced_by: str) -> bool:

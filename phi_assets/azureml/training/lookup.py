@@ -1,6 +1,7 @@
 """Looking a job up by its name."""
 
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 from phi_assets.azureml.connection.client import Workspace
@@ -21,3 +22,14 @@ def find_new_job(ws: Workspace, name: str, log: Log = silent, seconds: float = A
     while (job := get_job(ws, name, log)) is None and time.monotonic() < deadline:
         time.sleep(next(delays))
     return job
+
+
+def created_at(job: Any) -> datetime | None:
+    """When the service took the job, in UTC; None where it does not say."""
+    created = getattr(getattr(job, "creation_context", None), "created_at", None)
+    return in_utc(created) if isinstance(created, datetime) else None
+
+
+def in_utc(moment: datetime) -> datetime:
+    """The moment with its zone: one without is UTC, in which the service speaks."""
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from phi_assets.azureml.compute.condition import ClusterCondition, cluster_condition
@@ -15,7 +15,7 @@ from phi_assets.azureml.connection.status import JobStatus, service_text
 from phi_assets.azureml.training.cancelling import cancel_job
 from phi_assets.azureml.training.history import UNREADABLE, Run, RunHistory
 from phi_assets.azureml.training.logs import StepLogs
-from phi_assets.azureml.training.lookup import find_new_job, get_job
+from phi_assets.azureml.training.lookup import created_at, find_new_job, get_job, in_utc
 
 OnPoll = Callable[[], None]
 
@@ -114,7 +114,7 @@ class _Watch:
         text = service_text(job.status)
         status, before = JobStatus(text), self._status
         self._status = status
-        self._queued.begin(_created(job))
+        self._queued.begin(created_at(job))
         if status is not before:
             self._say(f"Job {self._name}: {status}" if before is None else f"Job {self._name}: {before} -> {status}")
         if status is JobStatus.UNKNOWN:
@@ -184,7 +184,7 @@ class _Watch:
             self._note_job_start(status)
             return
         leaves = [step for run_id, step in self._steps.items() if run_id in self._leaves]
-        starts = [_in_utc(step.start_time_utc) for step in leaves if step.start_time_utc]
+        starts = [in_utc(step.start_time_utc) for step in leaves if step.start_time_utc]
         if starts:
             self._running.begin(min(starts))
         elif any(step.job_status.has_started for step in leaves):
@@ -197,7 +197,7 @@ class _Watch:
             self._warn(f"{type(error)}", f"Start of job {self._name} cannot be read ({one_line(error)}).")
             started = None
         if started is not None:
-            self._running.begin(_in_utc(started))
+            self._running.begin(in_utc(started))
         elif status.has_started:
             self._running.begin(None)
 
@@ -288,12 +288,3 @@ class _Queue:
             self._seen = cluster_condition(self._ws, self._compute, silent)
             self._looked_at = time.monotonic()
         return self.in_words
-
-
-def _created(job: Any) -> datetime | None:
-    created = getattr(getattr(job, "creation_context", None), "created_at", None)
-    return _in_utc(created) if isinstance(created, datetime) else None
-
-
-def _in_utc(moment: datetime) -> datetime:
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -2,6 +2,8 @@
 
 import re
 from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from phi_assets.azureml.models.registered import model_versions
 from phi_assets.azureml.serving.deployments import deployment_name
 from phi_assets.azureml.training.identity import JobRequest
+from phi_assets.azureml.training.lookup import created_at
 from phi_assets.azureml.training.parameters import EffectiveParameters
 from phi_assets.azureml.training.pipelines import FinetuneComponent
 from phi_assets.config.recipe import FinetuneSection
@@ -181,6 +184,15 @@ def test_model_versions_rise_with_the_jobs() -> None:
     versions = [int(model_versions(job(1, moment))[0]) for moment in moments]
     assert versions == [1795946400, 1795946401, 2**31 - 1]
     assert model_versions(job(1, moments[0])) == model_versions(job(1, "2026-11-29T12:00:00+02:00"))
+
+
+def test_a_job_was_taken_in_utc_whatever_zone_this_machine_is_in() -> None:
+    """Or two machines would register its model under two numbers."""
+    naive, elsewhere = datetime(2026, 11, 29, 10), datetime(2026, 11, 29, 12, tzinfo=timezone(timedelta(hours=2)))
+    contexts = [SimpleNamespace(created_at=moment) for moment in (naive, elsewhere)]
+    moments = [created_at(SimpleNamespace(creation_context=context)) for context in contexts]
+    assert [moment and moment.isoformat() for moment in moments] == ["2026-11-29T10:00:00+00:00"] * 2
+    assert created_at(SimpleNamespace(creation_context=None)) is None
 
 
 def test_model_versions_of_earlier_releases_follow_from_the_job() -> None:

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import EmptyWorkspaceTarget
+from dagster._daemon.daemon import MonitoringDaemon
 
 from phi_assets.graph.automation.dead_runs import PROCESS_TAG, end_dead_runs
 from phi_assets.graph.automation.run_launcher import LocalRunLauncher
@@ -65,3 +68,16 @@ def test_run_monitoring_notices_as_well(instance: dg.DagsterInstance, process: s
     run = instance.get_run_by_id(started(instance, process))
     assert run is not None
     assert (launcher.check_run_worker_health(run).status.value == "RUNNING") is healthy
+
+
+def test_the_daemon_marks_a_dead_run_of_a_command_as_failed(tmp_path: Path) -> None:
+    """With its own code: such a run has no code server that could report it."""
+    launcher = {"module": LocalRunLauncher.__module__, "class": LocalRunLauncher.__name__}
+    settings = {"run_launcher": launcher, "run_monitoring": {"enabled": True}}
+    with dg.instance_for_test(overrides=settings, temp_dir=str(tmp_path)) as instance:
+        instance.event_log_storage.set_concurrency_slots(POOL, 2)
+        dead, alive = started(instance, GONE), started(instance, this_process())
+        with WorkspaceProcessContext(instance, EmptyWorkspaceTarget()) as context:
+            assert not any(MonitoringDaemon(interval_seconds=0).run_iteration(context))
+        found = {run.run_id: run.status for run in instance.get_runs()}
+    assert found == {dead: dg.DagsterRunStatus.FAILURE, alive: dg.DagsterRunStatus.STARTED}
