@@ -24,7 +24,7 @@ from tests.azureml.training.waiting_room import Lines, exists
 
 def test_while_a_job_is_waited_for(toys: Workspace, tmp_path: Path, gate: Path) -> None:
     request, lines, names = toy.make_request(toys, tmp_path, gate=str(gate)), Lines(), []
-    with interrupted(lambda: lines.expect("-> Running")):
+    with interrupted(lambda: lines.expect("Running")):
         ensure_job(toys, request=request, log=lines, on_name=names.append)
     assert names == [request.job_name(1)]
     assert get_job(toys, names[0]).status == "Running"

@@ -123,7 +123,7 @@ def test_a_job_cancelled_from_outside_fails_the_wait_and_is_resubmitted_later(
     request = make_request(toys, tmp_path, gate=str(gate))
     submissions, lines = Submissions(), Lines()
     waiting = background.submit(ensure_job, toys, request=request, log=lines, on_submitted=submissions)
-    lines.expect("-> Running")
+    lines.expect("Running")
     assert cancel_job(toys, submissions.first().name) is JobStatus.CANCELED
     with pytest.raises(JobCanceled, match=rf"{request.job_name(1)} was cancelled"):
         waiting.result(60)
@@ -183,7 +183,7 @@ def test_states_that_are_no_end_are_waited_out(
     request = make_request(toys, tmp_path, gate=str(gate), prefix=state)
     name, lines = request.job_name(1), Lines()
     waiting = background.submit(ensure_job, toys, request=request, log=lines)
-    lines.expect("-> Running")
+    lines.expect("Running")
     set_state(emulator, name, state)
     lines.expect(f"Running -> {JobStatus(state)}")
     assert not waiting.done()

@@ -78,7 +78,7 @@ def test_a_step_that_waits_makes_the_heartbeat_of_a_running_job_say_so(
     name = submissions.first().name
     limits = Limits(timedelta(hours=1), timedelta(hours=1), heartbeat_seconds=0.3, cluster_seconds=0.2)
     waiting = background.submit(wait_for_job, toys, name, limits, COMPUTE.name, lines)
-    lines.expect("-> Running")
+    lines.expect("Running")
     lines.expect(f"Job {name} is still Queued for", "(toy_step is Queued)", f"Cluster {COMPUTE.name} is")
     control.clear_scenarios()
     assert waiting.result(60).status == "Completed"
