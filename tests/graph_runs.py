@@ -1,5 +1,6 @@
 """Running the real graph in a test: a recipe of one's own, the session's emulator, Dagster in this process."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,13 @@ from phi_assets.config.recipe_files import load_recipe
 from phi_assets.config.section import RECIPES_DIR
 from phi_assets.config.settings import load_settings
 from phi_assets.definitions import build_definitions
+from phi_assets.graph.lineage import Lineage
 from tests import quick_sqlite
 
 quick_sqlite.use()
+
+NAME = "mine"
+"""What a recipe of one's own is called, whatever its file is."""
 
 FAST_PARAMETERS = {"max_steps": 2, "num_train_epochs": 1, "per_device_eval_batch_size": 16}
 """A real fine-tune that is over as soon as its libraries are imported."""
@@ -30,6 +35,7 @@ def read_recipe(name: str) -> dict[str, Any]:
 def write_recipe(path: Path, changes: dict[str, dict[str, Any]], base: str = "quickstart") -> Path:
     """A recipe file like `base`, with the given keys of its sections replaced."""
     content = read_recipe(base)
+    content["name"] = NAME
     for section, values in changes.items():
         if section == "parameters":
             content["finetune"]["parameters"].update(values)
@@ -39,28 +45,63 @@ def write_recipe(path: Path, changes: dict[str, dict[str, Any]], base: str = "qu
     return path
 
 
+class Result(dg.ExecuteInProcessResult):
+    """What came of a run; assets are named without their recipe's prefix."""
+
+    def __init__(self, result: dg.ExecuteInProcessResult, keys: dict[str, dg.AssetKey]) -> None:
+        self.__dict__.update(result.__dict__)
+        self._keys = keys
+
+    def asset_value(self, asset_key: Any) -> Any:
+        """The asset's value."""
+        return super().asset_value(self._keys.get(str(asset_key), asset_key))
+
+
 class Graph:
     """The definitions of one recipe over one PHI_HOME, materialized in this process."""
 
     def __init__(self, home: Path, recipe: Path | str, storage: Path, instance: dg.DagsterInstance) -> None:
         settings = load_settings({"PHI_HOME": str(home), "PHI_RECIPE": str(recipe), "PHI_STORAGE": str(storage)})
         self.recipe = load_recipe(settings.recipe)
+        self.lineage = Lineage.of(self.recipe, settings)
         self.definitions = build_definitions(settings, self.recipe)
         self.instance = instance
+        self.keys = keys_of(self.definitions)
 
-    def run(self, job: str = "finetune_and_deploy", **config: dict[str, Any]) -> dg.ExecuteInProcessResult:
+    def key(self, asset: str) -> dg.AssetKey:
+        """Key of an asset, by what it is called below its prefix."""
+        return self.keys[asset]
+
+    def job(self, name: str) -> dg.JobDefinition:
+        """A job of the recipe, or of the workspace, by what it is called below the recipe's prefix."""
+        jobs = {job.name: job for job in self.definitions.resolve_all_job_defs()}
+        return jobs.get(self.lineage.node(name)) or jobs[name]
+
+    def run(self, job: str = "finetune_and_deploy", **config: dict[str, Any]) -> Result:
         """Execute a job; `config` is per-asset op config. A failed run is returned, not raised."""
-        return self.definitions.resolve_job_def(job).execute_in_process(
-            instance=self.instance,
-            raise_on_error=False,
-            run_config={"ops": {name: {"config": value} for name, value in config.items()}} if config else None,
-        )
+        return self._execute(self.job(job), config)
 
-    def materialize(self, selection: str) -> dg.ExecuteInProcessResult:
-        """Materialize the selected assets."""
+    def materialize(self, selection: str, **config: dict[str, Any]) -> Result:
+        """Materialize the selected assets, which are named without their prefix; `config` as for `run`."""
+        selection = re.sub(r'(?:key:)?"?\b([a-z_]{4,})\b"?', lambda found: self._selected(found[1]), selection)
         job = dg.define_asset_job("selected", selection=selection)
         definitions = dg.Definitions.merge(self.definitions, dg.Definitions(jobs=[job]))
-        return definitions.resolve_job_def("selected").execute_in_process(instance=self.instance, raise_on_error=False)
+        return self._execute(definitions.resolve_job_def("selected"), config)
+
+    def _selected(self, name: str) -> str:
+        return f'key:"{self.keys[name].to_user_string()}"'
+
+    def _execute(self, job: dg.JobDefinition, config: dict[str, dict[str, Any]]) -> Result:
+        ops = {self.lineage.node(name): {"config": value} for name, value in config.items()}
+        run_config = {"ops": ops} if ops else None
+        return Result(
+            job.execute_in_process(instance=self.instance, raise_on_error=False, run_config=run_config), self.keys
+        )
+
+
+def keys_of(definitions: dg.Definitions) -> dict[str, dg.AssetKey]:
+    """The keys of a recipe's graph, by what its assets are called below their prefixes."""
+    return {spec.key.path[-1]: spec.key for spec in definitions.resolve_all_asset_specs()}
 
 
 def actions(result: dg.ExecuteInProcessResult) -> dict[str, str]:
@@ -69,7 +110,7 @@ def actions(result: dg.ExecuteInProcessResult) -> dict[str, str]:
     for event in result.get_asset_materialization_events():
         materialization = event.step_materialization_data.materialization
         if "action" in materialization.metadata:
-            found[materialization.asset_key.to_user_string()] = materialization.metadata["action"].value
+            found[materialization.asset_key.path[-1]] = materialization.metadata["action"].value
     return found
 
 

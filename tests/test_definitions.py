@@ -14,19 +14,19 @@ from phi_assets.definitions import build_definitions
 HEAVY = ("azure.ai.ml", "torch", "transformers", "datasets", "mlflow", "matplotlib", "pandas", "scipy", "sacrebleu")
 
 EXPECTED_DEPENDENCIES = {
-    "ultrachat_hub": set(),
-    **{f"raw/{split}": {"ultrachat_hub"} for split in ("train_sft", "test_sft", "train_gen", "test_gen")},
-    **{f"sampled/{split}": {f"raw/{split}"} for split in ("test_sft", "test_gen")},
-    "sampled/train_sft": {"raw/train_sft", "sampled/test_sft"},
-    "sampled/validation_sft": {"raw/train_sft", "sampled/test_sft"},
-    "sampled/train_gen": {"raw/train_gen", "sampled/test_gen"},
+    "source": set(),
+    **{f"raw_{split}": {"source"} for split in ("train_sft", "test_sft", "train_gen", "test_gen")},
+    **{f"sampled_{split}": {f"raw_{split}"} for split in ("test_sft", "test_gen")},
+    "sampled_train_sft": {"raw_train_sft", "sampled_test_sft"},
+    "sampled_validation_sft": {"raw_train_sft", "sampled_test_sft"},
+    "sampled_train_gen": {"raw_train_gen", "sampled_test_gen"},
     "preflight": set(),
     "foundation_model": {"preflight"},
     "finetune_compute": {"preflight", "foundation_model"},
     "finetune_job": {
-        "sampled/train_sft",
-        "sampled/validation_sft",
-        "sampled/test_sft",
+        "sampled_train_sft",
+        "sampled_validation_sft",
+        "sampled_test_sft",
         "preflight",
         "foundation_model",
         "finetune_compute",
@@ -35,8 +35,8 @@ EXPECTED_DEPENDENCIES = {
     "online_endpoint": {"preflight"},
     "online_deployment": {"preflight", "online_endpoint", "registered_model", "foundation_model"},
     "live_traffic": {"online_endpoint", "online_deployment"},
-    "base_answers": {"live_traffic", "foundation_model", "sampled/test_gen"},
-    "scoring_result": {"live_traffic", "base_answers", "sampled/test_gen"},
+    "base_answers": {"live_traffic", "foundation_model", "sampled_test_gen"},
+    "scoring_result": {"live_traffic", "base_answers", "sampled_test_gen"},
     "still_billing": set(),
 }
 
@@ -54,7 +54,7 @@ def test_loading_the_code_location_imports_no_heavy_library() -> None:
 
 def test_lineage(definitions: dg.Definitions) -> None:
     found = {
-        spec.key.to_user_string(): {dep.asset_key.to_user_string() for dep in spec.deps}
+        spec.key.path[-1]: {dep.asset_key.path[-1] for dep in spec.deps}
         for spec in definitions.resolve_all_asset_specs()
     }
     assert found == EXPECTED_DEPENDENCIES
@@ -64,7 +64,7 @@ def test_an_asset_that_reports_its_own_checks_has_no_others(definitions: dg.Defi
     """Automation would run it without those, and wait for ever where they block what depends on it."""
     graph = definitions.resolve_asset_graph()
     reporting = [asset for asset in graph.assets_defs if asset.keys and asset.check_keys]
-    assert {key.to_user_string() for asset in reporting for key in asset.keys} == {
+    assert {key.path[-1] for asset in reporting for key in asset.keys} == {
         "preflight",
         "online_deployment",
         "live_traffic",
@@ -76,7 +76,7 @@ def test_an_asset_that_reports_its_own_checks_has_no_others(definitions: dg.Defi
 def test_what_is_billing_depends_on_nothing_and_is_in_no_job_that_makes_something(definitions: dg.Definitions) -> None:
     """So that looking never waits for, starts, or ages what costs money."""
     graph = definitions.resolve_asset_graph()
-    node = graph.get(dg.AssetKey("still_billing"))
+    node = graph.get(dg.AssetKey(["workspace", "still_billing"]))
     assert not node.parent_keys
     assert not node.child_keys
     assert node.automation_condition is None
@@ -87,8 +87,8 @@ def test_what_is_billing_depends_on_nothing_and_is_in_no_job_that_makes_somethin
 
 def test_everything_that_costs_money_comes_after_preflight_and_no_data_does(definitions: dg.Definitions) -> None:
     graph = definitions.resolve_asset_graph()
-    below = graph.get(dg.AssetKey("preflight")).child_keys
-    assert {key.to_user_string() for key in below} == {
+    below = graph.get(dg.AssetKey(["quickstart", "preflight"])).child_keys
+    assert {key.path[-1] for key in below} == {
         "foundation_model",
         "finetune_compute",
         "finetune_job",
@@ -96,12 +96,15 @@ def test_everything_that_costs_money_comes_after_preflight_and_no_data_does(defi
         "online_deployment",
     }
     jobs = {job.name: job for job in definitions.resolve_all_job_defs()}
-    with_it = {name for name, job in jobs.items() if dg.AssetKey("preflight") in job.asset_layer.executable_asset_keys}
+    with_it = {
+        name
+        for name, job in jobs.items()
+        if dg.AssetKey(["quickstart", "preflight"]) in job.asset_layer.executable_asset_keys
+    }
     assert {name for name in with_it if not name.startswith("__")} == {
-        "preflight",
-        "finetune",
-        "deploy",
-        "finetune_and_deploy",
+        "quickstart__finetune",
+        "quickstart__deploy",
+        "quickstart__finetune_and_deploy",
     }
 
 
@@ -109,7 +112,7 @@ def test_every_asset_is_described_owned_grouped_and_versioned(definitions: dg.De
     for spec in definitions.resolve_all_asset_specs():
         assert spec.description, spec.key
         assert spec.owners, spec.key
-        assert spec.group_name in {"dataset", "foundation", "training", "serving", "operations"}
+        assert spec.group_name in {"bundled", "quickstart", "workspace"}
         assert spec.kinds, spec.key
         assert len(spec.kinds) <= 3, spec.key
         assert spec.code_version, spec.key
@@ -120,7 +123,7 @@ def test_a_recipe_edit_changes_the_code_version_of_exactly_the_assets_it_touches
 
     def versions(path) -> dict[str, str | None]:
         specs = build_definitions(load_settings({}), load_recipe(str(path))).resolve_all_asset_specs()
-        return {spec.key.to_user_string(): spec.code_version for spec in specs}
+        return {spec.key.path[-1]: spec.code_version for spec in specs}
 
     before = versions(write_recipe(tmp_path / "before.yaml", {}))
 
@@ -132,7 +135,7 @@ def test_a_recipe_edit_changes_the_code_version_of_exactly_the_assets_it_touches
         return {"preflight", *assets}
 
     assert touched("rate", {"parameters": {"learning_rate": 1e-3}}) == with_preflight("finetune_job")
-    sampled = [f"sampled/{split}" for split in SAMPLED_SPLITS]
+    sampled = [f"sampled_{split}" for split in SAMPLED_SPLITS]
     assert touched("percent", {"sample": {"percent": 20}}) == with_preflight(*sampled)
     assert touched("model", {"model": {"version": "13"}}) == with_preflight("foundation_model")
     assert touched("lease", {"serving": {"lease_hours": 1}}) == with_preflight("online_endpoint")

@@ -3,10 +3,15 @@
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import yaml
 
+from phi_assets.config.dataset import SPLITS
 from tests.azureml import toys
 from tests.graph_runs import read_recipe
+
+NAME = "toy"
+"""What the recipe is called, whatever its file is."""
 
 MODEL_NAME = "toy-model-ultrachat-200k"
 """Under which the toy recipe's model is registered."""
@@ -22,6 +27,14 @@ _SECTIONS = {
 _PARAMETERS = {"prefix": "echo: ", "seed": 42}
 
 
+def key_of(asset: str) -> dg.AssetKey:
+    """Key of an asset of the toy recipe's graph: of the recipe's own ones, of its data set's, or of the workspace's."""
+    if "/" in asset:
+        return dg.AssetKey(asset.split("/"))
+    shared = {"still_billing": "workspace", "source": "bundled", **{f"raw_{split}": "bundled" for split in SPLITS}}
+    return dg.AssetKey([shared.get(asset, NAME), asset])
+
+
 def write_toy_recipe(path: Path, changes: dict[str, dict[str, Any]] | None = None) -> Path:
     """The quickstart recipe on the registry `toys`, with the given keys of its sections replaced.
 
@@ -31,6 +44,7 @@ def write_toy_recipe(path: Path, changes: dict[str, dict[str, Any]] | None = Non
     `tests.azureml.toys.write_registry`.
     """
     content = read_recipe("quickstart")
+    content["name"] = NAME
     content["description"] = "Fine-tune nothing at all on the bundled conversations, on the emulator."
     content["finetune"]["parameters"] = dict(_PARAMETERS)
     for section, values in [*_SECTIONS.items(), *(changes or {}).items()]:

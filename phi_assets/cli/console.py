@@ -41,12 +41,13 @@ class _PeopleHandler(logging.Handler):
         evaluation = event.asset_check_evaluation_data
         self._check_steps.add(event.step_key or "")
         verdict, style = ("passed", "green") if evaluation.passed else ("did not pass", "yellow")
-        self._print(evaluation.asset_key.to_user_string(), f"check {evaluation.check_name} {verdict}", style)
+        self._print(evaluation.asset_key.path[-1], f"check {evaluation.check_name} {verdict}", style)
 
     def _print(self, step: str | None, text: str, style: str) -> None:
         time = datetime.now().strftime("%H:%M:%S")
-        step = (step or "").replace("__", "/")
-        self._console.print(time, f"{step:<17}", text, style=style, markup=False, soft_wrap=True)
+        # The recipe stands before the last two underscores, and is the same for all of a command's run.
+        asset = (step or "").rpartition("__")[2]
+        self._console.print(time, f"{asset:<22}", text, style=style, markup=False, soft_wrap=True)
 
 
 def _people_logger(_: dg.InitLoggerContext) -> logging.Logger:

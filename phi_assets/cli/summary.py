@@ -3,12 +3,15 @@
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from phi_assets.cli.instance import ui_command
 from phi_assets.config.settings import Settings
+
+if TYPE_CHECKING:
+    from phi_assets.graph.lineage import Lineage
 
 
 def print_bill(result: Any) -> None:
@@ -16,9 +19,9 @@ def print_bill(result: Any) -> None:
     import rich
     from rich.table import Table
 
-    from phi_assets.graph.operations.assets import still_billing as asset
+    from phi_assets.graph.operations.assets import STILL_BILLING
 
-    events = [event for event in result.get_asset_materialization_events() if event.asset_key == asset.key]
+    events = [event for event in result.get_asset_materialization_events() if event.asset_key == STILL_BILLING]
     metadata = events[-1].step_materialization_data.materialization.metadata
     rows = [record.data for record in metadata["billing"].records]
     if rows:
@@ -31,7 +34,7 @@ def print_bill(result: Any) -> None:
         click.echo(f"Prices: {metadata['prices'].value}; the workspace is in {metadata['region'].value}.")
 
 
-def print_summary(settings: Settings, result: Any) -> None:
+def print_summary(settings: Settings, lineage: "Lineage", result: Any) -> None:
     """The job, the losses, the model, one question with its answer, and what to do next."""
     import rich
     from rich.panel import Panel
@@ -40,10 +43,10 @@ def print_summary(settings: Settings, result: Any) -> None:
     from phi_assets.dataset.files.jsonl import read_jsonl
     from phi_assets.evaluation.report import read_scoring_report
 
-    job = result.asset_value("finetune_job")
-    model = result.asset_value("registered_model")
-    traffic = result.asset_value("live_traffic")
-    scores = result.asset_value("scoring_result")
+    job = result.asset_value(lineage.key("finetune_job"))
+    model = result.asset_value(lineage.key("registered_model"))
+    traffic = result.asset_value(lineage.key("live_traffic"))
+    scores = result.asset_value(lineage.key("scoring_result"))
     sample = next(row for row in read_jsonl(Path(scores.jsonl)) if not row["failure"])
 
     summary = Table.grid(padding=(0, 2))
@@ -65,7 +68,7 @@ def print_summary(settings: Settings, result: Any) -> None:
     summary.add_row("open the UI", ui_command(os.environ))
     summary.add_row("what is billing", f"{python} -m phi_assets still-billing")
     summary.add_row("delete the endpoint", f"{python} -m phi_assets teardown")
-    rich.print(Panel(summary, title="Fine-tuned, registered, deployed, scored", expand=False))
+    rich.print(Panel(summary, title=f"{lineage.name}: fine-tuned, registered, deployed, scored", expand=False))
 
 
 def _losses(metrics: dict[str, float]) -> str:

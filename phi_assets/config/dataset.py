@@ -30,7 +30,8 @@ class DatasetSection(Section):
     path: Path | None = None
     """Folder for `source: local`, holding `data/<split>-*.parquet`, or files as `format` and `splits` describe them."""
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,40}$")] = "ultrachat"
-    """What the registered data assets are called, followed by the split: `ultrachat-train-sft`."""
+    """What the data set is called: the raw splits' assets begin with it, as do the names of registered data assets
+    (`ultrachat-train-sft`). Recipes that describe the same data set share its raw splits."""
     splits: dict[Split, str] = Field(default_factory=dict)
     """The source's own names of the four splits where they differ, for example `{train_sft: train}`."""
     format: Literal["auto", "messages", "prompt_completion", "sharegpt", "alpaca"] = "auto"

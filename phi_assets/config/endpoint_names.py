@@ -1,12 +1,14 @@
 """What a recipe's endpoint is called: by a name that no other customer of the region has, the same on every machine."""
 
 import hashlib
+import re
 from collections.abc import Callable, Sequence
 
 from phi_assets.config.recipe import ServingSection
 
-_DEFAULT = "ultrachat-completion"
+_BEFORE = "ultrachat-completion"
 _SUFFIX_DIGITS = 8
+_LONGEST_NAME = 32
 
 
 def workspace_path(subscription_id: str, resource_group: str, name: str) -> str:
@@ -17,17 +19,24 @@ def workspace_path(subscription_id: str, resource_group: str, name: str) -> str:
     )
 
 
-def endpoint_names(section: ServingSection, workspace: str) -> tuple[str, ...]:
-    """The name of the recipe's endpoint in the workspace of this ARM id, then names that it may have from before.
+def endpoint_names(section: ServingSection, recipe: str, workspace: str) -> tuple[str, ...]:
+    """The name of the endpoint of the recipe of this name in the workspace of this ARM id, then names from before.
 
-    `serving.endpoint` as it stands, or `ultrachat-completion-` and eight hexadecimal digits that are computed from
-    subscription, resource group and workspace: names are unique per region over all of Azure's customers. Without the
-    digits it was the default once; an endpoint of the recipe that still has that name is used on.
+    `serving.endpoint` as it stands, or the recipe's name and eight hexadecimal digits that are computed from
+    subscription, resource group, workspace and recipe: names are unique per region over all of Azure's customers. The
+    defaults of earlier releases did not say the recipe; an endpoint of the recipe that still has one is used on.
     """
     if section.endpoint is not None:
         return (section.endpoint,)
-    digits = hashlib.sha256(workspace.lower().encode()).hexdigest()[:_SUFFIX_DIGITS]
-    return (f"{_DEFAULT}-{digits}", _DEFAULT)
+    path = workspace.lower()
+    stem = re.sub(r"[^a-z0-9]+", "-", recipe.lower()).strip("-")
+    stem = stem if stem[:1].isalpha() else f"recipe-{stem}"
+    stem = stem[: _LONGEST_NAME - _SUFFIX_DIGITS - 1].rstrip("-")
+    return (f"{stem}-{_digits(f'{path}/{recipe}')}", f"{_BEFORE}-{_digits(path)}", _BEFORE)
+
+
+def _digits(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:_SUFFIX_DIGITS]
 
 
 def used_name(names: Sequence[str], is_the_recipes: Callable[[str], bool]) -> str:

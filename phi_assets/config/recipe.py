@@ -112,8 +112,8 @@ class ServingSection(Section):
     """The managed online endpoint and its deployment."""
 
     endpoint: Annotated[str, _kept(limits.ENDPOINT_NAME.problem)] | None = None
-    """Name of the endpoint, which nobody else in the Azure region may have; `ultrachat-completion-` and eight digits
-    that are computed from the workspace, unless given."""
+    """Name of the endpoint, which nobody else in the Azure region may have; the recipe's name and eight digits that are
+    computed from workspace and recipe, unless given."""
     auth_mode: Literal["key", "aml_token", "aad_token"] = "key"
     """How callers are let in: by a key without end, a token of the endpoint that ends, or one of Microsoft Entra."""
     model_name: Annotated[str, _kept(limits.ASSET_NAME.problem)] | None = None

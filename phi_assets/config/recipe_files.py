@@ -1,6 +1,7 @@
 """Recipes as files: found by name or path, built on one another, and refused in words that name the key."""
 
 import difflib
+import glob
 import re
 from collections.abc import Mapping
 from functools import cache
@@ -43,6 +44,37 @@ def load_recipe(name_or_path: str) -> Recipe:
     return _load(_find(name_or_path, Path()), ())
 
 
+def load_recipes(names: str) -> list[Recipe]:
+    """Load the recipes that `PHI_RECIPE` names: names, paths and globs, separated by commas.
+
+    A glob is looked for among the files of the working directory, and without a folder in it among the shipped recipes.
+
+    Raises:
+        RecipeError: as for `load_recipe`; and a glob that no file matches.
+    """
+    found = [path for name in names.split(",") if name.strip() for path in _expand(name.strip())]
+    return [load_recipe(name) for name in dict.fromkeys(found)]
+
+
+def _expand(name: str) -> list[str]:
+    if not any(sign in name for sign in "*?["):
+        return [name]
+    files = sorted(glob.glob(name, recursive=True))
+    shipped = sorted(path.stem for path in RECIPES_DIR.glob(f"{name}.yaml")) if "/" not in name else []
+    if not files and not shipped:
+        raise RecipeError(f"No recipe matches {name!r}, neither a file nor one of the package")
+    return [file for file in files if file.endswith((".yaml", ".yml"))] or shipped
+
+
+def recipe_of(content: Mapping[str, Any], name: str, folder: Path) -> Recipe:
+    """The recipe `name` of this content, as a file of `folder` would hold it.
+
+    Raises:
+        RecipeError: as for `load_recipe`.
+    """
+    return _recipe(dict(content), folder / f"{name}.yaml", ())
+
+
 def _find(name_or_path: str, folder: Path) -> Path:
     path = folder / name_or_path
     if not path.suffix:
@@ -56,7 +88,10 @@ def _find(name_or_path: str, folder: Path) -> Path:
 def _load(path: Path, extending: tuple[Path, ...]) -> Recipe:
     if path.resolve() in extending:
         raise RecipeError(f"{path} extends itself: {' -> '.join(file.name for file in (*extending, path))}")
-    content = _read(path)
+    return _recipe(_read(path), path, extending)
+
+
+def _recipe(content: dict[str, Any], path: Path, extending: tuple[Path, ...]) -> Recipe:
     base = content.pop(EXTENDS, None)
     if base is not None:
         if not isinstance(base, str):

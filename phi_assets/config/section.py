@@ -10,4 +10,4 @@ RECIPES_DIR = Path(__file__).parents[1] / "recipes"
 class Section(BaseModel):
     """Part of a recipe, which refuses keys that it does not know."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)

@@ -48,7 +48,7 @@ class Settings:
     storage: Annotated[str, Variable("PHI_STORAGE", "`$PHI_HOME/storage`")]
     """Where assets keep the refs that they hand to each other: a path, or any fsspec URL."""
     recipe: Annotated[str, Variable("PHI_RECIPE", "`quickstart`; on Azure `phi4_ultrachat`")]
-    """Name of a recipe in `phi_assets/recipes`, or the path of a YAML file."""
+    """Recipes of this code location: names in `phi_assets/recipes`, paths of YAML files and globs, with commas."""
     prices: Annotated[Path, Variable("PHI_PRICES", "`phi_assets/prices.yaml`")]
     """YAML file with the hourly prices of machines."""
     credential: Annotated[CredentialMode, Variable("PHI_CREDENTIAL", "`default`")]

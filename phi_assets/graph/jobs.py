@@ -1,46 +1,58 @@
-"""Jobs, named for what a person wants."""
+"""Jobs, named for what a person wants; whatever else is wanted, the UI materializes by selection."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import dagster as dg
 
-from phi_assets.graph.operations.assets import GROUP as OPERATIONS
-from phi_assets.graph.operations.ending import reap_expired, teardown
+from phi_assets.graph.automation.endings import DEPLOY
+from phi_assets.graph.lineage import LABEL, Lineage
+from phi_assets.graph.operations.assets import STILL_BILLING
+from phi_assets.graph.operations.ending import teardown_job
 
-preflight = dg.define_asset_job(
-    "preflight",
-    selection=dg.AssetSelection.assets("preflight"),
-    description="Look at everything that can be known to go wrong. Seconds, and nothing is changed.",
-)
-prepare_data = dg.define_asset_job(
-    "prepare_data",
-    selection=dg.AssetSelection.groups("dataset"),
-    description="Fetch the data set and write its samples. Costs nothing.",
-)
-finetune = dg.define_asset_job(
-    "finetune",
-    selection=dg.AssetSelection.groups("training").upstream(),
-    description="Everything up to the registered model. Submits at most one Azure ML job.",
-)
-deploy = dg.define_asset_job(
-    "deploy",
-    selection=dg.AssetSelection.assets("preflight", "online_endpoint", "online_deployment", "live_traffic"),
-    description="Put the registered model behind the endpoint.",
-)
-score = dg.define_asset_job(
-    "score",
-    selection=dg.AssetSelection.assets("base_answers", "scoring_result"),
-    description="Ask the live model, and compare its answers with the base model's.",
-)
-finetune_and_deploy = dg.define_asset_job(
-    "finetune_and_deploy",
-    selection=dg.AssetSelection.all() - dg.AssetSelection.groups(OPERATIONS),
-    description="The whole graph, from data set to scored endpoint.",
-)
+FINETUNE, FINETUNE_AND_DEPLOY = "finetune", "finetune_and_deploy"
+"""What the jobs of a recipe are called, below its prefix."""
 
+LIST_BILLING = "list_billing"
 
 list_billing = dg.define_asset_job(
-    "list_billing",
-    selection=dg.AssetSelection.groups(OPERATIONS),
+    LIST_BILLING,
+    selection=dg.AssetSelection.assets(STILL_BILLING),
     description="Show what is billing in the workspace. Changes nothing.",
+    executor_def=dg.in_process_executor,
 )
 
-jobs = [preflight, prepare_data, finetune, deploy, score, finetune_and_deploy, list_billing, teardown, reap_expired]
+
+def recipe_jobs(lineage: Lineage, lineages: Sequence[Lineage]) -> list[Any]:
+    """The four jobs of a recipe; `lineages` are all that this code location knows."""
+
+    # What another team's asset is made of is theirs to make.
+    ours = dg.AssetSelection.tag(LABEL, "")
+
+    def job(name: str, selection: dg.AssetSelection, description: str) -> Any:
+        return dg.define_asset_job(
+            lineage.node(name),
+            selection=selection & ours,
+            description=description,
+            tags=lineage.run_tags,
+            executor_def=dg.in_process_executor,
+        )
+
+    return [
+        job(
+            FINETUNE_AND_DEPLOY,
+            lineage.selection("scoring_result", "sampled_train_gen").upstream(),
+            "Everything of the recipe, from data set to scored endpoint.",
+        ),
+        job(
+            FINETUNE,
+            lineage.selection("registered_model").upstream(),
+            "Everything up to the registered model. Submits at most one Azure ML job.",
+        ),
+        job(
+            DEPLOY,
+            lineage.selection("preflight", "online_endpoint", "online_deployment", "live_traffic"),
+            "Put the registered model behind the endpoint.",
+        ),
+        teardown_job(lineage, lineages),
+    ]

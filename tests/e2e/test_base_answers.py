@@ -48,7 +48,7 @@ def deployments(toy: ToyDeployment) -> list[str]:
 def held(toy: ToyDeployment, point: dict[str, Any], end: Callable[[str], None]) -> str:
     """A run that has been ended while a request of that kind was underway."""
     fault = toy.control.add_fault(action="hold", count=1, **point)
-    run_id = toy.dagster.launch("score")
+    run_id = toy.dagster.launch("finetune_and_deploy", assets=["base_answers", "scoring_result"])
     toy.control.wait_until_held(fault)
     end(run_id)
     toy.control.release(fault, discard=point["when"] == "before")

@@ -57,7 +57,7 @@ def test_terminating_the_run_cancels_the_job(toy: ToyDeployment) -> None:
     assert toy.job_status(job) is JobStatus.CANCELED
     assert_nothing_came_of_it(toy)
     assert len(toy.dagster.runs()) == 1
-    assert toy.dagster.slots_in_use("azureml") == 0
+    assert toy.dagster.slots_in_use("endpoint_toy_completion") == 0
 
 
 def test_forcing_the_termination_cancels_the_job_too(toy: ToyDeployment) -> None:

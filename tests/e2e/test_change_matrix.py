@@ -23,7 +23,7 @@ from tests.toy_graph import write_toy_recipe
 
 pytestmark = pytest.mark.slow
 
-TRAINING_DATA = {"sampled/train_sft", "sampled/validation_sft"}
+TRAINING_DATA = {"sampled_train_sft", "sampled_validation_sft"}
 MODEL_CHAIN = {"finetune_job", "registered_model", "online_deployment", "live_traffic", "scoring_result"}
 SCORING = {"base_answers", "scoring_result"}
 """Both models are asked the same."""
@@ -126,7 +126,7 @@ def make_rows(seed: int) -> list[dict[str, Any]]:
 
 def data_versions(result: dg.ExecuteInProcessResult) -> dict[str, str]:
     return {
-        materialization.asset_key.to_user_string(): materialization.tags["dagster/data_version"]  # type: ignore[index]
+        materialization.asset_key.path[-1]: materialization.tags["dagster/data_version"]  # type: ignore[index]
         for event in result.get_asset_materialization_events()
         if (materialization := event.step_materialization_data.materialization)
     }
@@ -209,27 +209,27 @@ CHANGES: dict[str, Change] = {
     "scoring parameter": Change(SCORING, {"scoring": {"max_new_tokens": 81}}),
     "latency bound": Change(set(), {"scoring": {"max_p95_seconds": 60}}),
     "test_gen rows": Change(
-        {"ultrachat_hub", "raw/test_gen", "sampled/test_gen", *SCORING},
+        {"source", "raw_test_gen", "sampled_test_gen", *SCORING},
         edit=lambda world: world.ask("test_gen"),
-        says={"sampled/test_gen": "raw data: ", "scoring_result": "test data: "},
+        says={"sampled_test_gen": "raw data: ", "scoring_result": "test data: "},
     ),
     "train_gen rows": Change(
-        {"ultrachat_hub", "raw/train_gen", "sampled/train_gen"}, edit=lambda world: world.ask("train_gen")
+        {"source", "raw_train_gen", "sampled_train_gen"}, edit=lambda world: world.ask("train_gen")
     ),
     # What makes another model.
     "test rows": Change(
-        {"ultrachat_hub", "raw/test_sft", "sampled/test_sft", *MODEL_CHAIN},
+        {"source", "raw_test_sft", "sampled_test_sft", *MODEL_CHAIN},
         edit=lambda world: world.ask("test_sft"),
         says={"finetune_job": "test data: "},
     ),
     # The rows are those of the first training data, with the first share of them for validation.
     "rows of the training data in the test data": Change(
-        {"ultrachat_hub", "raw/test_sft", "sampled/test_sft", *TRAINING_DATA, *MODEL_CHAIN},
+        {"source", "raw_test_sft", "sampled_test_sft", *TRAINING_DATA, *MODEL_CHAIN},
         edit=World.leak,
         says={"finetune_job": "test data: "},
     ),
     "train rows": Change(
-        {"ultrachat_hub", "raw/train_sft", *TRAINING_DATA, *MODEL_CHAIN},
+        {"source", "raw_train_sft", *TRAINING_DATA, *MODEL_CHAIN},
         edit=lambda world: world.ask("train_sft"),
         says={"finetune_job": "train data: ", "registered_model": "job: phi3-ft-"},
     ),
@@ -298,7 +298,7 @@ def test_exactly_what_depends_on_the_change_acts(name: str, world: World, contro
 def changes(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
     """What each asset's metadata says has changed."""
     return {
-        materialization.asset_key.to_user_string(): materialization.metadata["changed"].value
+        materialization.asset_key.path[-1]: materialization.metadata["changed"].value
         for event in result.get_asset_materialization_events()
         if (materialization := event.step_materialization_data.materialization)
     }

@@ -11,11 +11,14 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from phi_assets.config.recipe_files import load_recipe
+from phi_assets.config.settings import load_settings
 from phi_assets.emulator import process
-from phi_assets.graph.common import ENDPOINT_POOL
+from phi_assets.graph.lineage import Lineage
 from tests.emulator_requests import Requests
 from tests.graph_runs import write_recipe
 
+PREFLIGHT = dg.AssetKey(["quickstart", "preflight"])
 PROJECT = Path(__file__).parents[2]
 
 
@@ -66,7 +69,7 @@ def test_without_the_repository_the_commands_make_an_instance_below_phi_home(
     assert (instance / "dagster.yaml").read_bytes() == (PROJECT / "phi_assets" / "dagster.yaml").read_bytes()
     with dg.DagsterInstance.from_config(str(instance)) as opened:
         (done,) = opened.get_runs()
-    assert (done.job_name, done.status) == ("preflight", dg.DagsterRunStatus.SUCCESS)
+    assert (done.asset_selection, done.status) == ({PREFLIGHT}, dg.DagsterRunStatus.SUCCESS)
 
 
 @pytest.mark.slow
@@ -86,7 +89,7 @@ def test_the_quickstart_trains_serves_and_says_what_came_of_it(environment: dict
     with Requests(connection) as requests:
         second = run(environment)
     assert second.returncode == 0, second.stderr
-    assert f"Run {killed} of job finetune_and_deploy: The process" in second.stderr
+    assert f"Run {killed} of job quickstart__finetune_and_deploy: The process" in second.stderr
     with dg.DagsterInstance.from_config(environment["DAGSTER_HOME"]) as instance:
         dead = instance.get_run_by_id(killed)
     assert dead is not None
@@ -97,7 +100,7 @@ def test_the_quickstart_trains_serves_and_says_what_came_of_it(environment: dict
     billing = run(environment, "still-billing")
     assert billing.returncode == 0, billing.stderr
     assert re.search(
-        r"deployment\s+│\s+ultrachat-completion/ft-\d+.*1 x Standard_NC24ads_A100_v4.*3\.67", billing.stdout
+        r"deployment\s+│\s+quickstart-[0-9a-f]{8}/ft-\d+.*1 x Standard_NC24ads_A100_v4.*3\.67", billing.stdout
     )
     assert "1 endpoint, 1 deployment; 3.67 USD an hour" in billing.stdout
 
@@ -113,8 +116,9 @@ def kill_while_it_holds_a_slot(environment: dict[str, str]) -> str:
         [sys.executable, "-m", "phi_assets"], env=environment, cwd=PROJECT, stderr=subprocess.DEVNULL
     )
     try:
+        pool = Lineage.of(load_recipe("quickstart"), load_settings({})).endpoint_pool
         with dg.DagsterInstance.from_config(environment["DAGSTER_HOME"]) as instance:
-            while not (holders := instance.event_log_storage.get_concurrency_info(ENDPOINT_POOL).active_run_ids):
+            while not (holders := instance.event_log_storage.get_concurrency_info(pool).active_run_ids):
                 assert command.poll() is None, "the command has ended before it wrote anything"
                 time.sleep(0.01)
     finally:

@@ -23,7 +23,7 @@ from phi_assets.graph.training.assets import JOB_TAG
 from tests.e2e.harness import worker
 from tests.e2e.harness.processes import until
 from tests.graph_runs import Graph, failure_message
-from tests.toy_graph import write_toy_recipe
+from tests.toy_graph import key_of, write_toy_recipe
 
 EXAMPLES, STEPS = 8, 16
 PATIENCE = 60
@@ -33,9 +33,9 @@ EVENTS = {"submitted", "attached", "reused", "SIGKILL", "SIGTERM", "complete", "
 API_VERSION = "2025-12-01"
 
 UPSTREAM = [
-    "sampled/train_sft",
-    "sampled/validation_sft",
-    "sampled/test_sft",
+    "sampled_train_sft",
+    "sampled_validation_sft",
+    "sampled_test_sft",
     "foundation_model",
     "finetune_compute",
 ]
@@ -105,7 +105,7 @@ class World:
 
     def materialized_jobs(self) -> list[str]:
         """Names of the jobs of all materializations, newest first."""
-        records = self.instance.fetch_materializations(dg.AssetKey("finetune_job"), limit=1000).records
+        records = self.instance.fetch_materializations(key_of("finetune_job"), limit=1000).records
         materializations = [record.asset_materialization for record in records]
         return [str(each.metadata["job_name"].value) for each in materializations if each]
 

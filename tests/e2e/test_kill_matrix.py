@@ -19,6 +19,7 @@ from phi_assets.azureml.serving.deployments import deployment_name
 from tests.e2e.harness.snapshot import Snapshot, newest_refs, snapshot
 from tests.e2e.harness.toy_deployment import ENDPOINT, ToyDeployment, registered, serve_older_version, toy_deployment
 from tests.hammer import Hammer
+from tests.toy_graph import key_of
 
 S = dg.DagsterRunStatus
 
@@ -165,7 +166,7 @@ def trained(toy: ToyDeployment) -> Snapshot:
     found = undisturbed(toy, start_all(toy))
     assert counts(found, "computes", "data", "jobs", "models") == [1, 3, 1, 1]
     for asset, path in newest_refs(toy.storage).items():
-        if asset not in TRAINING:
+        if Path(asset).name not in TRAINING:
             # As an earlier release left them: no record of a run is needed to find them.
             kept = data_refs(toy) / f"{asset}.json"
             kept.parent.mkdir(parents=True, exist_ok=True)
@@ -187,7 +188,7 @@ def nothing_trained(toy: ToyDeployment, *, data: bool) -> None:
 
 def of_training(trained: Snapshot) -> Snapshot:
     """What a run leaves that found the data prepared."""
-    versions = {asset: found for asset, found in trained["data_versions"].items() if asset in TRAINING}
+    versions = {asset: found for asset, found in trained["data_versions"].items() if Path(asset).name in TRAINING}
     return {**trained, "data_versions": versions}
 
 
@@ -216,7 +217,7 @@ def nothing_served(toy: ToyDeployment) -> None:
     """There is a model, but no endpoint, and no record of there having been one."""
     toy.workspace.ml.online_endpoints.begin_delete(name=ENDPOINT).wait()
     for asset in SERVING:
-        shutil.rmtree(toy.storage / asset, ignore_errors=True)
+        shutil.rmtree(toy.storage.joinpath(*key_of(asset).path), ignore_errors=True)
     shutil.rmtree(toy.answers, ignore_errors=True)
     toy.dagster.look_away()
 

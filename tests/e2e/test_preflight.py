@@ -39,7 +39,7 @@ def checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
 
 def materialized(result: dg.ExecuteInProcessResult) -> set[str]:
     return {
-        event.step_materialization_data.materialization.asset_key.to_user_string()
+        event.step_materialization_data.materialization.asset_key.path[-1]
         for event in result.get_asset_materialization_events()
     }
 
@@ -49,7 +49,7 @@ def test_the_job_looks_and_says_what_it_saw(
 ) -> None:
     recipe = write_recipe(tmp_path / "recipe.yaml", {})
     with Requests(clean_emulator) as requests:
-        result = graph(clean_emulator, tmp_path, recipe, instance).run("preflight")
+        result = graph(clean_emulator, tmp_path, recipe, instance).materialize("preflight")
     assert result.success, failure_message(result)
     assert requests.writes == []
     assert checks(result) == dict.fromkeys([*CHECKS, "no_warnings"], True)
@@ -73,14 +73,14 @@ def test_the_seeds_defaults_stop_before_anything_is_written(
         result = graph(emulator, tmp_path, recipe, instance).run(job)
     assert not result.success
     assert requests.writes == []
-    assert [event.step_key for event in result.get_step_failure_events()] == ["look_ahead"]
+    assert [event.step_key for event in result.get_step_failure_events()] == ["mine__preflight"]
     message = failure_message(result)
     for part in ("is retired: fine-tuning on 2025-08-30", "`model.name: Phi-4`", "learning_rate_min"):
         assert part in message
     outcome = checks(result)
     assert not outcome["model"]
     assert outcome["access"]
-    assert {name for name in materialized(result) if "/" not in name} <= {"ultrachat_hub"}
+    assert not {name for name in materialized(result) if not name.startswith(("source", "raw_", "sampled_"))}
 
 
 def test_warnings_stop_nothing(
@@ -102,14 +102,14 @@ def test_warnings_stop_nothing(
     control.set_quotas(standardNCADSA100v4Family=48)
     changes["budget"] = {"cost": 1000}
     again = graph(emulator, tmp_path, write_toy_recipe(tmp_path / "again.yaml", changes), instance)
-    assert data_version(again.run("preflight")) == data_version(result)
+    assert data_version(again.materialize("preflight")) == data_version(result)
 
 
 def data_version(result: dg.ExecuteInProcessResult) -> str:
     [version] = {
         materialization.tags["dagster/data_version"]  # type: ignore[index]
         for event in result.get_asset_materialization_events()
-        if (materialization := event.step_materialization_data.materialization).asset_key == dg.AssetKey("preflight")
+        if (materialization := event.step_materialization_data.materialization).asset_key.path[-1] == "preflight"
     }
     return version
 

@@ -16,7 +16,7 @@ from phi_assets.graph.serving.assets import ROLLOUT_GATE, SMOKE_GATE
 from tests.graph.ticks import Ticker
 from tests.graph_runs import Graph, failure_message
 from tests.hammer import Hammer
-from tests.toy_graph import write_toy_recipe
+from tests.toy_graph import key_of, write_toy_recipe
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -60,7 +60,7 @@ class Shop:
     def evaluation(self, result: dg.ExecuteInProcessResult, name: str) -> Any:
         """The check's outcome in a run, as Dagster has recorded it."""
         asset = {SMOKE_GATE: "online_deployment", ROLLOUT_GATE: "live_traffic"}[name]
-        key = dg.AssetCheckKey(dg.AssetKey(asset), name)
+        key = dg.AssetCheckKey(key_of(asset), name)
         record = self.instance.get_latest_asset_check_evaluation_record(key)
         assert record is not None
         assert record.run_id == result.run_id
@@ -106,7 +106,7 @@ def test_a_new_version_takes_over_while_clients_ask_all_the_time(shop: Shop) -> 
     traffic = next(
         event.step_materialization_data.materialization
         for event in result.get_asset_materialization_events()
-        if event.asset_key == dg.AssetKey("live_traffic")
+        if event.asset_key == key_of("live_traffic")
     )
     table: Any = traffic.metadata["rollout"].value
     assert [record.data["traffic"] for record in table.records] == [

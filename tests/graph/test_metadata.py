@@ -21,6 +21,12 @@ from phi_assets.graph.training.pictures import loss_curve
 from phi_assets.refs import SampleRef, SplitRef
 from tests.dataset.prepared import chat_rows, make_conversation, make_profile, make_violations, write_sample
 
+RAW = dg.AssetKey(["ultrachat", "raw_split"])
+
+
+def metadata_of(ref: SampleRef) -> dict[str, Any]:
+    return sample_metadata(ref, RAW)
+
 
 def png(markdown: str, alternative: str) -> bytes:
     """The picture in a Markdown text that is nothing else."""
@@ -45,7 +51,7 @@ def records(value: Any) -> list[dict[str, Any]]:
 
 def recorded(metadata: dict[str, Any]) -> dict[str, Any]:
     """The metadata as Dagster has it after it went through the event log."""
-    key = dg.AssetKey(["sampled", "train_sft"])
+    key = dg.AssetKey("sampled_train_sft")
 
     @dg.asset(key=key)
     def sampled() -> dg.MaterializeResult[Any]:
@@ -120,7 +126,7 @@ def test_a_sample_has_numbers_under_stable_keys(tmp_path: Path) -> None:
     rows = chat_rows(30)
     rows[4]["messages"][1]["content"] = "word " * 70
     ref = write_sample(tmp_path, "train_sft", rows, quarantined=3, not_sampled=1_000)
-    metadata = sample_metadata(ref)
+    metadata = metadata_of(ref)
     numbers = {key: value for key, value in metadata.items() if type(value) in (int, float)}
     violations = {key: value for key, value in numbers.items() if key.startswith("violations/")}
     assert violations == {f"violations/{rule}": 3 if rule == "roles" else 0 for rule in RULES}
@@ -146,12 +152,12 @@ def test_a_sample_has_numbers_under_stable_keys(tmp_path: Path) -> None:
 
 def test_a_sample_shows_where_rows_went_what_was_asked_and_how_long_they_are(tmp_path: Path) -> None:
     ref = write_sample(tmp_path, "test_sft", chat_rows(30), quarantined=3, not_sampled=1_000)
-    metadata = sample_metadata(ref)
+    metadata = metadata_of(ref)
     assert [(row["where"], row["rows"]) for row in records(metadata["where_rows_went"])] == [
-        ("raw/test_sft", "1,033"),
+        ("raw_test_sft", "1,033"),
         ("not sampled", "1,000"),
         ("in quarantine", "3"),
-        ("sampled/test_sft", "30"),
+        ("sampled_test_sft", "30"),
     ]
     contract = {row["rule"]: row for row in records(metadata["contract"])}
     assert list(contract) == [rule for rule in RULES if not rule.startswith("leaked")]
@@ -177,7 +183,7 @@ def test_every_policy_says_what_became_of_the_rows(tmp_path: Path) -> None:
         for violation, policy in zip(make_violations("train_sft", {}), get_args(Policy), strict=False)
     )
     ref = with_report(write_sample(tmp_path, "train_sft", chat_rows(3)), violations=violations)
-    said = {row["policy"]: row["they are"] for row in records(sample_metadata(ref)["contract"])}
+    said = {row["policy"]: row["they are"] for row in records(metadata_of(ref)["contract"])}
     assert said == {
         "drop": "in quarantine",
         "warn": "kept, unless another rule drops them",
@@ -186,17 +192,17 @@ def test_every_policy_says_what_became_of_the_rows(tmp_path: Path) -> None:
 
 
 def test_columns_have_a_schema_and_come_from_the_raw_split(tmp_path: Path) -> None:
-    for split, raw in (("test_gen", "test_gen"), ("train_sft", "train_sft"), ("validation_sft", "train_sft")):
-        metadata = recorded(sample_metadata(write_sample(tmp_path / split, split, chat_rows(3))))
+    for split in ("test_gen", "train_sft", "validation_sft"):
+        metadata = recorded(metadata_of(write_sample(tmp_path / split, split, chat_rows(3))))
         assert metadata["dagster/column_schema"].schema == CHAT_SCHEMA
         assert metadata["dagster/column_lineage"].column_lineage.deps_by_column == {
-            name: [dg.TableColumnDep(dg.AssetKey(["raw", raw]), name)] for name in ("prompt", "prompt_id", "messages")
+            name: [dg.TableColumnDep(RAW, name)] for name in ("prompt", "prompt_id", "messages")
         }
 
 
 def test_conversations_and_violations_are_shown(tmp_path: Path) -> None:
     ref = write_sample(tmp_path, "train_sft", chat_rows(30), quarantined=3)
-    metadata = sample_metadata(ref)
+    metadata = metadata_of(ref)
     assert metadata["conversations"].md_str.count("#### Row") == 5
     assert "### roles: 3 rows, in quarantine" in metadata["violations"].md_str
     assert metadata["violations"].md_str.count("#### Row") == 3
@@ -204,14 +210,14 @@ def test_conversations_and_violations_are_shown(tmp_path: Path) -> None:
 
 def test_files_are_named_when_they_are_there(tmp_path: Path) -> None:
     ref = write_sample(tmp_path, "train_sft", chat_rows(3))
-    metadata = sample_metadata(ref)
+    metadata = metadata_of(ref)
     assert {name: metadata[name].path for name in ("jsonl", "parquet", "report")} == {
         "jsonl": ref.jsonl,
         "parquet": ref.parquet,
         "report": ref.report,
     }
     assert "quarantine" not in metadata
-    with_quarantine = sample_metadata(ref.model_copy(update={"quarantine": "/somewhere/train_sft.quarantine.parquet"}))
+    with_quarantine = metadata_of(ref.model_copy(update={"quarantine": "/somewhere/train_sft.quarantine.parquet"}))
     assert with_quarantine["quarantine"].path == "/somewhere/train_sft.quarantine.parquet"
 
 
@@ -222,7 +228,7 @@ def test_validation_shows_its_own_rows_and_where_all_others_went(tmp_path: Path)
     for ref in (train, validation):
         profiles |= read_report(Path(ref.report)).samples
     with_report(train, samples=profiles, rows_total=100)
-    metadata = sample_metadata(validation.model_copy(update={"report": train.report, "rows_total": 100}))
+    metadata = metadata_of(validation.model_copy(update={"report": train.report, "rows_total": 100}))
     assert metadata["dagster/row_count"] == 7
     assert "validation 0?" in metadata["conversations"].md_str
     assert [row["rows"] for row in records(metadata["where_rows_went"])] == ["100", "60", "3", "30", "7"]
@@ -240,7 +246,7 @@ def test_the_largest_report_fits_into_the_event_log(tmp_path: Path) -> None:
         samples={"train_sft": profile.model_copy(update={"examples": examples, "roles": (role,) * 500})},
         violations=make_violations("train_sft", dict.fromkeys(RULES, 9), [row] * 3),
     )
-    metadata = recorded(sample_metadata(ref))
+    metadata = recorded(metadata_of(ref))
     assert len(json.dumps({key: dg.serialize_value(value) for key, value in metadata.items()})) < 150_000
 
 

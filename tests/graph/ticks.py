@@ -1,11 +1,13 @@
 """Sensors of the real graph, ticked as the daemon does it: one after the other, with the cursor of the last tick."""
 
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import dagster as dg
 
+from phi_assets.graph.automation.cursor import Cursor
 from tests.graph_runs import Graph, failure_message
 
 
@@ -22,7 +24,7 @@ class Tick:
     @property
     def assets(self) -> set[str]:
         """Of all requested runs."""
-        return {key.to_user_string() for request in self.requests for key in request.asset_selection or ()}
+        return {key.path[-1] for request in self.requests for key in request.asset_selection or ()}
 
 
 @dataclass
@@ -32,6 +34,17 @@ class Ticker:
     graph: Graph
     name: str
     cursor: str | None = None
+
+    @property
+    def state(self) -> Cursor:
+        """The cursor of the recipe, or data set, that the sensor looks after in this graph."""
+        (state,) = json.loads(str(self.cursor)).values()
+        return Cursor.model_validate(state)
+
+    @state.setter
+    def state(self, state: Cursor) -> None:
+        names = {"hub_revision_sensor": self.graph.lineage.dataset.prefix}
+        self.cursor = json.dumps({names.get(self.name, self.graph.lineage.name): state.model_dump()})
 
     def tick(self) -> Tick:
         """Evaluate the sensor; the cursor moves on unless it raises."""
@@ -70,6 +83,4 @@ def materialized(graph: Graph, selection: str) -> None:
 
 def active_run(graph: Graph, job: str) -> dg.DagsterRun:
     """A run of the job that is being started."""
-    return graph.instance.create_run_for_job(
-        job_def=graph.definitions.resolve_job_def(job), status=dg.DagsterRunStatus.STARTING
-    )
+    return graph.instance.create_run_for_job(job_def=graph.job(job), status=dg.DagsterRunStatus.STARTING)

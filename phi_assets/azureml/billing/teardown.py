@@ -76,7 +76,7 @@ def plan_teardown(
     """
     try:
         things = [
-            *_endpoints(recipe, bill, endpoint_names(recipe.serving, ws.path)),
+            *_endpoints(recipe, bill, endpoint_names(recipe.serving, recipe.name, ws.path)),
             *(_cluster(ws, recipe, jobs, log) if cluster else ()),
             *(_models(ws, recipe, bill, log) if models else ()),
         ]
@@ -177,7 +177,9 @@ def _nodes_at_work(cluster: Mapping[str, Any]) -> str | None:
 def _models(ws: Workspace, recipe: Recipe, bill: Bill, log: Log) -> list[Doomed]:
     name = recipe.registered_model_name
     found: list[Any] = find(lambda: list(ws.ml.models.list(name)), f"versions of model {name}", log) or []
-    own = {thing.name.lower() for thing in _endpoints(recipe, bill, endpoint_names(recipe.serving, ws.path))}
+    own = {
+        thing.name.lower() for thing in _endpoints(recipe, bill, endpoint_names(recipe.serving, recipe.name, ws.path))
+    }
     elsewhere = [item for item in bill.of("deployment") if item.name.lower().partition("/")[0] not in own]
     things = []
     for version in found:

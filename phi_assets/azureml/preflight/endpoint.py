@@ -17,7 +17,7 @@ _MODES = {"key": "key", "amltoken": "aml_token", "aadtoken": "aad_token"}
 def look_at_endpoint(ws: Workspace, recipe: Recipe, found: Findings) -> None:
     """Nobody else has an endpoint of this name in the workspace, and one of ours can be used as it is."""
     found.looked_at.append("endpoint")
-    names = endpoint_names(recipe.serving, ws.path)
+    names = endpoint_names(recipe.serving, recipe.name, ws.path)
     if ENDPOINT_NAME.problem(names[0]) is not None:
         return  # told with the other names
 

@@ -90,7 +90,7 @@ def delete_endpoint(ws: Workspace, name: str, log: Log = silent) -> bool:
 
 def _name(ws: Workspace, section: ServingSection, recipe: str, log: Log) -> str:
     """The endpoint's name; one that the recipe's endpoint has from before is used on."""
-    names = endpoint_names(section, ws.path)
+    names = endpoint_names(section, recipe, ws.path)
     if (problem := ENDPOINT_NAME.problem(names[0])) is not None:
         raise EndpointFailed(f"{problem}. Change `serving.endpoint`.")
 

@@ -31,11 +31,11 @@ def ensure_data_asset(ws: Workspace, name: str, sample: SampleRef, log: Log = si
         return _ref(existing, "reused", f"Version {version} of {name} has this content.")
     path = Path(sample.jsonl)
     if not path.is_file():
-        raise DataUploadFailed(f"Sample {sample.split} is missing at {path}. Materialize sampled/{sample.split} again.")
+        raise DataUploadFailed(f"Sample {sample.split} is missing at {path}. Materialize sampled_{sample.split} again.")
     if file_sha256(path) != sample.sha256:
         # A version that says one content and holds another could never be mended: versions are immutable.
         raise DataUploadFailed(
-            f"Sample {sample.split} at {path} has changed since it was written. Materialize sampled/{sample.split} "
+            f"Sample {sample.split} at {path} has changed since it was written. Materialize sampled_{sample.split} "
             "again."
         )
     log(f"Uploading {path.name} ({sample.size_bytes:,} bytes, {sample.rows:,} rows) as data asset {name}:{version}.")

@@ -73,7 +73,7 @@ def plan_parts(ref: SplitRef, rows: int) -> Iterator[Part]:
             first, first_in_file = first + count, first_in_file + count
     if first < rows:
         raise DatasetError(
-            f"The shards of raw/{ref.split} hold {first:,} rows, of which {ref.rows:,} were counted when it was "
+            f"The shards of raw_{ref.split} hold {first:,} rows, of which {ref.rows:,} were counted when it was "
             "materialized: materialize it again"
         )
 
@@ -145,5 +145,5 @@ def _page_by_page(part: Part) -> Iterator[pl.DataFrame]:
 def _unreadable(ref: SplitRef, file: Path, row: int, error: BaseException | str) -> DatasetError:
     return DatasetError(
         f"Split {ref.split!r} of {ref.source} cannot be read: {file.name} is damaged at or after row {row:,} of the "
-        f"split ({error}). Delete the file and materialize raw/{ref.split} again."
+        f"split ({error}). Delete the file and materialize raw_{ref.split} again."
     )

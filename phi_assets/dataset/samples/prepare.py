@@ -306,10 +306,10 @@ def _report_name(split: str) -> str:
 def _prove_unchanged(ref: SplitRef) -> None:
     missing = [file for file in ref.files if not Path(file).is_file()]
     if missing:
-        raise DatasetError(f"{missing[0]} has gone since raw/{ref.split} was materialized: materialize that again")
+        raise DatasetError(f"{missing[0]} has gone since raw_{ref.split} was materialized: materialize that again")
     if sum(Path(file).stat().st_size for file in ref.files) != ref.size_bytes:
         raise DatasetError(
-            f"The shards of raw/{ref.split} have changed since it was materialized: materialize it again"
+            f"The shards of raw_{ref.split} have changed since it was materialized: materialize it again"
         )
 
 

@@ -12,8 +12,6 @@ from typing import Any
 
 import psutil
 
-import phi_assets
-
 _LOG_TAIL_BYTES = 64 * 1024
 _LONGEST_MESSAGE = 2000
 _LOOK_SECONDS = 0.05
@@ -32,7 +30,7 @@ def step_environment(
         for name, value in inherited.items()
         if name not in _NOT_INHERITED and not name.startswith(_NOT_INHERITED_PREFIXES)
     }
-    project = str(Path(phi_assets.__file__).resolve().parents[1])
+    project = str(Path(__file__).resolve().parents[3])
     search = [project, *filter(None, kept.get("PYTHONPATH", "").split(os.pathsep))]
     return (
         kept

@@ -59,7 +59,7 @@ upstream_is_settled: _Condition = (~dg.AutomationCondition.any_deps_match(_on_it
 )
 """Nothing that the asset is made from is on its way, however far up.
 
-A new revision changes `sampled/test_gen` long before the job that it also starts has led to other live traffic.
+A new revision changes `sampled_test_gen` long before the job that it also starts has led to other live traffic.
 Without this, `scoring_result` would be made twice: for the old model, and for the new one.
 """
 
@@ -72,12 +72,12 @@ on_edited_recipe: _Condition = (
 
 # A new endpoint or a longer lease costs money until somebody ends it, so only people ask for one. What is billing has
 # no input that could change.
-_BY_HAND = frozenset({dg.AssetKey("online_endpoint"), dg.AssetKey("still_billing")})
+_BY_HAND = frozenset({"online_endpoint", "still_billing"})
 
 
 def with_automation(spec: dg.AssetSpec) -> dg.AssetSpec:
     """The asset with the condition that is right for its place in the graph."""
-    if spec.key in _BY_HAND:
+    if spec.key.path[-1] in _BY_HAND:
         return spec
     condition = on_new_inputs & upstream_is_settled if list(spec.deps) else on_edited_recipe
     return spec.replace_attributes(automation_condition=condition)

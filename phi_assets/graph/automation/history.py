@@ -1,6 +1,6 @@
 """What this Dagster instance has done and is doing, as sensors ask for it."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +13,9 @@ _UNENDED = [status for status in dg.DagsterRunStatus if status not in _ENDED]
 _DATA_VERSION_TAG = "dagster/data_version"
 
 
-def last_materialization(instance: dg.DagsterInstance, asset: str) -> dg.EventLogEntry | None:
+def last_materialization(instance: dg.DagsterInstance, asset: dg.AssetKey) -> dg.EventLogEntry | None:
     """The asset's last materialization; None if there has never been one."""
-    return instance.get_latest_materialization_event(dg.AssetKey(asset.split("/")))
+    return instance.get_latest_materialization_event(asset)
 
 
 def data_version(entry: dg.EventLogEntry) -> str | None:
@@ -51,9 +51,9 @@ def last_evaluation(instance: dg.DagsterInstance, check: dg.AssetCheckKey) -> Ev
     return Evaluation(found.passed, event.timestamp, found.metadata)
 
 
-def active_run(instance: dg.DagsterInstance, assets: Collection[str]) -> dg.DagsterRun | None:
+def active_run(instance: dg.DagsterInstance, assets: Iterable[dg.AssetKey]) -> dg.DagsterRun | None:
     """A run that is going to materialize one of the assets: queued, starting, running or being cancelled."""
-    wanted = {dg.AssetKey(asset.split("/")) for asset in assets}
+    wanted = set(assets)
     for run in instance.get_runs(dg.RunsFilter(statuses=_UNENDED)):
         if wanted & _planned(instance, run.run_id):
             return run

@@ -19,7 +19,7 @@ from phi_assets.graph.dataset.verdicts import (
     subject_of,
     truncated_share_result,
 )
-from phi_assets.graph.resources.recipe import RecipeResource
+from phi_assets.graph.lineage import Lineage
 from phi_assets.refs import SampleRef
 
 AGAINST = {"train_sft": ("test_sft", VALIDATION_SPLIT), VALIDATION_SPLIT: ("test_sft",), "train_gen": ("test_gen",)}
@@ -38,54 +38,52 @@ _ASKS = {
 }
 
 
-def _sample_checks(split: str) -> dg.AssetChecksDefinition:
+def sample_checks(lineage: Lineage) -> list[dg.AssetChecksDefinition]:
+    """The checks of the recipe's samples."""
+    return [*(_sample_checks(lineage, split) for split in SAMPLED_SPLITS), _prompts_unseen(lineage)]
+
+
+def _sample_checks(lineage: Lineage, split: str) -> dg.AssetChecksDefinition:
     against = AGAINST.get(split, ())
     names = [name for name in _ASKS if name != "leakage" or against]
+    key, others = lineage.key(asset_name(split)), lineage.keys(*map(asset_name, against))
+    contract = lineage.recipe.contract
+
+    # Dagster tells the types of inputs from the names and annotations of parameters, so every number of them is a
+    # function.
+    def of_one(context: dg.AssetCheckExecutionContext, sample: SampleRef) -> Iterator[dg.AssetCheckResult]:
+        yield from _results(context, contract, sample)
+
+    def of_two(
+        context: dg.AssetCheckExecutionContext, sample: SampleRef, other: SampleRef
+    ) -> Iterator[dg.AssetCheckResult]:
+        yield from _results(context, contract, sample, other)
+
+    def of_three(
+        context: dg.AssetCheckExecutionContext, sample: SampleRef, other: SampleRef, another: SampleRef
+    ) -> Iterator[dg.AssetCheckResult]:
+        yield from _results(context, contract, sample, other, another)
+
     defined = dg.multi_asset_check(
-        name=f"sampled_{split}_checks",
+        name=lineage.node(f"sampled_{split}_checks"),
         description=f"The files of the sample of `{split}` are read again.",
         specs=[
             dg.AssetCheckSpec(
                 name,
-                asset=["sampled", split],
+                asset=key,
                 description=_ASKS[name],
                 blocking=name not in NOT_BLOCKING,
-                additional_deps=[["sampled", other] for other in against],
+                additional_deps=others,
             )
             for name in names
         ],
         ins={
-            "sample": dg.AssetIn(["sampled", split]),
-            **{
-                name: dg.AssetIn(["sampled", other]) for name, other in zip(("other", "another"), against, strict=False)
-            },
+            "sample": dg.AssetIn(key),
+            **{name: dg.AssetIn(other) for name, other in zip(("other", "another"), others, strict=False)},
         },
         can_subset=True,
     )
-    return defined((_of_one, _of_two, _of_three)[len(against)])
-
-
-# Dagster tells the types of inputs from the names and annotations of parameters, so every number of them is a function.
-def _of_one(
-    context: dg.AssetCheckExecutionContext, sample: SampleRef, recipe: RecipeResource
-) -> Iterator[dg.AssetCheckResult]:
-    yield from _results(context, recipe.value.contract, sample)
-
-
-def _of_two(
-    context: dg.AssetCheckExecutionContext, sample: SampleRef, other: SampleRef, recipe: RecipeResource
-) -> Iterator[dg.AssetCheckResult]:
-    yield from _results(context, recipe.value.contract, sample, other)
-
-
-def _of_three(
-    context: dg.AssetCheckExecutionContext,
-    sample: SampleRef,
-    other: SampleRef,
-    another: SampleRef,
-    recipe: RecipeResource,
-) -> Iterator[dg.AssetCheckResult]:
-    yield from _results(context, recipe.value.contract, sample, other, another)
+    return defined((of_one, of_two, of_three)[len(against)])
 
 
 def _results(
@@ -107,43 +105,45 @@ def _results(
         yield from (judge(subject) for name, judge in judges.items() if name in wanted)
 
 
-# Only ordered after the training samples: with their refs as inputs, `sampled/test_gen` alone could not be materialized
+# Only ordered after the training samples: with their refs as inputs, `sampled_test_gen` alone could not be materialized
 # before they were.
-@dg.asset_check(
-    asset=["sampled", "test_gen"],
-    additional_deps=[["sampled", split] for split in _TRAINING],
-    description="The model has not been trained on a prompt that it will be asked: such an answer proves nothing.",
-)
-def prompts_unseen(context: dg.AssetCheckExecutionContext, sample: SampleRef) -> dg.AssetCheckResult:
-    prompts = keys(Path(sample.parquet))
-    seen: dict[str, Common] = {}
-    for split in _TRAINING:
-        if (parquet := _latest_parquet(context.instance, split)) is not None:
-            seen[split] = common(prompts, keys(parquet))
-    rows = {row for found in seen.values() for row in found.rows}
-    compared = " and ".join(map(asset_name, seen)) or "nothing, as no training data has been sampled here"
-    return dg.AssetCheckResult(
-        passed=not rows,
-        severity=dg.AssetCheckSeverity.WARN,
-        description=f"{len(rows):,} of {sample.rows:,} prompts are in {compared} as well: good answers to them prove "
-        "nothing. Score on other prompts, or use a data set whose splits are disjoint."
-        if rows
-        else f"{sample.rows:,} prompts compared with {compared}.",
-        metadata={
-            "rows": sample.rows,
-            **{f"{split}/rows": len(found.rows) for split, found in seen.items()},
-            **examples_of(Path(sample.parquet), rows),
-        },
+def _prompts_unseen(lineage: Lineage) -> dg.AssetChecksDefinition:
+    training = {split: lineage.key(asset_name(split)) for split in _TRAINING}
+
+    @dg.asset_check(
+        asset=lineage.key("sampled_test_gen"),
+        additional_deps=list(training.values()),
+        description="The model has not been trained on a prompt that it will be asked: such an answer proves nothing.",
     )
+    def prompts_unseen(context: dg.AssetCheckExecutionContext, sample: SampleRef) -> dg.AssetCheckResult:
+        prompts = keys(Path(sample.parquet))
+        seen: dict[str, Common] = {}
+        for split, key in training.items():
+            if (parquet := _latest_parquet(context.instance, key)) is not None:
+                seen[split] = common(prompts, keys(parquet))
+        rows = {row for found in seen.values() for row in found.rows}
+        compared = " and ".join(map(asset_name, seen)) or "nothing, as no training data has been sampled here"
+        return dg.AssetCheckResult(
+            passed=not rows,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=f"{len(rows):,} of {sample.rows:,} prompts are in {compared} as well: good answers to them "
+            "prove nothing. Score on other prompts, or use a data set whose splits are disjoint."
+            if rows
+            else f"{sample.rows:,} prompts compared with {compared}.",
+            metadata={
+                "rows": sample.rows,
+                **{f"{split}/rows": len(found.rows) for split, found in seen.items()},
+                **examples_of(Path(sample.parquet), rows),
+            },
+        )
+
+    return prompts_unseen
 
 
-def _latest_parquet(instance: dg.DagsterInstance, split: str) -> Path | None:
+def _latest_parquet(instance: dg.DagsterInstance, sample: dg.AssetKey) -> Path | None:
     """The file of a sample's last materialization, where there is one and it is still there."""
-    event = instance.get_latest_materialization_event(dg.AssetKey(["sampled", split]))
+    event = instance.get_latest_materialization_event(sample)
     materialization = event.asset_materialization if event else None
     value = materialization.metadata.get("parquet") if materialization else None
     path = Path(value.path) if isinstance(value, dg.PathMetadataValue) and value.path else None
     return path if path and path.is_file() else None
-
-
-sample_checks = [_sample_checks(split) for split in SAMPLED_SPLITS]

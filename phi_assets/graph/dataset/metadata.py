@@ -61,7 +61,7 @@ def split_metadata(ref: SplitRef) -> dict[str, Any]:
     }
 
 
-def sample_metadata(ref: SampleRef) -> dict[str, Any]:
+def sample_metadata(ref: SampleRef, raw: dg.AssetKey) -> dict[str, Any]:
     """Where every row of the raw split went, a portrait of those in this sample, and some of them to read.
 
     Numbers: `rows_total`, `rows_not_sampled`, `rows_quarantined`, `size_bytes` (of the JSON Lines), `bytes` (UTF-8 of
@@ -76,7 +76,7 @@ def sample_metadata(ref: SampleRef) -> dict[str, Any]:
     return {
         "dagster/row_count": ref.rows,
         "dagster/column_schema": CHAT_SCHEMA,
-        "dagster/column_lineage": column_lineage(report.split),
+        "dagster/column_lineage": column_lineage(raw),
         # First what there is to look at: the UI keeps this order.
         "conversations": dg.MetadataValue.md(conversations_markdown(profile.examples)),
         "violations": dg.MetadataValue.md(violations_markdown(report.violations)),
@@ -96,9 +96,8 @@ def sample_metadata(ref: SampleRef) -> dict[str, Any]:
     }
 
 
-def column_lineage(raw_split: str) -> dg.TableColumnLineage:
+def column_lineage(raw: dg.AssetKey) -> dg.TableColumnLineage:
     """Each column of a sample is made from the same column of the raw split."""
-    raw = dg.AssetKey(["raw", raw_split])
     return dg.TableColumnLineage(
         {column.name: [dg.TableColumnDep(asset_key=raw, column_name=column.name)] for column in CHAT_SCHEMA.columns}
     )
@@ -125,10 +124,10 @@ def _numbers(ref: SampleRef, report: SplitReport, profile: Profile) -> dict[str,
 
 def _whereabouts(report: SplitReport) -> Iterator[dict[str, str]]:
     places = {
-        f"raw/{report.split}": report.rows_total,
+        f"raw_{report.split}": report.rows_total,
         "not sampled": report.rows_not_sampled,
         "in quarantine": report.rows_quarantined,
-        **{f"sampled/{name}": profile.rows for name, profile in report.samples.items()},
+        **{f"sampled_{name}": profile.rows for name, profile in report.samples.items()},
     }
     for place, rows in places.items():
         yield {"where": place, "rows": f"{rows:,}"}

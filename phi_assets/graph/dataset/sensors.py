@@ -1,22 +1,35 @@
-"""The sensor that follows the data set on the hub."""
+"""The sensor that follows the data sets on the hub."""
+
+from collections.abc import Sequence
 
 import dagster as dg
 
 from phi_assets.dataset.sources.raw_splits import latest_revision
+from phi_assets.graph.automation.cursor import Cursor, Outcome, for_each
 from phi_assets.graph.automation.following import follow
 from phi_assets.graph.automation.history import data_version
-from phi_assets.graph.dataset.source import UltrachatSource
+from phi_assets.graph.dataset.assets import SOURCE
+from phi_assets.graph.lineage import ASSET_TAG, DataSet, Lineage
 
-ULTRACHAT_HUB = "ultrachat_hub"
 
+def hub_revision_sensor(lineages: Sequence[Lineage]) -> dg.SensorDefinition:
+    """The sensor for the data sets of these recipes; one that is added to them later is looked after as well."""
 
-@dg.sensor(
-    target=dg.AssetSelection.assets(ULTRACHAT_HUB),
-    default_status=dg.DefaultSensorStatus.STOPPED,
-    minimum_interval_seconds=300,
-    description="Materialize ultrachat_hub once for every new revision of the data set. With phi_automation switched "
-    "on, whatever depends on it follows.",
-)
-def hub_revision_sensor(context: dg.SensorEvaluationContext, ultrachat: UltrachatSource) -> dg.SensorResult:
-    """`ultrachat_hub` is requested once for every new revision of the data set; one request to the hub a tick."""
-    return follow(context, ULTRACHAT_HUB, now=latest_revision(ultrachat.section), recorded=data_version)
+    @dg.sensor(
+        name="hub_revision_sensor",
+        target=dg.AssetSelection.tag(ASSET_TAG, SOURCE),
+        default_status=dg.DefaultSensorStatus.STOPPED,
+        minimum_interval_seconds=300,
+        description="Materialize the source of a data set once for every new revision. With phi_automation switched "
+        "on, whatever depends on it follows.",
+    )
+    def hub_revisions(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        """`source` is requested once for every new revision of the data set; one request to the hub a data set."""
+
+        def look(dataset: DataSet, cursor: Cursor) -> Outcome:
+            now = latest_revision(dataset.section)
+            return follow(context.instance, cursor, dataset.key(SOURCE), now=now, recorded=data_version)
+
+        return for_each(context, {lineage.dataset.prefix: lineage.dataset for lineage in lineages}, look)
+
+    return hub_revisions

@@ -1,12 +1,11 @@
-"""The Dagster resource that stands for the source of chat data."""
+"""The source of chat data, whose errors are words that a run ends with."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
 
 import dagster as dg
-from pydantic import Field
 
 from phi_assets.config.dataset import ContractSection, DatasetSection, SampleSection
 from phi_assets.dataset.errors import DatasetError
@@ -17,21 +16,13 @@ from phi_assets.fingerprint import fingerprint
 from phi_assets.refs import DatasetRef, SampleRef, SplitRef
 
 
-class UltrachatSource(dg.ConfigurableResource):
+@dataclass(frozen=True)
+class ChatDataSource:
     """Splits of a chat data set, from the Hugging Face hub, a local folder or the package."""
 
-    dataset: dict[str, Any] = Field(description="The recipe's `dataset` section")
-    data_dir: str = Field(description="Folder for downloads and samples")
-
-    @classmethod
-    def from_recipe(cls, dataset: DatasetSection, data_dir: Path) -> Self:
-        """The source that a recipe names, with its files below `data_dir`."""
-        return cls(dataset=dataset.model_dump(mode="json", exclude_none=True), data_dir=str(data_dir))
-
-    @property
-    def section(self) -> DatasetSection:
-        """The recipe's `dataset` section that this resource stands for."""
-        return DatasetSection.model_validate(self.dataset)
+    section: DatasetSection
+    data_dir: Path
+    """Folder for downloads and samples."""
 
     def pin(self) -> DatasetRef:
         """The state of the source now: the commit that `revision` means, or a hash of the files."""
@@ -44,7 +35,7 @@ class UltrachatSource(dg.ConfigurableResource):
         """The split's raw shards of the pinned revision lie on local disk; see `fetch_split`."""
         section = self.section.model_copy(update={"revision": pinned.revision} if pinned.source == "hub" else {})
         with _in_words():
-            return fetch_split(section, split, Path(self.data_dir), log)
+            return fetch_split(section, split, self.data_dir, log)
 
     def prepare(
         self,
@@ -63,7 +54,7 @@ class UltrachatSource(dg.ConfigurableResource):
         """
         with _in_words():
             identity = preparation_identity(raw, sample, contract, validation=validation, against=against)
-            folder = Path(self.data_dir) / "sampled" / fingerprint(identity)[:12]
+            folder = self.data_dir / "sampled" / fingerprint(identity)[:12]
             return prepare_split(raw, sample, contract, folder, log, validation=validation, against=against)
 
 

@@ -112,7 +112,7 @@ def contract_result(subject: Subject) -> dg.AssetCheckResult:
         "contract",
         problems,
         f"{subject.examined.rows:,} rows keep the contract; {percent:.2f} % of {sampled:,} sampled rows of "
-        f"raw/{report.split} are in quarantine, {limit:g} % may be.",
+        f"raw_{report.split} are in quarantine, {limit:g} % may be.",
         {
             "rows": subject.examined.rows,
             "rows_that_break_rules": sum(strict.values()),
@@ -242,4 +242,4 @@ def _listing(rows: Mapping[str, int]) -> str:
 
 def asset_name(split: str) -> str:
     """The sample's asset, as people write it."""
-    return f"sampled/{split}"
+    return f"sampled_{split}"

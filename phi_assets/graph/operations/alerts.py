@@ -50,15 +50,15 @@ class AlertWebhook(dg.ConfigurableResource):
     description=f"Tell about every failed run: which step, why, and its page in Azure ML Studio. Posts to the webhook "
     f"of {WEBHOOK_VARIABLE}, where it is set.",
 )
-def run_failure_alert(context: dg.RunFailureSensorContext, alerts: AlertWebhook) -> None:
+def run_failure_alert(context: dg.RunFailureSensorContext, alert_webhook: AlertWebhook) -> None:
     """Every failed run is told about once, in this sensor's log and to the webhook.
 
     Dagster moves the cursor on even where the webhook failed; the tick then shows its error beside the text.
     """
     text = alert_text(context)
     context.log.error(text)
-    if alerts.url:
-        alerts.post(text)
+    if alert_webhook.url:
+        alert_webhook.post(text)
 
 
 def alert_text(context: dg.RunFailureSensorContext) -> str:

@@ -1,5 +1,7 @@
 """The jobs that end what is billing: everything of the recipe, and what nobody has asked for in time."""
 
+from collections.abc import Sequence
+
 import dagster as dg
 from pydantic import Field
 
@@ -7,14 +9,15 @@ from phi_assets.azureml.billing.bill import Bill, read_bill
 from phi_assets.azureml.billing.orphans import orphans
 from phi_assets.azureml.billing.reaper import reap
 from phi_assets.azureml.billing.teardown import carry_out, check_gone, plan_teardown
-from phi_assets.config.recipe import Recipe
 from phi_assets.graph.automation.endings import REAP_EXPIRED, REAPED_TAG, TEARDOWN
-from phi_assets.graph.operations.assets import known_things, still_billing
+from phi_assets.graph.lineage import Lineage
+from phi_assets.graph.operations.assets import STILL_BILLING, known_things
 from phi_assets.graph.operations.metadata import billing_metadata
 from phi_assets.graph.resources.prices import PricesResource
-from phi_assets.graph.resources.recipe import RecipeResource
 from phi_assets.graph.resources.workspace import AzureMLWorkspace
 from phi_assets.graph.training.assets import JOB_TAG
+
+TEAR_DOWN, DELETE_EXPIRED = "tear_down_recipe", "delete_expired_endpoints"
 
 _RUNS_LOOKED_AT = 50
 
@@ -26,40 +29,53 @@ class TeardownConfig(dg.Config):
     models: bool = Field(default=False, description="Also the registered versions of the recipe's model")
 
 
-@dg.op
-def tear_down_recipe(
-    context: dg.OpExecutionContext,
-    config: TeardownConfig,
-    workspace: AzureMLWorkspace,
-    recipe: RecipeResource,
-    prices: PricesResource,
-) -> None:
-    """Everything of the recipe that is billing has been listed, deleted, and looked for again."""
-    log = context.log.info
-    price_list = prices.value_or_none(context.log.warning)
-    with workspace.session() as ws:
-        plan = plan_teardown(
-            ws,
-            recipe.value,
-            read_bill(ws, price_list, log),
-            cluster=config.cluster,
-            models=config.models,
-            jobs=_recent_jobs(context.instance),
-            log=log,
+def teardown_job(lineage: Lineage, lineages: Sequence[Lineage]) -> dg.JobDefinition:
+    """The job that ends what a recipe has made; `lineages` are all that this code location knows."""
+
+    @dg.op(name=lineage.node(TEAR_DOWN))
+    def tear_down_recipe(
+        context: dg.OpExecutionContext,
+        config: TeardownConfig,
+        azureml: AzureMLWorkspace,
+        azureml_prices: PricesResource,
+    ) -> None:
+        """Everything of the recipe that is billing has been listed, deleted, and looked for again."""
+        log = context.log.info
+        price_list = azureml_prices.value_or_none(context.log.warning)
+        with azureml.session() as ws:
+            plan = plan_teardown(
+                ws,
+                lineage.recipe,
+                read_bill(ws, price_list, log),
+                cluster=config.cluster,
+                models=config.models,
+                jobs=_recent_jobs(context.instance),
+                log=log,
+            )
+            for line in plan.lines:
+                log(line)
+            carry_out(ws, plan, log)
+            left = read_bill(ws, price_list, log)
+            _record(context, left, lineages)
+            check_gone(plan, left)
+        context.add_output_metadata(
+            {
+                "listing": dg.MetadataValue.md("\n".join(f"- {line}" for line in plan.lines)),
+                "nothing_is_billing": not left.items,
+                "summary": left.in_words,
+            }
         )
-        for line in plan.lines:
-            log(line)
-        carry_out(ws, plan, log)
-        left = read_bill(ws, price_list, log)
-        _record(context, left, recipe.value, workspace.path)
-        check_gone(plan, left)
-    context.add_output_metadata(
-        {
-            "listing": dg.MetadataValue.md("\n".join(f"- {line}" for line in plan.lines)),
-            "nothing_is_billing": not left.items,
-            "summary": left.in_words,
-        }
+
+    @dg.job(
+        name=lineage.node(TEARDOWN),
+        tags=lineage.run_tags,
+        executor_def=dg.in_process_executor,
+        description="List and delete the recipe's endpoint and idle cluster, and prove that nothing of it is billing.",
     )
+    def teardown() -> None:
+        tear_down_recipe()
+
+    return teardown
 
 
 class ReapConfig(dg.Config):
@@ -68,45 +84,44 @@ class ReapConfig(dg.Config):
     endpoints: list[str] = Field(default=[], description="Only these; all of this project unless given")
 
 
-@dg.op
-def delete_expired_endpoints(
-    context: dg.OpExecutionContext,
-    config: ReapConfig,
-    workspace: AzureMLWorkspace,
-    recipe: RecipeResource,
-    prices: PricesResource,
-) -> None:
-    """No endpoint of this project is alive after its lease."""
+def reap_expired_job(lineages: Sequence[Lineage]) -> dg.JobDefinition:
+    """The job that ends what nobody has asked for in time, of all recipes."""
 
-    def announce(name: str) -> None:
-        # Before the deletion, so that nobody takes it for damage and puts it right.
-        context.instance.add_run_tags(context.run.run_id, {REAPED_TAG.format(name): "true"})
+    @dg.op(name=DELETE_EXPIRED)
+    def delete_expired_endpoints(
+        context: dg.OpExecutionContext,
+        config: ReapConfig,
+        azureml: AzureMLWorkspace,
+        azureml_prices: PricesResource,
+    ) -> None:
+        """No endpoint of this project is alive after its lease."""
 
-    with workspace.session() as ws:
-        deleted = reap(ws, only=config.endpoints, on_name=announce, log=context.log.info)
-        left = read_bill(ws, prices.value_or_none(context.log.warning), context.log.info)
-        _record(context, left, recipe.value, workspace.path)
-    context.add_output_metadata({"deleted": ", ".join(deleted) or "none", "summary": left.in_words})
+        def announce(name: str) -> None:
+            # Before the deletion, so that nobody takes it for damage and puts it right.
+            context.instance.add_run_tags(context.run.run_id, {REAPED_TAG.format(name): "true"})
+
+        with azureml.session() as ws:
+            deleted = reap(ws, only=config.endpoints, on_name=announce, log=context.log.info)
+            left = read_bill(ws, azureml_prices.value_or_none(context.log.warning), context.log.info)
+            _record(context, left, lineages)
+        context.add_output_metadata({"deleted": ", ".join(deleted) or "none", "summary": left.in_words})
+
+    @dg.job(
+        name=REAP_EXPIRED,
+        executor_def=dg.in_process_executor,
+        description="Delete every endpoint of this project whose lease has ended.",
+    )
+    def reap_expired() -> None:
+        delete_expired_endpoints()
+
+    return reap_expired
 
 
-@dg.job(
-    name=TEARDOWN,
-    description="List and delete the recipe's endpoint and idle cluster, and prove that nothing of it is billing.",
-)
-def teardown() -> None:
-    tear_down_recipe()
-
-
-@dg.job(name=REAP_EXPIRED, description="Delete every endpoint of this project whose lease has ended.")
-def reap_expired() -> None:
-    delete_expired_endpoints()
-
-
-def _record(context: dg.OpExecutionContext, bill: Bill, recipe: Recipe, workspace: str) -> None:
+def _record(context: dg.OpExecutionContext, bill: Bill, lineages: Sequence[Lineage]) -> None:
     """The listing is the newest of `still_billing`."""
     context.log.info(bill.in_words)
-    orphaned = orphans(bill, known_things(context.instance, recipe, workspace, bill))
-    context.log_event(dg.AssetMaterialization(still_billing.key, metadata=billing_metadata(bill, orphaned)))
+    orphaned = orphans(bill, known_things(context.instance, lineages, bill))
+    context.log_event(dg.AssetMaterialization(STILL_BILLING, metadata=billing_metadata(bill, orphaned)))
 
 
 def _recent_jobs(instance: dg.DagsterInstance) -> list[str]:

@@ -10,15 +10,13 @@ from phi_assets.azureml.preflight.run import run_preflight
 from phi_assets.config.recipe import Recipe
 from phi_assets.dataset.errors import DatasetError
 from phi_assets.dataset.sources.size import training_size
-from phi_assets.graph.common import OWNERS, explained, reads
+from phi_assets.graph.explanation import explained
+from phi_assets.graph.lineage import Lineage
 from phi_assets.graph.preflight.metadata import findings_table, preflight_metadata
 from phi_assets.graph.resources.prices import PricesResource
-from phi_assets.graph.resources.recipe import RecipeResource
 from phi_assets.graph.resources.workspace import AzureMLWorkspace
 
-GROUP = "foundation"
-
-PREFLIGHT = dg.AssetKey("preflight")
+PREFLIGHT = "preflight"
 
 _WHAT_HOLDS: dict[Group, str] = {
     "access": "The credential gives a token, and the workspace and its resource provider let that identity in.",
@@ -31,87 +29,94 @@ _WHAT_HOLDS: dict[Group, str] = {
 }
 
 # `all_deps_blocking_checks_passed` takes a blocking check that failed with WARN for failed: automation would stop.
-_NO_WARNINGS = dg.AssetCheckSpec(
-    "no_warnings", asset=PREFLIGHT, description="Nothing that may turn out to be a hindrance, and need not be one."
+_NO_WARNINGS = "no_warnings"
+
+_READS = (
+    "dataset",
+    "sample",
+    "model",
+    "component",
+    "budget",
+    "preflight",
+    "compute",
+    "finetune.parameters",
+    "finetune.defaults",
+    "finetune.timeout_hours",
+    "serving",
+    "scoring.compare_with_base",
+    "contract.context_tokens",
 )
 
 
-# A multi-asset, because the job is called like the asset and an op may not be.
-@dg.multi_asset(
-    name="look_ahead",
-    specs=[
-        dg.AssetSpec(
-            PREFLIGHT,
-            group_name=GROUP,
-            kinds={"azureml"},
-            owners=OWNERS,
-            code_version="1",
-            metadata=reads(
-                "dataset",
-                "sample",
-                "model",
-                "component",
-                "budget",
-                "preflight",
-                "compute",
-                "finetune.parameters",
-                "finetune.defaults",
-                "finetune.timeout_hours",
-                "serving",
-                "scoring.compare_with_base",
-                "contract.context_tokens",
+def preflight_asset(lineage: Lineage) -> dg.AssetsDefinition:
+    """`preflight`, with a check for each group of findings."""
+    recipe, key = lineage.recipe, lineage.key(PREFLIGHT)
+
+    @dg.multi_asset(
+        name=lineage.node(PREFLIGHT),
+        specs=[
+            dg.AssetSpec(
+                key,
+                kinds={"azureml"},
+                description="Everything that can be known to go wrong has been looked at, in seconds and without "
+                "changing anything: identity, workspace, model, parameters, machines, quota, endpoint, budget. Errors "
+                "stop all that costs money; warnings do not.",
+                **lineage.attributes(PREFLIGHT, *_READS),
+            )
+        ],
+        check_specs=[
+            *(dg.AssetCheckSpec(group, asset=key, blocking=True, description=_WHAT_HOLDS[group]) for group in GROUPS),
+            dg.AssetCheckSpec(
+                _NO_WARNINGS, asset=key, description="Nothing that may turn out to be a hindrance, and need not be one."
             ),
-            description="Everything that can be known to go wrong has been looked at, in seconds and without changing "
-            "anything: identity, workspace, model, parameters, machines, quota, endpoint, budget. Errors stop all "
-            "that costs money; warnings do not.",
-        )
-    ],
-    check_specs=[
-        *(dg.AssetCheckSpec(group, asset=PREFLIGHT, blocking=True, description=_WHAT_HOLDS[group]) for group in GROUPS),
-        _NO_WARNINGS,
-    ],
-)
-def preflight(
-    context: dg.AssetExecutionContext, workspace: AzureMLWorkspace, recipe: RecipeResource, prices: PricesResource
-) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
-    """Nothing stands in the way of the recipe, or the run fails with all that does.
-
-    The data version names the workspace and nothing else. What depends on preflight does so for the order, and has
-    every other input of its own; so a quota that changes, or an edited recipe, makes nothing stale, while another
-    workspace makes everything so. It takes no place in the pool: it waits for no job, and writes nothing.
-    """
-    with workspace.session() as ws:
-        found = run_preflight(
-            ws,
-            recipe.value,
-            credential=workspace.credential if workspace.target == "azure" else "the emulator's managed identity",
-            prices=prices.value_or_none(context.log.warning),
-            training=_training(context, recipe.value),
-        )
-    context.log.info(f"Looked ahead in {found.seconds:.1f} s as {found.facts.get('identity', 'nobody')}.")
-    checks = [_outcome(group, [each for each in found.of(group) if each.level == "error"]) for group in found.looked_at]
-    checks.append(_outcome(_NO_WARNINGS.name, found.warnings, dg.AssetCheckSeverity.WARN))
-    if found.errors:
-        yield from checks
-        raise dg.Failure(description=found.in_words, metadata=preflight_metadata(found), allow_retries=False)
-    for warning in found.warnings:
-        context.log.warning(warning.in_words)
-    inputs = {
-        key: found.facts[key] for key in ("workspace", "region", "identity", "model", "component") if key in found.facts
-    }
-    yield dg.MaterializeResult(
-        asset_key=PREFLIGHT,
-        data_version=dg.DataVersion(found.identity),
-        metadata=preflight_metadata(found) | explained(context, inputs, found.in_words, PREFLIGHT),
-        check_results=checks,
+        ],
     )
+    def preflight(
+        context: dg.AssetExecutionContext, azureml: AzureMLWorkspace, azureml_prices: PricesResource
+    ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+        """Nothing stands in the way of the recipe, or the run fails with all that does.
+
+        The data version names the workspace and nothing else. What depends on preflight does so for the order, and has
+        every other input of its own; so a quota that changes, or an edited recipe, makes nothing stale, while another
+        workspace makes everything so. It takes no place in a pool: it waits for no job, and writes nothing.
+        """
+        with azureml.session() as ws:
+            found = run_preflight(
+                ws,
+                recipe,
+                credential=azureml.credential if azureml.target == "azure" else "the emulator's managed identity",
+                prices=azureml_prices.value_or_none(context.log.warning),
+                training=_training(context, recipe),
+            )
+        context.log.info(f"Looked ahead in {found.seconds:.1f} s as {found.facts.get('identity', 'nobody')}.")
+        errors = {group: [each for each in found.of(group) if each.level == "error"] for group in found.looked_at}
+        checks = [_outcome(key, group, findings) for group, findings in errors.items()]
+        checks.append(_outcome(key, _NO_WARNINGS, found.warnings, dg.AssetCheckSeverity.WARN))
+        if found.errors:
+            yield from checks
+            raise dg.Failure(description=found.in_words, metadata=preflight_metadata(found), allow_retries=False)
+        for warning in found.warnings:
+            context.log.warning(warning.in_words)
+        named = ("workspace", "region", "identity", "model", "component")
+        inputs = {fact: found.facts[fact] for fact in named if fact in found.facts}
+        yield dg.MaterializeResult(
+            asset_key=key,
+            data_version=dg.DataVersion(found.identity),
+            metadata=preflight_metadata(found) | explained(context, inputs, found.in_words, key),
+            check_results=checks,
+        )
+
+    return preflight
 
 
 def _outcome(
-    check: str, findings: Sequence[Finding], severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR
+    asset: dg.AssetKey,
+    check: str,
+    findings: Sequence[Finding],
+    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR,
 ) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
-        asset_key=PREFLIGHT,
+        asset_key=asset,
         check_name=check,
         passed=not findings,
         severity=severity,

@@ -12,21 +12,30 @@ from phi_assets.azureml.serving.endpoints import ensure_endpoint
 from phi_assets.azureml.serving.rollout import abandon_rollout, ensure_rollout
 from phi_assets.azureml.serving.smoke import ensure_smoke
 from phi_assets.fingerprint import fingerprint
-from phi_assets.graph.common import ENDPOINT_POOL, OWNERS, explained, reads
+from phi_assets.graph.explanation import explained
 from phi_assets.graph.interrupts import undone_unless_killed
+from phi_assets.graph.lineage import Lineage
 from phi_assets.graph.preflight.assets import PREFLIGHT
-from phi_assets.graph.resources.recipe import RecipeResource
 from phi_assets.graph.resources.workspace import AzureMLWorkspace
 from phi_assets.graph.serving.metadata import deployment_metadata, endpoint_metadata, traffic_metadata
 from phi_assets.graph.serving.rollout_metadata import rollout_metadata, smoke_metadata
 from phi_assets.refs import DeploymentRef, EndpointRef, ModelRef, RegisteredModelRef, TrafficRef
 
-GROUP = "serving"
+ONLINE_ENDPOINT, ONLINE_DEPLOYMENT, LIVE_TRAFFIC = "online_endpoint", "online_deployment", "live_traffic"
 
 SMOKE_GATE, ROLLOUT_GATE = "smoke_gate", "rollout_gate"
 
 ARRIVAL_SECONDS = 15.0
 """How long a request that was interrupted may take to arrive."""
+
+_ENDPOINT_KEYS = (
+    "serving.endpoint",
+    "serving.auth_mode",
+    "serving.identity",
+    "serving.public_network_access",
+    "serving.lease_hours",
+    "serving.tags",
+)
 
 DEPLOYMENT_KEYS = (
     "serving.instance_type",
@@ -39,93 +48,84 @@ DEPLOYMENT_KEYS = (
 )
 
 
-@dg.asset(
-    group_name=GROUP,
-    deps=[PREFLIGHT],
-    kinds={"azureml"},
-    owners=OWNERS,
-    code_version="1",
-    pool=ENDPOINT_POOL,
-    metadata=reads(
-        "serving.endpoint",
-        "serving.auth_mode",
-        "serving.identity",
-        "serving.public_network_access",
-        "serving.lease_hours",
-        "serving.tags",
-    ),
-)
-def online_endpoint(
-    context: dg.AssetExecutionContext, workspace: AzureMLWorkspace, recipe: RecipeResource
-) -> dg.MaterializeResult[EndpointRef]:
-    """A managed online endpoint in state Succeeded, with the time at which its lease ends."""
-    serving = recipe.value.serving
-    with workspace.session() as ws:
-        ref = ensure_endpoint(ws, serving, {"phi-recipe": recipe.value.name}, context.log.info)
-    settings = {"endpoint": ref.name, **serving.model_dump(include={"auth_mode", "lease_hours"})}
-    why = explained(context, settings, ref.reason)
-    version = fingerprint({"name": ref.name, "auth": serving.auth_mode})[:16]
-    metadata = endpoint_metadata(ref, ws.endpoint_studio_url(ref.name)) | why
-    return dg.MaterializeResult(value=ref, data_version=dg.DataVersion(version), metadata=metadata)
+def serving_assets(lineage: Lineage) -> list[dg.AssetsDefinition]:
+    """`online_endpoint`, `online_deployment` and `live_traffic`."""
+    return [_online_endpoint(lineage), _online_deployment(lineage), _live_traffic(lineage)]
 
 
-@dg.asset(
-    group_name=GROUP,
-    deps=[PREFLIGHT],
-    kinds={"azureml"},
-    owners=OWNERS,
-    code_version="1",
-    pool=ENDPOINT_POOL,
-    metadata=reads(*DEPLOYMENT_KEYS),
-    check_specs=[
-        dg.AssetCheckSpec(
-            SMOKE_GATE,
-            asset="online_deployment",
-            blocking=True,
-            description="Asked past the traffic rules, the deployment keeps the payload contract and answers in time, "
-            "with words. One that does not is removed before it gets any traffic.",
-        )
-    ],
-)
-def online_deployment(
-    context: dg.AssetExecutionContext,
-    online_endpoint: EndpointRef,
-    registered_model: RegisteredModelRef,
-    foundation_model: ModelRef,
-    workspace: AzureMLWorkspace,
-    recipe: RecipeResource,
-) -> Iterator[dg.MaterializeResult[DeploymentRef] | dg.AssetCheckResult]:
-    """A healthy deployment of the model version, named after it, which answers; a new one gets no traffic yet."""
-    serving, created, allowed = recipe.value.serving, [], foundation_model.inference_computes
-    with (
-        workspace.session() as ws,
-        undone_unless_killed(context, partial(_discard, context, ws, online_endpoint, created)),
-    ):
-        ref = ensure_deployment(
-            ws, online_endpoint, registered_model, serving, allowed, context.log.info, on_create=created.append
-        )
-        smoke = ensure_smoke(
-            ws,
-            online_endpoint,
-            ref,
-            recipe.value.rollout,
-            timeout_seconds=serving.request_timeout_seconds,
-            log=context.log.info,
-        )
-    evidence = smoke_metadata(smoke, ref)
-    check = _outcome(SMOKE_GATE, smoke.passed, smoke.summary, evidence)
-    if not smoke.passed:
-        yield check
-        raise dg.Failure(description=smoke.summary, metadata=evidence, allow_retries=False)
-    settings = serving.model_dump(mode="json", include={key.partition(".")[2] for key in DEPLOYMENT_KEYS})
-    why = explained(context, {"endpoint": ref.endpoint, "model": ref.model_id, **settings}, ref.reason)
-    version = fingerprint({"model": ref.model_id, "serving": recipe.value.code_version(*DEPLOYMENT_KEYS)})[:16]
-    yield dg.MaterializeResult(
-        value=ref,
-        data_version=dg.DataVersion(version),
-        metadata=deployment_metadata(ref, ws.endpoint_studio_url(ref.endpoint)) | why,
-        check_results=[check],
+def _online_endpoint(lineage: Lineage) -> dg.AssetsDefinition:
+    recipe, serving = lineage.recipe, lineage.recipe.serving
+
+    @lineage.asset(ONLINE_ENDPOINT, *_ENDPOINT_KEYS, deps=[PREFLIGHT], kinds={"azureml"}, pool=lineage.endpoint_pool)
+    def online_endpoint(
+        context: dg.AssetExecutionContext, azureml: AzureMLWorkspace
+    ) -> dg.MaterializeResult[EndpointRef]:
+        """A managed online endpoint in state Succeeded, with the time at which its lease ends."""
+        with azureml.session() as ws:
+            ref = ensure_endpoint(ws, serving, {"phi-recipe": recipe.name}, context.log.info)
+        settings = {"endpoint": ref.name, **serving.model_dump(include={"auth_mode", "lease_hours"})}
+        why = explained(context, settings, ref.reason)
+        version = fingerprint({"name": ref.name, "auth": serving.auth_mode})[:16]
+        metadata = endpoint_metadata(ref, ws.endpoint_studio_url(ref.name)) | why
+        return dg.MaterializeResult(value=ref, data_version=dg.DataVersion(version), metadata=metadata)
+
+    return online_endpoint
+
+
+def _online_deployment(lineage: Lineage) -> dg.AssetsDefinition:
+    recipe, serving = lineage.recipe, lineage.recipe.serving
+
+    @lineage.asset(
+        ONLINE_DEPLOYMENT,
+        *DEPLOYMENT_KEYS,
+        needs=lineage.ins(ONLINE_ENDPOINT, "registered_model", "foundation_model"),
+        deps=[PREFLIGHT],
+        kinds={"azureml"},
+        pool=lineage.endpoint_pool,
+        check_specs=[
+            dg.AssetCheckSpec(
+                SMOKE_GATE,
+                asset=lineage.key(ONLINE_DEPLOYMENT),
+                blocking=True,
+                description="Asked past the traffic rules, the deployment keeps the payload contract and answers in "
+                "time, with words. One that does not is removed before it gets any traffic.",
+            )
+        ],
     )
+    def online_deployment(
+        context: dg.AssetExecutionContext,
+        online_endpoint: EndpointRef,
+        registered_model: RegisteredModelRef,
+        foundation_model: ModelRef,
+        azureml: AzureMLWorkspace,
+    ) -> Iterator[dg.MaterializeResult[DeploymentRef] | dg.AssetCheckResult]:
+        """A healthy deployment of the model version, named after it, which answers; a new one gets no traffic yet."""
+        created, allowed, log = [], foundation_model.inference_computes, context.log.info
+        with (
+            azureml.session() as ws,
+            undone_unless_killed(context, partial(_discard, context, ws, online_endpoint, created)),
+        ):
+            ref = ensure_deployment(
+                ws, online_endpoint, registered_model, serving, allowed, log, on_create=created.append
+            )
+            timeout = serving.request_timeout_seconds
+            smoke = ensure_smoke(ws, online_endpoint, ref, recipe.rollout, timeout_seconds=timeout, log=log)
+        evidence = smoke_metadata(smoke, ref)
+        check = _outcome(SMOKE_GATE, smoke.passed, smoke.summary, evidence)
+        if not smoke.passed:
+            yield check
+            raise dg.Failure(description=smoke.summary, metadata=evidence, allow_retries=False)
+        settings = serving.model_dump(mode="json", include={key.partition(".")[2] for key in DEPLOYMENT_KEYS})
+        why = explained(context, {"endpoint": ref.endpoint, "model": ref.model_id, **settings}, ref.reason)
+        version = fingerprint({"model": ref.model_id, "serving": recipe.code_version(*DEPLOYMENT_KEYS)})[:16]
+        yield dg.MaterializeResult(
+            value=ref,
+            data_version=dg.DataVersion(version),
+            metadata=deployment_metadata(ref, ws.endpoint_studio_url(ref.endpoint)) | why,
+            check_results=[check],
+        )
+
+    return online_deployment
 
 
 def _discard(
@@ -137,53 +137,55 @@ def _discard(
         discard_deployment(ws, endpoint.name, name, context.log.info, arrival_seconds=arrival)
 
 
-@dg.asset(
-    group_name=GROUP,
-    kinds={"azureml"},
-    owners=OWNERS,
-    code_version="1",
-    pool=ENDPOINT_POOL,
-    metadata=reads("rollout.retire"),
-    check_specs=[
-        dg.AssetCheckSpec(
-            ROLLOUT_GATE,
-            asset="live_traffic",
-            blocking=True,
-            description="At every step of the traffic, the new deployment answered the same prompts no worse than the "
-            "old one. Where it does not, the traffic goes back and the new deployment is removed.",
-        )
-    ],
-)
-def live_traffic(
-    context: dg.AssetExecutionContext,
-    online_endpoint: EndpointRef,
-    online_deployment: DeploymentRef,
-    workspace: AzureMLWorkspace,
-    recipe: RecipeResource,
-) -> Iterator[dg.MaterializeResult[TrafficRef] | dg.AssetCheckResult]:
-    """All traffic goes to the newest deployment, read back from the service; older ones are gone or kept, as wanted."""
-    rollout, log = recipe.value.rollout, context.log.info
-    with (
-        workspace.session() as ws,
-        undone_unless_killed(context, lambda _: abandon_rollout(ws, online_endpoint, online_deployment, rollout, log)),
-    ):
-        timeout = recipe.value.serving.request_timeout_seconds
-        done = ensure_rollout(ws, online_endpoint, online_deployment, rollout, timeout_seconds=timeout, log=log)
-    evidence = rollout_metadata(done, online_deployment)
-    check = _outcome(ROLLOUT_GATE, done.traffic is not None, done.summary, evidence)
-    if done.traffic is None:
-        yield check
-        raise dg.Failure(description=done.failure, metadata=evidence, allow_retries=False)
-    ref = done.traffic
-    inputs = {"endpoint": ref.endpoint, "deployment": online_deployment.name, "model": ref.model_id}
-    yield dg.MaterializeResult(
-        value=ref,
-        data_version=dg.DataVersion(fingerprint({"traffic": ref.traffic, "model": ref.model_id})[:16]),
-        metadata=traffic_metadata(ref, ws.endpoint_studio_url(ref.endpoint))
-        | evidence
-        | explained(context, inputs, ref.reason),
-        check_results=[check],
+def _live_traffic(lineage: Lineage) -> dg.AssetsDefinition:
+    rollout, timeout = lineage.recipe.rollout, lineage.recipe.serving.request_timeout_seconds
+
+    @lineage.asset(
+        LIVE_TRAFFIC,
+        "rollout.retire",
+        needs=lineage.ins(ONLINE_ENDPOINT, ONLINE_DEPLOYMENT),
+        kinds={"azureml"},
+        pool=lineage.endpoint_pool,
+        check_specs=[
+            dg.AssetCheckSpec(
+                ROLLOUT_GATE,
+                asset=lineage.key(LIVE_TRAFFIC),
+                blocking=True,
+                description="At every step of the traffic, the new deployment answered the same prompts no worse than "
+                "the old one. Where it does not, the traffic goes back and the new deployment is removed.",
+            )
+        ],
     )
+    def live_traffic(
+        context: dg.AssetExecutionContext,
+        online_endpoint: EndpointRef,
+        online_deployment: DeploymentRef,
+        azureml: AzureMLWorkspace,
+    ) -> Iterator[dg.MaterializeResult[TrafficRef] | dg.AssetCheckResult]:
+        """All traffic goes to the newest deployment, read back from the service; older ones are gone or kept."""
+        endpoint, deployment, log = online_endpoint, online_deployment, context.log.info
+        with (
+            azureml.session() as ws,
+            undone_unless_killed(context, lambda _: abandon_rollout(ws, endpoint, deployment, rollout, log)),
+        ):
+            done = ensure_rollout(ws, endpoint, deployment, rollout, timeout_seconds=timeout, log=log)
+        evidence = rollout_metadata(done, deployment)
+        check = _outcome(ROLLOUT_GATE, done.traffic is not None, done.summary, evidence)
+        if done.traffic is None:
+            yield check
+            raise dg.Failure(description=done.failure, metadata=evidence, allow_retries=False)
+        ref = done.traffic
+        inputs = {"endpoint": ref.endpoint, "deployment": deployment.name, "model": ref.model_id}
+        yield dg.MaterializeResult(
+            value=ref,
+            data_version=dg.DataVersion(fingerprint({"traffic": ref.traffic, "model": ref.model_id})[:16]),
+            metadata=traffic_metadata(ref, ws.endpoint_studio_url(ref.endpoint))
+            | evidence
+            | explained(context, inputs, ref.reason),
+            check_results=[check],
+        )
+
+    return live_traffic
 
 
 def _outcome(gate: str, passed: bool, summary: str, evidence: Mapping[str, Any]) -> dg.AssetCheckResult:

@@ -12,17 +12,17 @@ from phi_assets.azureml.models.registered import ensure_registered_model
 from phi_assets.azureml.training.cancelling import cancel_if_submitted
 from phi_assets.azureml.training.finetune import ensure_finetune_job
 from phi_assets.azureml.training.jobs import SubmittedJob
-from phi_assets.graph.common import OWNERS, changes_since_last, explained, reads
+from phi_assets.graph.explanation import changes_since_last, explained
 from phi_assets.graph.interrupts import interrupts_kept, is_terminated
+from phi_assets.graph.lineage import Lineage
 from phi_assets.graph.preflight.assets import PREFLIGHT
 from phi_assets.graph.resources.prices import PricesResource
-from phi_assets.graph.resources.recipe import RecipeResource
 from phi_assets.graph.resources.workspace import AzureMLWorkspace
 from phi_assets.graph.training.metadata import job_metadata, registered_model_metadata, submitted_metadata
 from phi_assets.graph.training.spending import spending
 from phi_assets.refs import ComputeRef, JobRef, ModelRef, RegisteredModelRef, SampleRef
 
-GROUP = "training"
+FINETUNE_JOB, REGISTERED_MODEL = "finetune_job", "registered_model"
 
 JOB_TAG = "azureml/job"
 """Run tag with the name of the Azure ML job that the run submitted, attached to or reused."""
@@ -37,77 +37,89 @@ class FinetuneConfig(dg.Config):
     submit: bool = Field(default=True, description="Submit a job where none can be reused or waited for; else fail")
 
 
-@dg.asset(
-    group_name=GROUP,
-    ins={
-        "train": dg.AssetIn(["sampled", "train_sft"]),
-        "validation": dg.AssetIn(["sampled", "validation_sft"]),
-        "test": dg.AssetIn(["sampled", "test_sft"]),
-    },
-    deps=[PREFLIGHT],
-    kinds={"azureml", "pytorch"},
-    owners=OWNERS,
-    code_version="1",
-    metadata=reads("component", "finetune.parameters", "finetune.defaults"),
-)
-def finetune_job(
-    context: dg.AssetExecutionContext,
-    config: FinetuneConfig,
-    train: SampleRef,
-    validation: SampleRef,
-    test: SampleRef,
-    foundation_model: ModelRef,
-    finetune_compute: ComputeRef,
-    workspace: AzureMLWorkspace,
-    recipe: RecipeResource,
-    prices: PricesResource,
-) -> dg.MaterializeResult[JobRef]:
-    """A fine-tuning pipeline job is Completed in Azure ML and its `trained_model` output has been looked for.
+def training_assets(lineage: Lineage) -> list[dg.AssetsDefinition]:
+    """`finetune_job` and `registered_model`."""
+    return [_finetune_job(lineage), _registered_model(lineage)]
 
-    It has trained on `train_sft` and been evaluated meanwhile on `validation_sft`, which no step trains on.
-    """
-    with (
-        workspace.session() as ws,
-        cancelled_with_the_run(context, ws) as watch,
-        interrupts_kept() as raise_interrupts,
-    ):
-        result = ensure_finetune_job(
-            ws,
-            recipe.value,
-            model=foundation_model,
-            compute=finetune_compute,
-            train=train,
-            validation=validation,
-            test=test,
-            log=context.log.info,
-            output=partial(print, flush=True),
-            on_name=watch,
-            on_submitted=partial(_announce, context),
-            on_poll=raise_interrupts,
-            force=config.force,
-            submit=config.submit,
-            # A crashed run that forced a job is started again with the same configuration.
-            forced_by=context.run.root_run_id or context.run.run_id,
-        )
-        price_list = prices.value_or_none(context.log.warning)
-        spent = spending(context, ws, recipe.value, result, finetune_compute, price_list)
-    if not result.job.model_seen:
-        context.log.warning(
-            f"The model of job {result.job.name} was not seen: nobody says where it lies. "
-            "registered_model shows whether it is there."
-        )
-    why = explained(context, result.inputs, result.job.reason)
-    return dg.MaterializeResult(
-        value=result.job, data_version=dg.DataVersion(result.job.name), metadata=job_metadata(result) | spent | why
+
+def _finetune_job(lineage: Lineage) -> dg.AssetsDefinition:
+    recipe = lineage.recipe
+
+    @lineage.asset(
+        FINETUNE_JOB,
+        *("component", "finetune.parameters", "finetune.defaults"),
+        needs=lineage.ins(
+            "foundation_model",
+            "finetune_compute",
+            train="sampled_train_sft",
+            validation="sampled_validation_sft",
+            test="sampled_test_sft",
+        ),
+        deps=[PREFLIGHT],
+        kinds={"azureml", "pytorch"},
     )
+    def finetune_job(
+        context: dg.AssetExecutionContext,
+        config: FinetuneConfig,
+        train: SampleRef,
+        validation: SampleRef,
+        test: SampleRef,
+        foundation_model: ModelRef,
+        finetune_compute: ComputeRef,
+        azureml: AzureMLWorkspace,
+        azureml_prices: PricesResource,
+    ) -> dg.MaterializeResult[JobRef]:
+        """A fine-tuning pipeline job is Completed in Azure ML and its `trained_model` output has been looked for.
+
+        It has trained on `train_sft` and been evaluated meanwhile on `validation_sft`, which no step trains on.
+        """
+        with (
+            azureml.session() as ws,
+            cancelled_with_the_run(context, ws) as watch,
+            interrupts_kept() as raise_interrupts,
+        ):
+            result = ensure_finetune_job(
+                ws,
+                recipe,
+                model=foundation_model,
+                compute=finetune_compute,
+                train=train,
+                validation=validation,
+                test=test,
+                log=context.log.info,
+                output=partial(print, flush=True),
+                on_name=watch,
+                on_submitted=partial(_announce, context, lineage),
+                on_poll=raise_interrupts,
+                force=config.force,
+                submit=config.submit,
+                # A crashed run that forced a job is started again with the same configuration.
+                forced_by=context.run.root_run_id or context.run.run_id,
+            )
+            price_list = azureml_prices.value_or_none(context.log.warning)
+            spent = spending(context, ws, recipe, result, finetune_compute, price_list)
+        if not result.job.model_seen:
+            context.log.warning(
+                f"The model of job {result.job.name} was not seen: nobody says where it lies. "
+                "registered_model shows whether it is there."
+            )
+        why = explained(context, result.inputs, result.job.reason)
+        return dg.MaterializeResult(
+            value=result.job,
+            data_version=dg.DataVersion(result.job.name),
+            metadata=job_metadata(result) | spent | why,
+        )
+
+    return finetune_job
 
 
-def _announce(context: dg.AssetExecutionContext, job: SubmittedJob) -> None:
+def _announce(context: dg.AssetExecutionContext, lineage: Lineage, job: SubmittedJob) -> None:
     """Name and link of the job are on the run, long before there is a materialization to carry them."""
     changed = changes_since_last(context, job.inputs)
     context.log_event(dg.AssetObservation(context.asset_key, metadata={**submitted_metadata(job), "changed": changed}))
     context.instance.add_run_tags(
-        context.run.run_id, {JOB_TAG: job.name, STUDIO_TAG: job.studio_url, FINGERPRINT_TAG: job.fingerprint}
+        context.run.run_id,
+        {**lineage.run_tags, JOB_TAG: job.name, STUDIO_TAG: job.studio_url, FINGERPRINT_TAG: job.fingerprint},
     )
 
 
@@ -131,28 +143,27 @@ def cancelled_with_the_run(context: dg.AssetExecutionContext, ws: Workspace) -> 
         raise
 
 
-@dg.asset(
-    group_name=GROUP,
-    kinds={"azureml", "mlflow"},
-    owners=OWNERS,
-    code_version="1",
-    metadata=reads("serving.model_name"),
-)
-def registered_model(
-    context: dg.AssetExecutionContext, finetune_job: JobRef, workspace: AzureMLWorkspace, recipe: RecipeResource
-) -> dg.MaterializeResult[RegisteredModelRef]:
-    """A model version in the workspace whose source is the job's `trained_model` output."""
-    with workspace.session() as ws:
-        ref = ensure_registered_model(
-            ws,
-            job=finetune_job,
-            name=recipe.value.registered_model_name,
-            description=f"{recipe.value.model.name} fine-tuned for chat completion on {recipe.value.dataset.name}",
-            log=context.log.info,
+def _registered_model(lineage: Lineage) -> dg.AssetsDefinition:
+    recipe, needs = lineage.recipe, lineage.ins(FINETUNE_JOB)
+
+    @lineage.asset(REGISTERED_MODEL, "serving.model_name", needs=needs, kinds={"azureml", "mlflow"})
+    def registered_model(
+        context: dg.AssetExecutionContext, finetune_job: JobRef, azureml: AzureMLWorkspace
+    ) -> dg.MaterializeResult[RegisteredModelRef]:
+        """A model version in the workspace whose source is the job's `trained_model` output."""
+        with azureml.session() as ws:
+            ref = ensure_registered_model(
+                ws,
+                job=finetune_job,
+                name=recipe.registered_model_name,
+                description=f"{recipe.model.name} fine-tuned for chat completion on {recipe.dataset.name}",
+                log=context.log.info,
+            )
+        why = explained(context, {"job": finetune_job.name, "name": ref.name}, ref.reason)
+        return dg.MaterializeResult(
+            value=ref,
+            data_version=dg.DataVersion(f"{ref.name}:{ref.version}"),
+            metadata=registered_model_metadata(ref, ws.model_studio_url(ref.name, ref.version)) | why,
         )
-    why = explained(context, {"job": finetune_job.name, "name": ref.name}, ref.reason)
-    return dg.MaterializeResult(
-        value=ref,
-        data_version=dg.DataVersion(f"{ref.name}:{ref.version}"),
-        metadata=registered_model_metadata(ref, ws.model_studio_url(ref.name, ref.version)) | why,
-    )
+
+    return registered_model

@@ -33,7 +33,7 @@ OLD = "ultrachat-completion"
 @pytest.fixture
 def names(workspace: Workspace) -> Iterator[tuple[str, ...]]:
     """Of the recipe's endpoint; none of them exists before and after the test."""
-    names = endpoint_names(MINE.serving, workspace.path)
+    names = endpoint_names(MINE.serving, MINE.name, workspace.path)
     yield names
     for name in names:
         delete_endpoint(workspace, name)
@@ -51,20 +51,28 @@ def ensure(ws: Workspace, recipe: Recipe, lines: list[str] | None = None) -> str
     return ensure_endpoint(ws, recipe.serving, {RECIPE_TAG: recipe.name}, log).name
 
 
-def test_a_name_is_that_of_the_workspace_alone_and_one_that_the_service_takes() -> None:
+def test_a_name_is_that_of_the_recipe_in_its_workspace_and_one_that_the_service_takes() -> None:
     here = workspace_path("11111111-1111-4111-8111-111111111111", "group", "workspace")
     others = [
         workspace_path("22222222-2222-4222-8222-222222222222", "group", "workspace"),
         workspace_path("11111111-1111-4111-8111-111111111111", "other", "workspace"),
         workspace_path("11111111-1111-4111-8111-111111111111", "group", "other"),
     ]
-    found = [endpoint_names(MINE.serving, path)[0] for path in [here, *others]]
+    found = [endpoint_names(MINE.serving, MINE.name, path)[0] for path in [here, *others]]
     assert len(set(found)) == 4
-    assert found[0] == "ultrachat-completion-5cdc8e92"
+    assert found[0] == "mine-3a228f44"
     assert all(ENDPOINT_NAME.problem(name) is None for name in found)
     # Azure Resource Manager ignores the case of ids.
-    assert endpoint_names(MINE.serving, here.upper())[0] == found[0]
-    assert endpoint_names(ServingSection(endpoint="my-own"), here) == ("my-own",)
+    assert endpoint_names(MINE.serving, MINE.name, here.upper())[0] == found[0]
+    assert endpoint_names(MINE.serving, MINE.name, here)[1:] == ("ultrachat-completion-5cdc8e92", OLD)
+    assert endpoint_names(ServingSection(endpoint="my-own"), MINE.name, here) == ("my-own",)
+
+
+@pytest.mark.parametrize("recipe", ["a", "7B of Phi", "Ünïcode.v2", "a-very-long-name-of-a-recipe-that-goes-on", "-"])
+def test_any_name_of_a_recipe_gives_a_name_of_its_own_for_its_endpoint(recipe: str) -> None:
+    name = endpoint_names(MINE.serving, recipe, "/workspace")[0]
+    assert ENDPOINT_NAME.problem(name) is None
+    assert name != endpoint_names(MINE.serving, f"{recipe} too", "/workspace")[0]
 
 
 @pytest.mark.parametrize("recipe", ["phi4_ultrachat", "phi3_mini_ultrachat"])

@@ -51,7 +51,7 @@ def test_other_content_is_another_version(toys: Workspace, tmp_path: Path) -> No
 def test_a_missing_file_is_named(toys: Workspace, tmp_path: Path) -> None:
     sample = make_sample(tmp_path, "test_sft", f"missing {tmp_path}")
     Path(sample.jsonl).unlink()
-    with pytest.raises(DataUploadFailed, match=r"test_sft.jsonl.*Materialize sampled/test_sft again"):
+    with pytest.raises(DataUploadFailed, match=r"test_sft.jsonl.*Materialize sampled_test_sft again"):
         ensure_data_asset(toys, "missing", sample)
 
 
@@ -62,7 +62,7 @@ def test_a_file_that_is_not_what_the_sample_says_is_not_registered(
     make_sample(tmp_path, "validation_sft", f"behind {tmp_path}")
     with (
         Requests(emulator) as requests,
-        pytest.raises(DataUploadFailed, match=r"validation_sft.jsonl has changed.*Materialize sampled/validation_sft"),
+        pytest.raises(DataUploadFailed, match=r"validation_sft.jsonl has changed.*Materialize sampled_validation_sft"),
     ):
         ensure_data_asset(toys, "changed", sample)
     assert not requests.writes

@@ -97,7 +97,7 @@ def remove(path: Path) -> None:
         (overwrite_the_middle, "is damaged at or after row"),
         (cut, "is damaged at or after row"),
         (empty, "have changed since it was materialized: materialize it again"),
-        (remove, "has gone since raw/train_sft was materialized: materialize that again"),
+        (remove, "has gone since raw_train_sft was materialized: materialize that again"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -113,7 +113,7 @@ def test_a_damaged_shard_is_named_and_the_sample_before_stays(
     with pytest.raises(DatasetError, match=message) as raised:
         prepare_split(raw, ALL, ContractSection(), out, quiet)
 
-    assert Path(raw.files[1]).name in str(raised.value) or "raw/train_sft" in str(raised.value)
+    assert Path(raw.files[1]).name in str(raised.value) or "raw_train_sft" in str(raised.value)
     assert files(out) == before
 
 
@@ -131,7 +131,7 @@ def test_text_that_is_not_utf_8_is_damage(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"Split 'train_sft' of .* cannot be read: .* is damaged") as raised:
         prepare_split(raw, ALL, ContractSection(), tmp_path / "out", quiet)
 
-    assert "Delete the file and materialize raw/train_sft again" in str(raised.value)
+    assert "Delete the file and materialize raw_train_sft again" in str(raised.value)
     assert files(tmp_path / "out") == {}
 
 

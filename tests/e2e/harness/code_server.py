@@ -9,6 +9,7 @@ import os
 from multiprocessing import forkserver
 from typing import Any
 
+import dagster as dg
 from dagster._cli import main
 from dagster._grpc import server
 
@@ -35,10 +36,13 @@ class ForkingApiServer(server.DagsterApiServer):
 
 def shorten_intervals(seconds: int) -> None:
     """The sensors of the code location, which this process has yet to load, tick so often."""
-    from phi_assets.graph.sensors import sensors
+    original = dg.SensorDefinition.__init__
 
-    for sensor in sensors:
-        sensor._min_interval = seconds
+    def shortened(self: dg.SensorDefinition, *arguments: Any, **options: Any) -> None:
+        original(self, *arguments, **options)
+        self._min_interval = seconds
+
+    dg.SensorDefinition.__init__ = shortened  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

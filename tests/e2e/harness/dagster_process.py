@@ -17,6 +17,7 @@ from tests.e2e.harness.code_server import SENSOR_SECONDS_VARIABLE
 from tests.e2e.harness.graphql import GraphQL
 from tests.e2e.harness.processes import end_group, free_port, is_listening, until
 from tests.e2e.harness.run_records import FINISHED, RunRecords
+from tests.toy_graph import NAME, key_of
 
 __all__ = ["FAST_POLLS", "FINISHED", "LOCATION", "DagsterProcess", "Pace"]
 
@@ -142,10 +143,10 @@ class DagsterProcess(RunRecords):
         tags: Mapping[str, str] | None = None,
         assets: Sequence[str] | None = None,
     ) -> str:
-        """Id of a new run of the job, or of some of its assets (`sampled/train_sft`) with their checks."""
-        selector: dict[str, Any] = {**_REPOSITORY, "pipelineName": job}
+        """Id of a new run of the toy recipe's job, or of some of its assets (`sampled_train_sft`) with their checks."""
+        selector: dict[str, Any] = {**_REPOSITORY, "pipelineName": f"{NAME}__{job}"}
         if assets is not None:
-            selector["assetSelection"] = [{"path": asset.split("/")} for asset in assets]
+            selector["assetSelection"] = [{"path": list(key_of(asset).path)} for asset in assets]
         params = {
             "selector": selector,
             "runConfigData": run_config or {},

@@ -9,6 +9,7 @@ import dagster as dg
 
 from tests import quick_sqlite
 from tests.e2e.harness.processes import until
+from tests.toy_graph import key_of
 
 quick_sqlite.use()
 
@@ -144,7 +145,7 @@ class RunRecords:
 
     def materializations(self, asset: str) -> list[dg.EventLogRecord]:
         """The asset's materializations, newest first."""
-        wanted = dg.AssetRecordsFilter(dg.AssetKey(asset.split("/")), after_timestamp=self._since.timestamp())
+        wanted = dg.AssetRecordsFilter(key_of(asset), after_timestamp=self._since.timestamp())
         return list(self.instance.fetch_materializations(wanted, limit=100).records)
 
     def wait_for_message(self, run_id: str, text: str, timeout: float = _RUN_SECONDS) -> str:

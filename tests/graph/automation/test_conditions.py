@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +15,16 @@ from phi_assets.config.recipe_files import load_recipe
 from phi_assets.config.settings import load_settings
 from phi_assets.definitions import build_definitions
 from phi_assets.graph.automation.conditions import GRAPH_LEVELS
-from tests.graph_runs import write_recipe
+from tests.graph_runs import keys_of, write_recipe
 
 SCORING = ["base_answers", "scoring_result"]
 MODEL_CHAIN = ["finetune_job", "registered_model", "online_deployment", "live_traffic", *SCORING]
 
-TRAINING_DATA = {"sampled/train_sft", "sampled/validation_sft"}
+TRAINING_DATA = {"sampled_train_sft", "sampled_validation_sft"}
 """They come from one step."""
-SAMPLED = {f"sampled/{split}" for split in SPLITS} | TRAINING_DATA
+SAMPLED = {f"sampled_{split}" for split in SPLITS} | TRAINING_DATA
 
 pytestmark = pytest.mark.filterwarnings("ignore:Parameter `include_sources`")
-
-
-def key(asset: str) -> dg.AssetKey:
-    return dg.AssetKey(asset.split("/"))
 
 
 @dataclass
@@ -41,7 +38,11 @@ class Automation:
 
     @property
     def assets(self) -> list[str]:
-        return [spec.key.to_user_string() for spec in self.definitions.resolve_all_asset_specs()]
+        return list(self.keys)
+
+    @cached_property
+    def keys(self) -> dict[str, dg.AssetKey]:
+        return keys_of(self.definitions)
 
     def materialize(
         self,
@@ -57,7 +58,7 @@ class Automation:
                 "dagster/data_version": self.versions[asset],
                 "dagster/data_version_is_user_provided": "true",
             }
-            materialization = dg.AssetMaterialization(key(asset), tags=tags)
+            materialization = dg.AssetMaterialization(self.keys[asset], tags=tags)
             if run is None:
                 self.instance.report_runless_asset_event(materialization)
             else:
@@ -73,7 +74,7 @@ class Automation:
     def check(self, asset: str, *, passed: bool) -> None:
         """Report a result of every check of the asset."""
         for check in self.definitions.resolve_asset_graph().asset_check_keys:
-            if check.asset_key == key(asset):
+            if check.asset_key == self.keys[asset]:
                 self.instance.report_runless_asset_event(
                     dg.AssetCheckEvaluation(asset_key=check.asset_key, check_name=check.name, passed=passed)
                 )
@@ -82,7 +83,7 @@ class Automation:
         """The assets that are requested now."""
         result = dg.evaluate_automation_conditions(self.definitions, self.instance, cursor=self.cursor)
         self.cursor = result.cursor
-        return {asset for asset in self.assets if result.get_num_requested(key(asset))}
+        return {asset for asset in self.assets if result.get_num_requested(self.keys[asset])}
 
     def flow(self, version: str) -> list[set[str]]:
         """Everything that is requested, level by level, where each asset comes out with this data version."""
@@ -94,7 +95,8 @@ class Automation:
 
 
 def definitions(recipe: str = "quickstart") -> dg.Definitions:
-    return build_definitions(load_settings({}), load_recipe(recipe))
+    edited = load_recipe(recipe).model_copy(update={"name": "quickstart"})
+    return build_definitions(load_settings({}), edited)
 
 
 @pytest.fixture
@@ -116,20 +118,20 @@ def test_nothing_starts_on_a_fresh_install() -> None:
 def test_unchanged_data_versions_start_nothing(automation: Automation) -> None:
     automation.materialize(automation.assets)
     assert automation.tick() == set()
-    automation.materialize(["ultrachat_hub"])
-    automation.materialize(["raw/train_sft", "foundation_model"])
+    automation.materialize(["source"])
+    automation.materialize(["raw_train_sft", "foundation_model"])
     assert automation.tick() == set()
 
 
 def test_a_new_version_of_one_split_goes_its_way_and_no_other(automation: Automation) -> None:
-    automation.materialize(["raw/train_sft"], "2")
+    automation.materialize(["raw_train_sft"], "2")
     assert automation.flow("2") == [TRAINING_DATA, *({asset} for asset in MODEL_CHAIN)]
 
 
 def test_new_test_data_is_compared_with_the_training_data_before_anything_is_trained(automation: Automation) -> None:
-    automation.materialize(["raw/test_sft"], "2")
-    assert automation.tick() == {"sampled/test_sft"}
-    automation.materialize(["sampled/test_sft"], "2")
+    automation.materialize(["raw_test_sft"], "2")
+    assert automation.tick() == {"sampled_test_sft"}
+    automation.materialize(["sampled_test_sft"], "2")
     assert automation.tick() == TRAINING_DATA
     # No row of it has leaked: they are as before, and the job has the test data as a reason of its own.
     automation.materialize(TRAINING_DATA)
@@ -137,7 +139,7 @@ def test_new_test_data_is_compared_with_the_training_data_before_anything_is_tra
 
 
 def test_a_run_that_comes_out_unchanged_ends_the_flow(automation: Automation) -> None:
-    automation.materialize(["raw/train_sft"], "2")
+    automation.materialize(["raw_train_sft"], "2")
     assert automation.tick() == TRAINING_DATA
     automation.materialize(TRAINING_DATA, "2")
     assert automation.tick() == {"finetune_job"}
@@ -146,15 +148,15 @@ def test_a_run_that_comes_out_unchanged_ends_the_flow(automation: Automation) ->
 
 
 def test_what_arrives_while_the_job_runs_is_not_lost(automation: Automation) -> None:
-    automation.materialize(["sampled/train_sft"], "2")
+    automation.materialize(["sampled_train_sft"], "2")
     assert automation.tick() == {"finetune_job"}
     run = automation.instance.create_run_for_job(
-        job_def=automation.definitions.resolve_job_def("finetune"),
-        asset_selection=frozenset({key("finetune_job")}),
+        job_def=automation.definitions.resolve_job_def("quickstart__finetune"),
+        asset_selection=frozenset({automation.keys["finetune_job"]}),
         status=dg.DagsterRunStatus.STARTED,
     )
     assert automation.tick() == set()
-    automation.materialize(["sampled/train_sft"], "3")
+    automation.materialize(["sampled_train_sft"], "3")
     assert automation.tick() == set()
     automation.materialize(["finetune_job"], "2")
     automation.instance.report_run_canceled(run)
@@ -163,20 +165,20 @@ def test_what_arrives_while_the_job_runs_is_not_lost(automation: Automation) -> 
 
 
 def test_test_gen_never_reaches_the_job(automation: Automation) -> None:
-    automation.materialize(["raw/test_gen"], "2")
+    automation.materialize(["raw_test_gen"], "2")
     levels = automation.flow("2")
-    assert levels[0] == {"sampled/test_gen"}
-    assert set().union(*levels[1:]) == {"sampled/train_gen", *SCORING}
+    assert levels[0] == {"sampled_test_gen"}
+    assert set().union(*levels[1:]) == {"sampled_train_gen", *SCORING}
     assert sum(map(len, levels)) == 4
 
 
 def test_a_new_revision_makes_every_asset_once(automation: Automation) -> None:
-    automation.materialize(["ultrachat_hub"], "2")
+    automation.materialize(["source"], "2")
     levels = automation.flow("2")
     assert levels == [
-        {f"raw/{split}" for split in SPLITS},
-        {"sampled/test_sft", "sampled/test_gen"},
-        {*TRAINING_DATA, "sampled/train_gen"},
+        {f"raw_{split}" for split in SPLITS},
+        {"sampled_test_sft", "sampled_test_gen"},
+        {*TRAINING_DATA, "sampled_train_gen"},
         *({asset} for asset in MODEL_CHAIN),
     ]
 
@@ -190,7 +192,7 @@ def test_a_new_model_waits_for_its_cluster_and_makes_every_asset_once(automation
 
 
 def test_scoring_goes_on_with_the_old_model_where_the_new_one_fails(automation: Automation) -> None:
-    automation.materialize(["ultrachat_hub"], "2")
+    automation.materialize(["source"], "2")
     while "finetune_job" not in (requested := automation.tick()):
         automation.materialize(requested, "2")
     # Its run has failed: nothing was materialized, and nothing is on its way any more.
@@ -199,14 +201,14 @@ def test_scoring_goes_on_with_the_old_model_where_the_new_one_fails(automation: 
 
 def test_scoring_waits_for_the_checks_that_a_new_model_has_yet_to_pass(automation: Automation) -> None:
     run = automation.instance.create_run_for_job(
-        job_def=automation.definitions.resolve_job_def("finetune"),
-        asset_selection=frozenset({key("registered_model")}),
+        job_def=automation.definitions.resolve_job_def("quickstart__finetune"),
+        asset_selection=frozenset({automation.keys["registered_model"]}),
         status=dg.DagsterRunStatus.STARTED,
     )
     automation.materialize(["registered_model"], "2", checks=None, run=run)
-    automation.materialize(["sampled/test_gen"], "2")
-    assert automation.tick() == {"sampled/train_gen"}
-    automation.materialize(["sampled/train_gen"], "2")
+    automation.materialize(["sampled_test_gen"], "2")
+    assert automation.tick() == {"sampled_train_gen"}
+    automation.materialize(["sampled_train_gen"], "2")
     assert automation.tick() == set()
     automation.check("registered_model", passed=True)
     automation.instance.report_dagster_event(
@@ -253,13 +255,13 @@ def test_an_edited_recipe_is_looked_at_before_anything_is_started_for_it(
 
 
 def test_an_input_that_is_missing_or_unchecked_starts_nothing(automation: Automation) -> None:
-    automation.materialize(["raw/train_sft"], "2")
+    automation.materialize(["raw_train_sft"], "2")
     assert automation.tick() == TRAINING_DATA
     automation.materialize(TRAINING_DATA, "2", checks=False)
     assert automation.tick() == set()
-    automation.check("sampled/train_sft", passed=True)
+    automation.check("sampled_train_sft", passed=True)
     assert automation.tick() == set()
-    automation.check("sampled/validation_sft", passed=True)
+    automation.check("sampled_validation_sft", passed=True)
     assert automation.tick() == {"finetune_job"}
 
 
@@ -268,7 +270,7 @@ def test_a_check_that_has_never_run_starts_nothing() -> None:
         automation = Automation(definitions(), instance)
         automation.materialize(automation.assets, checks=None)
         automation.tick()
-        automation.materialize(["sampled/train_sft"], "2", checks=None)
+        automation.materialize(["sampled_train_sft"], "2", checks=None)
         assert automation.tick() == set()
 
 
@@ -277,7 +279,7 @@ def test_a_missing_input_starts_nothing() -> None:
         automation = Automation(definitions(), instance)
         automation.materialize({*automation.assets} - {"finetune_compute"})
         automation.tick()
-        automation.materialize(["sampled/train_sft"], "2")
+        automation.materialize(["sampled_train_sft"], "2")
         assert automation.tick() == set()
 
 

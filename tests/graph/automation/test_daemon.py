@@ -29,9 +29,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 NEXT = "fedcba9876543210fedcba9876543210fedcba98"
 
 CHANGED = {
-    "ultrachat_hub",
-    *(f"raw/{split}" for split in SPLITS),
-    *(f"sampled/{split}" for split in SAMPLED_SPLITS),
+    "source",
+    *(f"raw_{split}" for split in SPLITS),
+    *(f"sampled_{split}" for split in SAMPLED_SPLITS),
     *("finetune_job", "registered_model", "online_deployment", "live_traffic", "base_answers", "scoring_result"),
 }
 UNCHANGED = {"preflight", "foundation_model", "finetune_compute", "online_endpoint"}

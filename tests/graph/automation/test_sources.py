@@ -57,8 +57,7 @@ def move(hub: Hub, commit: str) -> None:
 
 def pause_is_over(ticker: Ticker) -> None:
     """As if the time until the next request had passed."""
-    cursor = Cursor.model_validate_json(str(ticker.cursor))
-    ticker.cursor = cursor.model_copy(update={"not_before": 0}).model_dump_json()
+    ticker.state = ticker.state.model_copy(update={"not_before": 0})
 
 
 def test_what_has_never_been_materialized_is_not_started(hub: Hub, hub_sensor: Ticker) -> None:
@@ -68,45 +67,45 @@ def test_what_has_never_been_materialized_is_not_started(hub: Hub, hub_sensor: T
 
 
 def test_a_new_revision_is_requested_once_and_materialized(hub: Hub, hub_graph: Graph, hub_sensor: Ticker) -> None:
-    materialized(hub_graph, "key:ultrachat_hub")
+    materialized(hub_graph, "key:source")
     assert "up to date" in str(hub_sensor.tick().skip)
     move(hub, NEXT)
     hub.requests.clear()
     tick = hub_sensor.tick()
     assert [line for line in hub.requests if "/api/" in line] == ["GET /api/datasets/owner/chat/revision/main"]
-    assert tick.assets == {"ultrachat_hub"}
-    assert tick.requests[0].tags["phi/reason"] == f"ultrachat_hub: {COMMIT} -> {NEXT}."
+    assert tick.assets == {"source"}
+    assert tick.requests[0].tags["phi/reason"] == f"source: {COMMIT} -> {NEXT}."
     assert hub_sensor.run(tick.requests[0]).success
     for _ in range(3):
         assert "up to date" in str(hub_sensor.tick().skip)
 
 
 def test_a_run_that_has_not_ended_is_not_requested_again(hub: Hub, hub_graph: Graph, hub_sensor: Ticker) -> None:
-    materialized(hub_graph, "key:ultrachat_hub")
+    materialized(hub_graph, "key:source")
     move(hub, NEXT)
-    run = active_run(hub_graph, "prepare_data")
+    run = active_run(hub_graph, "finetune")
     # Neither with the cursor of the tick that requested it, nor where the daemon died before it was kept.
     assert run.run_id in str(hub_sensor.tick().skip)
-    hub_sensor.cursor = Cursor().after_request(NEXT).model_dump_json()
+    hub_sensor.state = Cursor().after_request(NEXT)
     assert run.run_id in str(hub_sensor.tick().skip)
 
 
 def test_a_run_of_other_assets_is_not_waited_for(hub: Hub, hub_graph: Graph, hub_sensor: Ticker) -> None:
-    materialized(hub_graph, "key:ultrachat_hub")
+    materialized(hub_graph, "key:source")
     move(hub, NEXT)
     active_run(hub_graph, "deploy")
-    assert hub_sensor.tick().assets == {"ultrachat_hub"}
+    assert hub_sensor.tick().assets == {"source"}
 
 
 def test_a_failed_run_is_requested_again_after_a_pause_that_grows(
     hub: Hub, hub_graph: Graph, hub_sensor: Ticker
 ) -> None:
-    materialized(hub_graph, "key:ultrachat_hub")
+    materialized(hub_graph, "key:source")
     move(hub, NEXT)
     pauses = []
     for number in (1, 2, 3):
         request = hub_sensor.tick().requests[0]
-        cursor = Cursor.model_validate_json(str(hub_sensor.cursor))
+        cursor = hub_sensor.state
         assert cursor.requests == number
         pauses.append(cursor.not_before)
         # The repository is gone for as long as the run takes.
@@ -121,7 +120,7 @@ def test_a_failed_run_is_requested_again_after_a_pause_that_grows(
 def test_another_revision_does_not_wait_for_the_pause_of_the_last_one(
     hub: Hub, hub_graph: Graph, hub_sensor: Ticker
 ) -> None:
-    materialized(hub_graph, "key:ultrachat_hub")
+    materialized(hub_graph, "key:source")
     move(hub, NEXT)
     assert hub_sensor.tick().requests
     assert not hub_sensor.tick().requests
@@ -137,7 +136,7 @@ def test_a_restart_between_tick_and_run_requests_nothing_twice(hub: Hub, tmp_pat
         instance = dg.DagsterInstance.local_temp(str(tmp_path / "dagster"))
         return Graph(tmp_path / "home", recipe, tmp_path / "storage", instance)
 
-    materialized(restarted(), "key:ultrachat_hub")
+    materialized(restarted(), "key:source")
     move(hub, NEXT)
     first = Ticker(restarted(), "hub_revision_sensor")
     request = first.tick().requests[0]
@@ -153,18 +152,18 @@ def test_a_restart_between_tick_and_run_requests_nothing_twice(hub: Hub, tmp_pat
 def test_a_cursor_that_cannot_be_read_begins_anew(
     hub: Hub, hub_graph: Graph, hub_sensor: Ticker, cursor: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    materialized(hub_graph, "key:ultrachat_hub")
+    materialized(hub_graph, "key:source")
     move(hub, NEXT)
     hub_sensor.cursor = cursor
-    assert hub_sensor.tick().assets == {"ultrachat_hub"}
-    assert Cursor.model_validate_json(str(hub_sensor.cursor)).evidence == NEXT
+    assert hub_sensor.tick().assets == {"source"}
+    assert hub_sensor.state.evidence == NEXT
     assert ("cannot be read" in capfd.readouterr().err) == (cursor != "{}")
 
 
 def test_a_hub_that_does_not_answer_fails_the_tick_and_keeps_the_cursor(
     hub: Hub, hub_graph: Graph, hub_sensor: Ticker
 ) -> None:
-    materialized(hub_graph, "key:ultrachat_hub")
+    materialized(hub_graph, "key:source")
     hub_sensor.tick()
     before = hub_sensor.cursor
     hub.repo = "owner/renamed"
@@ -173,7 +172,7 @@ def test_a_hub_that_does_not_answer_fails_the_tick_and_keeps_the_cursor(
     assert hub_sensor.cursor == before
     hub.repo = "owner/chat"
     move(hub, NEXT)
-    assert hub_sensor.tick().assets == {"ultrachat_hub"}
+    assert hub_sensor.tick().assets == {"source"}
 
 
 def test_a_local_folder_is_followed_like_the_hub(tmp_path: Path, instance: dg.DagsterInstance) -> None:
@@ -183,11 +182,11 @@ def test_a_local_folder_is_followed_like_the_hub(tmp_path: Path, instance: dg.Da
         tmp_path / "recipe.yaml", {"dataset": {"source": "local", "path": str(tmp_path / "rows")}}
     )
     graph = Graph(tmp_path / "home", recipe, tmp_path / "storage", instance)
-    materialized(graph, "key:ultrachat_hub")
+    materialized(graph, "key:source")
     ticker = Ticker(graph, "hub_revision_sensor")
     assert not ticker.tick().requests
     write_shards(tmp_path / "rows", "train_sft", make_rows(6, seed=1))
-    assert ticker.tick().assets == {"ultrachat_hub"}
+    assert ticker.tick().assets == {"source"}
 
 
 @pytest.fixture

@@ -10,12 +10,13 @@ import polars as pl
 import pytest
 
 from phi_assets.config.dataset import SAMPLED_SPLITS, SPLITS
+from phi_assets.config.recipe_files import load_recipe
+from phi_assets.config.settings import load_settings
 from phi_assets.dataset.contract.rules import RULES
 from phi_assets.dataset.reports.report import read_report
-from phi_assets.graph.dataset import checks as dataset_checks
-from phi_assets.graph.dataset.checks import prompts_unseen, sample_checks
+from phi_assets.graph.dataset.checks import sample_checks
 from phi_assets.graph.dataset.metadata import sample_metadata
-from phi_assets.graph.resources.recipe import RecipeResource
+from phi_assets.graph.lineage import Lineage
 from phi_assets.graph.resources.refs_io import RefIOManager
 from phi_assets.refs import Ref, SampleRef
 from tests.dataset.prepared import chat_rows, make_violations, write_sample
@@ -51,7 +52,7 @@ class Run:
     descriptions: dict[str, str | None] = field(default_factory=dict)
     failed: dict[str, dg.AssetCheckEvaluation] = field(default_factory=dict)
     made: set[str] = field(default_factory=set)
-    """Materialized assets, without `sampled/`."""
+    """Materialized assets, samples by their splits."""
 
 
 @dataclass
@@ -64,20 +65,30 @@ class World:
     pictures: bool = False
     """Whether the samples have all their metadata; drawing them takes longer than everything else."""
 
+    @property
+    def lineage(self) -> Lineage:
+        """Where the samples stand; the recipe may be another one every time."""
+        return Lineage.of(load_recipe(str(self.recipe)), load_settings({}), prefix=["mine"])
+
+    def key(self, split: str) -> dg.AssetKey:
+        """Of the sample of this split."""
+        return self.lineage.key(f"sampled_{split}")
+
     def assets(self) -> list[dg.AssetsDefinition]:
         """Assets that hand out the samples, and some that use them."""
 
         def sampled(split: str) -> dg.AssetsDefinition:
-            @dg.asset(key=["sampled", split], deps=[["sampled", other] for other in DEPENDENCIES[split]])
+            @dg.asset(key=self.key(split), deps=[self.key(other) for other in DEPENDENCIES[split]])
             def asset() -> dg.MaterializeResult[Any]:
                 ref = self.samples[split]
-                metadata = sample_metadata(ref) if self.pictures else {"parquet": dg.MetadataValue.path(ref.parquet)}
+                parquet = {"parquet": dg.MetadataValue.path(ref.parquet)}
+                metadata = sample_metadata(ref, dg.AssetKey("raw")) if self.pictures else parquet
                 return dg.MaterializeResult(value=ref, metadata=metadata)
 
             return asset
 
         def user(name: str) -> dg.AssetsDefinition:
-            @dg.asset(name=name, deps=[["sampled", split] for split in USERS[name]])
+            @dg.asset(name=name, deps=[self.key(split) for split in USERS[name]])
             def asset() -> Done:
                 return Done()
 
@@ -88,18 +99,15 @@ class World:
     def run(self, instance: dg.DagsterInstance | None = None, selection: Any = None) -> Run:
         """Materialize everything that is selected, with its checks."""
         result = dg.materialize(
-            [*self.assets(), *sample_checks, prompts_unseen],
+            [*self.assets(), *sample_checks(self.lineage)],
             selection=selection,
             instance=instance,
             raise_on_error=False,
-            resources={
-                "io_manager": RefIOManager(base=str(self.folder / "refs")),
-                "recipe": RecipeResource(name=str(self.recipe)),
-            },
+            resources={"io_manager": RefIOManager(base=str(self.folder / "refs"))},
         )
         run = Run(result.success)
         for evaluation in result.get_asset_check_evaluations():
-            name = f"{evaluation.asset_key.path[-1]}/{evaluation.check_name}"
+            name = f"{evaluation.asset_key.path[-1].removeprefix('sampled_')}/{evaluation.check_name}"
             run.descriptions[name] = evaluation.description
             if evaluation.passed:
                 run.passed.add(name)
@@ -107,7 +115,7 @@ class World:
                 run.failed[name] = evaluation
         for event in result.get_asset_materialization_events():
             assert event.asset_key is not None
-            run.made.add(event.asset_key.path[-1])
+            run.made.add(event.asset_key.path[-1].removeprefix("sampled_"))
         return run
 
     def rewrite(self, split: str, rows: list[dict[str, Any]], **left_out: int) -> None:
@@ -152,18 +160,18 @@ def test_good_samples_pass_every_check_and_are_used(world: World) -> None:
     assert run.made == {*SAMPLED_SPLITS, *USERS}
 
 
-def test_what_blocks_and_what_does_not() -> None:
-    specs = [spec for checks in sample_checks for spec in checks.check_specs]
+def test_what_blocks_and_what_does_not(world: World) -> None:
+    *of_samples, prompts_unseen = sample_checks(world.lineage)
+    specs = [spec for checks in of_samples for spec in checks.check_specs]
     assert {spec.name for spec in specs if not spec.blocking} == {"no_warnings"}
     assert {spec.name for spec in specs if spec.blocking} == {*CHECKS, "leakage"} - {"no_warnings"}
     assert not next(iter(prompts_unseen.check_specs)).blocking
     assert all(spec.description for spec in specs)
 
 
-def test_one_step_checks_one_sample() -> None:
-    found = dg.load_asset_checks_from_modules([dataset_checks])
-    assert sorted(check.node_def.name for check in found) == sorted(
-        [*(f"sampled_{split}_checks" for split in SAMPLED_SPLITS), "sampled__test_gen_prompts_unseen"]
+def test_one_step_checks_one_sample(world: World) -> None:
+    assert sorted(check.node_def.name for check in sample_checks(world.lineage)) == sorted(
+        [*(f"mine__sampled_{split}_checks" for split in SAMPLED_SPLITS), "mine__sampled_test_gen_prompts_unseen"]
     )
 
 
@@ -226,16 +234,16 @@ def long_conversations(world: World) -> None:
 
 
 DAMAGE: list[tuple[Callable[[World], None], str, list[str]]] = [
-    (lose_rows, "schema", ["train_sft.parquet has 11 rows, expected 12", "Materialize sampled/train_sft again"]),
+    (lose_rows, "schema", ["train_sft.parquet has 11 rows, expected 12", "Materialize sampled_train_sft again"]),
     (lose_lines, "schema", ["train_sft.jsonl has", "11 complete lines, expected 12"]),
     (lose_file, "schema", ["train_sft.parquet is not readable Parquet"]),
     (too_few_rows, "minimum_rows", ["has 9 of the 109 rows", "at least 10", "Raise sample.percent"]),
     (wrong_roles, "contract", ["break rules that forbid it: roles 1, ending 1.", "materialize it again"]),
     (much_quarantined, "contract", ["4 sampled rows, 25.00 %", "(roles 4)", "max_quarantined_percent (10)"]),
     (vanished, "contract", ["Of 899 sampled rows 0 are in quarantine and 12 were kept"]),
-    (same_ids, "leakage", ["1 rows of sampled/train_sft are in sampled/test_sft", "1 by prompt_id, 0 by"]),
-    (same_question, "leakage", ["are in sampled/test_sft", "0 by prompt_id, 1 by their question"]),
-    (same_as_validation, "leakage", ["are in sampled/validation_sft", "materialize sampled/train_sft again"]),
+    (same_ids, "leakage", ["1 rows of sampled_train_sft are in sampled_test_sft", "1 by prompt_id, 0 by"]),
+    (same_question, "leakage", ["are in sampled_test_sft", "0 by prompt_id, 1 by their question"]),
+    (same_as_validation, "leakage", ["are in sampled_validation_sft", "materialize sampled_train_sft again"]),
     (long_conversations, "truncated_share", ["3 of 12 conversations, 25.00 %", "64 tokens (words)", "(20)"]),
 ]
 
@@ -325,7 +333,7 @@ def test_what_the_recipe_warns_about_is_a_warning(world: World) -> None:
     assert "whose policy is warn: ending 1, prompt_mismatch 1, leaked_id 1, too_long 1." in text(warning)
     assert number(warning, "rows_with_warnings") == 4
     assert run.descriptions["train_sft/leakage"] == (
-        "1 of 12 rows are in sampled/test_sft and sampled/validation_sft as well, which contract.policies allow."
+        "1 of 12 rows are in sampled_test_sft and sampled_validation_sft as well, which contract.policies allow."
     )
     assert "finetune" in run.made
 
@@ -370,12 +378,12 @@ def test_prompts_that_were_trained_on_are_a_warning(world: World) -> None:
     assert set(run.failed) == {"test_gen/prompts_unseen"}
     warning = run.failed["test_gen/prompts_unseen"]
     assert warning.severity == dg.AssetCheckSeverity.WARN
-    assert "3 of 15 prompts are in sampled/train_sft and sampled/validation_sft" in text(warning)
+    assert "3 of 15 prompts are in sampled_train_sft and sampled_validation_sft" in text(warning)
     assert (number(warning, "train_sft/rows"), number(warning, "validation_sft/rows")) == (2, 1)
 
 
 def test_prompts_can_be_sampled_before_anything_to_train_on(world: World) -> None:
-    selection = dg.AssetSelection.assets(["sampled", "test_gen"])
+    selection = dg.AssetSelection.assets(world.key("test_gen"))
     with dg.DagsterInstance.ephemeral() as instance:
         run = world.run(instance, selection)
         assert run.success
@@ -392,8 +400,8 @@ def test_a_single_check_can_be_run(world: World) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         assert world.run(instance).success
         wrong_roles(world)
-        world.run(instance, dg.AssetSelection.assets(["sampled", "train_sft"]).without_checks())
-        key = dg.AssetCheckKey(dg.AssetKey(["sampled", "train_sft"]), "contract")
+        world.run(instance, dg.AssetSelection.assets(world.key("train_sft")).without_checks())
+        key = dg.AssetCheckKey(world.key("train_sft"), "contract")
         run = world.run(instance, dg.AssetSelection.checks(key))
         assert (run.passed, set(run.failed), run.made) == (set(), {"train_sft/contract"}, set())
 
@@ -404,13 +412,12 @@ def test_warnings_do_not_stop_automation_and_errors_do(world: World) -> None:
 
     def requested(instance: dg.DagsterInstance) -> int:
         condition = dg.AutomationCondition.all_deps_blocking_checks_passed()
-        user = dg.AssetSpec("automatic", deps=[["sampled", "train_sft"]], automation_condition=condition)
-        resources = {"recipe": RecipeResource(name=str(world.recipe))}
+        user = dg.AssetSpec("automatic", deps=[world.key("train_sft")], automation_condition=condition)
 
         @dg.multi_asset(specs=[user])
         def automatic() -> None: ...
 
-        definitions = dg.Definitions([*world.assets(), automatic], asset_checks=sample_checks, resources=resources)
+        definitions = dg.Definitions([*world.assets(), automatic], asset_checks=sample_checks(world.lineage))
         return dg.evaluate_automation_conditions(definitions, instance).total_requested
 
     with dg.DagsterInstance.ephemeral() as instance:
@@ -466,15 +473,16 @@ def test_what_the_engine_makes_of_dirty_data_passes_and_is_shown(tmp_path: Path)
     }
     with dg.DagsterInstance.ephemeral() as instance:
         graph = Graph(tmp_path / "home", write_recipe(tmp_path / "recipe.yaml", changes), tmp_path / "refs", instance)
-        result = graph.run("prepare_data")
+        result = graph.materialize(" or ".join(f"+sampled_{split}" for split in SAMPLED_SPLITS))
         assert result.success, failure_message(result)
         evaluations = result.get_asset_check_evaluations()
-        assert {evaluation.asset_key.path[-1] for evaluation in evaluations} == set(SAMPLED_SPLITS)
-        failed = {f"{each.asset_key.path[-1]}/{each.check_name}" for each in evaluations if not each.passed}
+        outcomes = [(each.asset_key.path[-1].removeprefix("sampled_"), each) for each in evaluations]
+        assert {split for split, _ in outcomes} == set(SAMPLED_SPLITS)
+        failed = {f"{split}/{each.check_name}" for split, each in outcomes if not each.passed}
         # Where the two rows went that are only warned about is up to the seed.
         assert {f"{split}/no_warnings" for split in SPLITS if split != "train_sft"} <= failed
         assert failed <= {f"{split}/no_warnings" for split in SAMPLED_SPLITS}
-        event = instance.get_latest_materialization_event(dg.AssetKey(["sampled", "train_sft"]))
+        event = instance.get_latest_materialization_event(graph.key("sampled_train_sft"))
     assert event is not None
     assert event.asset_materialization is not None
     metadata = event.asset_materialization.metadata

@@ -1,22 +1,22 @@
-"""The Dagster resource of the chat data."""
+"""The source of the chat data, as the graph asks it."""
 
 from pathlib import Path
 
 from phi_assets.config.dataset import ContractSection, DatasetSection, Policies, SampleSection
 from phi_assets.dataset.files.jsonl import read_jsonl
-from phi_assets.graph.dataset.source import UltrachatSource
+from phi_assets.graph.dataset.source import ChatDataSource
 from phi_assets.refs import DatasetRef, SampleRef, SplitRef
 from tests.dataset.shards import Row, make_rows, quiet, write_shards
 
 HALF = SampleSection(percent=50)
 
 
-def source_of(folder: Path, **choices: object) -> UltrachatSource:
+def source_of(folder: Path, **choices: object) -> ChatDataSource:
     section = DatasetSection.model_validate({"source": "local", "path": folder / "source", **choices})
-    return UltrachatSource.from_recipe(section, folder / "data")
+    return ChatDataSource(section, folder / "data")
 
 
-def raw_of(source: UltrachatSource, split: str = "train_sft") -> SplitRef:
+def raw_of(source: ChatDataSource, split: str = "train_sft") -> SplitRef:
     return source.fetch(source.pin(), split, quiet)
 
 
@@ -87,5 +87,5 @@ def test_training_data_has_no_row_of_the_test_sample_and_none_twice(tmp_path: Pa
 
 
 def test_a_pinned_commit_needs_no_hub_to_be_named(tmp_path: Path) -> None:
-    source = UltrachatSource.from_recipe(DatasetSection(revision="a" * 40), tmp_path)
+    source = ChatDataSource(DatasetSection(revision="a" * 40), tmp_path)
     assert source.pin() == DatasetRef(source="hub", name="HuggingFaceH4/ultrachat_200k", revision="a" * 40)

@@ -81,7 +81,8 @@ def test_a_failed_run_is_told_about_once(webhook: Webhook, failing_graph: Graph)
     sensor.tick()
     sensor.tick()
     (text,) = webhook.texts
-    assert text.startswith(f"Run {run.run_id} of finetune failed.\nfinetune_job: Job {run.tags[JOB_TAG]} failed")
+    failed = f"Run {run.run_id} of toy__finetune failed.\ntoy/finetune_job: Job {run.tags[JOB_TAG]} failed"
+    assert text.startswith(failed)
     assert "the toy step was told to fail" in text
     assert text.count(f"Studio: {run.tags[STUDIO_TAG]}") == 1
 
@@ -92,14 +93,14 @@ def test_without_a_webhook_the_text_is_in_the_sensors_log(
     sensor = Ticker(failing_graph, "run_failure_alert")
     sensor.tick()
     run = failing_graph.instance.create_run_for_job(
-        job_def=failing_graph.definitions.resolve_job_def("finetune"),
+        job_def=failing_graph.job("finetune"),
         status=dg.DagsterRunStatus.STARTING,
         tags={STUDIO_TAG: "https://studio.example/run"},
     )
     failing_graph.instance.report_run_failed(run, "The worker is gone")
     sensor.tick()
     said = capfd.readouterr().err
-    assert f"Run {run.run_id} of finetune failed." in said
+    assert f"Run {run.run_id} of toy__finetune failed." in said
     assert "The worker is gone" in said
     assert "Studio: https://studio.example/run" in said
 
@@ -109,7 +110,7 @@ def test_a_webhook_that_refuses_is_named_without_its_address(webhook: Webhook, f
     sensor = Ticker(failing_graph, "run_failure_alert")
     sensor.tick()
     run = failing_graph.instance.create_run_for_job(
-        job_def=failing_graph.definitions.resolve_job_def("finetune"), status=dg.DagsterRunStatus.STARTING
+        job_def=failing_graph.job("finetune"), status=dg.DagsterRunStatus.STARTING
     )
     failing_graph.instance.report_run_failed(run)
     tick = sensor.tick()
@@ -119,5 +120,5 @@ def test_a_webhook_that_refuses_is_named_without_its_address(webhook: Webhook, f
 
 
 def test_the_address_is_not_part_of_the_definitions(webhook: Webhook, failing_graph: Graph) -> None:
-    alerts: Any = (failing_graph.definitions.resources or {})["alerts"]
+    alerts: Any = (failing_graph.definitions.resources or {})["alert_webhook"]
     assert "secret-path" not in str(alerts)

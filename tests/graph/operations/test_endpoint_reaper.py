@@ -20,7 +20,7 @@ from tests.azureml.serving.serving_toys import make_endpoint
 from tests.emulator_requests import Requests
 from tests.graph.ticks import Ticker, active_run, materialized
 from tests.graph_runs import Graph, failure_message
-from tests.toy_graph import write_toy_recipe
+from tests.toy_graph import key_of, write_toy_recipe
 
 NAME = "leased"
 LEASE = timedelta(seconds=5)
@@ -112,7 +112,7 @@ def test_a_lease_of_seconds_really_ends(world: World, control: Control) -> None:
     sensor = Ticker(world.graph, "endpoint_health_sensor")
     assert "has not been materialized since it was torn down" in str(sensor.tick().skip)
     # The listing is that after the deletion.
-    listing = world.instance.get_latest_materialization_event(dg.AssetKey("still_billing"))
+    listing = world.instance.get_latest_materialization_event(key_of("still_billing"))
     assert listing is not None
     assert listing.asset_materialization is not None
     names = [record.data["name"] for record in listing.asset_materialization.metadata["billing"].records]  # type: ignore[attr-defined]

@@ -13,7 +13,6 @@ from phi_assets.azureml.serving.endpoints import delete_endpoint
 from phi_assets.emulator.process import Connection
 from phi_assets.emulator.serving.documents import DEPLOYMENT, ENDPOINT, deployment_key, endpoint_key
 from phi_assets.emulator.store.state import Store
-from phi_assets.graph.automation.cursor import Cursor
 from tests.emulator_requests import Requests
 from tests.graph.ticks import Ticker, active_run, materialized
 from tests.graph.training.test_orphaned_job import JOBS, fill_workspace
@@ -164,10 +163,10 @@ def test_the_same_damage_is_tried_again_after_pauses_that_grow(world: World, sen
     for number in (1, 2, 3):
         assert sensor.tick().requests
         assert not sensor.tick().requests
-        cursor = Cursor.model_validate_json(str(sensor.cursor))
+        cursor = sensor.state
         assert cursor.requests == number
         pauses.append(cursor.not_before)
-        sensor.cursor = cursor.model_copy(update={"not_before": 0}).model_dump_json()
+        sensor.state = cursor.model_copy(update={"not_before": 0})
     assert 1.9 < (pauses[2] - pauses[0]) / (pauses[1] - pauses[0]) < 3.1
 
 
@@ -181,7 +180,7 @@ def test_damage_that_comes_back_at_once_keeps_its_pause(world: World, sensor: Ti
 
 def test_an_endpoint_that_was_torn_down_stays_down(world: World, sensor: Ticker) -> None:
     run = active_run(world.graph, "teardown")
-    assert f"Run {run.run_id} of teardown is changing" in str(sensor.tick().skip)
+    assert f"Run {run.run_id} of toy__teardown is changing" in str(sensor.tick().skip)
     world.instance.report_run_canceled(run)
     world.heal()
     result = world.graph.run("teardown")

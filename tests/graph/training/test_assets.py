@@ -13,9 +13,9 @@ from phi_assets.emulator.process import Connection
 from phi_assets.graph.training.assets import FINGERPRINT_TAG, JOB_TAG, STUDIO_TAG
 from tests.azureml.toys import SIZE
 from tests.graph_runs import Graph, actions, failure_message
-from tests.toy_graph import write_toy_recipe
+from tests.toy_graph import NAME, key_of, write_toy_recipe
 
-KEY = dg.AssetKey("finetune_job")
+KEY = key_of("finetune_job")
 CAPTURED = "LOGS_CAPTURED"
 
 
@@ -110,7 +110,7 @@ def test_what_a_job_took_is_on_it_and_summed_over_the_recipe_once(
     assert len(materialized) > len(jobs) > 1
     newest, price = materialized[0], load_prices().hourly_price(SIZE)
     assert price is not None
-    assert (newest["recipe"].value, newest["recipe_jobs"].value) == ("recipe", len(jobs))
+    assert (newest[NAME].value, newest["recipe_jobs"].value) == ("recipe", len(jobs))
     for key in ("gpu_hours", "estimated_cost"):
         assert all(number(metadata, key) > 0 for metadata in jobs.values())
         total = sum(number(metadata, key) for metadata in jobs.values())

@@ -7,12 +7,20 @@ import dagster as dg
 import pytest
 
 from phi_assets.azureml.connection.client import Workspace
+from phi_assets.config.recipe_files import load_recipe
+from phi_assets.config.settings import load_settings
 from phi_assets.emulator.process import Connection
-from phi_assets.graph.training.checks import evaluation_loss_fell, training_loss_fell
+from phi_assets.graph.lineage import Lineage
+from phi_assets.graph.training.checks import training_checks
 from phi_assets.refs import JobRef
 from tests.azureml.training.azureml_mlflow import azureml_mlflow
 from tests.graph_runs import Graph, actions, failure_message
-from tests.toy_graph import write_toy_recipe
+from tests.toy_graph import key_of, write_toy_recipe
+
+CHECKS = {
+    next(iter(check.check_specs)).name: check
+    for check in training_checks(Lineage.of(load_recipe("quickstart"), load_settings({})))
+}
 
 
 def run(emulator: Connection, folder: Path, outcome: str) -> tuple[dg.ExecuteInProcessResult, dict[str, Any]]:
@@ -24,7 +32,7 @@ def run(emulator: Connection, folder: Path, outcome: str) -> tuple[dg.ExecuteInP
 
 def metadata(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, Any]:
     for event in result.get_asset_materialization_events():
-        if event.asset_key == dg.AssetKey(asset):
+        if event.asset_key == key_of(asset):
             return dict(event.step_materialization_data.materialization.metadata)
     raise AssertionError(f"{asset} has not been materialized")
 
@@ -108,15 +116,15 @@ def job(**metrics: float) -> JobRef:
 def test_a_loss_that_rose_warns_and_fails_where_it_is_no_noise(
     first: float, last: float, passed: bool, severity: str
 ) -> None:
-    result: Any = training_loss_fell(job(loss_first=first, loss_last=last))
+    result: Any = CHECKS["training_loss_fell"](job(loss_first=first, loss_last=last))
     assert (result.passed, result.severity.value) == (passed, severity)
     assert passed or f"rose from {first:.3f} to {last:.3f}" in result.description
 
 
 def test_what_is_not_known_passes_and_says_so() -> None:
-    for result in (training_loss_fell(job(loss=1.0)), evaluation_loss_fell(job(eval_loss=1.0))):
-        found: Any = result
+    for name, metrics in (("training_loss_fell", {"loss": 1.0}), ("evaluation_loss_fell", {"eval_loss": 1.0})):
+        found: Any = CHECKS[name](job(**metrics))
         assert found.passed
         assert found.description.startswith("Unknown:")
-    before: Any = evaluation_loss_fell(job(eval_loss_before=1.0, eval_loss=1.5))
+    before: Any = CHECKS["evaluation_loss_fell"](job(eval_loss_before=1.0, eval_loss=1.5))
     assert (before.passed, before.severity.value) == (False, "WARN")

@@ -19,7 +19,7 @@ from tests.graph.ticks import Tick, Ticker, active_run, materialized
 from tests.graph_runs import Graph, actions, failure_message
 from tests.toy_graph import write_toy_recipe
 
-UPSTREAM = '+key:"sampled/train_sft" or +key:"sampled/validation_sft" or +key:"finetune_compute"'
+UPSTREAM = '+key:"sampled_train_sft" or +key:"sampled_validation_sft" or +key:"finetune_compute"'
 JOBS = 1000
 MOST_REQUESTS = 14
 
@@ -44,15 +44,9 @@ class World:
     def job_without_us(self, parameters: dict[str, Any] | None = None, **config: Any) -> tuple[str, bool]:
         """Name of the job that a run of the other instance has led to its end, and whether that was a success."""
         graph = self.graph_of(parameters or {}, self.theirs)
-        if not self.theirs.has_asset_key(dg.AssetKey("finetune_compute")):
+        if not self.theirs.has_asset_key(graph.key("finetune_compute")):
             materialized(graph, UPSTREAM)
-        job = dg.define_asset_job("theirs", selection="finetune_job")
-        definitions = dg.Definitions.merge(graph.definitions, dg.Definitions(jobs=[job]))
-        result = definitions.resolve_job_def("theirs").execute_in_process(
-            instance=self.theirs,
-            raise_on_error=False,
-            run_config={"ops": {"finetune_job": {"config": config}}} if config else None,
-        )
+        result = graph.materialize("finetune_job", **({"finetune_job": config} if config else {}))
         run = self.theirs.get_run_by_id(result.run_id)
         assert run is not None
         return run.tags[JOB_TAG], result.success

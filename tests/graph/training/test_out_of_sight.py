@@ -16,7 +16,7 @@ from tests.graph.ticks import materialized
 from tests.graph_runs import Graph, actions, failure_message
 from tests.toy_graph import write_toy_recipe
 
-UPSTREAM = '+key:"sampled/train_sft" or +key:"sampled/validation_sft" or +key:"finetune_compute"'
+UPSTREAM = '+key:"sampled_train_sft" or +key:"sampled_validation_sft" or +key:"finetune_compute"'
 
 
 def test_a_run_that_lost_its_job_says_where_it_is_and_the_next_one_attaches(

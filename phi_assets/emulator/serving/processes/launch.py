@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import phi_assets
 from phi_assets.emulator.serving.inference.flavours import MLFLOW, Flavour
 from phi_assets.emulator.serving.rules import worker_count
 
@@ -62,6 +61,6 @@ class Launch:
         """Environment variables of the process: the machine's, less ours, plus the deployment's own."""
         kept = {name: value for name, value in inherited.items() if not name.startswith(_WITHHELD)}
         environment = _DEFAULTS | kept | {"AZUREML_MODEL_DIR": self.folder} | self.environment | _IMPOSED
-        package_root = str(Path(phi_assets.__file__).parents[1])
+        package_root = str(Path(__file__).parents[4])
         path = [package_root, *filter(None, [environment.get("PYTHONPATH")])]
         return environment | {"PYTHONPATH": os.pathsep.join(path)}

@@ -1,4 +1,4 @@
-"""What all asset modules share: ownership, what an asset reads from the recipe, and why it did what it did."""
+"""Why an asset did what it did: what its last materialization depended on, and what has changed since."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,21 +7,8 @@ import dagster as dg
 
 from phi_assets.changes import describe_changes
 
-OWNERS = ["team:ml-platform"]
-
-ENDPOINT_POOL = "azureml"
-"""One writer of endpoints at a time: their updates are last-writer-wins. Whatever waits for a job, or is safe by its
-name, takes no place in it: a training of hours would keep everybody else waiting."""
-
-RECIPE_KEYS = "recipe_keys"
-
 INPUTS_KEY = "inputs"
 """Metadata that holds what a materialization depended on; the next one is compared with it."""
-
-
-def reads(*keys: str) -> dict[str, Any]:
-    """Asset metadata that names the recipe keys an asset depends on; they become part of its code version."""
-    return {RECIPE_KEYS: list(keys)}
 
 
 def explained(
