@@ -2,7 +2,9 @@
 
 import os
 import platform
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
 import psutil
 
@@ -10,6 +12,47 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 CLOCK_TOLERANCE_SECONDS = 2.0
 """The kernel's idea of the boot time, from which psutil computes, moves a little when the clock is set."""
+
+
+@dataclass(frozen=True)
+class ProcessId:
+    """A process that can be told from a later one with the same number, however the clock is set meanwhile."""
+
+    pid: int
+    created: float
+    """Seconds since the epoch, by the clock of that moment: for people, and for documents without a `start`."""
+    start: str | None = None
+    """`<boot>/<ticks>`, the kernel's own; None in what was written down before there was this field."""
+
+    @classmethod
+    def of(cls, pid: int) -> Self:
+        """The process that has this number now. Raises psutil.NoSuchProcess."""
+        return cls(pid, psutil.Process(pid).create_time(), _start(pid))
+
+    def document(self) -> dict[str, Any]:
+        """The arguments that make it again, as JSON has them."""
+        return {"pid": self.pid, "created": self.created, "start": self.start}
+
+    def has_number(self) -> bool | None:
+        """Whether the number is still this process's, if only until it is reaped; None where nobody has it.
+
+        After a restart of the machine the number is nobody's that could be meant, so that is False too.
+        """
+        if self.start is not None and self.start.partition("/")[0] != _boot():
+            return False
+        start = _start(self.pid)
+        if start is None:
+            return None
+        if self.start is not None:
+            return start == self.start
+        try:
+            return abs(psutil.Process(self.pid).create_time() - self.created) < CLOCK_TOLERANCE_SECONDS
+        except psutil.NoSuchProcess:
+            return None
+
+    def is_alive(self) -> bool:
+        """Whether this very process runs."""
+        return self.has_number() is True and born_at(self.pid) is not None
 
 
 def born_at(pid: int) -> float | None:
@@ -43,14 +86,24 @@ def is_gone(name: str) -> bool | None:
 
 def _name(pid: int) -> str | None:
     """None where no process of this number is alive."""
-    born = born_at(pid)
-    if born is None:
+    start = _start(pid)
+    if start is None or born_at(pid) is None:
         return None
-    if not _BOOT_ID.exists():
-        return f"{platform.node()}/-/{pid}/{born:.1f}"
+    boot, _, ticks = start.partition("/")
+    return f"{platform.node()}/{boot}/{pid}/{ticks}"
+
+
+def _boot() -> str:
+    return _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else "-"
+
+
+def _start(pid: int) -> str | None:
+    """`<boot>/<ticks>` of the process that has the number, alive or not reaped; None where nobody has it."""
     try:
+        if not _BOOT_ID.exists():  # such kernels keep the moment of the start itself, which no clock moves afterwards
+            return f"-/{psutil.Process(pid).create_time():.1f}"
         # The command, in parentheses, may have anything in it.
-        ticks = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[19]
-    except (FileNotFoundError, ProcessLookupError):
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        return f"{_boot()}/{stat.rpartition(')')[2].split()[19]}"
+    except (FileNotFoundError, ProcessLookupError, psutil.NoSuchProcess):
         return None
-    return f"{platform.node()}/{_BOOT_ID.read_text().strip()}/{pid}/{ticks}"

@@ -6,8 +6,10 @@ import sys
 import time
 
 import psutil
+import pytest
 
-from phi_assets.processes import CLOCK_TOLERANCE_SECONDS, born_at, is_gone, this_process
+from phi_assets.processes import CLOCK_TOLERANCE_SECONDS, ProcessId, born_at, is_gone, this_process
+from tests.clocks import set_the_clock
 
 
 def test_a_process_is_known_from_its_birth_to_its_end() -> None:
@@ -45,3 +47,25 @@ def test_a_name_is_that_of_one_process_and_of_no_other() -> None:
     assert is_gone("nonsense") is None
     child.communicate("\n")
     assert is_gone(name) is True
+
+
+@pytest.mark.parametrize("shift", [-3600, -2, -1, 1, 2, 3600])
+def test_no_setting_of_the_clock_makes_another_process_of_one(shift: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    process = ProcessId.of(child.pid)
+    set_the_clock(monkeypatch, shift)
+    assert process.is_alive()
+    assert ProcessId(**process.document()).is_alive()
+    child.communicate(b"\n")
+    assert process.has_number() is None
+    assert not process.is_alive()
+
+
+def test_a_number_that_another_process_has_got_is_not_that_of_the_first() -> None:
+    this = ProcessId.of(os.getpid())
+    assert this.start is not None
+    assert ProcessId(this.pid, this.created, this.start + "0").has_number() is False
+    assert ProcessId(this.pid, this.created, f"another-boot/{this.start.partition('/')[2]}").has_number() is False
+    # As earlier versions wrote it down.
+    assert ProcessId(this.pid, this.created).is_alive()
+    assert ProcessId(this.pid, this.created - 60).has_number() is False

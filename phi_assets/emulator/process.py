@@ -6,11 +6,12 @@ Imported by whoever needs a running emulator, so it imports nothing of the serve
 import contextlib
 import json
 import os
+import signal
 import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,7 +22,7 @@ from filelock import FileLock, Timeout
 
 from phi_assets.config.certificates import bundle_with
 from phi_assets.config.settings import PROJECT_ROOT
-from phi_assets.processes import CLOCK_TOLERANCE_SECONDS, born_at
+from phi_assets.processes import ProcessId
 
 STATE_FILE = "emulator.json"
 LOCK_FILE = "serve.lock"
@@ -165,16 +166,12 @@ def stop(directory: Path) -> bool:
     state = _live_state(directory)
     if state is None:
         return False
-    server = psutil.Process(state["pid"])
-    family = [server, *_children(server)]
-    with contextlib.suppress(psutil.NoSuchProcess):
-        server.terminate()
-    psutil.wait_procs([server], timeout=_STOP_SECONDS)
-    survivors = [process for process in family if process.is_running()]
-    for process in survivors:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(survivors, timeout=_STOP_SECONDS)
+    server = _process(state)
+    family = [server, *_descendants(server)]
+    _signal([server], signal.SIGTERM)
+    _wait_for_end([server])
+    _signal(family, signal.SIGKILL)
+    _wait_for_end(family)
     (directory / STATE_FILE).unlink(missing_ok=True)
     return True
 
@@ -185,9 +182,12 @@ def _live_state(directory: Path) -> dict | None:
         state = json.loads((directory / STATE_FILE).read_bytes())
     except FileNotFoundError:
         return None
-    born = born_at(state["pid"])
-    is_same = born is not None and abs(born - state["process_created"]) < CLOCK_TOLERANCE_SECONDS
-    return state if is_same else None
+    return state if _process(state).is_alive() else None
+
+
+def _process(state: dict) -> ProcessId:
+    # Servers of earlier versions wrote no start.
+    return ProcessId(state["pid"], state["process_created"], state.get("process_start"))
 
 
 def _connect(directory: Path, state: dict) -> Connection:
@@ -257,11 +257,27 @@ def _output(directory: Path) -> str:
     return "\n".join(text.strip().splitlines()[-15:]) or f"It wrote nothing into {path}."
 
 
-def _children(process: psutil.Process) -> list[psutil.Process]:
-    try:
-        return process.children(recursive=True)
-    except psutil.NoSuchProcess:
-        return []
+def _descendants(process: ProcessId) -> list[ProcessId]:
+    found: list[ProcessId] = []
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                found.append(ProcessId.of(child.pid))
+    return found
+
+
+def _signal(processes: Iterable[ProcessId], number: signal.Signals) -> None:
+    for process in processes:
+        if process.is_alive():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, number)
+
+
+def _wait_for_end(processes: Iterable[ProcessId]) -> None:
+    """Returns when none of them is alive, at the latest after `_STOP_SECONDS`."""
+    deadline = time.monotonic() + _STOP_SECONDS
+    while any(process.is_alive() for process in processes) and time.monotonic() < deadline:
+        time.sleep(_POLL_SECONDS)
 
 
 def _with_loopback(hosts: str) -> str:

@@ -21,6 +21,7 @@ from phi_assets.config.certificates import bundle_with
 from phi_assets.config.settings import PROJECT_ROOT
 from phi_assets.emulator import process
 from phi_assets.emulator.process import Connection, EmulatorError
+from tests.clocks import set_the_clock
 from tests.emulator.http import arm_client, datastore_sas, raw_client
 
 COMMAND = [sys.executable, "-m", "phi_assets.emulator"]
@@ -123,6 +124,25 @@ def test_another_process_with_the_same_pid_is_not_taken_for_it(directory: Path):
     assert process.status(directory) is None
     assert not process.stop(directory)
     assert process.ensure_running(directory).port == running.port
+
+
+def test_it_is_found_and_stopped_after_the_clock_was_set(directory: Path, monkeypatch: pytest.MonkeyPatch):
+    running = process.ensure_running(directory)
+    for shift in (-3600, -2, 2, 3600):
+        set_the_clock(monkeypatch, shift)
+        assert process.status(directory) == running
+        assert process.ensure_running(directory) == running
+    assert process.stop(directory)
+    assert not psutil.pid_exists(running.pid) or psutil.Process(running.pid).status() == psutil.STATUS_ZOMBIE
+
+
+def test_the_state_of_an_earlier_version_is_understood(directory: Path):
+    running = process.ensure_running(directory)
+    state = json.loads((directory / process.STATE_FILE).read_text())
+    del state["process_start"]
+    (directory / process.STATE_FILE).write_text(json.dumps(state))
+    assert process.status(directory) == running
+    assert process.stop(directory)
 
 
 def test_a_second_server_in_the_same_folder_refuses(directory: Path):

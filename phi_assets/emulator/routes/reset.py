@@ -10,6 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from phi_assets.emulator.routes.parts import Parts
 from phi_assets.emulator.runner import steps
 from phi_assets.emulator.workspace.context import REGISTERED, TokenLife
+from phi_assets.processes import ProcessId
 
 # What was let in before may still read the answer of a model that takes its time.
 _PATIENCE_SECONDS = 2.0
@@ -67,7 +68,7 @@ def _end_work(parts: Parts) -> None:
     """No job, deployment or operation runs any more, so that none of them writes a document from now on."""
     for run in parts.emulator.store.list("run"):
         if run["process"]:  # whose exit code nobody asks for, so it need not be polite
-            steps.end_group(steps.ProcessId(**run["process"]), grace_seconds=0)
+            steps.end_group(ProcessId(**run["process"]), grace_seconds=0)
     parts.runner.shutdown()
     parts.deployments.shutdown()
     deadline = time.monotonic() + _JOIN_SECONDS

@@ -16,6 +16,7 @@ from phi_assets.emulator.runner.references import WorkspaceResources
 from phi_assets.emulator.wire.errors import user_error
 from phi_assets.emulator.workspace import operations
 from phi_assets.emulator.workspace.context import Emulator
+from phi_assets.processes import ProcessId
 
 _STOPPED = "The emulator was stopped while the job was running. Submit the job again."
 _DIED = "The emulator ended unexpectedly while the job was running. Submit the job again."
@@ -113,8 +114,7 @@ class JobRunner:
                 continue
             for run in self._records.family(job["name"]):
                 if run["process"]:
-                    leader = steps.ProcessId(run["process"]["pid"], run["process"]["created"])
-                    steps.end_group(leader, GRACE_SECONDS / self._emulator.clock.scale)
+                    steps.end_group(ProcessId(**run["process"]), GRACE_SECONDS / self._emulator.clock.scale)
             if job["status"] == CANCEL_REQUESTED:
                 self._end(job["name"], "Canceled", None)
             else:

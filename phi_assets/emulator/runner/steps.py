@@ -1,16 +1,17 @@
 """One step: a child process in a process group of its own, its log, its metrics, its end."""
 
+import contextlib
 import os
 import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
+
+from phi_assets.processes import ProcessId
 
 _LOG_TAIL_BYTES = 64 * 1024
 _LONGEST_MESSAGE = 2000
@@ -57,18 +58,6 @@ def working_directory(folder: Path, code: Path | None) -> Path:
     return destination
 
 
-@dataclass(frozen=True)
-class ProcessId:
-    """A process that can be told from a later one with the same number."""
-
-    pid: int
-    created: float
-
-    def document(self) -> dict[str, Any]:
-        """The form in which a run's document keeps it."""
-        return {"pid": self.pid, "created": self.created}
-
-
 class StepProcess:
     """A started step. It leads a process group, so that what it starts can be ended with it."""
 
@@ -83,7 +72,7 @@ class StepProcess:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self.id = ProcessId(self._process.pid, _created(self._process.pid))
+        self.id = ProcessId.of(self._process.pid)
 
     def wait(self) -> int:
         """Exit code once the step has ended and nothing of its process group is left; negative: ended by a signal."""
@@ -102,14 +91,14 @@ def end_group(leader: ProcessId, grace_seconds: float) -> int:
     Does nothing if the number has gone to another process in the meantime.
     """
     members = _group(leader)
-    for member in members:
-        _signal(member, signal.SIGTERM)
+    if members:
+        _signal(leader, signal.SIGTERM)
     deadline = time.monotonic() + grace_seconds
     # Looked at from outside: waiting for a child here would take its exit code away from `StepProcess.wait`.
     while (alive := _group(leader)) and time.monotonic() < deadline:
         time.sleep(_LOOK_SECONDS)
-    for member in alive:
-        _signal(member, signal.SIGKILL)
+    if alive:
+        _signal(leader, signal.SIGKILL)
     return len(members)
 
 
@@ -128,29 +117,21 @@ def _tail(log: Path) -> str:
         return file.read().decode("utf-8", errors="replace")
 
 
-def _created(pid: int) -> float:
-    return psutil.Process(pid).create_time()
-
-
-def _group(leader: ProcessId) -> list[psutil.Process]:
-    try:
-        if _created(leader.pid) != leader.created:
-            return []
-    except psutil.NoSuchProcess:
-        # The number stays taken while its group has members, so whoever is in the group belongs to the step.
-        pass
-    members = []
-    for process in psutil.process_iter():
+def _group(leader: ProcessId) -> list[int]:
+    """Numbers of the living processes of the group."""
+    # None: the number stays taken while its group has members, so whoever is in the group belongs to the step.
+    if leader.has_number() is False:
+        return []
+    members: list[int] = []
+    for pid in psutil.pids():
         try:
-            if os.getpgid(process.pid) == leader.pid and process.status() != psutil.STATUS_ZOMBIE:
-                members.append(process)
+            if os.getpgid(pid) == leader.pid and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+                members.append(pid)
         except (ProcessLookupError, PermissionError, psutil.NoSuchProcess):
             continue
     return members
 
 
-def _signal(process: psutil.Process, number: signal.Signals) -> None:
-    try:
-        process.send_signal(number)
-    except psutil.NoSuchProcess:
-        return
+def _signal(leader: ProcessId, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(leader.pid, number)

@@ -13,7 +13,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio.to_thread
-import psutil
 import uvicorn
 from filelock import FileLock, Timeout
 from starlette.applications import Starlette
@@ -57,6 +56,7 @@ from phi_assets.emulator.studio import listener as studio_listener
 from phi_assets.emulator.wire.planes import RouteNames
 from phi_assets.emulator.workspace import operations
 from phi_assets.emulator.workspace.context import Emulator, open_emulator
+from phi_assets.processes import ProcessId
 
 _LOG_BYTES = 5_000_000
 # More would be spent on idle connections: closing one over TLS waits for a client that does not listen.
@@ -163,11 +163,13 @@ def _run(parts: Parts, listener: socket.socket, studio: socket.socket, certifica
 
 
 def _state(emulator: Emulator) -> dict[str, object]:
+    this = ProcessId.of(os.getpid())
     return {
         "id": emulator.instance_id,
         "version": VERSION,
-        "pid": os.getpid(),
-        "process_created": psutil.Process().create_time(),
+        "pid": this.pid,
+        "process_created": this.created,
+        "process_start": this.start,
         "base_url": emulator.base_url,
         "studio_url": emulator.studio_url,
         "identity_header": emulator.auth.identity_header,
