@@ -172,6 +172,9 @@ def stop(directory: Path) -> bool:
     _wait_for_end([server])
     _signal(family, signal.SIGKILL)
     _wait_for_end(family)
+    # Where this very process had started it, nobody else takes its exit code.
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(server.pid, os.WNOHANG)
     (directory / STATE_FILE).unlink(missing_ok=True)
     return True
 
