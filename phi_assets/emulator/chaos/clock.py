@@ -4,6 +4,9 @@ import math
 import threading
 from datetime import UTC, datetime, timedelta
 
+_LONGEST_SECONDS = 1e6
+"""Of one wait: the operating system takes no times without end."""
+
 
 class Clock:
     """Waits `seconds / scale`: at scale 5 a compute that takes one second to create takes 0.2 s."""
@@ -27,7 +30,7 @@ class Clock:
 
     def wait(self, seconds: float, event: threading.Event | None = None) -> bool:
         """Waits for `seconds` at scale 1, or until `event` is set; True if it was set."""
-        return (event or threading.Event()).wait(max(seconds, 0.0) / self.scale)
+        return (event or threading.Event()).wait(min(max(seconds, 0.0) / self.scale, _LONGEST_SECONDS))
 
 
 def _positive(scale: float) -> float:

@@ -13,7 +13,7 @@ from phi_assets.emulator.wire.errors import not_found, user_error
 from phi_assets.emulator.wire.planes import Plane, RouteName
 
 _PLACEHOLDER = re.compile(r"\{[^}]*\}")
-_Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+_Seconds = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
 
 
 class _Action(BaseModel):

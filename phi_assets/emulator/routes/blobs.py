@@ -21,9 +21,10 @@ from phi_assets.emulator.store import blob_listing
 from phi_assets.emulator.store.blobs import BlobProperties, BlobStore
 from phi_assets.emulator.store.uploads import Upload
 from phi_assets.emulator.wire.errors import ServiceError
+from phi_assets.emulator.wire.queries import as_number
 from phi_assets.emulator.workspace.context import Emulator
 
-_RANGE = re.compile(r"bytes=(\d+)-(\d*)")
+_RANGE = re.compile(r"bytes=([0-9]{1,18})-([0-9]{0,18})")
 _CHUNK = 1 << 18
 _LARGEST_BLOCK_LIST = 8 << 20
 _METADATA = "x-ms-meta-"
@@ -79,13 +80,13 @@ async def _container(request: Request) -> Response:
 
 def _list(blobs: BlobStore, request: Request) -> Response:
     query = request.query_params
-    most = query.get("maxresults", "")
+    most = as_number(query.get("maxresults", ""))
     page = blob_listing.page(
         blobs.list(request.path_params["container"], query.get("prefix", "")),
         prefix=query.get("prefix", ""),
         delimiter=query.get("delimiter", ""),
         marker=query.get("marker", ""),
-        most=int(most) if most.isdecimal() and int(most) else blob_listing.MOST,
+        most=most or blob_listing.MOST,
     )
     content = blob_listing.document(
         page, request.path_params["container"], dict(query), metadata="metadata" in query.get("include", "")

@@ -13,6 +13,7 @@ from phi_assets.emulator.wire.bodies import with_json
 from phi_assets.emulator.wire.errors import ServiceError, conflict, not_found
 from phi_assets.emulator.wire.limits import require, require_resource_tags
 from phi_assets.emulator.wire.paths import LOC, WS
+from phi_assets.emulator.wire.shapes import FLAG, NUMBER, TEXT, TEXTS, Fields
 from phi_assets.emulator.workspace import operations
 from phi_assets.emulator.workspace.compute_documents import (
     NO_NODES,
@@ -29,9 +30,30 @@ from phi_assets.emulator.workspace.compute_documents import (
     wanted_cluster,
 )
 from phi_assets.emulator.workspace.context import Emulator
+from phi_assets.emulator.workspace.identities import IDENTITY
 from phi_assets.emulator.workspace.quotas import usages
 from phi_assets.emulator.workspace.resources import now, properties_of
 from phi_assets.emulator.workspace.vm_sizes import VM_SIZES
+
+_CLUSTER: Fields = {
+    "location": TEXT,
+    "tags": TEXTS,
+    "identity": IDENTITY,
+    "properties": {
+        "computeType": TEXT,
+        "description": TEXT,
+        "disableLocalAuth": FLAG,
+        "properties": {
+            "vmSize": TEXT,
+            "vmPriority": TEXT,
+            "scaleSettings": {"maxNodeCount": NUMBER, "minNodeCount": NUMBER, "nodeIdleTimeBeforeScaleDown": TEXT},
+            "osType": TEXT,
+            "subnet": {"id": TEXT},
+            "remoteLoginPortPublicAccess": TEXT,
+            "enableNodePublicIp": FLAG,
+        },
+    },
+}
 
 CREATE_SECONDS = 1.0
 UPDATE_SECONDS = 0.5
@@ -252,8 +274,8 @@ def _refuse_busy(compute: dict[str, Any]) -> None:
 routes = [
     Route(WS + "/computes", _list),
     Route(WS + "/computes/{name}", _get),
-    Route(WS + "/computes/{name}", with_json(_put), methods=["PUT"]),
-    Route(WS + "/computes/{name}", with_json(_patch), methods=["PATCH"]),
+    Route(WS + "/computes/{name}", with_json(_put, _CLUSTER), methods=["PUT"]),
+    Route(WS + "/computes/{name}", with_json(_patch, _CLUSTER), methods=["PATCH"]),
     Route(WS + "/computes/{name}", _delete, methods=["DELETE"]),
     Route(WS + "/computes/{name}/listnodes", _nodes, methods=["POST"]),
     Route(LOC + "/vmsizes", _vm_sizes),

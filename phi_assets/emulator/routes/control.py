@@ -20,7 +20,9 @@ from phi_assets.emulator.routes.parts import parts_of
 from phi_assets.emulator.routes.reset import reset
 from phi_assets.emulator.security.network import NetworkIsolation
 from phi_assets.emulator.security.storage_auth import StorageAuth
+from phi_assets.emulator.wire.bodies import read_body
 from phi_assets.emulator.wire.errors import ServiceError, user_error
+from phi_assets.emulator.wire.json_documents import parse
 from phi_assets.emulator.workspace.context import Emulator, TokenLife
 
 CONTROL = "/_control"
@@ -210,10 +212,7 @@ def _find(request: Request) -> faults.Fault:
 
 
 async def _json(request: Request) -> Any:
-    try:
-        return await request.json()
-    except ValueError as error:
-        raise user_error(f"The request body is not JSON: {error}", "BadArgument") from error
+    return parse(await read_body(request))
 
 
 async def _body(request: Request, kind: type[M]) -> M:

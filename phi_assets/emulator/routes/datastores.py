@@ -13,6 +13,7 @@ from phi_assets.emulator.store.blobs import CONTAINER_OF_DATASTORE
 from phi_assets.emulator.wire.bodies import with_json
 from phi_assets.emulator.wire.errors import not_found, user_error
 from phi_assets.emulator.wire.paths import WS
+from phi_assets.emulator.wire.shapes import NUMBER
 from phi_assets.emulator.workspace.context import Emulator
 from phi_assets.emulator.workspace.resources import PROVIDER, system_data
 
@@ -21,6 +22,7 @@ _DEFAULT = "workspaceblobstore"
 _PERMISSIONS = "racwdl"
 _DEFAULT_HOURS = 24
 _MOST_HOURS = 24 * 365
+_LIFE = {"expireAfterHours": NUMBER}
 _CREDENTIALS: dict[StorageAuth, str] = {
     "keys": "AccountKey",
     "sas": "Sas",
@@ -88,5 +90,5 @@ def _list_secrets(request: Request, body: Any) -> Response:
 routes = [
     Route(WS + "/datastores", _list),
     Route(WS + "/datastores/{name}", _get),
-    Route(WS + "/datastores/{name}/listsecrets", with_json(_list_secrets), methods=["POST"]),
+    Route(WS + "/datastores/{name}/listsecrets", with_json(_list_secrets, _LIFE), methods=["POST"]),
 ]

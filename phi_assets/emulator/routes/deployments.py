@@ -22,6 +22,7 @@ from phi_assets.emulator.serving.logs import INFERENCE_SERVER
 from phi_assets.emulator.serving.rules import bad_argument
 from phi_assets.emulator.wire.bodies import with_json
 from phi_assets.emulator.wire.paths import WS
+from phi_assets.emulator.wire.shapes import FLAG, NUMBER, OBJECT, TEXT, TEXTS, Fields
 from phi_assets.emulator.workspace import operations
 from phi_assets.emulator.workspace.context import Emulator
 from phi_assets.emulator.workspace.resources import properties_of
@@ -85,8 +86,6 @@ def get_logs(request: Request, body: Any) -> Response:
     """The end of a container's log."""
     wanted = body if isinstance(body, dict) else {}
     lines = wanted.get("tail")
-    if lines is not None and (isinstance(lines, bool) or not isinstance(lines, int)):
-        raise bad_argument(f"'tail' must be a number of lines, not {lines!r}.")
     container = wanted.get("containerType") or INFERENCE_SERVER
     content = parts_of(request).deployments.logs(
         *_names(request), container=container, tail=DEFAULT_LOG_LINES if lines is None else lines
@@ -121,14 +120,40 @@ def _start(
     )
 
 
+_FIELDS: Fields = {
+    "location": TEXT,
+    "tags": TEXTS,
+    "sku": {"name": TEXT, "tier": TEXT, "capacity": NUMBER},
+    "properties": {
+        "description": TEXT,
+        "properties": TEXTS,
+        "endpointComputeType": TEXT,
+        "scaleSettings": {"scaleType": TEXT},
+        "instanceType": TEXT,
+        "model": TEXT,
+        "environmentId": TEXT,
+        "appInsightsEnabled": FLAG,
+        "egressPublicNetworkAccess": TEXT,
+        "environmentVariables": OBJECT,
+        "codeConfiguration": OBJECT,
+        "requestSettings": OBJECT,
+        "livenessProbe": OBJECT,
+        "readinessProbe": OBJECT,
+    },
+}
+_LOGS: Fields = {"tail": NUMBER, "containerType": TEXT}
 _DEPLOYMENTS = WS + "/onlineendpoints/{endpoint}/deployments"
 
 routes = [
     Route(_DEPLOYMENTS, list_deployments, methods=["GET"]),
     Route(_DEPLOYMENTS + "/{deployment}", get_deployment, methods=["GET"]),
-    Route(_DEPLOYMENTS + "/{deployment}", with_json(put_deployment), methods=["PUT"]),
-    Route(_DEPLOYMENTS + "/{deployment}", with_json(patch_deployment), methods=["PATCH"]),
+    Route(_DEPLOYMENTS + "/{deployment}", with_json(put_deployment, _FIELDS), methods=["PUT"]),
+    Route(_DEPLOYMENTS + "/{deployment}", with_json(patch_deployment, _FIELDS), methods=["PATCH"]),
     Route(_DEPLOYMENTS + "/{deployment}", delete_deployment, methods=["DELETE"]),
-    Route(_DEPLOYMENTS + "/{deployment}/getlogs", with_json(get_logs), methods=["POST"]),
+    Route(
+        _DEPLOYMENTS + "/{deployment}/getlogs",
+        with_json(get_logs, _LOGS),
+        methods=["POST"],
+    ),
     Route(_DEPLOYMENTS + "/{deployment}/skus", list_skus, methods=["GET"]),
 ]

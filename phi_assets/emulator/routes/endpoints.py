@@ -15,8 +15,10 @@ from phi_assets.emulator.serving.rules import bad_argument
 from phi_assets.emulator.store.state import Document
 from phi_assets.emulator.wire.bodies import with_json
 from phi_assets.emulator.wire.paths import WS
+from phi_assets.emulator.wire.shapes import OBJECT, TEXT, TEXTS, Fields
 from phi_assets.emulator.workspace import operations
 from phi_assets.emulator.workspace.context import Emulator
+from phi_assets.emulator.workspace.identities import IDENTITY
 from phi_assets.emulator.workspace.resources import properties_of
 
 
@@ -102,15 +104,33 @@ def _start(
     )
 
 
+_FIELDS: Fields = {
+    "location": TEXT,
+    "tags": TEXTS,
+    "identity": IDENTITY,
+    "properties": {
+        "authMode": TEXT,
+        "description": TEXT,
+        "properties": TEXTS,
+        "publicNetworkAccess": TEXT,
+        "traffic": OBJECT,
+        "mirrorTraffic": OBJECT,
+    },
+}
+_KEY: Fields = {"keyType": TEXT, "keyValue": TEXT}
 _ENDPOINTS = WS + "/onlineendpoints"
 
 routes = [
     Route(_ENDPOINTS, list_endpoints, methods=["GET"]),
     Route(_ENDPOINTS + "/{endpoint}", get_endpoint, methods=["GET"]),
-    Route(_ENDPOINTS + "/{endpoint}", with_json(put_endpoint), methods=["PUT"]),
-    Route(_ENDPOINTS + "/{endpoint}", with_json(patch_endpoint), methods=["PATCH"]),
+    Route(_ENDPOINTS + "/{endpoint}", with_json(put_endpoint, _FIELDS), methods=["PUT"]),
+    Route(_ENDPOINTS + "/{endpoint}", with_json(patch_endpoint, _FIELDS), methods=["PATCH"]),
     Route(_ENDPOINTS + "/{endpoint}", delete_endpoint, methods=["DELETE"]),
     Route(_ENDPOINTS + "/{endpoint}/listkeys", list_keys, methods=["POST"]),
-    Route(_ENDPOINTS + "/{endpoint}/regeneratekeys", with_json(regenerate_keys), methods=["POST"]),
+    Route(
+        _ENDPOINTS + "/{endpoint}/regeneratekeys",
+        with_json(regenerate_keys, _KEY),
+        methods=["POST"],
+    ),
     Route(_ENDPOINTS + "/{endpoint}/token", issue_token, methods=["POST"]),
 ]

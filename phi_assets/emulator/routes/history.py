@@ -1,7 +1,6 @@
 """Run history: runs with their steps, logs, errors, outputs and metrics."""
 
 import re
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -17,10 +16,19 @@ from phi_assets.emulator.wire.bodies import with_json
 from phi_assets.emulator.wire.errors import not_found, user_error
 from phi_assets.emulator.wire.paging import page
 from phi_assets.emulator.wire.paths import DATA_PLANE, HISTORY, WS
+from phi_assets.emulator.wire.shapes import FLAG, TEXT, TEXTS, Each, Fields
 from phi_assets.emulator.workspace.context import Emulator
 from phi_assets.emulator.workspace.locations import long_uri
 
 _PAGE = 50
+_IDS: Fields = {"values": Each(TEXT, of_list=True)}
+_CHANGES: Fields = {
+    "description": TEXT,
+    "displayName": TEXT,
+    "tags": TEXTS,
+    "properties": TEXTS,
+    "hidden": FLAG,
+}
 _OUTPUT_ID = re.compile(r".*/data/azureml_(?P<run>.+)_output_data_(?P<output>.+)/versions/[^/]+")
 
 
@@ -71,8 +79,6 @@ def _run_data(request: Request, body: Any) -> Response:
 def _patch(request: Request, body: Any) -> Response:
     emulator, run = _find(request)
     changes = body or {}
-    if not isinstance(changes, Mapping):
-        raise user_error("The request body must be a JSON object.", "BadArgument")
     if run["run_id"] != run["root_run_id"]:
         raise user_error(f"'{run['run_id']}' is a step of a pipeline job and cannot be changed.", "BadArgument")
     wanted = {key: changes[key] for key in ("description", "displayName", "tags", "properties") if changes.get(key)}
@@ -113,7 +119,7 @@ def _resolved_uris(request: Request, body: Any) -> Response:
     emulator: Emulator = request.app.state.emulator
     found: dict[str, Any] = {}
     for asset_id in (body or {}).get("values") or []:
-        match = _OUTPUT_ID.fullmatch(str(asset_id))
+        match = _OUTPUT_ID.fullmatch(asset_id or "")
         run = emulator.store.get("run", match["run"]) if match else None
         if match and run and match["output"] in run["outputs"]:
             output = run["outputs"][match["output"]]
@@ -129,13 +135,17 @@ routes = [
     for base in _BASES
     for route in (
         Route(base + "/runs/{run}", _get),
-        Route(base + "/runs/{run}", with_json(_patch), methods=["PATCH"]),
+        Route(base + "/runs/{run}", with_json(_patch, _CHANGES), methods=["PATCH"]),
         Route(base + "/runs/{run}/details", _details),
         Route(base + "/runs/{run}/children", _children),
         Route(base + "/runs/{run}/metrics", _metrics),
     )
 ] + [
-    Route(HISTORY + "/rundata", with_json(_run_data), methods=["POST"]),
-    Route(DATA_PLANE + "/dataversion/batchgetresolveduris", with_json(_resolved_uris), methods=["POST"]),
+    Route(HISTORY + "/rundata", with_json(_run_data, {"runId": TEXT}), methods=["POST"]),
+    Route(
+        DATA_PLANE + "/dataversion/batchgetresolveduris",
+        with_json(_resolved_uris, _IDS),
+        methods=["POST"],
+    ),
     Route("/metric/v2.0" + WS + "/runs/{run}/full", with_json(lambda request, _: _metrics(request)), methods=["POST"]),
 ]

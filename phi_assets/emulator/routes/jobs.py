@@ -29,11 +29,40 @@ from phi_assets.emulator.wire.errors import ServiceError, not_found, user_error
 from phi_assets.emulator.wire.limits import require
 from phi_assets.emulator.wire.paging import page
 from phi_assets.emulator.wire.paths import WS
+from phi_assets.emulator.wire.shapes import FLAG, OBJECT, SCALAR, TEXT, TEXTS, Each, Fields
 from phi_assets.emulator.workspace import operations
 from phi_assets.emulator.workspace.context import Emulator
 from phi_assets.emulator.workspace.resources import now, properties_of
 
 _PAGE = 50
+_PLACE: Fields = {
+    "jobInputType": TEXT,
+    "job_input_type": TEXT,
+    "jobOutputType": TEXT,
+    "mode": TEXT,
+    "uri": TEXT,
+    "value": SCALAR,
+    "description": TEXT,
+    "assetName": TEXT,
+    "assetVersion": TEXT,
+}
+_JOB: Fields = {
+    "properties": {
+        "jobType": TEXT,
+        "displayName": TEXT,
+        "experimentName": TEXT,
+        "description": TEXT,
+        "tags": TEXTS,
+        "properties": TEXTS,
+        "isArchived": FLAG,
+        "computeId": TEXT,
+        "componentId": TEXT,
+        "settings": OBJECT,
+        "inputs": Each(_PLACE, or_scalar=True),
+        "outputs": Each(_PLACE),
+        "jobs": Each({"componentId": TEXT, "computeId": TEXT, "environment_variables": TEXTS}),
+    }
+}
 _SUBMISSION = threading.Lock()
 _INVALID = "BadArgument/ArgumentInvalid"
 
@@ -54,15 +83,13 @@ def _put(request: Request, body: Any) -> Response:
     with _SUBMISSION:
         existing = emulator.store.get("job", name)
         if existing is None:
-            job = _create(parts_of(request), name, properties, kept, graph, by)
-            shown = job_resource(emulator, job)
-            return JSONResponse(shown, 201, {"Location": emulator.base_url + shown["id"]})
+            return _create(parts_of(request), name, properties, kept, graph, by)
     return _update(emulator, existing, properties, by)
 
 
 def _create(
     parts: Parts, name: str, sent: dict[str, Any], kept: dict[str, Any], graph: Graph, by: dict[str, Any]
-) -> dict[str, Any]:
+) -> Response:
     job = {
         "name": name,
         "properties": kept,
@@ -73,9 +100,16 @@ def _create(
         "plan": plan_of(graph),
     }
     parts.emulator.store.create("job", name, job)
-    Records(parts.emulator).create_root(name, kept, by)
-    parts.runner.submit(name, graph)
-    return job
+    records = Records(parts.emulator)
+    try:
+        records.create_root(name, kept, by)
+        shown = job_resource(parts.emulator, job)
+        answer = JSONResponse(shown, 201, {"Location": parts.emulator.base_url + shown["id"]})
+        parts.runner.submit(name, graph)
+    except BaseException:
+        records.forget(name)  # who is answered with an error has no job
+        raise
+    return answer
 
 
 def _update(emulator: Emulator, job: dict[str, Any], sent: dict[str, Any], by: dict[str, Any]) -> Response:
@@ -192,7 +226,7 @@ def _missing(name: str) -> ServiceError:
 routes = [
     Route(WS + "/jobs", _list),
     Route(WS + "/jobs/{name}", _get),
-    Route(WS + "/jobs/{name}", with_json(_put), methods=["PUT"]),
+    Route(WS + "/jobs/{name}", with_json(_put, _JOB), methods=["PUT"]),
     Route(WS + "/jobs/{name}", _delete, methods=["DELETE"]),
     Route(WS + "/jobs/{name}/cancel", _cancel, methods=["POST"]),
 ]

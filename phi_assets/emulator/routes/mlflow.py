@@ -5,6 +5,7 @@ Reference: https://mlflow.org/docs/latest/api_reference/rest-api.html
 
 import math
 import re
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
 
@@ -15,9 +16,14 @@ from starlette.routing import Route
 from phi_assets.emulator.runner.metrics import MetricPoint, latest
 from phi_assets.emulator.runner.records import Records, Run, experiment_id
 from phi_assets.emulator.wire.bodies import with_json
+from phi_assets.emulator.wire.errors import ServiceError
 from phi_assets.emulator.wire.paths import MLFLOW
+from phi_assets.emulator.wire.queries import as_number
+from phi_assets.emulator.wire.shapes import NUMBER, TEXT, Each, Fields
 from phi_assets.emulator.workspace.context import Emulator
 from phi_assets.emulator.workspace.locations import long_uri
+
+Endpoint = Callable[[Request], Awaitable[Response]]
 
 _STATUS = {
     "Completed": "FINISHED",
@@ -31,6 +37,12 @@ _CONDITION = re.compile(
     r"""(?:'(?P<single>[^']*)'|"(?P<double>[^"]*)")\s*""",
     re.IGNORECASE,
 )
+_SEARCH: Fields = {
+    "filter": TEXT,
+    "experiment_ids": Each(TEXT, of_list=True),
+    "max_results": NUMBER,
+    "page_token": TEXT,
+}
 _MOST = 50_000
 _PAGE = 1000
 
@@ -146,11 +158,10 @@ def _value(run: dict[str, Any], field: str, name: str) -> str | None:
 
 
 def _page(key: str, items: list[Any], query: Any, *, default: int) -> Response:
-    try:
-        size, start = int(query.get("max_results") or default), int(query.get("page_token") or 0)
-    except ValueError:
+    size, start = as_number(str(query.get("max_results") or default)), as_number(str(query.get("page_token") or 0))
+    if size is None or start is None:
         return _refused("max_results and page_token must be numbers.")
-    if not 0 < size <= _MOST or start < 0:
+    if not 0 < size <= _MOST:
         return _refused(f"max_results must be between 1 and {_MOST}, not {size}.")
     body: dict[str, Any] = {key: items[start : start + size]}
     if start + size < len(items):
@@ -168,6 +179,20 @@ def _missing(name: str, what: str = "run") -> Response:
     )
 
 
+def _in_its_words(endpoint: Endpoint) -> Endpoint:
+    """The endpoint; whatever refuses the request, the answer has the form of MLflow's errors."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            return await endpoint(request)
+        except ServiceError as error:
+            return JSONResponse(
+                {"error_code": "INVALID_PARAMETER_VALUE", "message": error.message}, status_code=error.status
+            )
+
+    return answer
+
+
 def _refused(message: str) -> Response:
     return JSONResponse({"error_code": "INVALID_PARAMETER_VALUE", "message": message}, status_code=400)
 
@@ -175,7 +200,7 @@ def _refused(message: str) -> Response:
 routes = [
     Route(MLFLOW + "/runs/get", _get),
     Route(MLFLOW + "/metrics/get-history", _history),
-    Route(MLFLOW + "/runs/search", with_json(_search), methods=["POST"]),
+    Route(MLFLOW + "/runs/search", _in_its_words(with_json(_search, _SEARCH)), methods=["POST"]),
     Route(MLFLOW + "/experiments/get-by-name", _experiment),
     Route(MLFLOW + "/experiments/get", _experiment),
 ]

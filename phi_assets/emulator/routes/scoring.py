@@ -12,13 +12,17 @@ from phi_assets.emulator.serving.dispatch import DEPLOYMENT_HEADER, Front
 from phi_assets.emulator.serving.documents import require_endpoint, scoring_uri
 from phi_assets.emulator.serving.openapi import document_of
 from phi_assets.emulator.store.state import Document
+from phi_assets.emulator.wire.bodies import read_body
 from phi_assets.emulator.workspace.context import Emulator
+
+_LARGEST = 64 << 20
+"""Bytes of a question: far more than any model here reads, and no danger to the memory of the server."""
 
 
 async def score(request: Request) -> Response:
     """The answer of one of the endpoint's deployments, with the deployment's name in a header."""
     endpoint = _authenticated(request)
-    body = await request.body()
+    body = await read_body(request, _LARGEST)
     scored = await _front(request).score(endpoint["name"], request.headers.get(DEPLOYMENT_HEADER), body)
     return Response(scored.content, media_type="application/json", headers={DEPLOYMENT_HEADER: scored.deployment})
 

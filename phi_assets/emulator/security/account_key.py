@@ -18,6 +18,7 @@ from starlette.requests import Request
 
 from phi_assets.config.private_files import write_secret
 from phi_assets.emulator.wire.errors import ServiceError
+from phi_assets.emulator.wire.queries import as_number
 
 STORAGE_VERSION = "2022-11-02"
 """Of the blob service's REST interface, and of the signatures that are made here."""
@@ -183,11 +184,11 @@ def _covered(parameters: Mapping[str, str], name: str) -> str | None:
         return ""
     if parameters["sr"] == "b":
         return name
-    depth = parameters.get("sdd", "")
+    depth = as_number(parameters.get("sdd", ""))
     segments = name.split("/")
-    if parameters["sr"] != "d" or not depth.isdecimal() or len(segments) <= int(depth):
+    if parameters["sr"] != "d" or depth is None or len(segments) <= depth:
         return None
-    return "/".join(segments[: int(depth)])
+    return "/".join(segments[:depth])
 
 
 def _time(text: str) -> datetime:

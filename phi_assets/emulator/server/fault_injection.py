@@ -7,33 +7,20 @@ from http.client import responses
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from phi_assets.emulator.chaos.faults import Delay, Drop, Fault, Hold, Status
 from phi_assets.emulator.server.middleware import Exchange, service_error
 from phi_assets.emulator.wire.errors import ServiceError
 from phi_assets.emulator.workspace.context import Emulator
 
-_ABORT = "phi_assets.abort"
+ABORT = "phi_assets.abort"
+"""Extension of a request's scope: closes its connection at once."""
+
 _LARGEST_BODY = 64 << 20
 _CODES = {429: "TooManyRequests", 500: "InternalServerError", 503: "ServiceUnavailable"}
 
 Wait = Callable[[], Awaitable[bool]]
 """Returns when the request may go on (True), or is to be dropped (False)."""
-
-
-class AbortableProtocol(AutoHTTPProtocol):  # pyright: ignore[reportGeneralTypeIssues, reportUntypedBaseClass]
-    """Uvicorn's protocol, with a way for the application to end a connection that it does not want to answer on."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore
-        super().connection_made(transport)
-        app: ASGIApp = self.app  # pyright: ignore
-
-        async def abortable(scope: Scope, receive: Receive, send: Send) -> None:
-            scope.setdefault("extensions", {})[_ABORT] = transport.abort
-            await app(scope, receive, send)
-
-        self.app = abortable
 
 
 class FaultInjection:
@@ -165,7 +152,7 @@ async def _drop(scope: Scope, receive: Receive) -> None:
     exchange: Exchange = scope["state"]["exchange"]
     # Before the client can know, so that whoever then looks into the journal finds the entry.
     exchange.record()
-    scope["extensions"][_ABORT]()
+    scope["extensions"][ABORT]()
     while (await receive())["type"] != "http.disconnect":
         continue
 

@@ -42,7 +42,8 @@ from phi_assets.emulator.routes.assets import codes, data, environments, models
 from phi_assets.emulator.routes.parts import Parts
 from phi_assets.emulator.security.tls import Certificates, ensure_certificates
 from phi_assets.emulator.server.admission import Admission
-from phi_assets.emulator.server.fault_injection import AbortableProtocol, FaultInjection
+from phi_assets.emulator.server.connections import LimitedProtocol
+from phi_assets.emulator.server.fault_injection import FaultInjection
 from phi_assets.emulator.server.middleware import (
     EXCEPTION_HANDLERS,
     RequestFrame,
@@ -134,7 +135,7 @@ def _leave(number: int, frame: object) -> None:
 def _run(parts: Parts, listener: socket.socket, studio: socket.socket, certificates: Certificates) -> None:
     config = uvicorn.Config(
         create_app(parts, studio),
-        http=AbortableProtocol,
+        http=LimitedProtocol,
         log_config=None,
         access_log=False,
         server_header=False,

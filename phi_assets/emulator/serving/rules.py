@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from phi_assets.config.limits import INSTANCES, MIRRORED_PERCENT, REQUEST_SECONDS
 from phi_assets.emulator.wire.errors import ServiceError, user_error
+from phi_assets.emulator.wire.queries import as_number
 from phi_assets.emulator.workspace.vm_sizes import VM_SIZES
 
 WORKER_COUNT = "WORKER_COUNT"
@@ -32,6 +33,8 @@ DEFAULT_REQUEST_SETTINGS: dict[str, Any] = {
     "maxQueueWait": "PT0.5S",
 }
 
+_LONGEST_SECONDS = 30 * 24 * 3600
+"""Beyond it no probe makes sense, and the waits of an operating system have an end."""
 _DURATION = TypeAdapter(timedelta)
 
 
@@ -179,11 +182,12 @@ def worker_count(variables: Mapping[str, str]) -> int:
         ServiceError: 400 for anything but a number that one machine can bear.
     """
     given = variables.get(WORKER_COUNT, "1")
-    if not given.isdecimal() or not 1 <= int(given) <= MAX_WORKERS:
+    count = as_number(given) or 0
+    if not 1 <= count <= MAX_WORKERS:
         raise bad_argument(
             f"The environment variable {WORKER_COUNT} must be a whole number from 1 to {MAX_WORKERS}, not {given!r}."
         )
-    return int(given)
+    return count
 
 
 def _given(properties: dict[str, Any], name: str) -> dict[str, Any]:
@@ -236,8 +240,10 @@ def _seconds(value: Any, where: str) -> float:
         seconds = _DURATION.validate_python(value).total_seconds() if isinstance(value, str) else -1.0
     except ValidationError:
         seconds = -1.0
-    if seconds < 0:
-        raise bad_argument(f"'{where}' must be an ISO 8601 duration such as PT10S, not {value!r}.")
+    if not 0 <= seconds <= _LONGEST_SECONDS:
+        raise bad_argument(
+            f"'{where}' must be an ISO 8601 duration such as PT10S, of at most {_LONGEST_SECONDS} s, not {value!r}."
+        )
     return seconds
 
 

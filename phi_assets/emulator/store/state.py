@@ -1,6 +1,5 @@
 """What the emulator knows, on disk: JSON documents in SQLite."""
 
-import json
 import os
 import sqlite3
 import threading
@@ -8,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from phi_assets.emulator.wire import json_documents
 
 Document = dict[str, Any]
 Documents = list[Document]
@@ -29,7 +30,7 @@ class Store:
     """Documents by `(kind, key)`, in creation order, safe for threads and for a crash of the process.
 
     The file is readable by its owner only. Keys are compared exactly: where the service ignores case, callers
-    lower-case the key.
+    lower-case the key. A write of what could not be read back raises ServiceError 400, and changes nothing.
     """
 
     def __init__(self, path: Path):
@@ -48,14 +49,14 @@ class Store:
             row = self._connection.execute(
                 "SELECT body FROM documents WHERE kind = ? AND key = ?", (kind, key)
             ).fetchone()
-        return json.loads(row[0]) if row else None
+        return json_documents.loads(row[0]) if row else None
 
     def create(self, kind: str, key: str, body: Document) -> bool:
         """Adds the document; False, and nothing changed, if there is one of that kind and key already."""
         with self._lock:
             cursor = self._connection.execute(
                 "INSERT INTO documents (kind, key, body) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-                (kind, key, json.dumps(body)),
+                (kind, key, json_documents.dumps(body)),
             )
             return cursor.rowcount == 1
 
@@ -65,7 +66,7 @@ class Store:
             self._connection.execute(
                 "INSERT INTO documents (kind, key, body) VALUES (?, ?, ?) "
                 "ON CONFLICT (kind, key) DO UPDATE SET body = excluded.body",
-                (kind, key, json.dumps(body)),
+                (kind, key, json_documents.dumps(body)),
             )
 
     def update(self, kind: str, key: str, change: Callable[[Document], Document | None]) -> Document | None:
@@ -98,7 +99,7 @@ class Store:
                 "SELECT key, body FROM documents WHERE kind = ? AND key >= ? AND key < ? ORDER BY sequence",
                 (kind, prefix, prefix + _LAST_CODE_POINT),
             ).fetchall()
-        return [(key, json.loads(body)) for key, body in rows]
+        return [(key, json_documents.loads(body)) for key, body in rows]
 
     def close(self) -> None:
         """Writes the journal back into the file; the store cannot be used afterwards."""

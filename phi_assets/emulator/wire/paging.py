@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from phi_assets.emulator.wire.errors import user_error
+from phi_assets.emulator.wire.queries import number
 
 SKIP = "$skip"
 
@@ -22,20 +22,11 @@ def page(
     Raises:
         ServiceError: 400 for a `$skip` or `$top` that is not a number.
     """
-    top = _number(request, "$top")
+    top = number(request, "$top")
     wanted = list(items if top is None else items[:top])
-    skip = _number(request, SKIP) or 0
+    skip = number(request, SKIP) or 0
     body: dict[str, Any] = {"value": [show(item) for item in wanted[skip : skip + size]]}
     if skip + size < len(wanted):
         query = dict(request.query_params) | {SKIP: str(skip + size)}
         body["nextLink"] = f"{request.app.state.emulator.base_url}{request.url.path}?{urlencode(query)}"
     return JSONResponse(body)
-
-
-def _number(request: Request, name: str) -> int | None:
-    text = request.query_params.get(name)
-    if text is None:
-        return None
-    if not text.isdecimal():
-        raise user_error(f"{name} must be a number, not '{text}'.", "BadArgument/ArgumentInvalid")
-    return int(text)

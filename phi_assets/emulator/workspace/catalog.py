@@ -193,7 +193,7 @@ def version_key(version: str) -> tuple[tuple[int, int, str], ...]:
 
 
 def _is_plain(name: str) -> bool:
-    return bool(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name))
+    return bool(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name))
 
 
 @lru_cache(maxsize=512)

@@ -6,8 +6,13 @@ from typing import Any
 from phi_assets.config.limits import IDENTITY_ID
 from phi_assets.emulator.wire.errors import user_error
 from phi_assets.emulator.wire.limits import require
+from phi_assets.emulator.wire.shapes import OBJECT, TEXT, Fields
 
 _KINDS = {kind.lower(): kind for kind in ("None", "SystemAssigned", "UserAssigned", "SystemAssigned,UserAssigned")}
+
+
+IDENTITY: Fields = {"type": TEXT, "userAssignedIdentities": OBJECT}
+"""`identity` of a request."""
 
 
 def shown_identity(identity: Any, *, principal_id: str, tenant_id: str) -> dict[str, Any] | None:

@@ -138,9 +138,9 @@ class TestSubmission:
         ("properties", "status", "words"),
         [
             (copying() | {"jobType": "Command"}, 400, ["Command", "Pipeline"]),
-            (copying() | {"jobs": ["a"]}, 400, ["'jobs'", "object"]),
-            (copying() | {"outputs": 1}, 400, ["'outputs'", "object"]),
-            (copying() | {"tags": "a"}, 400, ["'tags'", "object"]),
+            (copying() | {"jobs": ["a"]}, 400, ["'properties.jobs'", "object"]),
+            (copying() | {"outputs": 1}, 400, ["'properties.outputs'", "object"]),
+            (copying() | {"tags": "a"}, 400, ["'properties.tags'", "object"]),
             (pipeline(n={"componentId": COPY, "inputs": []} | {"outputs": "x"}), 400, ["'inputs'", "object"]),
             (pipeline(n="x"), 400, ["object"]),
             (pipeline(**{"n/../x": {"componentId": COPY}}), 400, ["n/../x"]),

@@ -12,6 +12,7 @@ from phi_assets.emulator.store.state import Document
 from phi_assets.emulator.wire.bodies import with_json
 from phi_assets.emulator.wire.errors import user_error
 from phi_assets.emulator.wire.paths import WS
+from phi_assets.emulator.wire.shapes import TEXT
 from phi_assets.emulator.workspace.assets import CODES
 from phi_assets.emulator.workspace.context import Emulator
 from phi_assets.emulator.workspace.resources import check_asset_name
@@ -58,5 +59,5 @@ routes = [
     Route(
         WS + "/codes/{name}/versions/{version}/startpendingupload", with_json(_start_pending_upload), methods=["POST"]
     ),
-    *asset_routes(CODES, _prepare, _merge),
+    *asset_routes(CODES, _prepare, _merge, {"codeUri": TEXT}),
 ]

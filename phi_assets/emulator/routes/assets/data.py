@@ -5,6 +5,7 @@ from typing import Any
 from phi_assets.emulator.routes.assets.versions import asset_routes, with_changes
 from phi_assets.emulator.store.state import Document
 from phi_assets.emulator.wire.errors import user_error
+from phi_assets.emulator.wire.shapes import TEXT
 from phi_assets.emulator.workspace.assets import DATA
 from phi_assets.emulator.workspace.context import Emulator
 from phi_assets.emulator.workspace.locations import long_uri
@@ -37,4 +38,4 @@ def _merge(document: Document, wanted: dict[str, Any]) -> dict[str, Any]:
     return with_changes(document, wanted)
 
 
-routes = asset_routes(DATA, _prepare, _merge)
+routes = asset_routes(DATA, _prepare, _merge, {"dataUri": TEXT, "dataType": TEXT})

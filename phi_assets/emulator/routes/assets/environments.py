@@ -8,9 +8,11 @@ import yaml
 from phi_assets.emulator.routes.assets.versions import asset_routes, with_changes
 from phi_assets.emulator.store.state import Document
 from phi_assets.emulator.wire.errors import conflict, user_error
+from phi_assets.emulator.wire.shapes import OBJECT, TEXT
 from phi_assets.emulator.workspace.assets import ENVIRONMENTS
 from phi_assets.emulator.workspace.context import Emulator
 
+_LARGEST = 100_000
 _FIXED = ("image", "condaFile", "build", "inferenceConfig", "osType")
 
 
@@ -32,11 +34,22 @@ def _conda_as_json(environment: str, text: str) -> str:
     """The service takes YAML and answers JSON."""
     try:
         content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise user_error(
-            f"The conda file of environment '{environment}' is not YAML: {error}", "BadArgument"
-        ) from error
-    return json.dumps(content, indent=2)
+        # Aliases of aliases are short as YAML and endless as JSON.
+        if _size(content) > _LARGEST:
+            raise ValueError(f"it has more than {_LARGEST} entries")
+        return json.dumps(content, indent=2, default=str)
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        message = f"The conda file of environment '{environment}' is not YAML: {error}"
+        raise user_error(message, "BadArgument") from error
+
+
+def _size(content: Any) -> int:
+    waiting, size = [content], 0
+    while waiting and size <= _LARGEST:
+        value = waiting.pop()
+        size += 1
+        waiting += value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return size
 
 
 def _merge(document: Document, wanted: dict[str, Any]) -> dict[str, Any]:
@@ -50,4 +63,9 @@ def _merge(document: Document, wanted: dict[str, Any]) -> dict[str, Any]:
     return with_changes(document, wanted)
 
 
-routes = asset_routes(ENVIRONMENTS, _prepare, _merge)
+routes = asset_routes(
+    ENVIRONMENTS,
+    _prepare,
+    _merge,
+    {"image": TEXT, "condaFile": TEXT, "osType": TEXT, "build": OBJECT, "inferenceConfig": OBJECT},
+)

@@ -9,6 +9,7 @@ from phi_assets.emulator.routes.assets.versions import asset_routes, with_change
 from phi_assets.emulator.store.blobs import datastore_path
 from phi_assets.emulator.store.state import Document
 from phi_assets.emulator.wire.errors import user_error
+from phi_assets.emulator.wire.shapes import OBJECT, TEXT
 from phi_assets.emulator.workspace.assets import MODELS
 from phi_assets.emulator.workspace.context import Emulator
 from phi_assets.emulator.workspace.locations import resolve_uri
@@ -68,7 +69,7 @@ def _flavors(emulator: Emulator, model: str, uri: str) -> dict[str, Any]:
         return {
             flavor: {"data": {key: _text(value) for key, value in data.items()}} for flavor, data in flavors.items()
         }
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+    except (yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise user_error(
             f"The MLmodel file of model '{model}' cannot be read: {error}", "BadArgument/InvalidMLflowModel"
         ) from error
@@ -82,4 +83,6 @@ def _text(value: Any) -> str:
     )
 
 
-routes = asset_routes(MODELS, _prepare, _merge)
+routes = asset_routes(
+    MODELS, _prepare, _merge, {"modelUri": TEXT, "modelType": TEXT, "jobName": TEXT, "flavors": OBJECT}
+)

@@ -9,8 +9,9 @@ from starlette.routing import Route
 
 from phi_assets.emulator.store.state import Document, Documents
 from phi_assets.emulator.wire.bodies import with_json
-from phi_assets.emulator.wire.errors import user_error
 from phi_assets.emulator.wire.paths import WS
+from phi_assets.emulator.wire.queries import number
+from phi_assets.emulator.wire.shapes import FLAG, TEXT, TEXTS, Fields
 from phi_assets.emulator.workspace import assets
 from phi_assets.emulator.workspace.assets import AssetKind
 from phi_assets.emulator.workspace.context import Emulator
@@ -23,10 +24,18 @@ Merge = Callable[[Document, dict[str, Any]], dict[str, Any]]
 """`(existing document, wanted properties)` -> its new properties, or a ServiceError."""
 
 _CHANGEABLE = ("description", "tags", "properties", "isArchived", "stage")
+_FIELDS: Fields = {
+    "description": TEXT,
+    "tags": TEXTS,
+    "properties": TEXTS,
+    "isArchived": FLAG,
+    "isAnonymous": FLAG,
+    "stage": TEXT,
+}
 
 
-def asset_routes(kind: AssetKind, prepare: Prepare, merge: Merge) -> list[Route]:
-    """List, get, put and delete of containers and versions of `kind`."""
+def asset_routes(kind: AssetKind, prepare: Prepare, merge: Merge, fields: Fields) -> list[Route]:
+    """List, get, put and delete of containers and versions of `kind`; `fields` are those that only it has."""
     routes = _AssetRoutes(kind, prepare, merge)
     containers = f"{WS}/{kind.segment}"
     container = containers + "/{name}"
@@ -34,11 +43,11 @@ def asset_routes(kind: AssetKind, prepare: Prepare, merge: Merge) -> list[Route]
     return [
         Route(containers, routes.list_containers),
         Route(container, routes.get_container),
-        Route(container, with_json(routes.put_container), methods=["PUT"]),
+        Route(container, with_json(routes.put_container, {"properties": _FIELDS}), methods=["PUT"]),
         Route(container, routes.delete_container, methods=["DELETE"]),
         Route(container + "/versions", routes.list_versions),
         Route(version, routes.get_version),
-        Route(version, with_json(routes.put_version), methods=["PUT"]),
+        Route(version, with_json(routes.put_version, {"properties": {**_FIELDS, **fields}}), methods=["PUT"]),
         Route(version, routes.delete_version, methods=["DELETE"]),
     ]
 
@@ -89,10 +98,7 @@ class _AssetRoutes:
         found = _viewed(request, found)
         if "asc" not in query.get("$orderBy", "").lower().split():
             found.reverse()
-        top = query.get("$top", "")
-        if top and not (top.isdecimal() and int(top)):
-            raise user_error(f"$top must be a positive number, not '{top}'.", "BadArgument/ArgumentInvalid")
-        found = found[: int(top)] if top else found
+        found = found[: number(request, "$top", least=1)]
         return JSONResponse({"value": [assets.version_document(emulator, self._kind, each) for each in found]})
 
     def get_version(self, request: Request) -> Response:

@@ -11,7 +11,7 @@ from phi_assets.emulator.wire.errors import ServiceError, user_error
 ASSET_TYPES = ("uri_file", "uri_folder", "mltable", "mlflow_model", "custom_model", "triton_model", "path")
 MODEL_TYPES = ("mlflow_model", "custom_model", "triton_model")
 
-_INTEGER = re.compile(r"[+-]?\d+")
+_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 _INVALID = "BadArgument/ArgumentInvalid"
 
 
