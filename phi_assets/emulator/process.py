@@ -4,6 +4,7 @@ Imported by whoever needs a running emulator, so it imports nothing of the serve
 """
 
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -40,6 +41,7 @@ _START_LOCK = "start.lock"
 _OUTPUT_FILE = "serve.out"
 _HEALTH_SECONDS = 5.0
 _STOP_SECONDS = 20.0
+_LEAST_ROOM = 1 << 20
 _POLL_SECONDS = 0.05
 _LOOPBACK = "127.0.0.1,localhost"
 
@@ -128,16 +130,17 @@ def ensure_running(directory: Path, timeout: float = 60) -> Connection:
         EmulatorError: if it cannot be started, or does not answer, within `timeout` seconds.
     """
     directory = directory.resolve()  # the server is started with another working directory
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     running = status(directory)
     if running is not None:
         return running
     deadline = time.monotonic() + timeout
     try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         with FileLock(directory / _START_LOCK, timeout=timeout, mode=0o600):
             # Somebody else may have started it while we waited for the lock, and it may not answer yet.
             if _live_state(directory) is not None:
                 return _wait(directory, deadline, lambda: None)
+            _require_room(directory)
             child = _spawn(directory)
             return _wait(directory, deadline, child.poll)
     except Timeout as error:
@@ -145,6 +148,8 @@ def ensure_running(directory: Path, timeout: float = 60) -> Connection:
             f"Another process has been starting the emulator of {directory} for {timeout:.0f} s; "
             f"see {_OUTPUT_FILE} there."
         ) from error
+    except OSError as error:
+        raise EmulatorError(_in_words(directory, error)) from error
 
 
 def status(directory: Path) -> Connection | None:
@@ -177,6 +182,23 @@ def stop(directory: Path) -> bool:
         os.waitpid(server.pid, os.WNOHANG)
     (directory / STATE_FILE).unlink(missing_ok=True)
     return True
+
+
+def _require_room(directory: Path) -> None:
+    """Raises OSError where what a start writes would find no room."""
+    probe = directory / ".room"
+    try:
+        with probe.open("wb") as file:
+            file.write(bytes(_LEAST_ROOM))
+            file.flush()
+            os.fsync(file.fileno())
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+def _in_words(directory: Path, error: OSError) -> str:
+    advice = "Make room there." if error.errno in (errno.ENOSPC, errno.EDQUOT) else "Mend that, and try again."
+    return f"The emulator of {directory} cannot be started: {error.strerror or error}. {advice}"
 
 
 def _live_state(directory: Path) -> dict | None:

@@ -1,5 +1,6 @@
 """Starting, finding and stopping the emulator's process."""
 
+import errno
 import json
 import os
 import shlex
@@ -159,6 +160,16 @@ def test_a_start_that_fails_says_why(directory: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("PHI_EMULATOR_TIME_SCALE", "-1")
     with pytest.raises(EmulatorError, match="time-scale"):
         process.ensure_running(directory, timeout=30)
+
+
+def test_a_start_without_room_says_so(directory: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(EmulatorError, match=f"{directory}.*No space left on device. Make room there"):
+        process.ensure_running(directory)
+    assert not list(directory.glob(".room"))
 
 
 def test_everything_secret_is_for_the_owner_only(directory: Path):

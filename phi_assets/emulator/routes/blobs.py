@@ -19,6 +19,7 @@ from phi_assets.emulator.security.account_key import SHARED_KEY, STORAGE_VERSION
 from phi_assets.emulator.security.auth import STORAGE_AUDIENCE
 from phi_assets.emulator.store import blob_listing
 from phi_assets.emulator.store.blobs import BlobProperties, BlobStore
+from phi_assets.emulator.store.failures import failure_of
 from phi_assets.emulator.store.uploads import Upload
 from phi_assets.emulator.wire.errors import ServiceError
 from phi_assets.emulator.wire.queries import as_number
@@ -40,6 +41,11 @@ def _answering_xml(endpoint: Endpoint) -> Endpoint:
             response = await endpoint(request)
         except ServiceError as error:
             response = _error(request, error)
+        except OSError as error:
+            failure = failure_of(error, request.app.state.emulator.directory)
+            if failure is None:
+                raise
+            response = _error(request, failure)
         response.headers["x-ms-version"] = STORAGE_VERSION
         return response
 

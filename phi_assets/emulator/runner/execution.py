@@ -1,5 +1,6 @@
 """One job on its way: its steps in order, each through its states, to one end."""
 
+import contextlib
 import logging
 import os
 import threading
@@ -15,6 +16,7 @@ from phi_assets.emulator.runner.records import CANCEL_REQUESTED, Records
 from phi_assets.emulator.runner.references import WorkspaceResources
 from phi_assets.emulator.runner.runs import JobRuns
 from phi_assets.emulator.runner.slots import Interrupted, Slot
+from phi_assets.emulator.store.failures import failure_of
 from phi_assets.emulator.wire.errors import ServiceError
 from phi_assets.emulator.workspace.context import Emulator
 
@@ -87,8 +89,7 @@ class Execution:
         except Interrupted:
             self._end_interrupted()
         except Exception as error:
-            logger.exception("job %s", self._job)
-            self._end_all("Failed", {"code": SERVICE_ERROR, "message": f"The emulator failed: {error}"})
+            self._end_all("Failed", self._service_error(error, f"job {self._job}"))
         finally:
             self.ended.set()
 
@@ -162,11 +163,10 @@ class Execution:
         log = self._records.log_path(run_id, records.STD_LOG)
         try:
             process = self._start(step, run_id, log)
-        except (ServiceError, OSError) as error:
-            message = error.message if isinstance(error, ServiceError) else f"The step could not be started: {error}"
-            with log.open("a", encoding="utf-8") as file:
-                file.write(f"ERROR: {message}\n")
-            return {"code": USER_ERROR, "message": message}
+        except ServiceError as error:
+            return self._not_started(log, {"code": USER_ERROR, "message": error.message})
+        except OSError as error:
+            return self._not_started(log, self._service_error(error, f"step {run_id}"))
         self._records.change_run(run_id, process=process.id.document())
         self._running = step, process
         if not self._disturbances.has_cluster(step):  # deleted when there was no process yet
@@ -198,6 +198,21 @@ class Execution:
         )
         self._enter(run_id, "Running")
         return steps.StepProcess(command, directory, environment, log)
+
+    @staticmethod
+    def _not_started(log: Path, error: dict[str, str]) -> dict[str, str]:
+        # Where there is no room, the run's error alone says it.
+        with contextlib.suppress(OSError), log.open("a", encoding="utf-8") as file:
+            file.write(f"ERROR: {error['message']}\n")
+        return error
+
+    def _service_error(self, error: Exception, what: str) -> dict[str, str]:
+        """What the machine refuses is said in words; anything else is a defect, whose trace goes to the log."""
+        failure = error if isinstance(error, ServiceError) else failure_of(error, self._emulator.directory)
+        if failure is None:
+            logger.error("%s", what, exc_info=error)
+        message = f"The emulator failed: {error if failure is None else failure.message}"
+        return {"code": SERVICE_ERROR, "message": message}
 
     def _number(self, step: Step) -> int:
         return self._graph.steps.index(step) + 1

@@ -1,7 +1,9 @@
 """All jobs of the emulator: started, canceled, and accounted for after a crash."""
 
+import logging
 import os
 import threading
+import time
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -13,7 +15,7 @@ from phi_assets.emulator.runner.pipeline.graph import Graph
 from phi_assets.emulator.runner.pipeline.resolve import resolve
 from phi_assets.emulator.runner.records import CANCEL_REQUESTED, TERMINAL, Records
 from phi_assets.emulator.runner.references import WorkspaceResources
-from phi_assets.emulator.wire.errors import user_error
+from phi_assets.emulator.wire.errors import ServiceError, user_error
 from phi_assets.emulator.workspace import operations
 from phi_assets.emulator.workspace.context import Emulator
 from phi_assets.processes import ProcessId
@@ -21,6 +23,8 @@ from phi_assets.processes import ProcessId
 _STOPPED = "The emulator was stopped while the job was running. Submit the job again."
 _DIED = "The emulator ended unexpectedly while the job was running. Submit the job again."
 _JOIN_SECONDS = 15.0
+
+logger = logging.getLogger(__name__)
 
 
 class JobRunner:
@@ -33,7 +37,6 @@ class JobRunner:
         self._slots = threading.Semaphore(os.cpu_count() or 1)
         self._lock = threading.Lock()
         self._executions: dict[str, Execution] = {}
-        self._threads: dict[str, threading.Thread] = {}
 
     def validate(self, properties: Mapping[str, Any]) -> Graph:
         """The job's graph, with every component, input, compute and asset checked.
@@ -56,11 +59,9 @@ class JobRunner:
             self._slots,
             partial(self.cancel, name),
         )
-        thread = threading.Thread(target=self._run, args=(name, execution), name=f"job {name}", daemon=True)
         with self._lock:
             self._executions[name] = execution
-            self._threads[name] = thread
-        thread.start()
+        self._emulator.workers.start(f"job {name}", lambda: self._run(name, execution))
 
     def cancel(self, name: str, reason: str | None = None, author: Mapping[str, Any] | None = None) -> None:
         """Requests the end of the job: CancelRequested now, Canceled once its process group is gone.
@@ -73,21 +74,20 @@ class JobRunner:
         fields = {"cancelation_reason": reason, "modified_by": author}
         if not self._records.set_status(name, CANCEL_REQUESTED, **fields):
             status = (self._records.run(name) or {}).get("status", "Unknown")
-            if status == CANCEL_REQUESTED:
-                return
-            raise user_error(
-                f"Job '{name}' is in terminal status {status} and cannot be canceled.",
-                "BadArgument/ArgumentInvalid/CancelPipelineRunInTerminalStatus",
-            )
+            if status != CANCEL_REQUESTED:
+                raise user_error(
+                    f"Job '{name}' is in terminal status {status} and cannot be canceled.",
+                    "BadArgument/ArgumentInvalid/CancelPipelineRunInTerminalStatus",
+                )
+        with self._lock:
+            execution = self._executions.get(name)
+        if execution is not None:  # first, so that a store that fails keeps nothing running
+            self._emulator.workers.start(f"cancel {name}", execution.cancel)
         for child in self._records.family(name):
             if child["run_id"] != name:
                 self._records.set_status(child["run_id"], CANCEL_REQUESTED)
-        with self._lock:
-            execution = self._executions.get(name)
         if execution is None:
             self._end(name, "Canceled", None)
-        else:
-            threading.Thread(target=execution.cancel, name=f"cancel {name}", daemon=True).start()
 
     def lose_cluster(self, name: str) -> None:
         """Ends all steps that run on this cluster, which has been deleted; they fail, and their jobs with them."""
@@ -125,20 +125,20 @@ class JobRunner:
         """Ends all running jobs; they become Failed, saying that the emulator was stopped."""
         with self._lock:
             running = dict(self._executions)
-            threads = list(self._threads.values())
-        stopping = [threading.Thread(target=each.abandon, args=(_STOPPED,), daemon=True) for each in running.values()]
-        for thread in stopping:
-            thread.start()
-        for thread in [*stopping, *threads]:
-            thread.join(_JOIN_SECONDS)
+        for name, execution in running.items():
+            self._emulator.workers.start(f"stop {name}", partial(execution.abandon, _STOPPED))
+        deadline = time.monotonic() + _JOIN_SECONDS
+        for execution in running.values():
+            execution.ended.wait(max(deadline - time.monotonic(), 0))
 
     def _run(self, name: str, execution: Execution) -> None:
         try:
             execution.run()
+        except ServiceError as error:  # there was no room, and now the emulator stops
+            logger.warning("job %s is left to the next start: %s", name, error)
         finally:
             with self._lock:
                 self._executions.pop(name, None)
-                self._threads.pop(name, None)
 
     def _end(self, name: str, status: str, error: dict[str, Any] | None) -> None:
         for run in reversed(self._records.family(name)):

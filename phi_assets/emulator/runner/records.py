@@ -1,5 +1,6 @@
 """Documents and logs of jobs and runs: what the service remembers about them."""
 
+import logging
 import shutil
 import uuid
 from collections.abc import Mapping
@@ -19,6 +20,8 @@ EXECUTION_LOG = "logs/azureml/executionlogs.txt"
 
 _DESCENDANT = "run_descendant"
 """Kind of the documents, with keys `<root run id>/<run id>`, by which a job's runs are found among all runs."""
+
+logger = logging.getLogger(__name__)
 
 Run = dict[str, Any]
 
@@ -144,10 +147,12 @@ class Records:
 
     def log(self, root_run_id: str, line: str) -> None:
         """Appends one line, with the time, to the job's execution log."""
-        path = self.log_path(root_run_id, EXECUTION_LOG)
         moment = self._emulator.clock.now().strftime("%Y-%m-%d %H:%M:%SZ")
-        with path.open("a", encoding="utf-8") as file:
-            file.write(f"[{moment}] {line}\n")
+        try:
+            with self.log_path(root_run_id, EXECUTION_LOG).open("a", encoding="utf-8") as file:
+                file.write(f"[{moment}] {line}\n")
+        except OSError as error:  # what happened counts more than the line about it
+            logger.warning("run %s: %s; this line is missing in its log: %s", root_run_id, error, line)
 
     def log_path(self, run_id: str, name: str) -> Path:
         """Where the run's log of this name lies; its folder exists and the run's document names it."""

@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import sqlite3
 import time
 import uuid
 from collections.abc import Callable, Iterable
@@ -16,12 +17,14 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from phi_assets.emulator.server.answer_headers import complete
+from phi_assets.emulator.store.failures import failure_of
 from phi_assets.emulator.store.journal import Journal
 from phi_assets.emulator.wire.errors import ServiceError, not_found
 from phi_assets.emulator.wire.planes import RouteName, RouteNames
 from phi_assets.emulator.workspace.context import Emulator
 from phi_assets.emulator.workspace.locks import check_locks
 
+logger = logging.getLogger(__name__)
 access_log = logging.getLogger("phi_assets.emulator.access")
 
 
@@ -180,6 +183,16 @@ def internal_error(request: Request, error: Exception) -> Response:
     return service_error(request, ServiceError(500, "InternalServerError", message))
 
 
+def refused_by_machine(request: Request, error: Exception) -> Response:
+    """What the operating system refuses, in words; 500 for anything else."""
+    emulator: Emulator = request.app.state.emulator
+    failure = failure_of(error, emulator.directory)
+    if failure is None:
+        raise error
+    logger.warning("%s %s: %s", request.method, _printable(request.url.path), failure)
+    return service_error(request, failure)
+
+
 def client_left(request: Request, error: Exception) -> Response:
     """Nobody reads this answer; it keeps a client's hang-up out of the log of defects."""
     return service_error(
@@ -191,6 +204,10 @@ EXCEPTION_HANDLERS = {
     ServiceError: service_error,
     HTTPException: http_error,
     ClientDisconnect: client_left,
+    OSError: refused_by_machine,
+    sqlite3.Error: refused_by_machine,
+    MemoryError: refused_by_machine,
+    RuntimeError: refused_by_machine,
     Exception: internal_error,
 }
 

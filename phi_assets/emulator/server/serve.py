@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -53,7 +54,9 @@ from phi_assets.emulator.server.middleware import (
     protect_registries,
 )
 from phi_assets.emulator.serving.dispatch import Front
+from phi_assets.emulator.store.failures import failure_of
 from phi_assets.emulator.studio import listener as studio_listener
+from phi_assets.emulator.wire.errors import ServiceError
 from phi_assets.emulator.wire.planes import RouteNames
 from phi_assets.emulator.workspace import operations
 from phi_assets.emulator.workspace.context import Emulator, open_emulator
@@ -81,7 +84,11 @@ def create_app(parts: Parts, studio: socket.socket) -> Starlette:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         anyio.to_thread.current_default_thread_limiter().total_tokens = _THREADS
-        await run_in_threadpool(_recover, parts)
+        try:
+            await run_in_threadpool(_recover, parts)
+        except Exception as error:
+            app.state.failure = error  # uvicorn only says that the start has failed
+            raise
         async with studio_listener.serving(parts, studio):
             yield
         await run_in_threadpool(_stop, parts)
@@ -99,6 +106,7 @@ def create_app(parts: Parts, studio: socket.socket) -> Starlette:
     )
     app.state.emulator = parts.emulator
     app.state.parts = parts
+    app.state.failure = None
     app.state.front = Front(parts.emulator, lambda: parts.deployments)
     return app
 
@@ -109,8 +117,21 @@ def serve(directory: Path, port: int | None, time_scale: float) -> None:
     Without `port` it is that of the last time if nobody else has it by now, else a free one.
 
     Raises:
-        EmulatorError: if another emulator serves this directory, or somebody else has the port.
+        EmulatorError: if another emulator serves this directory, somebody else has the port, or the operating system
+            refuses what is needed.
     """
+    try:
+        _serve(directory, port, time_scale)
+    except (OSError, sqlite3.Error, MemoryError) as error:
+        failure = failure_of(error, directory)
+        if failure is None:
+            raise
+        raise EmulatorError(failure.message) from error
+    except ServiceError as error:
+        raise EmulatorError(error.message) from error
+
+
+def _serve(directory: Path, port: int | None, time_scale: float) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _leave)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -133,8 +154,9 @@ def _leave(number: int, frame: object) -> None:
 
 
 def _run(parts: Parts, listener: socket.socket, studio: socket.socket, certificates: Certificates) -> None:
+    app = create_app(parts, studio)
     config = uvicorn.Config(
-        create_app(parts, studio),
+        app,
         http=LimitedProtocol,
         log_config=None,
         access_log=False,
@@ -156,8 +178,11 @@ def _run(parts: Parts, listener: socket.socket, studio: socket.socket, certifica
         os.getpid(),
         VERSION,
     )
+    server = uvicorn.Server(config)
     try:
-        uvicorn.Server(config).run(sockets=[listener])
+        server.run(sockets=[listener])
+        if not server.started and app.state.failure is not None:
+            raise app.state.failure
     finally:
         state.unlink(missing_ok=True)
         logger.info("stopped")
@@ -192,6 +217,7 @@ def _stop(parts: Parts) -> None:
         parts.emulator.stopping.set()
         parts.runner.shutdown()
         parts.deployments.shutdown()
+        parts.emulator.workers.close()
 
 
 def _routes() -> list[Route]:

@@ -6,13 +6,18 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from phi_assets.emulator.store.failures import failure_of, is_no_room
 from phi_assets.emulator.wire import json_documents
+from phi_assets.emulator.wire.errors import ServiceError
+
+T = TypeVar("T")
 
 Document = dict[str, Any]
 Documents = list[Document]
 Items = list[tuple[str, Document]]
+Rows = list[Any]
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS documents (
@@ -24,69 +29,79 @@ CREATE TABLE IF NOT EXISTS documents (
 )
 """
 _LAST_CODE_POINT = "\U0010ffff"
+_LOOK_SECONDS = 0.5
 
 
 class Store:
     """Documents by `(kind, key)`, in creation order, safe for threads and for a crash of the process.
 
     The file is readable by its owner only. Keys are compared exactly: where the service ignores case, callers
-    lower-case the key. A write of what could not be read back raises ServiceError 400, and changes nothing.
+    lower-case the key. A write of what could not be read back raises ServiceError 400, one for which there is no room
+    507, and both change nothing.
     """
 
     def __init__(self, path: Path):
+        self._folder = path.parent
         path.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
         self._lock = threading.RLock()
+        self._waiters = threading.local()
         # Autocommit: every transaction below begins and ends explicitly.
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
         self._connection.execute("PRAGMA journal_mode=WAL")
         self._connection.execute("PRAGMA synchronous=NORMAL")
         self._connection.execute(_SCHEMA)
 
+    @contextmanager
+    def patient(self, stop: threading.Event) -> Iterator[None]:
+        """In this thread, a write that finds no room waits until there is some, or until `stop` is set.
+
+        For whoever works when no client is there to try again.
+        """
+        self._waiters.stop = stop
+        try:
+            yield
+        finally:
+            self._waiters.stop = None
+
     def get(self, kind: str, key: str) -> Document | None:
         """A copy of the document, or None."""
-        with self._lock:
-            row = self._connection.execute(
-                "SELECT body FROM documents WHERE kind = ? AND key = ?", (kind, key)
-            ).fetchone()
-        return json_documents.loads(row[0]) if row else None
+        rows = self._read("SELECT body FROM documents WHERE kind = ? AND key = ?", kind, key)
+        return json_documents.loads(rows[0][0]) if rows else None
 
     def create(self, kind: str, key: str, body: Document) -> bool:
         """Adds the document; False, and nothing changed, if there is one of that kind and key already."""
-        with self._lock:
-            cursor = self._connection.execute(
-                "INSERT INTO documents (kind, key, body) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-                (kind, key, json_documents.dumps(body)),
-            )
-            return cursor.rowcount == 1
+        statement = "INSERT INTO documents (kind, key, body) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+        return self._write(statement, kind, key, json_documents.dumps(body)) == 1
 
     def put(self, kind: str, key: str, body: Document) -> None:
         """Adds the document or replaces its body; a replaced one keeps its place in the creation order."""
-        with self._lock:
-            self._connection.execute(
-                "INSERT INTO documents (kind, key, body) VALUES (?, ?, ?) "
-                "ON CONFLICT (kind, key) DO UPDATE SET body = excluded.body",
-                (kind, key, json_documents.dumps(body)),
-            )
+        statement = (
+            "INSERT INTO documents (kind, key, body) VALUES (?, ?, ?) "
+            "ON CONFLICT (kind, key) DO UPDATE SET body = excluded.body"
+        )
+        self._write(statement, kind, key, json_documents.dumps(body))
 
     def update(self, kind: str, key: str, change: Callable[[Document], Document | None]) -> Document | None:
         """Replaces the document by `change(document)`, atomically, and returns the new one.
 
         None if there is no such document, or if `change` returned None, which leaves it as it was. An exception in
-        `change` leaves it as it was too.
+        `change` leaves it as it was too. Where the thread is `patient`, `change` may be asked again.
         """
-        with self._transaction():
-            current = self.get(kind, key)
-            changed = None if current is None else change(current)
-            if changed is not None:
-                self.put(kind, key, changed)
-            return changed
+
+        def attempt() -> Document | None:
+            with self._transaction():
+                current = self.get(kind, key)
+                changed = None if current is None else change(current)
+                if changed is not None:
+                    self.put(kind, key, changed)
+                return changed
+
+        return self._patiently(attempt)
 
     def delete(self, kind: str, key: str) -> bool:
         """Removes the document; False if there was none."""
-        with self._lock:
-            cursor = self._connection.execute("DELETE FROM documents WHERE kind = ? AND key = ?", (kind, key))
-            return cursor.rowcount == 1
+        return self._write("DELETE FROM documents WHERE kind = ? AND key = ?", kind, key) == 1
 
     def list(self, kind: str, prefix: str = "") -> Documents:
         """Documents whose key starts with `prefix`, oldest first."""
@@ -94,11 +109,12 @@ class Store:
 
     def items(self, kind: str, prefix: str = "") -> Items:
         """Keys and documents whose key starts with `prefix`, oldest first."""
-        with self._lock:
-            rows = self._connection.execute(
-                "SELECT key, body FROM documents WHERE kind = ? AND key >= ? AND key < ? ORDER BY sequence",
-                (kind, prefix, prefix + _LAST_CODE_POINT),
-            ).fetchall()
+        rows = self._read(
+            "SELECT key, body FROM documents WHERE kind = ? AND key >= ? AND key < ? ORDER BY sequence",
+            kind,
+            prefix,
+            prefix + _LAST_CODE_POINT,
+        )
         return [(key, json_documents.loads(body)) for key, body in rows]
 
     def close(self) -> None:
@@ -108,19 +124,61 @@ class Store:
 
     def clear(self) -> None:
         """Removes all documents."""
-        with self._lock:
-            self._connection.execute("DELETE FROM documents")
+        self._write("DELETE FROM documents")
+
+    def _read(self, statement: str, *values: str) -> Rows:
+        def attempt() -> Rows:
+            with self._lock:
+                return self._connection.execute(statement, values).fetchall()
+
+        return self._in_words(attempt)
+
+    def _write(self, statement: str, *values: str) -> int:
+        """How many documents it changed."""
+
+        def attempt() -> int:
+            with self._lock:
+                return self._connection.execute(statement, values).rowcount
+
+        return self._patiently(attempt)
+
+    def _patiently(self, attempt: Callable[[], T]) -> T:
+        while True:
+            try:
+                return self._in_words(attempt)
+            except ServiceError as error:
+                stop: threading.Event | None = getattr(self._waiters, "stop", None)
+                # Inside a transaction it is the whole of that which is tried again.
+                if stop is None or not is_no_room(error) or self._is_inside() or stop.wait(_LOOK_SECONDS):
+                    raise
+
+    def _in_words(self, attempt: Callable[[], T]) -> T:
+        try:
+            return attempt()
+        except sqlite3.Error as error:
+            failure = failure_of(error, self._folder)
+            if failure is None:
+                raise
+            raise failure from error
+
+    def _is_inside(self) -> bool:
+        """Whether this thread is in the middle of a transaction."""
+        return bool(getattr(self._waiters, "inside", False))
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         with self._lock:
-            if self._connection.in_transaction:  # an update inside the `change` of another one
+            if self._is_inside():  # an update inside the `change` of another one
                 yield
                 return
-            self._connection.execute("BEGIN IMMEDIATE")
+            self._waiters.inside = True
             try:
+                self._connection.execute("BEGIN IMMEDIATE")
                 yield
+                self._connection.execute("COMMIT")
             except BaseException:
-                self._connection.execute("ROLLBACK")
+                if self._connection.in_transaction:  # SQLite itself has gone back where there was no room
+                    self._connection.execute("ROLLBACK")
                 raise
-            self._connection.execute("COMMIT")
+            finally:
+                self._waiters.inside = False

@@ -24,6 +24,7 @@ from phi_assets.emulator.store.journal import Journal
 from phi_assets.emulator.store.state import Store
 from phi_assets.emulator.workspace.catalog import Catalog
 from phi_assets.emulator.workspace.quotas import Quotas
+from phi_assets.emulator.workspace.workers import Workers
 
 ACCOUNT = "phistorage"
 PACKAGED_REGISTRIES = Path(__file__).parents[1] / "registry"
@@ -82,6 +83,11 @@ class Emulator:
     """What the workspace says that it is: a `Hub` and a `Project` are workspaces, too."""
     changing: threading.Lock = field(default_factory=threading.Lock)
     """Held by whoever stops or replaces what works in the workspace."""
+    workers: Workers = field(init=False)
+    """The threads of jobs and operations."""
+
+    def __post_init__(self) -> None:
+        self.workers = Workers(self.store, self.stopping)
 
     @property
     def workspace_path(self) -> str:

@@ -1,7 +1,6 @@
 """Long-running operations: a PUT or DELETE answers at once, a thread does the work, a status document tells."""
 
 import logging
-import threading
 import uuid
 from collections.abc import Callable, Container
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from phi_assets.emulator.store.failures import failure_of, is_no_room
 from phi_assets.emulator.wire.errors import ServiceError, not_found
 from phi_assets.emulator.wire.paths import LOC
 from phi_assets.emulator.workspace.context import Emulator
@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 _KEPT = timedelta(days=7)
 _LOOK_SECONDS = 0.05
+_ROOM_SECONDS = 1.0
 # Their owners finish, after a restart, what an earlier process began.
 _TAKEN_UP = frozenset({ENDPOINT, DEPLOYMENT, JOB_CANCELLATION})
 _RUNNING = {True: "InProgress", False: "Updating"}
@@ -67,10 +68,7 @@ def start(emulator: Emulator, kind: str, resource_url: str, work: Callable[[], N
         "percentComplete": 0.0,
     }
     emulator.store.put("operation", operation.id, body)
-    thread = threading.Thread(
-        target=_run, args=(emulator, operation.id, work), name=f"operation {operation.id}", daemon=True
-    )
-    thread.start()
+    emulator.workers.start(f"operation {operation.id}", lambda: _run(emulator, operation.id, work))
     return operation
 
 
@@ -182,17 +180,34 @@ def _describe(emulator: Emulator, kind: str, resource_url: str) -> Operation:
 
 def _run(emulator: Emulator, identifier: str, work: Callable[[], None]) -> None:
     try:
-        work()
+        error = _outcome(emulator, identifier, work)
+        _finish(emulator, identifier, "Succeeded" if error is None else "Failed", error)
     except Interrupted:
         return
     except ServiceError as error:
-        _finish(emulator, identifier, "Failed", error)
-    except Exception as error:
-        logger.exception("operation %s failed", identifier)
-        message = f"The emulator failed: {type(error).__name__}. See server.log in its directory."
-        _finish(emulator, identifier, "Failed", ServiceError(500, "InternalServerError", message))
-    else:
-        _finish(emulator, identifier, "Succeeded", None)
+        logger.warning("operation %s is left to the next start: %s", identifier, error)
+
+
+def _outcome(emulator: Emulator, identifier: str, work: Callable[[], None]) -> ServiceError | None:
+    """Why the work failed. Work for which there is no room is done as soon as there is: it can be repeated."""
+    while True:
+        try:
+            work()
+        except Interrupted:
+            raise
+        except Exception as caught:
+            error = caught if isinstance(caught, ServiceError) else failure_of(caught, emulator.directory)
+            if error is None:
+                logger.exception("operation %s failed", identifier)
+                message = f"The emulator failed: {type(caught).__name__}. See server.log in its directory."
+                return ServiceError(500, "InternalServerError", message)
+            if not is_no_room(error):
+                return error
+            logger.warning("operation %s waits for room: %s", identifier, error)
+            if emulator.stopping.wait(_ROOM_SECONDS):
+                raise Interrupted from caught
+        else:
+            return None
 
 
 def _finish(emulator: Emulator, identifier: str, status: str, error: ServiceError | None) -> None:
