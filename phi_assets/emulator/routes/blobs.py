@@ -7,7 +7,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
 from email.utils import format_datetime
-from pathlib import Path
+from typing import BinaryIO
 from xml.etree import ElementTree
 
 from starlette.concurrency import run_in_threadpool
@@ -18,7 +18,7 @@ from starlette.routing import Route
 from phi_assets.emulator.security.account_key import SHARED_KEY, STORAGE_VERSION
 from phi_assets.emulator.security.auth import STORAGE_AUDIENCE
 from phi_assets.emulator.store import blob_listing
-from phi_assets.emulator.store.blobs import BlobProperties, BlobStore
+from phi_assets.emulator.store.blobs import BlobProperties, BlobStore, Check
 from phi_assets.emulator.store.failures import failure_of
 from phi_assets.emulator.store.uploads import Upload
 from phi_assets.emulator.wire.errors import ServiceError
@@ -121,7 +121,7 @@ async def _blob(request: Request) -> Response:
 async def _put_blob(blobs: BlobStore, request: Request, container: str, name: str) -> Response:
     if request.headers.get("x-ms-blob-type") != "BlockBlob":
         raise ServiceError(400, "InvalidHeaderValue", "This emulator has block blobs only (x-ms-blob-type: BlockBlob).")
-    _check_conditions(blobs, request, container, name)
+    _conditions(request)(blobs.find(container, name))
     upload = blobs.writing(
         container,
         name,
@@ -129,9 +129,10 @@ async def _put_blob(blobs: BlobStore, request: Request, container: str, name: st
         metadata=_metadata(request),
         content_md5=request.headers.get("content-md5"),
         overwrite=request.headers.get("if-none-match") != "*",
+        check=_conditions(request),
     )
     await _receive(request, upload)
-    return _written(blobs.properties(container, name), 201)
+    return _written(upload.published, 201)
 
 
 async def _put_block(blobs: BlobStore, request: Request, container: str, name: str) -> Response:
@@ -149,7 +150,6 @@ async def _put_block_list(blobs: BlobStore, request: Request, container: str, na
         body += chunk
         if len(body) > _LARGEST_BLOCK_LIST:
             raise ServiceError(413, "RequestBodyTooLarge", "The block list is too long.")
-    _check_conditions(blobs, request, container, name)
     properties = await run_in_threadpool(
         blobs.put_block_list,
         container,
@@ -158,12 +158,13 @@ async def _put_block_list(blobs: BlobStore, request: Request, container: str, na
         content_type=_content_type(request),
         metadata=_metadata(request),
         overwrite=request.headers.get("if-none-match") != "*",
+        check=_conditions(request),
     )
     return _written(properties, 201)
 
 
 async def _set_metadata(blobs: BlobStore, request: Request, container: str, name: str) -> Response:
-    _check_conditions(blobs, request, container, name)
+    _conditions(request)(blobs.find(container, name))
     properties = await run_in_threadpool(blobs.set_metadata, container, name, _metadata(request))
     return _written(properties, 200)
 
@@ -182,27 +183,46 @@ async def _receive(request: Request, upload: Upload) -> None:
 
 
 def _read(blobs: BlobStore, request: Request, container: str, name: str) -> Response:
-    properties = blobs.properties(container, name)
-    _check_etag(request, properties)
-    headers = _property_headers(properties)
-    wanted = request.headers.get("x-ms-range") or request.headers.get("range") or ""
     if request.method == "HEAD":
-        return Response(headers=headers | {"Content-Length": str(properties.size)})
-    start, end, status = 0, properties.size, 200
-    if match := _RANGE.fullmatch(wanted):
-        start, end, status = int(match[1]), min(int(match[2] or properties.size) + 1, properties.size), 206
-        if start >= end:
-            message = "The range specified is invalid for the current size of the resource."
-            raise ServiceError(416, "InvalidRange", message, headers={"Content-Range": f"bytes */{properties.size}"})
-        headers |= {"Content-Range": f"bytes {start}-{end - 1}/{properties.size}"}
-    headers |= {"Content-Length": str(end - start)}
-    content = _content(blobs.path(container, name), start, end - start)
-    return StreamingResponse(content, status, headers, media_type=properties.content_type)
+        properties = blobs.properties(container, name)
+        _check_etag(request, properties)
+        return Response(headers=_property_headers(properties) | {"Content-Length": str(properties.size)})
+    properties, file = blobs.open(container, name)
+    try:
+        _check_etag(request, properties)
+        start, end = _range(request, properties)
+        headers = _property_headers(properties) | {"Content-Length": str(end - start)}
+        status = 206 if _range_header(request) else 200
+        if status == 206:
+            headers["Content-Range"] = f"bytes {start}-{end - 1}/{properties.size}"
+            # Of the whole blob; a client would compare `Content-MD5` with what it has been sent.
+            if md5 := headers.pop("Content-MD5", None):
+                headers["x-ms-blob-content-md5"] = md5
+    except BaseException:
+        file.close()
+        raise
+    return StreamingResponse(_content(file, start, end - start), status, headers, media_type=properties.content_type)
 
 
-def _content(path: Path, start: int, length: int) -> Iterator[bytes]:
+def _range_header(request: Request) -> re.Match[str] | None:
+    return _RANGE.fullmatch(request.headers.get("x-ms-range") or request.headers.get("range") or "")
+
+
+def _range(request: Request, properties: BlobProperties) -> tuple[int, int]:
+    """First byte, and the one after the last."""
+    match = _range_header(request)
+    if match is None:
+        return 0, properties.size
+    start, end = int(match[1]), min(int(match[2] or properties.size) + 1, properties.size)
+    if start >= end:
+        message = "The range specified is invalid for the current size of the resource."
+        raise ServiceError(416, "InvalidRange", message, headers={"Content-Range": f"bytes */{properties.size}"})
+    return start, end
+
+
+def _content(file: BinaryIO, start: int, length: int) -> Iterator[bytes]:
     """Exactly `length` bytes as promised in the header, though a log may grow meanwhile."""
-    with path.open("rb") as file:
+    with file:
         file.seek(start)
         while length > 0 and (chunk := file.read(min(_CHUNK, length))):
             length -= len(chunk)
@@ -228,11 +248,14 @@ def _authorize(request: Request, container: str, name: str, needed: str) -> None
         raise ServiceError(401, "NoAuthenticationInformation", message, headers={"WWW-Authenticate": "Bearer"})
 
 
-def _check_conditions(blobs: BlobStore, request: Request, container: str, name: str) -> None:
-    if {"if-match", "if-none-match"} & set(request.headers) and blobs.exists(container, name):
-        _check_etag(request, blobs.properties(container, name))
-    elif "if-match" in request.headers:
-        raise _condition_not_met()
+def _conditions(request: Request) -> Check:
+    def check(present: BlobProperties | None) -> None:
+        if present is not None:
+            _check_etag(request, present)
+        elif "if-match" in request.headers:
+            raise _condition_not_met()
+
+    return check
 
 
 def _check_etag(request: Request, properties: BlobProperties) -> None:

@@ -1,17 +1,19 @@
 """Blob storage of the workspace: plain files in a folder for each container, properties in the store."""
 
-import hashlib
 import os
 import re
 import shutil
+import threading
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from phi_assets.emulator.store.state import Store
+from phi_assets.emulator.store.blob_names import check_name, is_container, names_below
+from phi_assets.emulator.store.blocks import Blocks
+from phi_assets.emulator.store.state import Document, Store
 from phi_assets.emulator.store.uploads import Upload
 from phi_assets.emulator.wire.errors import ServiceError, not_found
 
@@ -20,14 +22,11 @@ ARTIFACT_CONTAINER = "azureml"
 CONTAINER_OF_DATASTORE = {"workspaceblobstore": DEFAULT_CONTAINER, "workspaceartifactstore": ARTIFACT_CONTAINER}
 DATASTORE_OF_CONTAINER = {container: datastore for datastore, container in CONTAINER_OF_DATASTORE.items()}
 
-# https://learn.microsoft.com/rest/api/storageservices/naming-and-referencing-containers--blobs--and-metadata
-_CONTAINER = re.compile(r"[a-z0-9](?:-?[a-z0-9]){2,62}")
-_LONGEST_NAME = 1024
-_LONGEST_SEGMENT = 255
 _DATASTORE_URI = re.compile(
     r"azureml://(?:[^?#]*/)?datastores/(?P<datastore>[^/]+)/paths/(?P<path>[^?#]*)", re.IGNORECASE
 )
 _CHUNK = 1 << 20
+_LOCKS = 64
 
 
 @dataclass(frozen=True)
@@ -42,10 +41,13 @@ class BlobProperties:
     content_type: str
     metadata: dict[str, str] = field(default_factory=dict)
     content_md5: str | None = None
-    """Base64, as the writer sent it; the content was checked against it."""
+    """Base64, of the content of a blob that came as a whole."""
 
 
 Listing = list[BlobProperties]
+
+Check = Callable[[BlobProperties | None], None]
+"""Looks at the blob that a write is about to replace, or None; raises ServiceError to keep it."""
 
 
 def datastore_path(uri: str) -> tuple[str, str]:
@@ -75,14 +77,16 @@ class BlobStore:
 
     A blob is the file `root/<container>/<name>`. Content type, metadata and MD5 of blobs that came over the wire are
     documents of kind `blob`; a file that a job wrote into the folder is a blob without them. A write becomes visible
-    as a whole: nobody ever sees half a blob, after a crash either.
+    as a whole: nobody ever sees half a blob, after a crash either, or the content of one version with the properties
+    of another.
     """
 
     def __init__(self, root: Path, store: Store):
         self.root = root
         self._store = store
         self._staging = root / ".staging"
-        self._blocks = root / ".blocks"
+        self._blocks = Blocks(root / ".blocks")
+        self._locks = [threading.RLock() for _ in range(_LOCKS)]
         self._make_folders()
         for leftover in self._staging.iterdir():
             leftover.unlink()
@@ -96,7 +100,7 @@ class BlobStore:
                 `ContainerNotFound`.
         """
         base = self.container_path(container)
-        _check_name(name)
+        check_name(name)
         path = base.joinpath(*name.split("/"))
         if not path.resolve().is_relative_to(base.resolve()):
             raise ServiceError(400, "InvalidUri", f"The blob name '{name}' leads out of its container.")
@@ -105,13 +109,13 @@ class BlobStore:
     def container_path(self, container: str) -> Path:
         """The container's folder. Raises ServiceError: 404 `ContainerNotFound`."""
         path = self.root / container
-        if not _CONTAINER.fullmatch(container) or not path.is_dir():
+        if not is_container(container) or not path.is_dir():
             raise ServiceError(404, "ContainerNotFound", f"The container '{container}' does not exist.")
         return path
 
     def create_container(self, container: str) -> None:
         """Makes the container unless it is there."""
-        if not _CONTAINER.fullmatch(container):
+        if not is_container(container):
             raise ServiceError(400, "InvalidResourceName", f"'{container}' is not a valid container name.")
         (self.root / container).mkdir(mode=0o700, exist_ok=True)
 
@@ -121,10 +125,33 @@ class BlobStore:
 
     def properties(self, container: str, name: str) -> BlobProperties:
         """Raises ServiceError: 404 `BlobNotFound`."""
-        path = self._find(container, name)
-        if path is None:
+        found = self.find(container, name)
+        if found is None:
             raise _no_blob()
-        return self._describe(container, name, path, self._store.get("blob", f"{container}/{name}"))
+        return found
+
+    def find(self, container: str, name: str) -> BlobProperties | None:
+        """The blob's properties, or None if there is none."""
+        with self._lock(container, name):
+            path = self._find(container, name)
+            return self._describe(container, name, path, self._document(container, name)) if path else None
+
+    def open(self, container: str, name: str) -> tuple[BlobProperties, BinaryIO]:
+        """One version of the blob: what it is, and its content, which later writes and deletions leave as it is.
+
+        Raises:
+            ServiceError: 404 `BlobNotFound`.
+        """
+        with self._lock(container, name):
+            path = self._find(container, name)
+            try:
+                file = path.open("rb") if path else None
+            except FileNotFoundError:
+                file = None
+            if file is None:
+                raise _no_blob()
+            status = os.fstat(file.fileno())
+            return _described(container, name, status, self._document(container, name)), file
 
     def writing(
         self,
@@ -135,61 +162,72 @@ class BlobStore:
         metadata: dict[str, str] | None = None,
         content_md5: str | None = None,
         overwrite: bool = True,
+        check: Check | None = None,
     ) -> Upload:
         """A writable context: the blob appears when it ends without an exception, and not at all otherwise.
 
         Raises:
             ServiceError: 409 `BlobAlreadyExists` unless `overwrite`; at the end of the context 400 `Md5Mismatch` if
-                what went through `Upload.write` does not have the base64 MD5 `content_md5`.
+                what went through `Upload.write` does not have the base64 MD5 `content_md5`, and what `check` raises.
         """
         target = self.path(container, name)
         if not overwrite and target.exists():
             raise _already_exists()
-        properties = {"content_type": content_type, "metadata": metadata or {}, "content_md5": content_md5}
+        properties = {"content_type": content_type, "metadata": metadata or {}}
 
-        def publish(staged: Path) -> None:
-            self._publish(staged, f"{container}/{name}", target, properties, overwrite)
+        def publish(staged: Path, md5: str | None) -> BlobProperties:
+            with self._lock(container, name):
+                if check is not None:
+                    check(self.find(container, name))
+                document = properties | {"content_md5": md5, "size": staged.stat().st_size}
+                self._publish(staged, f"{container}/{name}", target, document, overwrite)
+                return _described(container, name, target.stat(), document)
 
         return Upload(self._staging / uuid.uuid4().hex, publish, content_md5)
 
     def set_metadata(self, container: str, name: str, metadata: dict[str, str]) -> BlobProperties:
         """Replaces all metadata. Raises ServiceError: 404 `BlobNotFound`."""
-        current = self.properties(container, name)
-        self._store.put(
-            "blob",
-            f"{container}/{name}",
-            {
+        with self._lock(container, name):
+            current = self.properties(container, name)
+            document = {
                 "content_type": current.content_type,
                 "metadata": metadata,
                 "content_md5": current.content_md5,
+                "size": current.size,
                 "modified": datetime.now(UTC).timestamp(),
-            },
-        )
-        return self.properties(container, name)
+            }
+            self._store.put("blob", f"{container}/{name}", document)
+            return self.properties(container, name)
 
     def delete(self, container: str, name: str) -> None:
         """Removes the blob. Raises ServiceError: 404 `BlobNotFound`."""
-        path = self._find(container, name)
-        if path is None:
-            raise _no_blob()
-        path.unlink()
-        self._store.delete("blob", f"{container}/{name}")
+        with self._lock(container, name):
+            path = self._find(container, name)
+            if path is None:
+                raise _no_blob()
+            path.unlink(missing_ok=True)
+            self._store.delete("blob", f"{container}/{name}")
 
     def list(self, container: str, prefix: str = "") -> Listing:
         """Blobs whose name starts with `prefix`, in the order of their names."""
         base = self.container_path(container)
         documents = dict(self._store.items("blob", f"{container}/{prefix}"))
-        return [
-            self._describe(container, name, base / name, documents.get(f"{container}/{name}"))
-            for name in sorted(_names(base, prefix))
-        ]
+        found: Listing = []
+        for name in sorted(names_below(base, prefix)):
+            described = self._describe(container, name, base / name, documents.get(f"{container}/{name}"))
+            if described is not None:  # else it was deleted a moment ago
+                found.append(described)
+        return found
 
     def writing_block(self, container: str, name: str, block_id: str, *, content_md5: str | None = None) -> Upload:
         """A writable context that ends with a block, kept until a block list names it."""
-        folder = self._block_folder(container, name)
-        folder.mkdir(mode=0o700, exist_ok=True)
-        target = folder / _digest(block_id)
-        return Upload(self._staging / uuid.uuid4().hex, lambda staged: _move(staged, target), content_md5)
+        self.path(container, name)
+
+        def publish(staged: Path, _: str | None) -> None:
+            with self._lock(container, name):
+                self._blocks.add(f"{container}/{name}", block_id, staged)
+
+        return Upload(self._staging / uuid.uuid4().hex, publish, content_md5)
 
     def put_block_list(
         self,
@@ -200,22 +238,29 @@ class BlobStore:
         content_type: str = "application/octet-stream",
         metadata: dict[str, str] | None = None,
         overwrite: bool = True,
+        check: Check | None = None,
     ) -> BlobProperties:
         """Makes the blob out of its blocks and forgets them.
 
         Raises:
-            ServiceError: 400 `InvalidBlockList` if a block was never put, 409 `BlobAlreadyExists` unless `overwrite`.
+            ServiceError: 400 `InvalidBlockList` if a block was never put, else as `writing`.
         """
-        folder = self._block_folder(container, name)
-        blocks = [folder / _digest(block_id) for block_id in block_ids]
-        if not all(block.is_file() for block in blocks):
-            raise ServiceError(400, "InvalidBlockList", "The specified block list is invalid.")
-        with self.writing(container, name, content_type=content_type, metadata=metadata, overwrite=overwrite) as upload:
-            for block in blocks:
-                with block.open("rb") as source:
+        self.path(container, name)
+        key = f"{container}/{name}"
+        with self._lock(container, name):
+            taken = self._blocks.take(key, block_ids)
+        with (
+            taken.files() as files,
+            self.writing(
+                container, name, content_type=content_type, metadata=metadata, overwrite=overwrite, check=check
+            ) as upload,
+        ):
+            for file in files:
+                with file.open("rb") as source:
                     shutil.copyfileobj(source, upload.file, _CHUNK)
-        shutil.rmtree(folder, ignore_errors=True)
-        return self.properties(container, name)
+        with self._lock(container, name):
+            self._blocks.forget(key)
+        return upload.published
 
     def clear(self) -> None:
         """Removes all blobs, blocks and containers; the two of the workspace are there again, empty."""
@@ -224,7 +269,7 @@ class BlobStore:
         self._make_folders()
 
     def _make_folders(self) -> None:
-        for folder in (self.root, self._staging, self._blocks):
+        for folder in (self.root, self._staging):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for container in (DEFAULT_CONTAINER, ARTIFACT_CONTAINER):
             (self.root / container).mkdir(mode=0o700, exist_ok=True)
@@ -234,13 +279,16 @@ class BlobStore:
         path = self.path(container, name.removesuffix("/"))
         return path if path.is_file() and not name.endswith("/") else None
 
-    def _block_folder(self, container: str, name: str) -> Path:
-        self.path(container, name)
-        return self._blocks / _digest(f"{container}/{name}")
+    def _lock(self, container: str, name: str) -> threading.RLock:
+        return self._locks[hash((container, name.removesuffix("/"))) % _LOCKS]
+
+    def _document(self, container: str, name: str) -> Document | None:
+        return self._store.get("blob", f"{container}/{name}")
 
     def _publish(self, staged: Path, key: str, target: Path, properties: dict[str, Any], overwrite: bool) -> None:
         try:
             target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.utime(staged)  # of two versions the later one is the one that is published later
             # A crash between the two steps must not leave the old blob's "upload completed" mark on the new content.
             if overwrite:
                 self._store.delete("blob", key)
@@ -256,54 +304,28 @@ class BlobStore:
             raise _is_folder(key) from error
         self._store.put("blob", key, properties)
 
-    def _describe(self, container: str, name: str, path: Path, document: dict[str, Any] | None) -> BlobProperties:
-        status = path.stat()
-        document = document or {}
-        modified = max(status.st_mtime, document.get("modified", 0.0))
-        return BlobProperties(
-            container=container,
-            name=name,
-            size=status.st_size,
-            modified=datetime.fromtimestamp(modified, UTC),
-            etag=f'"0x{int(modified * 1e6):X}{status.st_size:X}"',
-            content_type=document.get("content_type") or "application/octet-stream",
-            metadata=document.get("metadata") or {},
-            content_md5=document.get("content_md5"),
-        )
+    def _describe(self, container: str, name: str, path: Path, document: Document | None) -> BlobProperties | None:
+        try:
+            return _described(container, name, path.stat(), document)
+        except FileNotFoundError:
+            return None
 
 
-def _move(source: Path, target: Path) -> None:
-    source.replace(target)
-
-
-def _names(base: Path, prefix: str) -> Iterator[str]:
-    folder = prefix.rpartition("/")[0]
-    if folder:
-        _check_name(folder)
-    for parent, _, files in os.walk(base / folder):
-        for file in files:
-            path = Path(parent, file)
-            name = path.relative_to(base).as_posix()
-            if name.startswith(prefix) and path.is_file() and _stays_inside(path, base):
-                yield name
-
-
-def _stays_inside(path: Path, base: Path) -> bool:
-    return not path.is_symlink() or path.resolve().is_relative_to(base.resolve())
-
-
-def _check_name(name: str) -> None:
-    segments = name.split("/")
-    if (
-        len(name) > _LONGEST_NAME
-        or any(segment in {"", ".", ".."} or len(segment.encode()) > _LONGEST_SEGMENT for segment in segments)
-        or any(character == "\\" or ord(character) < 0x20 or ord(character) == 0x7F for character in name)
-    ):
-        raise ServiceError(400, "InvalidUri", "The requested URI does not represent any resource on the server.")
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+def _described(container: str, name: str, status: os.stat_result, document: Document | None) -> BlobProperties:
+    document = document or {}
+    if document.get("size", status.st_size) != status.st_size:
+        document = {}  # a job has written into the file since
+    modified = max(status.st_mtime, document.get("modified", 0.0))
+    return BlobProperties(
+        container=container,
+        name=name,
+        size=status.st_size,
+        modified=datetime.fromtimestamp(modified, UTC),
+        etag=f'"0x{int(modified * 1e6):X}{status.st_size:X}"',
+        content_type=document.get("content_type") or "application/octet-stream",
+        metadata=document.get("metadata") or {},
+        content_md5=document.get("content_md5"),
+    )
 
 
 def _no_blob() -> ServiceError:
