@@ -1,7 +1,8 @@
-"""Processes that were written down: by their numbers, which are given again, or by a name that no other ever has."""
+"""Processes: those that were written down, by their numbers or by a name; and what the ones that we start inherit."""
 
 import os
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -12,6 +13,83 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 CLOCK_TOLERANCE_SECONDS = 2.0
 """The kernel's idea of the boot time, from which psutil computes, moves a little when the clock is set."""
+
+_INHERITED = frozenset(
+    {
+        "PATH",
+        "HOME",
+        "USER",
+        "LOGNAME",
+        "TMPDIR",
+        "TEMP",
+        "TMP",
+        "TZ",
+        "TZDIR",
+        "LANG",
+        "LANGUAGE",
+        "SYSTEMROOT",
+        "VIRTUAL_ENV",
+        "CONDA_PREFIX",
+        "XDG_CACHE_HOME",
+        "DO_NOT_TRACK",
+        "HF_HOME",
+        "HF_HUB_CACHE",
+        "HF_HUB_OFFLINE",
+        "HF_DATASETS_CACHE",
+        "TRANSFORMERS_CACHE",
+        "TRANSFORMERS_OFFLINE",
+    }
+)
+_INHERITED_PREFIXES = (
+    # the interpreter, the loader, memory
+    "PYTHON",
+    "LC_",
+    "LD_",
+    "DYLD_",
+    "MALLOC_",
+    "MIMALLOC_",
+    "_RJEM_",
+    # numerical libraries
+    "ARROW_",
+    "BLIS_",
+    "GOMP_",
+    "GOTO_",
+    "KMP_",
+    "MKL_",
+    "NPY_",
+    "NUMEXPR_",
+    "OMP_",
+    "OPENBLAS_",
+    "POLARS_",
+    "PYTORCH_",
+    "RAYON_",
+    "TOKENIZERS_",
+    "TORCH",
+    "TRITON_",
+    "VECLIB_",
+    # accelerators
+    "CUBLAS_",
+    "CUDA",
+    "CUDNN_",
+    "HIP_",
+    "HSA_",
+    "NCCL_",
+    "NVIDIA_",
+    "ROCM_",
+    "ROCR_",
+)
+
+
+def inherited(environment: Mapping[str, str]) -> dict[str, str]:
+    """What a child gets of its parent's variables: what programs need to run, and nothing that could be a secret.
+
+    Whatever is not listed stays behind, as nobody can know all the names that secrets have.
+    """
+    return {
+        name: value
+        for name, value in environment.items()
+        if name in _INHERITED or (name.startswith(_INHERITED_PREFIXES) and name != "PYTHONSTARTUP")
+    }
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ import psutil
 from filelock import FileLock, Timeout
 
 from phi_assets.config.certificates import bundle_with
-from phi_assets.config.settings import PROJECT_ROOT
-from phi_assets.processes import ProcessId
+from phi_assets.config.settings import PROJECT_ROOT, emulator_home
+from phi_assets.processes import ProcessId, inherited
 
 STATE_FILE = "emulator.json"
 LOCK_FILE = "serve.lock"
@@ -43,6 +43,8 @@ _HEALTH_SECONDS = 5.0
 _STOP_SECONDS = 20.0
 _LEAST_ROOM = 1 << 20
 _POLL_SECONDS = 0.05
+_OWN_VARIABLES = ("PHI_EMULATOR_", "SSL_CERT_")
+"""Beginnings of those that the server reads; none of them is a secret."""
 _LOOPBACK = "127.0.0.1,localhost"
 
 
@@ -135,7 +137,7 @@ def ensure_running(directory: Path, timeout: float = 60) -> Connection:
         return running
     deadline = time.monotonic() + timeout
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(directory)
         with FileLock(directory / _START_LOCK, timeout=timeout, mode=0o600):
             # Somebody else may have started it while we waited for the lock, and it may not answer yet.
             if _live_state(directory) is not None:
@@ -150,6 +152,19 @@ def ensure_running(directory: Path, timeout: float = 60) -> Connection:
         ) from error
     except OSError as error:
         raise EmulatorError(_in_words(directory, error)) from error
+
+
+def make_private(directory: Path) -> None:
+    """The folder is there and its owner's only, and so is `PHI_HOME` where it lies in it, also if they were before.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    home = emulator_home(os.environ).resolve()
+    for folder in [home, directory] if directory.parent == home else [directory]:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with contextlib.suppress(PermissionError):  # it belongs to somebody else, who decides
+            folder.chmod(0o700)
 
 
 def status(directory: Path) -> Connection | None:
@@ -243,7 +258,8 @@ def _answers(connection: Connection, identifier: str) -> bool:
 
 
 def _spawn(directory: Path) -> subprocess.Popen[bytes]:
-    environment = {name: value for name, value in os.environ.items() if name != "AZUREML_CURRENT_CLOUD"}
+    own = {name: value for name, value in os.environ.items() if name.startswith(_OWN_VARIABLES)}
+    environment = inherited(os.environ) | own
     # The package may be run from its source folder without being installed.
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PROJECT_ROOT), environment.get("PYTHONPATH")]))
     command = [sys.executable, "-m", "phi_assets.emulator", "serve", "--directory", str(directory)]

@@ -162,6 +162,37 @@ def test_a_start_that_fails_says_why(directory: Path, monkeypatch: pytest.Monkey
         process.ensure_running(directory, timeout=30)
 
 
+def test_no_child_gets_a_secret(directory: Path, monkeypatch: pytest.MonkeyPatch):
+    for name in (
+        "AZURE_CLIENT_SECRET",
+        "HF_TOKEN",
+        "PHI_ALERT_WEBHOOK",
+        "HTTPS_PROXY",
+        "DAGSTER_PG_PASSWORD",
+        "ANY_KEY",
+    ):
+        monkeypatch.setenv(name, "http://user:hidden@host")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    server = psutil.Process(process.ensure_running(directory).pid)
+    for child in [server, *server.children(recursive=True)]:
+        assert "hidden" not in str(child.environ()) + str(child.cmdline())
+    assert server.environ()["CUDA_VISIBLE_DEVICES"] == "1"
+
+
+def test_the_home_is_its_owners_only_also_when_it_was_there_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    home = tmp_path / "home"
+    (home / "emulator").mkdir(parents=True)
+    for folder in (home, home / "emulator"):
+        folder.chmod(0o755)
+    monkeypatch.setenv("PHI_HOME", str(home))
+    process.make_private(home / "emulator")
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (home, home / "emulator")] == [0o700, 0o700]
+    # A folder that somebody chose lies in one that is not ours.
+    tmp_path.chmod(0o755)
+    process.make_private(tmp_path / "chosen")
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
+
+
 def test_a_start_without_room_says_so(directory: Path, monkeypatch: pytest.MonkeyPatch):
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

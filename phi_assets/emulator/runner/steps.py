@@ -11,26 +11,20 @@ from pathlib import Path
 
 import psutil
 
-from phi_assets.processes import ProcessId
+from phi_assets.processes import ProcessId, inherited
 
 _LOG_TAIL_BYTES = 64 * 1024
 _LONGEST_MESSAGE = 2000
 _LOOK_SECONDS = 0.05
 _ERROR_PREFIX = "ERROR: "
-# The emulator's own identity, and settings that would send a step back into the emulator or break its imports.
-_NOT_INHERITED_PREFIXES = ("AZUREML_", "IDENTITY_", "MSI_", "ARM_CLOUD_METADATA", "REGISTRY_DISCOVERY")
-_NOT_INHERITED = {"REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "PYTHONDONTWRITEBYTECODE"}
 
 
 def step_environment(
-    inherited: Mapping[str, str], *, run_id: str, root_run_id: str, metrics: Path, extra: Mapping[str, str]
+    environment: Mapping[str, str], *, run_id: str, root_run_id: str, metrics: Path, extra: Mapping[str, str]
 ) -> dict[str, str]:
-    """The variables of a step's process."""
-    kept = {
-        name: value
-        for name, value in inherited.items()
-        if name not in _NOT_INHERITED and not name.startswith(_NOT_INHERITED_PREFIXES)
-    }
+    """The variables of a step's process, which is started by one that has `environment`."""
+    kept = inherited(environment)
+    kept.pop("PYTHONDONTWRITEBYTECODE", None)  # without byte code every step would compile its libraries anew
     project = str(Path(__file__).resolve().parents[3])
     search = [project, *filter(None, kept.get("PYTHONPATH", "").split(os.pathsep))]
     return (

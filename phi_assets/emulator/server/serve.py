@@ -22,7 +22,7 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 
 from phi_assets.config.private_files import write_secret
-from phi_assets.emulator.process import LOCK_FILE, STATE_FILE, VERSION, EmulatorError
+from phi_assets.emulator.process import LOCK_FILE, STATE_FILE, VERSION, EmulatorError, make_private
 from phi_assets.emulator.routes import (
     blobs,
     computes,
@@ -134,7 +134,7 @@ def serve(directory: Path, port: int | None, time_scale: float) -> None:
 def _serve(directory: Path, port: int | None, time_scale: float) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _leave)
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private(directory)
     lock = FileLock(directory / LOCK_FILE, mode=0o600)
     try:
         lock.acquire(timeout=0)

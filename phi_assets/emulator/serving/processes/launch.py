@@ -8,16 +8,8 @@ from typing import Any
 
 from phi_assets.emulator.serving.inference.flavours import MLFLOW, Flavour
 from phi_assets.emulator.serving.rules import worker_count
+from phi_assets.processes import inherited
 
-_WITHHELD = (
-    "AZURE",  # a container on Azure does not inherit the caller's coordinates, and AZUREML_CURRENT_CLOUD breaks the SDK
-    "ARM_CLOUD",
-    "REGISTRY_DISCOVERY",
-    "IDENTITY_",
-    "PHI_",
-    "PYTHONDONTWRITEBYTECODE",  # without byte code the imports of a start take three times as long
-    "PYTHONSTARTUP",
-)
 _IMPOSED = {
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
@@ -57,10 +49,9 @@ class Launch:
         """As kept in the state."""
         return asdict(self)
 
-    def process_environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
-        """Environment variables of the process: the machine's, less ours, plus the deployment's own."""
-        kept = {name: value for name, value in inherited.items() if not name.startswith(_WITHHELD)}
-        environment = _DEFAULTS | kept | {"AZUREML_MODEL_DIR": self.folder} | self.environment | _IMPOSED
+    def process_environment(self, ours: Mapping[str, str]) -> dict[str, str]:
+        """Environment variables of the process: what it needs of `ours`, plus the deployment's own."""
+        environment = _DEFAULTS | inherited(ours) | {"AZUREML_MODEL_DIR": self.folder} | self.environment | _IMPOSED
         package_root = str(Path(__file__).parents[4])
         path = [package_root, *filter(None, [environment.get("PYTHONPATH")])]
         return environment | {"PYTHONPATH": os.pathsep.join(path)}
