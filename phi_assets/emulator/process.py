@@ -167,6 +167,12 @@ def make_private(directory: Path) -> None:
             folder.chmod(0o700)
 
 
+def folder_id(directory: Path) -> str:
+    """What a folder keeps when it is moved, and its copy does not have."""
+    status = directory.stat()
+    return f"{status.st_dev}:{status.st_ino}"
+
+
 def status(directory: Path) -> Connection | None:
     """The emulator of `directory` if it runs and answers, else None."""
     directory = directory.resolve()
@@ -222,7 +228,9 @@ def _live_state(directory: Path) -> dict | None:
         state = json.loads((directory / STATE_FILE).read_bytes())
     except FileNotFoundError:
         return None
-    return state if _process(state).is_alive() else None
+    # A copy of the folder brings the state of the original's server along.
+    is_ours = state.get("folder", folder_id(directory)) == folder_id(directory)
+    return state if is_ours and _process(state).is_alive() else None
 
 
 def _process(state: dict) -> ProcessId:

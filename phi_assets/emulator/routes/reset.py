@@ -54,6 +54,7 @@ def _empty(parts: Parts) -> None:
             _end_work(parts)
             emulator.scenarios.clear()
             emulator.store.clear()
+            emulator.home.keep(emulator.store)
             emulator.blobs.clear()
             for folder in ("runs", "deployments"):
                 shutil.rmtree(emulator.directory / folder, ignore_errors=True)

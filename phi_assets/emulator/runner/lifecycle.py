@@ -106,6 +106,8 @@ class JobRunner:
     def recover(self) -> None:
         """Ends what an earlier process of the emulator left unfinished: its children are ended, its jobs Failed.
 
+        Those of a copied folder are the original's, and are left alone.
+
         A job whose cancellation had been requested becomes Canceled, and the operation that waited for it Succeeded.
         """
         self._records.index()
@@ -113,7 +115,7 @@ class JobRunner:
             if job["status"] in TERMINAL:
                 continue
             for run in self._records.family(job["name"]):
-                if run["process"]:
+                if run["process"] and not self._emulator.home.is_copy:
                     steps.end_group(ProcessId(**run["process"]), GRACE_SECONDS / self._emulator.clock.scale)
             if job["status"] == CANCEL_REQUESTED:
                 self._end(job["name"], "Canceled", None)

@@ -22,7 +22,7 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 
 from phi_assets.config.private_files import write_secret
-from phi_assets.emulator.process import LOCK_FILE, STATE_FILE, VERSION, EmulatorError, make_private
+from phi_assets.emulator.process import LOCK_FILE, STATE_FILE, VERSION, EmulatorError, folder_id, make_private
 from phi_assets.emulator.routes import (
     blobs,
     computes,
@@ -196,6 +196,7 @@ def _state(emulator: Emulator) -> dict[str, object]:
         "pid": this.pid,
         "process_created": this.created,
         "process_start": this.start,
+        "folder": folder_id(emulator.directory),
         "base_url": emulator.base_url,
         "studio_url": emulator.studio_url,
         "identity_header": emulator.auth.identity_header,
@@ -210,6 +211,7 @@ def _recover(parts: Parts) -> None:
     operations.recover(parts.emulator)
     parts.runner.recover()
     parts.deployments.recover()
+    parts.emulator.home.keep(parts.emulator.store)
 
 
 def _stop(parts: Parts) -> None:
@@ -263,14 +265,17 @@ def _bind(kept: Path, port: int | None = None) -> socket.socket:
             if port is not None:
                 raise EmulatorError(f"Port {port} of 127.0.0.1 cannot be used: {error.strerror}") from error
         else:
-            write_secret(kept, str(listener.getsockname()[1]).encode())
+            write_secret(kept, f"{listener.getsockname()[1]} {folder_id(kept.parent)}".encode())
             return listener
     raise EmulatorError("127.0.0.1 has no free port.")
 
 
 def _last_port(path: Path) -> int:
-    text = path.read_text(encoding="ascii").strip() if path.is_file() else ""
-    return int(text) if text.isdecimal() else 0
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    port, _, folder = text.strip().partition(" ")
+    # In a copy of the folder it is the original's port.
+    is_ours = folder in {"", folder_id(path.parent)}
+    return int(port) if is_ours and re.fullmatch(r"[0-9]{1,5}", port) and int(port) < 1 << 16 else 0
 
 
 def _set_up_logs(directory: Path) -> None:

@@ -45,7 +45,7 @@ class DeploymentManager:
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._cancellations: defaultdict[str, threading.Event] = defaultdict(threading.Event)
         self._stopping = threading.Event()
-        self._sockets = SocketFolder(emulator.store)
+        self._sockets = SocketFolder(emulator.store, is_copy=emulator.home.is_copy)
         self._launcher = Launcher(emulator.clock, self._sockets)
         self._recovery = Recovery(emulator, self.create, self.delete, self.serve_again)
         self._disturbances = DeploymentDisturbances(emulator, self._break_down, self._stopping)
@@ -131,6 +131,7 @@ class DeploymentManager:
         What was serving gets its process again, what was being created or updated is tried again, deletions are
         completed.
         """
+        self._move()
         self._recovery.begin()
 
     def disturb(self) -> None:
@@ -224,6 +225,15 @@ class DeploymentManager:
                 return
             ailments = self._disturbances.ailments(current)
             self._targets[key] = Target(current["name"], workers, settings, Gate(settings), ailments)
+
+    def _move(self) -> None:
+        """The models of what was serving are looked for where the emulator's folder is now."""
+        home = self._emulator.home
+        for key, document in self._emulator.store.items(DEPLOYMENT):
+            serving = document["serving"]
+            if serving is not None and home.here(serving["folder"]) != serving["folder"]:
+                moved = serving | {"folder": home.here(serving["folder"])}
+                self._emulator.store.update(DEPLOYMENT, key, lambda current, moved=moved: current | {"serving": moved})
 
     def _logs(self, endpoint: str, deployment: str) -> DeploymentLogs:
         return DeploymentLogs(self._emulator.directory / "deployments" / endpoint.lower() / deployment.lower())

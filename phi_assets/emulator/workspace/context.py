@@ -20,6 +20,7 @@ from phi_assets.emulator.security.auth import Auth
 from phi_assets.emulator.security.network import NetworkIsolation
 from phi_assets.emulator.security.storage_auth import StorageAuth
 from phi_assets.emulator.store.blobs import BlobStore
+from phi_assets.emulator.store.home import Home, home_of
 from phi_assets.emulator.store.journal import Journal
 from phi_assets.emulator.store.state import Store
 from phi_assets.emulator.workspace.catalog import Catalog
@@ -54,6 +55,8 @@ class Emulator:
     clock: Clock
     studio_url: str
     """Base url of the pages that people look at."""
+    home: Home
+    """What became of the folder since the state was last used."""
     subscription_id: str = EMULATOR_SUBSCRIPTION
     resource_group: str = EMULATOR_RESOURCE_GROUP
     workspace_name: str = EMULATOR_WORKSPACE
@@ -148,6 +151,7 @@ def open_emulator(
         catalog=Catalog(registries or [PACKAGED_REGISTRIES, directory / "registry"]),
         clock=clock,
         studio_url=(studio_url or base_url).rstrip("/"),
+        home=home_of(directory, store),
     )
 
 
