@@ -9,6 +9,7 @@ import click
 
 from phi_assets.config.settings import emulator_home, read_env_file
 from phi_assets.emulator import process
+from phi_assets.emulator.small_files import damages
 
 _directory = click.option(
     "--directory",
@@ -46,19 +47,22 @@ def serve(directory: Path, port: int | None, time_scale: float) -> None:
 @_directory
 def stop(directory: Path) -> None:
     """Says whether there was one."""
-    click.echo("stopped" if process.stop(directory.resolve()) else "not running")
+    click.echo("stopped" if _reporting_errors(lambda: process.stop(directory.resolve())) else "not running")
+    _report_damages(directory.resolve())
 
 
 @main.command(help="Say whether the emulator runs, and where; exit code 1 if not.")
 @_directory
 def status(directory: Path) -> None:
     """Prints address and process."""
-    connection = process.status(directory.resolve())
+    connection = _reporting_errors(lambda: process.status(directory.resolve()))
     if connection is None:
         click.echo("not running")
+        _report_damages(directory.resolve())
         raise SystemExit(1)
     click.echo(f"running at {connection.base_url} (pid {connection.pid}, state in {connection.directory})")
     click.echo(f"Studio: {connection.studio_url}")
+    _report_damages(directory.resolve())
 
 
 @main.command(help='Start the emulator if need be and print variables for a shell: eval "$(... env)".')
@@ -101,6 +105,12 @@ def import_model(source: Path, name: str, registry: str, chat_template: Path | N
     if not found.findings.takes_system_messages:
         click.echo("Its chat template takes no system message; conversations with one cannot be trained on.")
     click.echo(f"In the recipe: model: {{registry: {registry}, name: {name}, version: '{found.version}'}}")
+
+
+def _report_damages(directory: Path) -> None:
+    found = damages(directory)
+    if found:
+        raise click.ClickException("\n".join(found))
 
 
 def _reporting_errors(action):

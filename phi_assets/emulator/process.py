@@ -5,7 +5,6 @@ Imported by whoever needs a running emulator, so it imports nothing of the serve
 
 import contextlib
 import errno
-import json
 import os
 import signal
 import ssl
@@ -22,13 +21,13 @@ import psutil
 from filelock import FileLock, Timeout
 
 from phi_assets.config.certificates import bundle_with
-from phi_assets.config.settings import PROJECT_ROOT, emulator_home
+from phi_assets.config.settings import PROJECT_ROOT
+from phi_assets.emulator.folder import folder_id, is_served, make_private, require_room
+from phi_assets.emulator.small_files import CONTROL_KEY_FILE, STATE_FILE, damages, read_state
 from phi_assets.processes import ProcessId, inherited
 
-STATE_FILE = "emulator.json"
-LOCK_FILE = "serve.lock"
-CONTROL_KEY_FILE = "control.key"
-"""The token of the control plane, as hexadecimal digits, readable by its owner only."""
+__all__ = ["CONTROL_KEY_FILE", "STATE_FILE"]
+
 STORAGE_SUFFIX = "local.emu"
 """Last part of the storage host name that the SDK makes out of the datastores' account name."""
 
@@ -41,7 +40,6 @@ _START_LOCK = "start.lock"
 _OUTPUT_FILE = "serve.out"
 _HEALTH_SECONDS = 5.0
 _STOP_SECONDS = 20.0
-_LEAST_ROOM = 1 << 20
 _POLL_SECONDS = 0.05
 _OWN_VARIABLES = ("PHI_EMULATOR_", "SSL_CERT_")
 """Beginnings of those that the server reads; none of them is a secret."""
@@ -142,7 +140,8 @@ def ensure_running(directory: Path, timeout: float = 60) -> Connection:
             # Somebody else may have started it while we waited for the lock, and it may not answer yet.
             if _live_state(directory) is not None:
                 return _wait(directory, deadline, lambda: None)
-            _require_room(directory)
+            _require_whole(directory)
+            require_room(directory)
             child = _spawn(directory)
             return _wait(directory, deadline, child.poll)
     except Timeout as error:
@@ -154,39 +153,30 @@ def ensure_running(directory: Path, timeout: float = 60) -> Connection:
         raise EmulatorError(_in_words(directory, error)) from error
 
 
-def make_private(directory: Path) -> None:
-    """The folder is there and its owner's only, and so is `PHI_HOME` where it lies in it, also if they were before.
+def status(directory: Path) -> Connection | None:
+    """The emulator of `directory` if it runs and answers, else None.
 
     Raises:
-        OSError: it cannot be made.
+        EmulatorError: it runs, and a file that it is found or trusted by is damaged.
     """
-    home = emulator_home(os.environ).resolve()
-    for folder in [home, directory] if directory.parent == home else [directory]:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with contextlib.suppress(PermissionError):  # it belongs to somebody else, who decides
-            folder.chmod(0o700)
-
-
-def folder_id(directory: Path) -> str:
-    """What a folder keeps when it is moved, and its copy does not have."""
-    status = directory.stat()
-    return f"{status.st_dev}:{status.st_ino}"
-
-
-def status(directory: Path) -> Connection | None:
-    """The emulator of `directory` if it runs and answers, else None."""
     directory = directory.resolve()
     state = _live_state(directory)
     if state is None:
         return None
     connection = _connect(directory, state)
-    return connection if _answers(connection, state["id"]) else None
+    if _answers(connection, state["id"]):
+        return connection
+    _require_whole(directory)  # such as the authority, without which nobody trusts its answer
+    return None
 
 
 def stop(directory: Path) -> bool:
     """Stops the emulator of `directory` and every process it started; False if none ran.
 
     It gets SIGTERM and 20 seconds, then SIGKILL.
+
+    Raises:
+        EmulatorError: it runs, and the file that it is found by is damaged.
     """
     directory = directory.resolve()
     state = _live_state(directory)
@@ -205,16 +195,10 @@ def stop(directory: Path) -> bool:
     return True
 
 
-def _require_room(directory: Path) -> None:
-    """Raises OSError where what a start writes would find no room."""
-    probe = directory / ".room"
-    try:
-        with probe.open("wb") as file:
-            file.write(bytes(_LEAST_ROOM))
-            file.flush()
-            os.fsync(file.fileno())
-    finally:
-        probe.unlink(missing_ok=True)
+def _require_whole(directory: Path) -> None:
+    found = damages(directory)
+    if found:
+        raise EmulatorError("\n".join(found))
 
 
 def _in_words(directory: Path, error: OSError) -> str:
@@ -225,8 +209,13 @@ def _in_words(directory: Path, error: OSError) -> str:
 def _live_state(directory: Path) -> dict | None:
     """What the server wrote about itself, if that very process (not another one with its pid) is alive."""
     try:
-        state = json.loads((directory / STATE_FILE).read_bytes())
-    except FileNotFoundError:
+        state = read_state(directory)
+    except ValueError as error:
+        if is_served(directory):
+            _require_whole(directory)
+            raise EmulatorError(f"{directory / STATE_FILE} cannot be read: {error}.") from error
+        return None  # of a server that is gone
+    if state is None:
         return None
     # A copy of the folder brings the state of the original's server along.
     is_ours = state.get("folder", folder_id(directory)) == folder_id(directory)

@@ -21,6 +21,7 @@ import pytest
 from phi_assets.config.certificates import bundle_with
 from phi_assets.config.settings import PROJECT_ROOT
 from phi_assets.emulator import process
+from phi_assets.emulator.folder import make_private
 from phi_assets.emulator.process import Connection, EmulatorError
 from tests.clocks import set_the_clock
 from tests.emulator.http import arm_client, datastore_sas, raw_client
@@ -185,11 +186,11 @@ def test_the_home_is_its_owners_only_also_when_it_was_there_before(tmp_path: Pat
     for folder in (home, home / "emulator"):
         folder.chmod(0o755)
     monkeypatch.setenv("PHI_HOME", str(home))
-    process.make_private(home / "emulator")
+    make_private(home / "emulator")
     assert [stat.S_IMODE(path.stat().st_mode) for path in (home, home / "emulator")] == [0o700, 0o700]
     # A folder that somebody chose lies in one that is not ours.
     tmp_path.chmod(0o755)
-    process.make_private(tmp_path / "chosen")
+    make_private(tmp_path / "chosen")
     assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
 
 

@@ -17,16 +17,17 @@ from urllib.parse import unquote, urlencode
 from starlette.requests import Request
 
 from phi_assets.config.private_files import write_secret
+from phi_assets.emulator.security.auth import damaged_key
+from phi_assets.emulator.small_files import STORAGE_KEY_BYTES, STORAGE_KEY_FILE, check_storage_key
 from phi_assets.emulator.wire.errors import ServiceError
 from phi_assets.emulator.wire.queries import as_number
 
+KEY_FILE = STORAGE_KEY_FILE
 STORAGE_VERSION = "2022-11-02"
 """Of the blob service's REST interface, and of the signatures that are made here."""
 
-KEY_FILE = "storage.key"
 SHARED_KEY = "SharedKey"
 
-_KEY_BYTES = 64
 _MOST_SKEW = timedelta(minutes=15)
 _SIGNED_HEADERS = (
     "content-encoding",
@@ -57,15 +58,25 @@ class AccountKey:
     """
 
     def __init__(self, directory: Path, names: Sequence[str], now: Callable[[], datetime]):
-        self._file = directory / KEY_FILE
+        self._file = directory / STORAGE_KEY_FILE
         self._names = names
         self._now = now
-        self.text = self._file.read_text(encoding="ascii").strip() if self._file.is_file() else self.rotate()
+        self.text = self._kept() or self.rotate()
         """The key as the service hands it out: base64."""
+
+    def _kept(self) -> str | None:
+        if not self._file.is_file():
+            return None
+        content = self._file.read_bytes()
+        try:
+            check_storage_key(content)
+        except ValueError as error:
+            raise damaged_key(self._file, error) from error
+        return content.decode("ascii").strip()
 
     def rotate(self) -> str:
         """Replaces the key; whatever the old one has signed is refused from now on."""
-        self.text = base64.b64encode(secrets.token_bytes(_KEY_BYTES)).decode()
+        self.text = base64.b64encode(secrets.token_bytes(STORAGE_KEY_BYTES)).decode()
         write_secret(self._file, self.text.encode("ascii"))
         return self.text
 

@@ -10,7 +10,13 @@ import jwt
 from starlette.requests import Request
 
 from phi_assets.config.private_files import write_secret
-from phi_assets.emulator.process import CONTROL_KEY_FILE
+from phi_assets.emulator.small_files import (
+    CONTROL_KEY_FILE,
+    IDENTITY_KEY_FILE,
+    SECRET_BYTES,
+    SIGNING_KEY_FILE,
+    check_secret,
+)
 from phi_assets.emulator.wire.errors import ServiceError
 
 STORAGE_AUDIENCE = "https://storage.azure.com"
@@ -22,7 +28,6 @@ PUBLIC_MANAGEMENT_AUDIENCE = "https://management.azure.com"
 """Programs that try out a credential first, as Azure's samples do, ask for this one. It opens registries only."""
 
 _TOKEN_LIFETIME_SECONDS = 24 * 3600
-_SECRET_BYTES = 32
 
 
 class Auth:
@@ -33,8 +38,8 @@ class Auth:
 
     def __init__(self, directory: Path, base_url: str):
         self.base_url = base_url.rstrip("/")
-        self._secret = _kept_secret(directory / "signing.key")
-        self.identity_header = _kept_secret(directory / "identity.key").hex()
+        self._secret = _kept_secret(directory / SIGNING_KEY_FILE)
+        self.identity_header = _kept_secret(directory / IDENTITY_KEY_FILE).hex()
         self.control_token = _kept_secret(directory / CONTROL_KEY_FILE, in_hex=True).decode()
         self.tenant_id = "00000000-0000-4000-8000-0000000000aa"
         self.object_id = "00000000-0000-4000-8000-0000000000bb"
@@ -136,10 +141,22 @@ def _bearer_token(request: Request) -> str:
     return token.strip()
 
 
+def damaged_key(path: Path, error: ValueError) -> ServiceError:
+    """Why the emulator does not start: with such a key, whoever guesses it would get in."""
+    cure = "Delete it: the next start makes a new one, and what the old one has signed is refused."
+    message = f"{path} is damaged: {error}. {cure}"
+    return ServiceError(500, "StateDamaged", message)
+
+
 def _kept_secret(path: Path, *, in_hex: bool = False) -> bytes:
     if path.is_file():
-        return path.read_bytes()
-    secret = secrets.token_bytes(_SECRET_BYTES)
+        content = path.read_bytes().strip() if in_hex else path.read_bytes()
+        try:
+            check_secret(content, in_hex=in_hex)
+        except ValueError as error:
+            raise damaged_key(path, error) from error
+        return content
+    secret = secrets.token_bytes(SECRET_BYTES)
     if in_hex:
         secret = secret.hex().encode()
     write_secret(path, secret)

@@ -2,10 +2,12 @@
 
 import datetime as dt
 import ipaddress
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -15,6 +17,8 @@ from phi_assets.config.private_files import write_secret
 # Browsers and Apple platforms refuse leaf certificates that live longer.
 _LIFETIME = dt.timedelta(days=825)
 _RENEWAL = dt.timedelta(days=30)
+logger = logging.getLogger(__name__)
+
 _LOOPBACK = ipaddress.IPv4Address("127.0.0.1")
 
 
@@ -42,8 +46,16 @@ def ensure_certificates(directory: Path) -> Certificates:
 def _usable(files: Certificates) -> bool:
     if not (files.authority.is_file() and files.certificate.is_file() and files.key.is_file()):
         return False
-    certificate = x509.load_pem_x509_certificate(files.certificate.read_bytes())
-    return certificate.not_valid_after_utc > dt.datetime.now(dt.UTC) + _RENEWAL
+    try:
+        certificate = x509.load_pem_x509_certificate(files.certificate.read_bytes())
+        authority = x509.load_pem_x509_certificate(files.authority.read_bytes())
+        certificate.verify_directly_issued_by(authority)
+        key = serialization.load_pem_private_key(files.key.read_bytes(), password=None)
+    except (ValueError, TypeError, InvalidSignature) as error:
+        logger.warning("the certificates in %s are damaged, and are made anew: %s", files.certificate.parent, error)
+        return False
+    fits = key.public_key() == certificate.public_key()
+    return fits and certificate.not_valid_after_utc > dt.datetime.now(dt.UTC) + _RENEWAL
 
 
 def _create(files: Certificates) -> None:

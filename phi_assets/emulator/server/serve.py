@@ -22,7 +22,8 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 
 from phi_assets.config.private_files import write_secret
-from phi_assets.emulator.process import LOCK_FILE, STATE_FILE, VERSION, EmulatorError, folder_id, make_private
+from phi_assets.emulator.folder import LOCK_FILE, folder_id, make_private
+from phi_assets.emulator.process import VERSION, EmulatorError
 from phi_assets.emulator.routes import (
     blobs,
     computes,
@@ -54,6 +55,7 @@ from phi_assets.emulator.server.middleware import (
     protect_registries,
 )
 from phi_assets.emulator.serving.dispatch import Front
+from phi_assets.emulator.small_files import PORT_FILE, STATE_FILE, STUDIO_PORT_FILE, damages
 from phi_assets.emulator.store.failures import failure_of
 from phi_assets.emulator.studio import listener as studio_listener
 from phi_assets.emulator.wire.errors import ServiceError
@@ -69,8 +71,6 @@ _GRACE_SECONDS = 1
 _THREADS = 100
 # Longer than a client pauses between two polls, so that it does not meet a connection that was closed meanwhile.
 _KEEP_ALIVE_SECONDS = 75
-# Links that were handed out before a restart stay good after it.
-_PORT_FILE, _STUDIO_PORT_FILE = "port", "studio-port"
 
 logger = logging.getLogger("phi_assets.emulator")
 
@@ -141,7 +141,11 @@ def _serve(directory: Path, port: int | None, time_scale: float) -> None:
     except Timeout as error:
         raise EmulatorError(f"Another emulator serves {directory}; stop it first, or choose another folder.") from error
     with lock:
-        listener, studio = _bind(directory / _PORT_FILE, port), _bind(directory / _STUDIO_PORT_FILE)
+        # That of an earlier server is replaced, whatever is in it.
+        wrong = [each for each in damages(directory) if not each.startswith(str(directory / STATE_FILE))]
+        if wrong:
+            raise EmulatorError("\n".join(wrong))
+        listener, studio = _bind(directory / PORT_FILE, port), _bind(directory / STUDIO_PORT_FILE)
         _set_up_logs(directory)
         base_url = f"https://127.0.0.1:{listener.getsockname()[1]}"
         emulator = open_emulator(directory, base_url, time_scale, f"http://127.0.0.1:{studio.getsockname()[1]}")
@@ -185,6 +189,7 @@ def _run(parts: Parts, listener: socket.socket, studio: socket.socket, certifica
             raise app.state.failure
     finally:
         state.unlink(missing_ok=True)
+        emulator.store.seal()
         logger.info("stopped")
 
 
@@ -254,7 +259,10 @@ def _ignoring_case(routes: Iterable[Route]) -> list[Route]:
 
 
 def _bind(kept: Path, port: int | None = None) -> socket.socket:
-    """A socket on `port`, else on the one in the file `kept`, else on a free one; the file says then which it is."""
+    """A socket on `port`, else on the one in the file `kept`, else on a free one; the file says then which it is.
+
+    So links that were handed out before a restart stay good after it.
+    """
     for candidate in [_last_port(kept), 0] if port is None else [port]:
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

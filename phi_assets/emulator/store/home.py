@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from phi_assets.emulator.process import folder_id
+from phi_assets.emulator.folder import folder_id
 from phi_assets.emulator.store.state import Store
 
 _DOCUMENT = ("home", "folder")

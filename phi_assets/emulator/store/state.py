@@ -1,14 +1,17 @@
 """What the emulator knows, on disk: JSON documents in SQLite."""
 
+import contextlib
 import os
 import sqlite3
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from phi_assets.emulator.store.failures import failure_of, is_no_room
+from phi_assets.emulator.small_files import OPEN_FILE
+from phi_assets.emulator.store.failures import damaged, failure_of, is_no_room
 from phi_assets.emulator.wire import json_documents
 from phi_assets.emulator.wire.errors import ServiceError
 
@@ -51,6 +54,15 @@ class Store:
         self._connection.execute("PRAGMA journal_mode=WAL")
         self._connection.execute("PRAGMA synchronous=NORMAL")
         self._connection.execute(_SCHEMA)
+        damage = self._connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if damage != "ok":
+            raise ServiceError(500, "StateDamaged", damaged(path, damage))
+        self._mark = path.with_name(OPEN_FILE)
+        self._connection.execute("PRAGMA user_version = 1")  # from now on there is a log
+        if path.with_name(f"{path.name}-wal").exists():
+            self._mark.touch(mode=0o600)
+        # SQLite removes the log when it closes the file, as it does when nobody has this object any more.
+        self._end = weakref.finalize(self, _seal, self._connection, self._mark)
 
     @contextmanager
     def patient(self, stop: threading.Event) -> Iterator[None]:
@@ -120,7 +132,13 @@ class Store:
     def close(self) -> None:
         """Writes the journal back into the file; the store cannot be used afterwards."""
         with self._lock:
+            self.seal()
             self._connection.close()
+
+    def seal(self) -> None:
+        """Everything is in the file itself, which can do without its log until something is written again."""
+        with self._lock:
+            _seal(self._connection, self._mark)
 
     def clear(self) -> None:
         """Removes all documents."""
@@ -182,3 +200,9 @@ class Store:
                 raise
             finally:
                 self._waiters.inside = False
+
+
+def _seal(connection: sqlite3.Connection, mark: Path) -> None:
+    with contextlib.suppress(sqlite3.Error):  # where there is no room, the log stays and so does the mark
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        mark.unlink(missing_ok=True)
