@@ -44,6 +44,8 @@ class SplitRef(Ref):
     """Over the shards' contents in order: equal content, equal value, wherever it came from."""
     source: str
     """Human-readable origin, for example `HuggingFaceH4/ultrachat_200k@8049631c`."""
+    not_carried: dict[str, int] = Field(default_factory=dict)
+    """Rows of the source that have a value in a column, or in `messages.<field>`, that is in no conversation."""
 
 
 class Message(Ref):

@@ -38,8 +38,11 @@ class DatasetSection(Section):
     """How the source writes a conversation; `auto` tells it from the columns."""
     columns: dict[str, str] = Field(default_factory=dict)
     """The source's own names of the format's columns where they differ, for example `{messages: dialogue}`."""
-    roles: dict[str, Literal["system", "user", "assistant"]] = Field(default_factory=dict)
+    roles: dict[str, Literal["system", "user", "assistant", "tool"]] = Field(default_factory=dict)
     """What the source's own names of roles mean; the usual ones (`human`, `gpt`, `bot`, ...) are known."""
+    drop: list[str] = Field(default_factory=list)
+    """Fields that change what is learned and are left out all the same, for example `[label, messages.weight]`; without
+    it they are errors."""
 
     @model_validator(mode="after")
     def _local_needs_a_path(self) -> "DatasetSection":
@@ -69,7 +72,8 @@ class Policies(Section):
     no_messages: Policy = "drop"
     """There is at least one message."""
     roles: Policy = "drop"
-    """An optional system message, then user and assistant in turn, beginning with the user."""
+    """An optional system message, then user and assistant in turn, beginning with the user; what a tool
+    says follows the call of it."""
     ending: Policy = "drop"
     """A conversation to train on (`*_sft`) ends with the assistant."""
     empty_content: Policy = "drop"

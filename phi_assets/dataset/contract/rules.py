@@ -34,7 +34,9 @@ _FLAG = "broken:"
 _ROWS_AT_ONCE = 1000
 
 _SEPARATOR = "\x1f"
-_TURNS = r"^(system\x1f)?(user\x1fassistant\x1f)*(user|user\x1fassistant)$"
+_ANSWER = r"assistant(\x1f(tool\x1f)+assistant)*"
+_TURNS = rf"^(system\x1f)?(user\x1f{_ANSWER}\x1f)*user(\x1f{_ANSWER}(\x1ftool)*)?$"
+"""Between the assistant's calls of tools and its answer is what these say."""
 
 _messages = pl.col("messages")
 _content = pl.element().struct.field("content")

@@ -31,6 +31,8 @@ def preparation_identity(
         "tokenizer_sha256": TokenCounter(contract.tokenizer).identity,
         "validation": validation,
         "against_sha256": against.sha256 if against else None,
+        # Of the report alone; left out where it is empty, as samples of earlier versions have it.
+        **({"not_carried": ref.not_carried} if ref.not_carried else {}),
     }
 
 

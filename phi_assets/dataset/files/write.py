@@ -30,6 +30,9 @@ ROW_GROUP_ROWS = 1000
 ROW_GROUP_BYTES = 32 << 20
 """Most text of a row group, so that a thousand rows of megabytes do not have to lie in memory at once."""
 
+JSON_LINE = "json_line"
+"""A column of text: the whole line of a row that is more than its other columns say; null where they say everything."""
+
 _WAITING_BATCHES = 1
 
 LINES_BUFFER_BYTES = 1 << 20
@@ -139,13 +142,17 @@ class InOrder:
 def json_lines(rows: pl.DataFrame) -> list[memoryview | bytes]:
     """The rows as JSON Lines: pieces of text and the newlines between them, which lie where polars has made them.
 
+    A row with a text in the column `JSON_LINE` is that text.
+
     `DataFrame.write_ndjson` to a file of Python's gives the same bytes, but copies them twice more, into fresh memory,
     which costs as much time as making the text.
     <https://arrow.apache.org/docs/format/Columnar.html#variable-size-binary-view-layout>
     """
     if rows.is_empty():
         return []
-    lines = rows.select(pl.struct(pl.all()).struct.json_encode()).to_series()
+    line = pl.struct(pl.exclude(JSON_LINE)).struct.json_encode()
+    has_own = JSON_LINE in rows.columns and rows[JSON_LINE].null_count() < rows.height
+    lines = rows.select(pl.coalesce(JSON_LINE, line) if has_own else line).to_series().rechunk()
     array = lines.to_arrow(compat_level=pl.CompatLevel.newest())
     views, *texts = [memoryview(buffer) for buffer in array.buffers()[1:]]
     places = _VIEW.iter_unpack(views[array.offset * _VIEW.size :][: len(array) * _VIEW.size])

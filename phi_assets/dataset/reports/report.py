@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from phi_assets.config.dataset import Policy
 from phi_assets.refs import Message
@@ -98,6 +98,8 @@ class SplitReport(_Part):
     rows_total: int
     rows_not_sampled: int
     rows_quarantined: int
+    not_carried: dict[str, int] = Field(default_factory=dict)
+    """Rows of the source that have a value in a column, or in `messages.<field>`, that is in no conversation."""
     violations: tuple[Violation, ...]
     """Every rule that applies to the split, in the recipe's order, also those that no row breaks."""
     samples: dict[str, Profile]

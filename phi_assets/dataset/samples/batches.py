@@ -8,11 +8,12 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from phi_assets.dataset.errors import DatasetError
+from phi_assets.dataset.errors import REPLACE, DatasetError
+from phi_assets.dataset.files.write import JSON_LINE
 from phi_assets.dataset.sources.schema import POLARS_SCHEMA
 from phi_assets.refs import SplitRef
 
-BATCH_SCHEMA = pl.Schema({"row": pl.Int64, **POLARS_SCHEMA, "problem": pl.String})
+BATCH_SCHEMA = pl.Schema({"row": pl.Int64, **POLARS_SCHEMA, "problem": pl.String, JSON_LINE: pl.String})
 """`row` counts from 0 over the whole split; `problem` says why a converted row could not become a conversation."""
 
 _BATCH_BYTES = 16 << 20
@@ -145,5 +146,5 @@ def _page_by_page(part: Part) -> Iterator[pl.DataFrame]:
 def _unreadable(ref: SplitRef, file: Path, row: int, error: BaseException | str) -> DatasetError:
     return DatasetError(
         f"Split {ref.split!r} of {ref.source} cannot be read: {file.name} is damaged at or after row {row:,} of the "
-        f"split ({error}). Delete the file and materialize raw_{ref.split} again."
+        f"split ({error}): {REPLACE}. Then materialize raw_{ref.split} again."
     )

@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from phi_assets.config.dataset import SampleSection
-from phi_assets.dataset.files.write import LINES_BUFFER_BYTES, json_lines, publish, staging
+from phi_assets.dataset.files.write import JSON_LINE, LINES_BUFFER_BYTES, json_lines, publish, staging
 from phi_assets.dataset.files.write_behind import WriteBehind
 from phi_assets.dataset.samples.batches import Part, plan_parts, read_part
 from phi_assets.dataset.samples.selection import rows_to_read, take_sample
@@ -55,6 +55,9 @@ def export_jsonl(ref: SplitRef, sample: SampleSection, path: Path) -> int:
 
 def _serializer(ref: SplitRef, sample: SampleSection) -> Callable[[Part], list[_Lines]]:
     def serialize(part: Part) -> list[_Lines]:
-        return [json_lines(take_sample(batch, sample).select(ARROW_SCHEMA.names)) for batch in read_part(ref, part)]
+        return [
+            json_lines(take_sample(batch, sample).select(*ARROW_SCHEMA.names, JSON_LINE))
+            for batch in read_part(ref, part)
+        ]
 
     return serialize

@@ -20,7 +20,7 @@ from phi_assets.dataset.reports.profile import ProfileBuilder, conversations
 from phi_assets.dataset.reports.report import Conversation, Profile, SplitReport, Violation
 from phi_assets.dataset.samples.batches import read_batches
 from phi_assets.dataset.samples.selection import chosen, rows_to_read, take_sample
-from phi_assets.dataset.sources.schema import ARROW_SCHEMA
+from phi_assets.dataset.sources.schema import ARROW_SCHEMA, JSON_LINE_FIELD, carries_more
 from phi_assets.refs import SampleRef, SplitRef
 
 Log = Callable[[str], None]
@@ -103,10 +103,11 @@ class _Outcome:
 class _SampleFiles:
     """The two files of one sample, and the portrait of their rows."""
 
-    def __init__(self, folder: Path, name: str, seed: int) -> None:
+    def __init__(self, folder: Path, name: str, schema: pa.Schema, seed: int) -> None:
         self.name = name
+        self.schema = schema
         self.jsonl = JsonLinesFile(folder / f"{name}.jsonl")
-        self.parquet = ParquetFile(folder / f"{name}.parquet", ARROW_SCHEMA)
+        self.parquet = ParquetFile(folder / f"{name}.parquet", schema)
         self.profile = ProfileBuilder(seed)
 
     def close(self) -> dict[str, Written]:
@@ -148,8 +149,10 @@ def _write(
     ref: SplitRef, sample: SampleSection, section: ContractSection, contract: Contract, folder: Path, log: Log
 ) -> _Outcome:
     names = (ref.split, VALIDATION_SPLIT) if contract.with_validation else (ref.split,)
-    samples = [_SampleFiles(folder, name, sample.seed) for name in names]
-    quarantine = ParquetFile(folder / _quarantine_name(ref.split), QUARANTINE_SCHEMA)
+    more = [JSON_LINE_FIELD] if carries_more(ref.files) else []
+    schema, quarantine_schema = (pa.schema([*known, *more]) for known in (ARROW_SCHEMA, QUARANTINE_SCHEMA))
+    samples = [_SampleFiles(folder, name, schema, sample.seed) for name in names]
+    quarantine = ParquetFile(folder / _quarantine_name(ref.split), quarantine_schema)
     tally = _Tally(contract.rules)
     with ExitStack() as stack:
         for part in samples:
@@ -163,11 +166,11 @@ def _write(
             kept, others = rows.filter(~pl.col(LEFT_OUT)), rows.filter(LEFT_OUT)
             for part, share in zip(samples, _shares(kept, sample, len(samples)), strict=True):
                 part.profile.add(share)
-                lines.call(part.jsonl.write, share.select(ARROW_SCHEMA.names))
-                columns.call(part.parquet.write, share.select(ARROW_SCHEMA.names), share["size"])
+                lines.call(part.jsonl.write, share.select(part.schema.names))
+                columns.call(part.parquet.write, share.select(part.schema.names), share["size"])
             if others.height:
                 named = others.with_columns(rules=contract.reasons())
-                columns.call(quarantine.write, named.select(QUARANTINE_SCHEMA.names), named["size"])
+                columns.call(quarantine.write, named.select(quarantine_schema.names), named["size"])
             progress.advance(read, int(judged["size"].sum()))
 
         for batch in _ahead(_judged_batches(ref, sample, contract)):
@@ -183,6 +186,7 @@ def _write(
         rows_total=ref.rows,
         rows_not_sampled=ref.rows - tally.sampled,
         rows_quarantined=tally.left_out,
+        not_carried=ref.not_carried,
         violations=tally.violations(section.policies),
         samples={
             part.name: part.profile.build(context_tokens=section.context_tokens, token_counter=contract.token_counter)

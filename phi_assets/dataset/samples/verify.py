@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from phi_assets.dataset.contract.rules import normalized
 from phi_assets.dataset.errors import DatasetError
+from phi_assets.dataset.files.write import JSON_LINE
 from phi_assets.dataset.reports.report import read_report
 from phi_assets.dataset.sources.schema import POLARS_SCHEMA
 from phi_assets.refs import SampleRef
@@ -28,6 +29,8 @@ VERIFIED_RULES = (
 )
 """Rules that the rows of one file tell by themselves."""
 
+_CARRYING_SCHEMA = pl.Schema({**POLARS_SCHEMA, JSON_LINE: pl.String})
+
 _CHUNK = 1 << 20
 
 _SCAN_ROWS = 10_000
@@ -38,12 +41,13 @@ _role = pl.element().struct.field("role")
 _content = pl.element().struct.field("content")
 
 _shape: pl.Expr = _messages.list.eval(
-    pl.when(_role.is_in(["system", "user", "assistant"]))
+    pl.when(_role.is_in(["system", "user", "assistant", "tool"]))
     .then(_role.str.head(1))
     .when(_role.is_not_null())
     .then(pl.lit("?"))
 ).list.join("", ignore_nulls=False)
-"""One letter for each message: `suaua` is a system message and two turns; null where a role is."""
+"""One letter for each message: `suaua` is a system message and two turns, `uatta` a turn in which two
+tools say something; null where a role is."""
 
 _question: pl.Expr = _messages.list.head(2).list.eval(_content.filter(_role == "user")).list.first()
 """Content of the user's first message, before which there may be a system message."""
@@ -52,7 +56,7 @@ _BREAKS: dict[str, pl.Expr] = {
     "schema": pl.any_horizontal(pl.col("prompt", "prompt_id", "messages").is_null())
     | _messages.list.eval(_role.is_null() | _content.is_null()).list.any(),
     "no_messages": _messages.list.len() == 0,
-    "roles": ~_shape.str.contains(r"^(s?u(au)*a?)?$"),
+    "roles": ~_shape.str.contains(r"^(s?(ua(t+a)*)*u(a(t+a)*t*)?)?$"),
     "ending": _messages.list.get(-1, null_on_oob=True).struct.field("role") != "assistant",
     "empty_content": _messages.list.eval(~_content.str.contains(r"\S")).list.any(),
     "prompt_mismatch": pl.col("prompt") != _question,
@@ -129,7 +133,7 @@ def _parquet_problems(path: Path, rows: int) -> Iterator[str]:
     except (OSError, pa.ArrowException, pl.exceptions.PolarsError) as error:
         yield f"{path} is not readable Parquet: {error}"
         return
-    if list(found.items()) != list(POLARS_SCHEMA.items()):
+    if list(found.items()) not in (list(POLARS_SCHEMA.items()), list(_CARRYING_SCHEMA.items())):
         yield f"{path} has the columns {_described(found)}, expected {_described(POLARS_SCHEMA)}"
     if count != rows:
         yield f"{path} has {count:,} rows, expected {rows:,}"
@@ -198,7 +202,14 @@ def _scanned(parquet: Path, wanted: dict[str, pl.Expr]) -> Iterator[pl.DataFrame
 
 
 def _scan(parquet: Path) -> pl.LazyFrame:
-    return pl.scan_parquet(parquet, schema=POLARS_SCHEMA, glob=False)
+    return pl.scan_parquet(parquet, schema=POLARS_SCHEMA, extra_columns="ignore", glob=False)
+
+
+def _whole_row(parquet: Path, number: int) -> dict[str, Any]:
+    """A row as its line has it."""
+    row = pl.scan_parquet(parquet, glob=False).slice(number, 1).collect().row(0, named=True)
+    line = row.pop(JSON_LINE, None)
+    return row if line is None else orjson.loads(line)
 
 
 def _repeats(values: pl.Series) -> pl.Series:
@@ -234,7 +245,7 @@ def _jsonl_problems(ref: SampleRef, *, compare: bool) -> Iterator[str]:
             continue
         if compare and lines == ref.rows:
             number = 0 if which == "first" else ref.rows - 1
-            if row != _scan(Path(ref.parquet)).slice(number, 1).collect().row(0, named=True):
+            if row != _whole_row(Path(ref.parquet), number):
                 yield f"The {which} line of {path} is another row than the {which} one of {ref.parquet}"
 
 

@@ -3,7 +3,9 @@
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -14,17 +16,25 @@ import pyarrow.parquet as pq
 from phi_assets.config.dataset import DatasetSection
 from phi_assets.dataset.errors import DatasetError
 from phi_assets.dataset.files.disk import room_in
-from phi_assets.dataset.files.write import staging
+from phi_assets.dataset.files.write import JSON_LINE, staging
 from phi_assets.dataset.progress import Progress
+from phi_assets.dataset.sources.fields import Fields, is_refused
 from phi_assets.dataset.sources.formats import choose_format
-from phi_assets.dataset.sources.readers import Table, container, open_table
+from phi_assets.dataset.sources.readers import container, open_table
 from phi_assets.dataset.sources.row_mapping import Row, RowMapping
-from phi_assets.dataset.sources.schema import CONVERTED_SCHEMA, PROBLEM, is_canonical, read_footer
+from phi_assets.dataset.sources.schema import (
+    CONVERTED_SCHEMA,
+    PROBLEM,
+    fields_besides,
+    is_canonical,
+    read_footer,
+)
+from phi_assets.dataset.sources.tables import Table
 from phi_assets.fingerprint import file_sha256, fingerprint
 
 Log = Callable[[str], None]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Raise it when the same source would become other rows, so that no older conversion counts as this one."""
 
 _REPEATED: Any = ["messages.list.element.role", PROBLEM]
@@ -33,28 +43,45 @@ _REPEATED: Any = ["messages.list.element.role", PROBLEM]
 _MANIFEST = "conversion.json"
 
 
-def needs_conversion(files: Sequence[Path], dataset: DatasetSection) -> bool:
-    """Whether the files are anything but Parquet in the schema of ultrachat, or the recipe gives names a meaning.
+@dataclass(frozen=True)
+class Shards:
+    """A split as Parquet in the schema of ultrachat."""
+
+    files: tuple[Path, ...]
+    not_carried: Mapping[str, int]
+    """How many of the source's rows have a value in a column, or in `messages.<field>`, that is in no conversation."""
+
+
+def as_they_lie(files: Sequence[Path], dataset: DatasetSection) -> Shards | None:
+    """The files themselves, where they are Parquet in the schema of ultrachat and mean what they say; else None.
 
     Raises:
         DatasetError: a Parquet file is damaged.
     """
     if dataset.format not in ("auto", "messages") or dataset.columns or dataset.roles:
-        return True
-    return not all(container(file) == "parquet" and is_canonical(_schema(file)) for file in files)
+        return None
+    rows: Counter[str] = Counter()
+    for file in files:
+        if container(file) != "parquet" or not is_canonical(_schema(file)):
+            return None
+        if (besides := fields_besides(file)) is None:
+            return None
+        rows.update(besides)
+    return Shards(tuple(files), rows)
 
 
-def convert(files: Sequence[Path], dataset: DatasetSection, directory: Path, log: Log) -> tuple[Path, ...]:
+def convert(files: Sequence[Path], dataset: DatasetSection, directory: Path, log: Log) -> Shards:
     """Shards with the rows of `files` as conversations, in their order, one for each file that has any.
 
     They lie in a folder of `directory` whose name follows from the files' content and what the recipe says of it. A
     conversion that is there already is used again. Row groups have 1,000 rows, fewer where these are long: memory is
     bounded by 16 MB of rows, or one row or one page of a Parquet file that is larger. A row that cannot be a
-    conversation is kept, with the reason in `problem`.
+    conversation is kept, with the reason in `problem`. What a conversation has no place for is counted.
 
     Raises:
-        DatasetError: a file is damaged or of no known format, there are no rows, or the disk is full. Nothing is left
-            of the attempt then, and an earlier conversion is what it was.
+        DatasetError: a file is damaged or of no known format, holds what changes the learning and cannot be carried,
+            there are no rows, or the disk is full. Nothing is left of the attempt then, and an earlier conversion is
+            what it was.
     """
     identity = _identity(files, dataset)
     with room_in(directory), staging(directory, identity) as staged:
@@ -62,12 +89,13 @@ def convert(files: Sequence[Path], dataset: DatasetSection, directory: Path, log
         if (known := _existing(final)) is not None:
             return known
         written = _convert(files, dataset, staged, log)
-        manifest = {"files": {shard.name: shard.stat().st_size for shard in written}}
+        sizes = {shard.name: shard.stat().st_size for shard in written.files}
+        manifest = {"files": sizes, "not_carried": dict(written.not_carried)}
         (staged / _MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
         # A folder takes no place that is taken; what lies there is damaged.
         shutil.rmtree(final, ignore_errors=True)
         os.replace(staged, final)
-    return tuple(final / shard.name for shard in written)
+    return Shards(tuple(final / shard.name for shard in written.files), written.not_carried)
 
 
 def _schema(file: Path) -> pa.Schema:
@@ -80,23 +108,25 @@ def _identity(files: Iterable[Path], dataset: DatasetSection) -> str:
         {
             "version": FORMAT_VERSION,
             "files": [[container(file), file_sha256(file)] for file in files],
-            "mapping": dataset.model_dump(mode="json", include={"format", "columns", "roles"}),
+            "mapping": dataset.model_dump(mode="json", include={"format", "columns", "roles", "drop"}),
         }
     )[:16]
 
 
-def _existing(folder: Path) -> tuple[Path, ...] | None:
+def _existing(folder: Path) -> Shards | None:
     try:
-        promised = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))["files"]
+        manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError):
         return None
+    promised = manifest["files"]
     shards = tuple(folder / name for name in promised)
     is_whole = all(shard.is_file() and shard.stat().st_size == promised[shard.name] for shard in shards)
-    return shards if is_whole else None
+    return Shards(shards, manifest["not_carried"]) if is_whole else None
 
 
-def _convert(files: Sequence[Path], dataset: DatasetSection, folder: Path, log: Log) -> list[Path]:
+def _convert(files: Sequence[Path], dataset: DatasetSection, folder: Path, log: Log) -> Shards:
     mapping: RowMapping | None = None
+    fields = Fields(dataset.drop)
     shards = []
     for number, file in enumerate(files):
         scratch = folder / "scratch"
@@ -104,31 +134,35 @@ def _convert(files: Sequence[Path], dataset: DatasetSection, folder: Path, log: 
         table = open_table(file, scratch)
         # A file without rows may have no columns either.
         if table.columns:
-            mapping = mapping or RowMapping(choose_format(dataset, table.columns, str(file)), dataset.roles)
+            mapping = mapping or RowMapping(choose_format(dataset, table.columns, str(file)), dataset.roles, fields)
             shard = folder / f"rows-{number:05d}-of-{len(files):05d}.parquet"
             if _write_shard(table, mapping, file, shard, log):
                 shards.append(shard)
         shutil.rmtree(scratch)
     if not shards:
         raise DatasetError(f"{', '.join(map(str, files))} has no rows: there is nothing to sample from")
-    return shards
+    return Shards(tuple(shards), fields.rows)
 
 
 def _write_shard(table: Table, mapping: RowMapping, file: Path, shard: Path, log: Log) -> int:
     mapping.format.prove_columns(table.columns, str(file))
     if table.schema is not None:
         mapping.format.prove_types(table.schema, str(file))
+    read = [*mapping.format.names.values(), *filter(is_refused, table.columns)]
     rows = problems = 0
+    mapping.fields.begin(str(file))
     with (
         Progress(f"Converting {file.name}", table.rows, log) as progress,
         pq.ParquetWriter(shard, CONVERTED_SCHEMA, use_dictionary=_REPEATED) as writer,
     ):
-        for batch in table.batches(list(mapping.format.names.values())):
+        for batch in table.batches(list(dict.fromkeys(read))):
             converted = [mapping.map(row, json_cells=table.json_cells) for row in batch.rows]
+            mapping.fields.prove_none_refused()
             writer.write_table(_table(converted))
             rows += len(converted)
             problems += sum(row.problem is not None for row in converted)
             progress.advance(len(converted), batch.size)
+    mapping.fields.rows.update(table.unread([column for column in table.columns if column not in read]))
     if not rows:
         shard.unlink()
         return 0
@@ -156,5 +190,6 @@ def _table(rows: list[Row]) -> pa.Table:
             mask=is_null,
         ),
         PROBLEM: pa.array([row.problem for row in rows], pa.string()),
+        JSON_LINE: pa.array([row.json_line for row in rows], pa.string()),
     }
     return pa.table(columns, schema=CONVERTED_SCHEMA)

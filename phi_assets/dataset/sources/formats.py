@@ -14,35 +14,39 @@ class Column:
     """A column of a format."""
 
     accepts: str
-    """`text`, `conversation`, `text or conversation`, or `id` (a text or an integer)."""
+    """`text`, `conversation`, `text or conversation`, `turns` (questions and answers before), `tools`, or `id`."""
     required: bool = True
 
 
 _ID = Column("id", required=False)
 _OPTIONAL_TEXT = Column("text", required=False)
+_COMMON = {"system": _OPTIONAL_TEXT, "tools": Column("tools", required=False), "prompt_id": _ID}
 
 FORMATS: dict[str, dict[str, Column]] = {
-    "messages": {"messages": Column("conversation"), "prompt": _OPTIONAL_TEXT, "prompt_id": _ID},
+    "messages": {"messages": Column("conversation"), "prompt": _OPTIONAL_TEXT, **_COMMON},
     "prompt_completion": {
         "prompt": Column("text or conversation"),
         "completion": Column("text or conversation"),
-        "prompt_id": _ID,
+        **_COMMON,
     },
-    "sharegpt": {"conversations": Column("conversation"), "system": _OPTIONAL_TEXT, "prompt_id": _ID},
+    "sharegpt": {"conversations": Column("conversation"), **_COMMON},
     "alpaca": {
         "instruction": Column("text"),
         "output": Column("text"),
         "input": _OPTIONAL_TEXT,
-        "system": _OPTIONAL_TEXT,
-        "prompt_id": _ID,
+        "history": Column("turns", required=False),
+        **_COMMON,
     },
 }
 """The columns of each format.
 
 `messages` and `prompt_completion`: <https://huggingface.co/docs/trl/dataset_formats>; `alpaca`:
-<https://github.com/tatsu-lab/stanford_alpaca#data-release>. A conversation is a list of `{role, content}` or of
-`{from, value}`, whatever the format.
+<https://github.com/tatsu-lab/stanford_alpaca#data-release>, its `history` and the `tools` and `system` of all:
+<https://github.com/hiyouga/LLaMA-Factory/blob/main/data/README.md>. A conversation is a list of `{role, content}` or of
+`{from, value}`, or JSON text of one, whatever the format.
 """
+
+_PREFERENCES = ("chosen", "rejected")
 
 SPEAKERS = (("role", "content"), ("from", "value"))
 """What a message of a conversation calls its role and its text."""
@@ -99,6 +103,7 @@ def choose_format(dataset: DatasetSection, found: Collection[str], where: str) -
             "its values what the source calls them"
         )
     names = {own: dataset.columns.get(own, own) for own in known}
+    _refuse_preferences(dataset, found, where)
     fitting = [name for name in formats if not _missing(name, names, found)]
     if not fitting:
         raise DatasetError(_unfit(where, found, formats, names))
@@ -108,6 +113,18 @@ def choose_format(dataset: DatasetSection, found: Collection[str], where: str) -
             "Say which in the recipe's dataset.format"
         )
     return SourceFormat(fitting[0], {own: names[own] for own in FORMATS[fitting[0]]})
+
+
+def _refuse_preferences(dataset: DatasetSection, found: Collection[str], where: str) -> None:
+    """Pairs of a better and a worse answer are for other trainers than Azure's component."""
+    unnamed = [name for name in _PREFERENCES if name not in dataset.drop and name not in dataset.columns.values()]
+    if all(name in found for name in _PREFERENCES) and unnamed:
+        raise DatasetError(
+            f"{where} holds preference data (chosen and rejected, as for DPO): the component fine-tunes on one answer "
+            "and would learn both alike. To learn the chosen ones, say in the recipe what they are "
+            "(dataset.columns: {messages: chosen} where they are whole conversations, {completion: chosen} where they "
+            "follow a prompt; else write each behind its conversation) and dataset.drop: [rejected]"
+        )
 
 
 def _missing(name: str, names: Mapping[str, str], found: Collection[str]) -> list[str]:
@@ -127,39 +144,48 @@ def _unfit(where: str, found: Collection[str], formats: Collection[str], names: 
 
 _EXPECTED = {
     "text": "string",
-    "id": "string",
-    "conversation": "list<struct<content: string, role: string>> or list<struct<from: string, value: string>>",
+    "id": "anything that can be written as text",
+    "conversation": "list<struct<content: string, role: string>> or list<struct<from: string, value: string>>, or a "
+    "string with JSON of it",
     "text or conversation": "string or list<struct<content: string, role: string>>",
+    "turns": "list<list<string>>, or a string with JSON of it",
+    "tools": "list<struct<...>>, or a string with JSON of it",
 }
 
 
 def _fits(found: pa.DataType, column: Column) -> bool:
     if pa.types.is_null(found):
         return not column.required
-    if column.accepts == "conversation":
-        return _is_conversation(found)
-    fits = _is_text(found.value_type if pa.types.is_dictionary(found) else found)
     if column.accepts == "id":
-        fits = fits or pa.types.is_integer(found)
-    elif column.accepts == "text or conversation":
-        fits = fits or _is_conversation(found)
-    return fits
-
-
-def _is_text(found: pa.DataType) -> bool:
-    return pa.types.is_string(found) or pa.types.is_large_string(found) or pa.types.is_string_view(found)
-
-
-def _is_conversation(found: pa.DataType) -> bool:
-    # Its texts are no dictionaries: what Arrow writes so inside of lists, it cannot read.
-    if not (pa.types.is_list(found) or pa.types.is_large_list(found) or pa.types.is_fixed_size_list(found)):
+        return True
+    if is_text(found.value_type if pa.types.is_dictionary(found) else found):
+        return True
+    if column.accepts == "text" or not _is_list_of_more(found):
         return False
     message = found.value_type
-    if not pa.types.is_struct(message):
-        return pa.types.is_null(message)
-    fields = {field.name: field.type for field in message}
-    return any(all(name in fields and _holds_text(fields[name]) for name in pair) for pair in SPEAKERS)
+    if "conversation" not in column.accepts or not pa.types.is_struct(message):
+        return True
+    return any({speaker, speech} <= {field.name for field in message} for speaker, speech in SPEAKERS)
 
 
-def _holds_text(found: pa.DataType) -> bool:
-    return _is_text(found) or pa.types.is_null(found)
+def is_text(found: pa.DataType) -> bool:
+    """Whether a column of this type holds texts; bytes may be such, which only they can tell."""
+    return (
+        pa.types.is_string(found)
+        or pa.types.is_large_string(found)
+        or pa.types.is_string_view(found)
+        or pa.types.is_binary(found)
+        or pa.types.is_large_binary(found)
+        or pa.types.is_binary_view(found)
+    )
+
+
+def _is_list_of_more(found: pa.DataType) -> bool:
+    is_list = (
+        pa.types.is_list(found)
+        or pa.types.is_large_list(found)
+        or pa.types.is_fixed_size_list(found)
+        or pa.types.is_list_view(found)
+        or pa.types.is_large_list_view(found)
+    )
+    return is_list and (pa.types.is_nested(found.value_type) or pa.types.is_null(found.value_type))

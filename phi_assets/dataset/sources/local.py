@@ -8,12 +8,16 @@ from phi_assets.config.dataset import DatasetSection
 from phi_assets.dataset.errors import DatasetError
 from phi_assets.dataset.sources.readers import READABLE
 
-_NAME = re.compile(rf"^(?P<split>.+?)(?:-(?P<index>\d{{5}})-of-(?P<count>\d{{5}})(?:-[0-9a-f]+)?)?[.]{READABLE}$")
+_ENDING = rf"[.](?i:{READABLE})"
+_NAME = re.compile(rf"^(?P<split>.+?)(?:-(?P<index>\d{{5}})-of-(?P<count>\d{{5}})(?:-[0-9a-f]+)?)?{_ENDING}$")
 """A whole split or, as the hub names it, a shard: `train_sft-00000-of-00003-a3ecf92756993583.parquet`."""
 
+_ABOUT_DATA = ("dataset_dict.json", "dataset_info.json", "dataset_infos.json", "state.json")
+"""What `datasets` writes beside the data: <https://huggingface.co/docs/datasets/process#save>."""
+
 _EXPECTED = (
-    "data/<split>-00000-of-0000N.parquet, or <split> with .parquet, .jsonl, .ndjson, .json or .csv, "
-    "and .gz or .zst after that"
+    "data/<split>-00000-of-0000N.parquet, or <split> with .parquet, .jsonl, .ndjson, .json, .csv, .tsv or .arrow and "
+    ".gz, .zst, .xz, .bz2 or .zip after that, or a folder <split> of such files"
 )
 
 
@@ -37,10 +41,7 @@ def readable_files(folder: Path) -> list[Path]:
     Raises:
         DatasetError: there are none.
     """
-    found = sorted(path for place in (folder / "data", folder) for path in place.glob("*") if _NAME.match(path.name))
-    if not found:
-        raise DatasetError(f"{folder} holds no data: put {_EXPECTED} there, or use `source: hub` or `bundled`")
-    return found
+    return [path for shards in _splits(folder).values() for path, *_ in shards]
 
 
 def split_files(folder: Path, split: str) -> list[Path]:
@@ -49,24 +50,50 @@ def split_files(folder: Path, split: str) -> list[Path]:
     Raises:
         DatasetError: there are none, a shard is missing, or there is more than one copy.
     """
-    named = [(path, name) for path in readable_files(folder) if (name := _NAME.match(path.name))]
-    shards = [
-        (path, int(name["index"] or 0), int(name["count"] or 1)) for path, name in named if name["split"] == split
-    ]
-    if not shards:
-        known = ", ".join(sorted({name["split"] for _, name in named}))
+    known = _splits(folder)
+    if split not in known:
         raise DatasetError(
-            f"{folder} has no split {split!r}: there are {known}. "
+            f"{folder} has no split {split!r}: there are {', '.join(sorted(known))}. "
             f"Say in the recipe's dataset.splits which of them is meant, or put {_EXPECTED} there"
         )
+    shards = known[split]
     indices = sorted(index for _, index, _ in shards)
     if len({count for _, _, count in shards}) > 1 or len(set(indices)) < len(indices):
         raise DatasetError(
             f"{folder} holds more than one copy of split {split!r} ({', '.join(path.name for path, *_ in shards)}): "
-            "leave one"
+            "leave one where it is, and name the others in dataset.splits or move them"
         )
     if missing := [index for index in range(shards[0][2]) if index not in indices]:
         raise DatasetError(
             f"{folder} lacks shard(s) {', '.join(f'{index:05d}' for index in missing)} of split {split!r}: copy them"
         )
     return [path for path, index, _ in sorted(shards, key=lambda shard: shard[1])]
+
+
+def _splits(folder: Path) -> dict[str, list[tuple[Path, int, int]]]:
+    """The files of each split, with their place among how many."""
+    found: dict[str, list[tuple[Path, int, int]]] = {}
+    for place in (folder / "data", folder):
+        for path in sorted(place.glob("*")):
+            name = _NAME.match(path.name)
+            if path.is_dir() and path != folder / "data" and path.name[0] not in "._":
+                parts = _parts(path)
+                split = re.sub(rf"{_ENDING}$", "", path.name)
+                found.setdefault(split, []).extend((part, index, len(parts)) for index, part in enumerate(parts))
+            elif name and _is_data(path):
+                shard = (path, int(name["index"] or 0), int(name["count"] or 1))
+                found.setdefault(name["split"], []).append(shard)
+    found = {split: shards for split, shards in found.items() if shards}
+    if not found:
+        raise DatasetError(f"{folder} holds no data: put {_EXPECTED} there, or use `source: hub` or `bundled`")
+    return found
+
+
+def _parts(folder: Path) -> list[Path]:
+    """The files of a split that is a folder, in the order of their names, as Spark and `datasets` write it."""
+    files = [*folder.glob("*"), *folder.glob("*=*/*")]
+    return sorted(path for path in files if path.is_file() and _NAME.match(path.name) and _is_data(path))
+
+
+def _is_data(path: Path) -> bool:
+    return path.name not in _ABOUT_DATA and path.name[0] not in "._"

@@ -8,7 +8,8 @@ from typing import cast
 from phi_assets.config.dataset import DatasetSection, Split
 from phi_assets.dataset.errors import DatasetError
 from phi_assets.dataset.sources import hub
-from phi_assets.dataset.sources.convert import convert, needs_conversion
+from phi_assets.dataset.sources.convert import as_they_lie, convert
+from phi_assets.dataset.sources.fields import described
 from phi_assets.dataset.sources.hub_client import LONGEST_PAUSE_SECONDS
 from phi_assets.dataset.sources.local import folder_of, readable_files, split_files
 from phi_assets.dataset.sources.schema import prove_schema
@@ -25,11 +26,13 @@ def fetch_split(dataset: DatasetSection, split: str, data_dir: Path, log: Log) -
 
     Files from the hub are downloaded below `data_dir` unless they are there already. Parquet in the schema of
     ultrachat is used where it lies; everything else is converted once, below `data_dir` too. Where the source calls
-    the split something else, `dataset.splits` says so.
+    the split something else, `dataset.splits` says so. What the source holds besides conversations is counted in
+    `not_carried`.
 
     Raises:
         DatasetError: the source does not have the split, cannot be reached, or has files missing, damaged, without
-            rows or in no known format; or the disk is full.
+            rows or in no known format, or fields that change what is learned and cannot be carried; or the disk is
+            full.
     """
     name = dataset.splits.get(cast("Split", split), split)
     if dataset.source == "hub":
@@ -37,19 +40,22 @@ def fetch_split(dataset: DatasetSection, split: str, data_dir: Path, log: Log) -
     else:
         folder = folder_of(dataset)
         files, origin = split_files(folder, name), "bundled" if dataset.source == "bundled" else str(folder)
-    shards = convert(files, dataset, data_dir / "converted", log) if needs_conversion(files, dataset) else tuple(files)
-    rows = sum(prove_schema(shard) for shard in shards)
+    shards = as_they_lie(files, dataset) or convert(files, dataset, data_dir / "converted", log)
+    rows = sum(prove_schema(shard) for shard in shards.files)
     if not rows:
         raise DatasetError(f"Split {name!r} of {origin} has no rows: there is nothing to sample from")
     ref = SplitRef(
         split=split,
-        files=tuple(str(shard) for shard in shards),
+        files=tuple(str(shard) for shard in shards.files),
         rows=rows,
-        size_bytes=sum(shard.stat().st_size for shard in shards),
-        sha256=_content_sha256(shards),
+        size_bytes=sum(shard.stat().st_size for shard in shards.files),
+        sha256=_content_sha256(shards.files),
         source=origin,
+        not_carried=dict(sorted(shards.not_carried.items())),
     )
-    log(f"{split}: {rows:,} rows in {len(shards)} shard(s), {ref.size_bytes / 1e6:,.1f} MB, from {origin}")
+    if ref.not_carried:
+        log(f"{split}: in no conversation are {described(ref.not_carried)}")
+    log(f"{split}: {rows:,} rows in {len(shards.files)} shard(s), {ref.size_bytes / 1e6:,.1f} MB, from {origin}")
     return ref
 
 

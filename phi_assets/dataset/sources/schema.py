@@ -1,12 +1,16 @@
 """The schema of ultrachat: what every shard must hold, and how rows leave this project."""
 
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from phi_assets.dataset.errors import DatasetError
+from phi_assets.dataset.errors import REPLACE, DatasetError
+from phi_assets.dataset.files.write import JSON_LINE
+from phi_assets.dataset.sources.fields import IN_MESSAGES, is_refused
+from phi_assets.dataset.sources.messages import ROLES
 
 COLUMNS = {
     "prompt": "string",
@@ -29,7 +33,12 @@ ARROW_SCHEMA = pa.schema(
     ]
 )
 
-CONVERTED_SCHEMA = ARROW_SCHEMA.append(pa.field(PROBLEM, pa.string()))
+JSON_LINE_FIELD = pa.field(JSON_LINE, pa.string())
+"""One more column, of converted shards and of what is made of them where any row has tools or calls of them."""
+
+CONVERTED_SCHEMA = ARROW_SCHEMA.append(pa.field(PROBLEM, pa.string())).append(JSON_LINE_FIELD)
+
+_ROLES = frozenset({"system", "user", "assistant", "tool"})
 
 POLARS_SCHEMA = pl.Schema(
     {
@@ -65,9 +74,83 @@ def prove_schema(file: Path) -> int:
 def is_canonical(schema: pa.Schema) -> bool:
     """Whether a source's Parquet file can be used as it lies.
 
-    One with a column `problem` cannot: what it calls a problem is not what that column means here.
+    One with a column `problem` or `json_line` cannot: these have a meaning here.
     """
-    return not _problems(schema) and PROBLEM not in schema.names
+    return not _problems(schema) and PROBLEM not in schema.names and JSON_LINE not in schema.names
+
+
+def carries_more(files: Iterable[str | Path]) -> bool:
+    """Whether any row of these shards has a `json_line`."""
+    return any(
+        JSON_LINE in metadata.schema.to_arrow_schema().names and values_in(file, metadata, [JSON_LINE])
+        for file, metadata in ((Path(each), read_footer(Path(each))) for each in files)
+    )
+
+
+def fields_besides(file: Path) -> Mapping[str, int] | None:
+    """How many rows of a canonical file have a value in columns, or fields of messages, that nobody needs, by name.
+
+    None where it cannot be used as it lies: roles are called otherwise, or there is something to carry or to refuse.
+    """
+    metadata = read_footer(file)
+    schema = metadata.schema.to_arrow_schema()
+    # A role that nobody knows is the contract's matter.
+    if any(role not in _ROLES and role.strip().lower() in ROLES for role in _roles(file, metadata)):
+        return None
+    columns = [name for name in schema.names if name not in COLUMNS]
+    fields = [field.name for field in schema.field("messages").type.value_type if field.name not in ("content", "role")]
+    if not columns and not fields:
+        return {}
+    found = values_in(file, metadata, columns) | {
+        IN_MESSAGES + field: rows for field in fields if (rows := _rows_with(file, metadata, field))
+    }
+    carried = ("tool_call_id", "from", "value")
+    return None if any(is_refused(name) or name.removeprefix(IN_MESSAGES) in carried for name in found) else found
+
+
+def values_in(file: Path, metadata: pq.FileMetaData, columns: Iterable[str]) -> dict[str, int]:
+    """How many rows of a Parquet file have a value in each of these columns; none without one."""
+    leaves = {metadata.schema.column(number).path: number for number in range(len(metadata.schema))}
+    found = {}
+    for name in columns:
+        parts = (
+            [metadata.row_group(group).column(leaves[name]) for group in range(metadata.num_row_groups)]
+            if name in leaves
+            else []
+        )
+        if parts and all(part.is_stats_set and part.statistics.has_null_count for part in parts):
+            rows = sum(part.num_values - part.statistics.null_count for part in parts)
+        else:
+            with pq.ParquetFile(file, buffer_size=1 << 20) as parquet:
+                arrays = (batch.column(0) for batch in parquet.iter_batches(columns=[name]))
+                rows = sum(len(array) - array.null_count for array in arrays)
+        if rows:
+            found[name] = rows
+    return found
+
+
+def _leaves(file: Path, metadata: pq.FileMetaData, field: str) -> Iterator[pa.Array]:
+    """The column `messages` with this field alone, batch by batch."""
+    paths = [metadata.schema.column(number).path for number in range(len(metadata.schema))]
+    wanted = [path for path in paths if path.split(".")[0] == "messages" and path.split(".")[3:4] == [field]]
+    with pq.ParquetFile(file, buffer_size=1 << 20) as parquet:
+        for batch in parquet.iter_batches(batch_size=1 << 14, columns=wanted):
+            yield batch.column(0)
+
+
+def _rows_with(file: Path, metadata: pq.FileMetaData, field: str) -> int:
+    rows = 0
+    for messages in _leaves(file, metadata, field):
+        has_value = messages.flatten().field(field).is_valid()
+        rows += len(messages.value_parent_indices().filter(has_value).unique())
+    return rows
+
+
+def _roles(file: Path, metadata: pq.FileMetaData) -> frozenset[str]:
+    found: set[str | None] = set()
+    for messages in _leaves(file, metadata, "role"):
+        found.update(messages.flatten().field("role").unique().to_pylist())
+    return frozenset(role for role in found if role is not None)
 
 
 def read_footer(file: Path, named: Path | None = None) -> pq.FileMetaData:
@@ -80,10 +163,7 @@ def read_footer(file: Path, named: Path | None = None) -> pq.FileMetaData:
         metadata = pq.read_metadata(file)
         metadata.schema.to_arrow_schema()
     except (pa.ArrowException, OSError) as error:
-        raise DatasetError(
-            f"{named or file} is not a complete Parquet file ({error}): "
-            "delete it, so that it is fetched again, or replace it"
-        ) from error
+        raise DatasetError(f"{named or file} is not a complete Parquet file ({error}): {REPLACE}") from error
     return metadata
 
 

@@ -40,7 +40,7 @@ def _of_split(dataset: DatasetSection) -> tuple[int, int] | None:
     if dataset.source == "hub":
         return (_ULTRACHAT_ROWS, _ULTRACHAT_BYTES) if dataset.repo == _ULTRACHAT else None
     files = split_files(folder_of(dataset), dataset.splits.get("train_sft", "train_sft"))
-    if any(path.suffix != ".parquet" for path in files):
+    if any(path.suffix.lower() != ".parquet" for path in files):
         return None
     import pyarrow.parquet as pq
 

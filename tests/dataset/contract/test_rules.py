@@ -22,7 +22,7 @@ from phi_assets.dataset.reports.report import SplitReport, read_report
 from phi_assets.dataset.samples.prepare import QUARANTINE_SCHEMA, prepare_split
 from phi_assets.dataset.sources.raw_splits import fetch_split
 from phi_assets.dataset.sources.schema import CONVERTED_SCHEMA
-from phi_assets.fingerprint import file_sha256
+from phi_assets.fingerprint import file_sha256, fingerprint
 from phi_assets.refs import SampleRef, SplitRef
 from tests.benchmarks import ultrachat
 from tests.dataset.shards import write_shards
@@ -50,8 +50,19 @@ def chat(name: str, messages: Any = ..., **changes: Any) -> Row:
 
 
 def raw(folder: Path, split: str, rows: Sequence[Row], shards: int = 1, group: int = 1000) -> SplitRef:
-    write_shards(folder, split, rows, shards, group)
-    return fetch_split(DatasetSection(source="local", path=folder), split, folder, quiet)
+    """The rows as they lie: who fetches them converts those with other names of roles."""
+    return as_they_lie(split, write_shards(folder, split, rows, shards, group))
+
+
+def as_they_lie(split: str, files: Sequence[Path]) -> SplitRef:
+    return SplitRef(
+        split=split,
+        files=tuple(map(str, files)),
+        rows=sum(pq.read_metadata(file).num_rows for file in files),
+        size_bytes=sum(file.stat().st_size for file in files),
+        sha256=fingerprint([file_sha256(file) for file in files]),
+        source=str(files[0].parent.parent),
+    )
 
 
 def policies(every: Policy, **others: str) -> Policies:
@@ -414,14 +425,7 @@ def test_why_a_converted_row_is_no_conversation_is_in_quarantine(tmp_path: Path)
     rows = [chat("it") | {"problem": None}, {"prompt": '{"conversations": []}', "prompt_id": "x", "problem": problem}]
     path = tmp_path / "converted.parquet"
     pq.write_table(pa.Table.from_pylist(rows, schema=CONVERTED_SCHEMA), path)
-    ref = SplitRef(
-        split="train_sft",
-        files=(str(path),),
-        rows=2,
-        size_bytes=path.stat().st_size,
-        sha256=file_sha256(path),
-        source="a converted file",
-    )
+    ref = as_they_lie("train_sft", [path])
     (sample,) = prepare_split(ref, EVERYTHING, ContractSection(), tmp_path / "out", quiet)
     assert kept(sample) == [chat("it")]
     assert pq.read_table(sample.quarantine).to_pylist() == [rows[1] | {"row": 1, "messages": None, "rules": ["schema"]}]

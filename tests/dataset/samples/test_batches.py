@@ -49,6 +49,7 @@ def as_read(rows: Sequence[Row]) -> list[Row]:
             "prompt_id": row["prompt_id"],
             "messages": row["messages"] and [message or NOTHING for message in row["messages"]],
             "problem": row.get("problem"),
+            "json_line": None,
         }
         for number, row in enumerate(rows)
     ]

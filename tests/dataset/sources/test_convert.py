@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from phi_assets.config.dataset import DatasetSection
 from phi_assets.dataset.errors import DatasetError
 from phi_assets.dataset.sources.convert import convert
-from phi_assets.dataset.sources.json_array import array_elements
+from phi_assets.dataset.sources.json_rows import array_elements
 from phi_assets.dataset.sources.raw_splits import fetch_split
 from phi_assets.dataset.sources.schema import CONVERTED_SCHEMA
 from phi_assets.refs import SplitRef
@@ -118,6 +118,9 @@ def converted_rows(ref: SplitRef) -> list[Row]:
     return [row for file in ref.files for row in pq.read_table(file).to_pylist()]
 
 
+_NOTHING_MORE = {"problem": None, "json_line": None}
+
+
 def expected_rows(texts: Sequence[tuple[str, str]] = TEXTS) -> list[Row]:
     rows = []
     for question, answer in texts:
@@ -125,7 +128,7 @@ def expected_rows(texts: Sequence[tuple[str, str]] = TEXTS) -> list[Row]:
         # Where the prompt is empty, the messages have to tell rows apart.
         identity = question or json.dumps([[question, "user"], [answer, "assistant"]])
         prompt_id = sha256(identity.encode()).hexdigest()
-        rows.append({"prompt": question, "prompt_id": prompt_id, "messages": messages, "problem": None})
+        rows.append({"prompt": question, "prompt_id": prompt_id, "messages": messages, **_NOTHING_MORE})
     return rows
 
 
@@ -199,7 +202,7 @@ def test_rows_that_cannot_be_mapped_are_kept_in_their_place(tmp_path: Path) -> N
     bad = rows[:1] + rows[2:]
     assert [row["messages"] for row in bad] == [None] * 6
     assert [row["problem"] for row in bad] == [
-        "messages is text, not an array of messages",
+        "messages is not JSON text: invalid literal, expected 'true': line 1 column 1 (char 0)",
         "the row is an array, not an object",
         "messages[0].content has half of a surrogate pair, which is no character",
         'messages[0].role is "narrator": say what that means in dataset.roles',
@@ -316,7 +319,7 @@ def damaged_parquet() -> bytes:
         ("jsonl", GOOD + b'{"instruction": "caf\xe9"}\n', r"FILE, line 2 is not UTF-8 .*save the file"),
         ("jsonl", "".join(map(chr, range(65, 70))).encode("utf-16"), r"FILE, line 1 is not UTF-8"),
         ("jsonl", GOOD + b"[" * 100_000 + b"]" * 100_000, r"FILE, line 2 is not JSON \(depth"),
-        ("jsonl", b"[1]\n2\n", r"FILE holds no JSON objects.*Name a file that is one array of objects \.json"),
+        ("jsonl", b"[1]\n2\n", r"FILE holds no JSON objects.*Write each row as an object with the columns"),
         ("jsonl", b"", r"FILE has no rows"),
         ("jsonl", b"\n \n", r"FILE has no rows"),
         ("json", b"[]", r"FILE has no rows"),
@@ -326,7 +329,7 @@ def damaged_parquet() -> bytes:
         ("json", b"[1] [2]", r"line 1 is not JSON \(there is more after the end of the array"),
         ("json", b'[\n{"a": "caf\xe9"}]', r"FILE, line 2 is not UTF-8"),
         ("json", b"[" * 100_000, r"FILE, line 1 is not JSON \(a value is nested too deeply"),
-        ("json", b'{\n "messages": []\n}', r"FILE, line 1 is not JSON"),
+        ("json", b'{\n "messages": [\n}', r"FILE, line 3 is not JSON"),
         ("csv", b"prompt,completion\nq\n", r"FILE, the row that ends in line 2 has 1 cells, the header 2"),
         ("csv", b'prompt,completion\nq,"a\nb"\nq,a,c\n', r"FILE, the row that ends in line 4 has 3 cells"),
         ("csv", b'prompt,completion\nq,"a\nb\n', r"FILE, line 3 is not CSV \(unexpected end of data"),
@@ -351,8 +354,8 @@ def damaged_parquet() -> bytes:
         ),
         (
             "parquet",
-            as_parquet([{"messages": "[]"}]),
-            r"FILE does not hold conversations in the format messages: column 'messages' is string, expected list",
+            as_parquet([{"messages": 1}]),
+            r"FILE does not hold conversations in the format messages: column 'messages' is int64, expected list",
         ),
     ],
 )
@@ -408,7 +411,8 @@ def test_damage_in_what_is_left_to_datasets_is_one_clear_message(tmp_path: Path,
 
 def test_a_line_that_never_ends_is_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # A quarter of a gigabyte is more than a test should write.
-    monkeypatch.setattr("phi_assets.dataset.sources.readers.LONGEST_ROW_BYTES", 1 << 20)
+    for module in ("tables", "json_rows"):
+        monkeypatch.setattr(f"phi_assets.dataset.sources.{module}.LONGEST_ROW_BYTES", 1 << 20)
     for name in ("train_sft.jsonl", "train_sft.csv", "train_sft.json"):
         folder = tmp_path / name
         put(folder, name, (b"[" if name.endswith("json") else b"") + b'"' + b"x" * (3 << 20))

@@ -2,12 +2,14 @@
 
 from hashlib import sha256
 from typing import Any
+from uuid import UUID
 
 import orjson
 import pytest
 
 from phi_assets.config.dataset import DatasetSection
 from phi_assets.dataset.errors import DatasetError
+from phi_assets.dataset.sources.fields import Fields
 from phi_assets.dataset.sources.formats import choose_format
 from phi_assets.dataset.sources.row_mapping import PROBLEM_CHARACTERS, Row, RowMapping
 
@@ -22,7 +24,7 @@ def convert(row: dict[str, Any], **section: Any) -> Row:
 def mapping_of(found: list[str], **section: Any) -> RowMapping:
     """The mapping of a file with these columns."""
     dataset = DatasetSection(**section)
-    return RowMapping(choose_format(dataset, found, "file"), dataset.roles)
+    return RowMapping(choose_format(dataset, found, "file"), dataset.roles, Fields(dataset.drop))
 
 
 def turns(*messages: tuple[str | None, str | None]) -> list[tuple[str | None, str | None]]:
@@ -56,7 +58,16 @@ WITH_SYSTEM = turns(("system", "s"), ("user", "q"), ("assistant", "a"))
         ({"conversations": list(SPOKEN)}, ASKED),
         ({"conversations": list(SPOKEN), "system": "s"}, WITH_SYSTEM),
         ({"conversations": list(SPOKEN), "system": ""}, ASKED),
-        ({"conversations": [{"from": "system", "value": "s"}, *SPOKEN], "system": "other"}, WITH_SYSTEM),
+        ({"conversations": [{"from": "system", "value": "s"}, *SPOKEN], "system": "s"}, WITH_SYSTEM),
+        ({"messages": list(SPOKEN), "system": "s"}, WITH_SYSTEM),
+        ({"prompt": "q", "completion": "a", "system": "s"}, WITH_SYSTEM),
+        ({"messages": orjson.dumps(SPOKEN).decode()}, ASKED),
+        ({"messages": repr(list(SPOKEN))}, ASKED),
+        ({"messages": [{**m, "content": [{"type": "text", "text": m["content"]}]} for m in SPOKEN]}, ASKED),
+        (
+            {"instruction": "r", "output": "b", "history": [["q", "a"]], "system": "s"},
+            [*WITH_SYSTEM, *turns(("user", "r"), ("assistant", "b"))],
+        ),
         ({"instruction": "q", "output": "a"}, ASKED),
         ({"instruction": "q", "input": "", "output": "a", "system": None}, ASKED),
         ({"instruction": "q", "input": "i", "output": "a"}, turns(("user", "q\n\ni"), ("assistant", "a"))),
@@ -80,6 +91,13 @@ def test_prompt_and_id_are_computed_as_in_ultrachat() -> None:
     [
         ({"messages": list(SPOKEN), "prompt": "p", "prompt_id": "7"}, "p", "7"),
         ({"messages": list(SPOKEN), "prompt": None, "prompt_id": 7}, "q", "7"),
+        ({"messages": list(SPOKEN), "prompt_id": 7.0}, "q", "7"),
+        ({"messages": list(SPOKEN), "prompt_id": 7.5}, "q", "7.5"),
+        ({"messages": list(SPOKEN), "prompt_id": UUID(int=7)}, "q", "00000000-0000-0000-0000-000000000007"),
+        ({"messages": list(SPOKEN), "prompt_id": b"7"}, "q", "7"),
+        ({"messages": list(SPOKEN), "prompt_id": b"\xff"}, "q", "ff"),
+        ({"messages": list(SPOKEN), "prompt_id": {"page": 7}}, "q", '{"page": 7}'),
+        ({"messages": list(SPOKEN), "prompt_id": float("nan")}, "q", sha256(b"q").hexdigest()),
         ({"messages": list(SPOKEN), "prompt": "", "prompt_id": ""}, "q", sha256(b"q").hexdigest()),
         ({"prompt": "q", "completion": "a", "prompt_id": "7"}, "q", "7"),
     ],
@@ -101,7 +119,8 @@ def test_rows_in_which_nobody_asks_have_ids_of_their_own() -> None:
         (["messages"], "the row is an array, not an object"),
         ("messages", "the row is text, not an object"),
         (None, "the row is null, not an object"),
-        ({"messages": "[]"}, "messages is text, not an array of messages"),
+        ({"messages": "text"}, "messages is not JSON text"),
+        ({"messages": '"text"'}, "messages is text, not an array of messages"),
         ({"messages": None}, "messages is missing"),
         ({}, "messages is missing"),
         ({"messages": {"role": "user"}}, "messages is an object, not an array of messages"),
@@ -113,14 +132,14 @@ def test_rows_in_which_nobody_asks_have_ids_of_their_own() -> None:
         ),
         ({"messages": [{}]}, "messages[0] has neither role nor from: it has []"),
         (
-            {"messages": [{"role": "tool", "content": "q"}]},
-            'messages[0].role is "tool": say what that means in dataset.roles',
+            {"messages": [{"role": "narrator", "content": "q"}]},
+            'messages[0].role is "narrator": say what that means in dataset.roles',
         ),
         ({"messages": [{"from": "narrator", "value": "q"}]}, 'messages[0].from is "narrator": say what'),
         ({"messages": [{"role": 1, "content": "q"}]}, "messages[0].role is 1: say what"),
         (
             {"messages": [SPOKEN[0], {"role": "assistant", "content": ["a"]}]},
-            "messages[1].content is an array, not text",
+            "messages[1].content[0] is text, not a part of a message",
         ),
         ({"messages": [{"role": "user", "content": 1.5}]}, "messages[0].content is a number, not text"),
         ({"messages": [{"role": "user", "content": True}]}, "messages[0].content is true or false, not text"),
@@ -128,7 +147,15 @@ def test_rows_in_which_nobody_asks_have_ids_of_their_own() -> None:
         ({"messages": [{"role": "a\ud800", "content": "a"}]}, 'messages[0].role is "a\\ud800": say what'),
         ({"messages": [{"a\ud800": 1}]}, 'it has ["a\\ud800"]'),
         ({"messages": [], "prompt": ["q"]}, "prompt is an array, not text"),
-        ({"messages": [], "prompt_id": {}}, "prompt_id is an object, not text"),
+        ({"messages": [{"role": "system", "content": "s"}], "system": "other"}, "system says something else than"),
+        ({"messages": list(SPOKEN), "tools": 1}, "tools is a number, not an array of tools"),
+        ({"messages": list(SPOKEN), "tools": [{"type": "function"}]}, "tools[0] is no tool"),
+        ({"messages": list(SPOKEN), "tools": [{"name": "f", "minimum": float("nan")}]}, "a number that JSON does not"),
+        ({"messages": [{"from": "function_call", "value": "f(x)"}]}, "messages[0].value is not JSON text"),
+        (
+            {"messages": [{"role": "assistant", "tool_calls": [{"function": {}}]}]},
+            "messages[0].tool_calls holds a call",
+        ),
     ],
 )
 def test_what_cannot_be_mapped_says_why_and_is_kept_as_json(row: Any, problem: str) -> None:
@@ -137,8 +164,8 @@ def test_what_cannot_be_mapped_says_why_and_is_kept_as_json(row: Any, problem: s
     assert mapped.messages is None
     assert mapped.problem is not None
     assert problem in mapped.problem
-    # The standard library's reader knows halves of pairs, orjson does not.
-    if "\\ud800" not in mapped.prompt:
+    # The standard library's reader knows halves of pairs and numbers that are none, orjson does not.
+    if "\\ud800" not in mapped.prompt and "NaN" not in mapped.prompt:
         assert orjson.loads(mapped.prompt) == row
     assert len(mapped.prompt_id) == 64
     for text in (mapped.prompt, mapped.prompt_id, mapped.problem):
@@ -153,7 +180,8 @@ def test_what_cannot_be_mapped_says_why_and_is_kept_as_json(row: Any, problem: s
         ({"instruction": None, "output": "a"}, "instruction is missing"),
         ({"instruction": "q", "output": ["a"]}, "output is an array, not text"),
         ({"instruction": "q", "output": "a", "input": {}}, "input is an object, not text"),
-        ({"conversations": "q"}, "conversations is text, not an array"),
+        ({"conversations": '"q"'}, "conversations is text, not an array"),
+        ({"instruction": "q", "output": "a", "history": [["q"]]}, "history[0] is an array, not a question with"),
         ({"conversations": [], "system": 1}, "system is a number, not text"),
     ],
 )
@@ -179,7 +207,8 @@ def test_cells_hold_conversations_as_json_text() -> None:
     assert mapping.map({"messages": orjson.dumps(SPOKEN).decode()}, json_cells=True).messages == ASKED
     for cell, problem in {
         "": "messages is not JSON text",
-        "{'role': 'user'}": "messages is not JSON text",
+        "{'role': 'user'}": "messages is an object, not an array",
+        "{role: user}": "messages is not JSON text",
         '"q"': "messages is text, not an array",
         '[{"role": "user", "content": "\\ud800"}]': "messages[0].content has half of a surrogate pair",
     }.items():

@@ -94,7 +94,7 @@ MESSAGE = pa.struct([("content", pa.string()), ("role", pa.string())])
 
 WRONG = [
     ("prompt", pa.int64(), r"column 'prompt' is int64, expected string"),
-    ("messages", pa.string(), r"column 'messages' is string, expected list<struct<content: string, role: string>>"),
+    ("messages", pa.int64(), r"column 'messages' is int64, expected list<struct<content: string, role: string>>"),
     ("messages", pa.list_(pa.struct([("role", pa.string())])), r"column 'messages' is list<element: struct<role"),
     ("messages", MESSAGE, r"column 'messages' is struct<content: string, role: string>, expected list"),
 ]

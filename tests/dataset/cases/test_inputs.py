@@ -1,0 +1,155 @@
+"""What becomes of inputs like those in public bug reports: the right rows, or one message with file, row and cure."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from phi_assets.config.dataset import ContractSection, DatasetSection, SampleSection
+from phi_assets.dataset.errors import DatasetError
+from phi_assets.dataset.files.jsonl import read_jsonl
+from phi_assets.dataset.reports.report import read_report
+from phi_assets.dataset.samples.prepare import prepare_split
+from phi_assets.dataset.sources.raw_splits import fetch_split
+from tests.dataset.cases.inputs import CALL, INPUTS, ROWS, TOOL, asked, pairs
+from tests.dataset.shards import quiet
+
+EVERYTHING = SampleSection(percent=100, validation_percent=20)
+Messages = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Gives:
+    """What an input gives: its first conversation, or what is said."""
+
+    messages: Messages = field(default_factory=lambda: asked(0))
+    rows: int = ROWS
+    not_carried: Mapping[str, int] = field(default_factory=dict)
+    tools: list[Any] = field(default_factory=list)
+
+
+PAIRED: Messages = [
+    {"role": "user", "content": pairs()[0]["prompt"]},
+    {"role": "assistant", "content": pairs()[0]["completion"]},
+]
+CALLED = {"role": "assistant", "content": None, "tool_calls": [CALL]}
+SHAREGPT_CALL = {"id": "call_0", "type": "function", "function": {**CALL["function"]}}
+
+GIVES: dict[str, Gives | str] = {
+    "content as a list of parts": Gives(),
+    "lists as pandas writes them into CSV": Gives(),
+    "semicolons": Gives(PAIRED),
+    "a line that says sep=": Gives(PAIRED),
+    "tabs": Gives(PAIRED),
+    "preferences beside conversations": r"train\.jsonl holds preference data \(chosen and rejected.*dataset\.drop",
+    "preferences of text": r"train\.jsonl holds preference data \(chosen and.*completion: chosen.*dataset\.drop",
+    "keys that occur twice": r"train\.jsonl, line 6 has an object with the key 'content' more than once.*Write the key",
+    "an object around the rows": Gives(),
+    "an object around the rows in one line": Gives(),
+    "an object around two lots of rows": r"train\.json is one object with rows under several keys \(a, b\).*of its own",
+    "a list of lists": Gives(),
+    "a list a line": Gives(),
+    "labels of good and bad": r"train\.jsonl, row 1 has label True: it says which answers.*dataset\.drop: \[label\]",
+    "xz": Gives(),
+    "zip": Gives(),
+    "an ending in upper case": Gives(),
+    "subfolders": Gives(),
+    "a folder of Spark": Gives(),
+    "a folder of save_to_disk": Gives(),
+    "an array that is called jsonl": Gives(),
+    "objects over several lines": Gives(),
+    "messages as JSON text": Gives(),
+    "calls of tools": Gives(
+        [
+            {"role": "user", "content": "What is the weather in town number 0?"},
+            CALLED,
+            {"role": "tool", "content": "12 degrees", "tool_call_id": "c0"},
+            {"role": "assistant", "content": "It has 12 degrees in town 0."},
+        ],
+        tools=[TOOL],
+    ),
+    "calls of tools beside text": Gives([asked(0)[0], {**asked(0)[1], "tool_calls": [CALL]}], tools=[TOOL]),
+    "calls of tools in ShareGPT's form": Gives(
+        [
+            {"role": "user", "content": "What is the weather in town number 0?"},
+            {"role": "assistant", "content": None, "tool_calls": [SHAREGPT_CALL]},
+            {"role": "tool", "content": "12", "tool_call_id": "call_0"},
+            {"role": "assistant", "content": "12 in 0"},
+        ],
+        tools=[TOOL],
+    ),
+    "a greeting of the assistant first": r"None of the 40 sampled rows of 'train_sft' keeps the contract \(roles 40",
+    "a system column beside messages": Gives([{"role": "system", "content": "Speak French."}, *asked(0)]),
+    "bytes in Parquet": Gives(PAIRED),
+    "other roles in Parquet": Gives(),
+    "content as a list of parts in Parquet": Gives(),
+    "a time out of range": Gives(not_carried={"messages.sent_at": ROWS}),
+    "messages as JSON text in Parquet": Gives(),
+    "lists as views": Gives(),
+    "messages as maps": Gives(),
+    "UUIDs": Gives(),
+    "calls of tools in Parquet": Gives(
+        [asked(0)[0], CALLED],
+        tools=[
+            {
+                "type": "function",
+                "function": {
+                    "name": "get_weather",
+                    # What is null in a table says nothing.
+                    "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
+                },
+            }
+        ],
+    ),
+    "calls of tools in CSV": Gives([asked(0)[0], CALLED], tools=[TOOL]),
+}
+"""By the name of the input; a text is the pattern of the message."""
+
+
+def section(folder: Path, **more: Any) -> DatasetSection:
+    """The folder as a recipe names it."""
+    splits = {"train_sft": "train", "test_sft": "test", "train_gen": "train", "test_gen": "test"}
+    return DatasetSection(source="local", path=folder, **{"splits": splits, **more})
+
+
+@pytest.mark.parametrize("name", GIVES)
+def test_an_input_gives_the_right_rows_or_one_message_with_its_cure(tmp_path: Path, name: str) -> None:
+    INPUTS[name](tmp_path)
+    dataset, data, expected = section(tmp_path), tmp_path / "out", GIVES[name]
+
+    def prepared() -> list[dict[str, Any]]:
+        (test,) = prepare_split(
+            fetch_split(dataset, "test_sft", data, quiet), EVERYTHING, ContractSection(), data, quiet
+        )
+        raw = fetch_split(dataset, "train_sft", data, quiet)
+        refs = prepare_split(raw, EVERYTHING, ContractSection(), data, quiet, validation=True, against=test)
+        assert refs[0].rows_quarantined == 0
+        assert raw.not_carried == read_report(Path(refs[0].report)).not_carried
+        if isinstance(expected, Gives):
+            assert raw.not_carried == expected.not_carried
+        return [row for ref in refs for row in read_jsonl(Path(ref.jsonl))]
+
+    if isinstance(expected, str):
+        with pytest.raises(DatasetError, match=expected):
+            prepared()
+        return
+    rows = prepared()
+    assert len(rows) == expected.rows
+    # Keys may come in any order, and a row in either sample.
+    written = {json.dumps([row["messages"], row.get("tools", [])], sort_keys=True) for row in rows}
+    assert json.dumps([expected.messages, expected.tools], sort_keys=True) in written
+
+
+OF_THEIR_OWN = {
+    "a greeting that train and test share",
+    "a greeting in every row",
+    "markup of the model in text",
+    "one split only",
+}
+
+
+def test_every_input_is_in_the_table_or_has_a_test_of_its_own() -> None:
+    assert GIVES.keys() | OF_THEIR_OWN == INPUTS.keys()
