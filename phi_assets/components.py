@@ -5,7 +5,6 @@ from copy import copy
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Annotated, Any, Self
-from weakref import WeakKeyDictionary
 
 import dagster as dg
 from pydantic import BaseModel, ConfigDict, Field, ValidatorFunctionWrapHandler, WrapValidator, create_model
@@ -100,12 +99,7 @@ class FineTune(dg.Component):
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Assets, checks and jobs of the recipe; of the project's first component also what all of them share."""
-        location = _LOCATIONS.get(context.component_tree)
-        if location is None:
-            settings = load_settings()
-            trust_authorities(settings)
-            location = _LOCATIONS[context.component_tree] = Location(settings)
-        return self.build_in(location)
+        return self.build_in(_location_of(context.component_tree))
 
     def build_in(self, location: Location) -> dg.Definitions:
         """The same in a code location that is put together in Python."""
@@ -124,8 +118,18 @@ class FineTune(dg.Component):
         )
 
 
-_LOCATIONS: WeakKeyDictionary[Any, Location] = WeakKeyDictionary()
-"""Of each project that is being loaded, by its component tree."""
+def _location_of(project: object) -> Location:
+    """The code location of the project that is being loaded, which its components have in common."""
+    global _loading  # noqa: PLW0603 - Dagster gives the components of a project no other place to meet
+    if _loading is None or _loading[0] is not project:
+        settings = load_settings()
+        trust_authorities(settings)
+        _loading = (project, Location(settings))
+    return _loading[1]
+
+
+_loading: tuple[object, Location] | None = None
+"""The component tree that was loaded last, which cannot be referred to weakly, and its code location."""
 
 _OWN_FIELDS: dict[str, Any] = {
     "key_prefix": (
