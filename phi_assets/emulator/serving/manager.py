@@ -14,7 +14,7 @@ from phi_assets.emulator.serving.front.gate import Gate
 from phi_assets.emulator.serving.front.tally import Tally
 from phi_assets.emulator.serving.front.target import Target
 from phi_assets.emulator.serving.logs import DeploymentLogs, Stage
-from phi_assets.emulator.serving.models import fetch_model, flavour_of_model
+from phi_assets.emulator.serving.models import fetch_model, flavour_of_model, require_registered_files
 from phi_assets.emulator.serving.processes.launch import Launch
 from phi_assets.emulator.serving.processes.launcher import Launcher
 from phi_assets.emulator.serving.processes.model_process import Stopped
@@ -217,7 +217,9 @@ class DeploymentManager:
             logs.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             canceled = self._cancellations[key]
             try:
-                workers = self._launcher.start(Launch.from_document(current["serving"]), settings, logs, canceled)
+                launch = Launch.from_document(current["serving"])
+                require_registered_files(self._emulator, current["properties"]["model"], Path(launch.folder))
+                workers = self._launcher.start(launch, settings, logs, canceled)
             except Stopped:
                 return
             except ServiceError as error:

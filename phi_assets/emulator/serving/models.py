@@ -9,9 +9,11 @@ from phi_assets.emulator.serving.inference.flavours import FOUNDATION, Flavour, 
 from phi_assets.emulator.serving.logs import DeploymentLogs, Stage
 from phi_assets.emulator.serving.rules import bad_argument
 from phi_assets.emulator.store.blobs import datastore_path
+from phi_assets.emulator.store.state import Document
 from phi_assets.emulator.wire.errors import ServiceError, not_found
 from phi_assets.emulator.workspace import assets
 from phi_assets.emulator.workspace.context import Emulator
+from phi_assets.emulator.workspace.model_files import require_same_files
 
 _NAME = r"(?P<name>[A-Za-z0-9][\w.-]*)"
 _VERSION = r"(?P<version>[\w.-]+)"
@@ -60,6 +62,7 @@ def fetch_model(emulator: Emulator, model: str, logs: DeploymentLogs) -> Path:
     try:
         folder = _locate(emulator, model)()
         _check_files(folder, model)
+        require_registered_files(emulator, model, folder)
     except ServiceError as error:
         say(f"Failed: {error.message}")
         logs.progress(Stage.MODEL, "Failed")
@@ -72,6 +75,21 @@ def fetch_model(emulator: Emulator, model: str, logs: DeploymentLogs) -> Path:
     logs.progress(Stage.MODEL, "Succeeded")
     logs.event("Downloaded", "Models are downloaded successfully or no model need to download")
     return folder
+
+
+def require_registered_files(emulator: Emulator, model: str, folder: Path) -> None:
+    """Raises ServiceError 400 if a registered model is to be served with other files than it was registered with.
+
+    A `folder` of another model passes, as does a model that is no longer registered: what is deployed stays deployed.
+    """
+    if emulator.catalog.is_registry_id(model):
+        return
+    try:
+        document = _registered(emulator, model)
+    except ServiceError:
+        document = None
+    if document is not None and _folder(emulator, document["properties"]["modelUri"]) == folder:
+        require_same_files(emulator, document["name"], document["version"], folder)
 
 
 def flavour_of_model(emulator: Emulator, model: str, folder: Path) -> Flavour:
@@ -106,29 +124,35 @@ def _locate(emulator: Emulator, model: Any) -> Callable[[], Path]:
     if isinstance(model, str) and emulator.catalog.is_registry_id(model):
         asset = emulator.catalog.resolve(model, kind="models")
         return lambda: asset.folder
-    for pattern in _WORKSPACE_IDS:
-        match = pattern.fullmatch(model) if isinstance(model, str) else None
-        if match is not None:
-            uri = _model_uri(emulator, match.groupdict())
-            return lambda: _folder(emulator, uri)
+    document = _registered(emulator, model)
+    if document is not None:
+        uri = document["properties"]["modelUri"]
+        return lambda: _folder(emulator, uri)
     raise bad_argument(
         f"{model!r} is not a model id. Use the id of a registered model, 'azureml:<name>:<version>' or "
         "'azureml://registries/<registry>/models/<name>/versions/<version>'."
     )
 
 
-def _model_uri(emulator: Emulator, parts: dict[str, str | None]) -> str:
-    """Where the files of a registered model are."""
+def _registered(emulator: Emulator, model: Any) -> Document | None:
+    """The version of the workspace that an id means; None if it is no such id. Raises ServiceError 404."""
+    for pattern in _WORKSPACE_IDS:
+        match = pattern.fullmatch(model) if isinstance(model, str) else None
+        if match is not None:
+            return _version(emulator, match.groupdict())
+    return None
+
+
+def _version(emulator: Emulator, parts: dict[str, str | None]) -> Document:
     workspace, name, version = parts.get("workspace"), parts["name"] or "", parts.get("version")
     if workspace is not None and workspace.lower() != emulator.workspace_name.lower():
         raise not_found("Workspace", workspace)
     if version is not None:
-        document = assets.require_version(emulator, assets.MODELS, name, version)
-    else:
-        document = assets.latest_version(emulator, assets.MODELS, name)
+        return assets.require_version(emulator, assets.MODELS, name, version)
+    document = assets.latest_version(emulator, assets.MODELS, name)
     if document is None:
         raise assets.missing(assets.MODELS, name)
-    return document["properties"]["modelUri"]
+    return document
 
 
 def _folder(emulator: Emulator, uri: str) -> Path:

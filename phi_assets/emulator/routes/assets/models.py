@@ -10,9 +10,10 @@ from phi_assets.emulator.store.blobs import datastore_path
 from phi_assets.emulator.store.state import Document
 from phi_assets.emulator.wire.errors import user_error
 from phi_assets.emulator.wire.shapes import OBJECT, TEXT
-from phi_assets.emulator.workspace.assets import MODELS
+from phi_assets.emulator.workspace.assets import MODELS, find_version
 from phi_assets.emulator.workspace.context import Emulator
 from phi_assets.emulator.workspace.locations import resolve_uri
+from phi_assets.emulator.workspace.model_files import remember_files
 
 _TYPES = {"custom_model", "mlflow_model", "triton_model"}
 _VERSION = re.compile(r"[1-9][0-9]*")
@@ -36,6 +37,9 @@ def _prepare(emulator: Emulator, name: str, version: str, sent: dict[str, Any]) 
         _check_files(emulator, f"{name}:{version}", resolved)
         if type_ == "mlflow_model":
             properties["flavors"] = _flavors(emulator, f"{name}:{version}", resolved)
+        if find_version(emulator, MODELS, name, version) is None:
+            container, place = datastore_path(resolved)
+            remember_files(emulator, name, version, emulator.blobs.path(container, place.rstrip("/")))
     return properties
 
 
