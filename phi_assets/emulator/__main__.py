@@ -3,6 +3,8 @@
 import os
 import re
 import shlex
+import signal
+import sys
 from pathlib import Path
 
 import click
@@ -94,6 +96,7 @@ def import_model(source: Path, name: str, registry: str, chat_template: Path | N
     for what, text in (("--name", name), ("--registry", registry)):
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", text):
             raise click.BadParameter(f"{text!r} may have letters, digits, '.', '_' and '-'", param_hint=what)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what is staged is removed on the way out
     registries = directory.resolve() / "registry"
     try:
         found = registry_model.import_model(

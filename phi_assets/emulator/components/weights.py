@@ -30,18 +30,27 @@ def load_base(folder: Path, device: Device, *, lora: bool, half: bool, ignore_mi
     """The model in the precision that it is trained in.
 
     Full fine-tuning keeps 32-bit master weights; a frozen base under LoRA may stay in half precision on a GPU.
+
+    Raises:
+        ComponentError: it cannot be loaded, or lacks weights.
     """
     narrow = half_type(device) if lora and half else None
     try:
-        return AutoModelForCausalLM.from_pretrained(
+        answer: Any = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=getattr(torch, narrow or "float32"),
             attn_implementation="sdpa",
             ignore_mismatched_sizes=ignore_mismatched_sizes,
             local_files_only=True,
+            output_loading_info=True,
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise ComponentError(f"the base model could not be loaded: {str(error).strip().splitlines()[0]}") from error
+    model, information = answer
+    missing = sorted(information["missing_keys"])
+    if missing:  # transformers would go on with random numbers in their place
+        raise ComponentError(f"the base model lacks {len(missing)} of its weights, {missing[0]} for one")
+    return model
 
 
 def with_lora(model: Any, settings: LoraSettings) -> PeftModel:

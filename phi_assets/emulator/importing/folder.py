@@ -59,6 +59,8 @@ def read_config(folder: Path) -> dict[str, Any]:
         ) from None
     except ValueError as error:
         raise ImportRefused(f"{file} is not valid JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise ImportRefused(f"{file} holds no object. Download it again.")
     causal_class(config, file)
     if config.get("quantization_config"):
         raise ImportRefused(f"{folder} holds quantized weights, which cannot be fine-tuned. Get the model without.")
@@ -96,6 +98,35 @@ def weight_files(folder: Path) -> list[Path]:
     for file in files:
         _header(file)
     return files
+
+
+def require_all_weights(folder: Path) -> None:
+    """Every weight that a model of this configuration has is in the folder's files, in its shape.
+
+    Raises:
+        ImportRefused: it is not; transformers would put random numbers in its place.
+    """
+    from transformers import AutoModelForCausalLM
+
+    try:
+        # On this device nothing but names and shapes is read.
+        answer: Any = AutoModelForCausalLM.from_pretrained(
+            folder, device_map={"": "meta"}, local_files_only=True, output_loading_info=True
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ImportRefused(f"The weights in {folder} cannot be loaded: {reason}") from error
+    require_none_missing(folder, answer[1])
+
+
+def require_none_missing(source: Path, information: Mapping[str, Any]) -> None:
+    """Raises ImportRefused where transformers, by its own `information` about loading `source`, found no weight."""
+    missing = sorted(information["missing_keys"])
+    if missing:
+        raise ImportRefused(
+            f"{source} lacks {len(missing)} of the model's weights, {missing[0]} for one. "
+            "Get a file that holds the whole model."
+        )
 
 
 def count_parameters(files: list[Path]) -> int:

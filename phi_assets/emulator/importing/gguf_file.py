@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from phi_assets.emulator.importing.folder import ImportRefused, causal_class
+from phi_assets.emulator.importing.folder import ImportRefused, causal_class, require_none_missing
 
 _MAGIC = b"GGUF"
 _INSTALL = "pip install -e '.[local,gguf]'"
@@ -57,12 +57,7 @@ class GgufFile:
         except (OSError, ValueError, RuntimeError, KeyError, NotImplementedError, ImportError) as error:
             raise ImportRefused(f"The weights in {self.path} cannot be loaded: {_reason(error)}") from error
         loaded, information = answer
-        missing = sorted(information["missing_keys"])
-        if missing:
-            raise ImportRefused(
-                f"{self.path} lacks {len(missing)} of the model's weights, {missing[0]} for one. "
-                "Get a file that holds the whole model."
-            )
+        require_none_missing(self.path, information)
         # What was loaded from GGUF refuses to be saved, although nothing of it is quantized any more.
         with torch.device("meta"):
             model: Any = AutoModelForCausalLM.from_config(self._config(), dtype=dtype)

@@ -4,8 +4,11 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import tempfile
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,9 +24,18 @@ from phi_assets.emulator.importing.folder import (
     check_chat,
     count_parameters,
     read_config,
+    require_all_weights,
+    require_none_missing,
     weight_files,
 )
 from phi_assets.emulator.importing.gguf_file import GgufFile
+from phi_assets.emulator.importing.leftovers import IMPORT_MARK, LOCK_FILE, STAGE_PREFIX, clear_under_lock
+from phi_assets.emulator.store.failures import failure_of
+
+_MOST_SECONDS = 60
+"""Of the processor's time, for the conversations that a chat template is tried with."""
+
+_LARGEST_TEMPLATE = 1 << 20
 
 SOURCE_PROPERTY = "phi/source_sha256"
 
@@ -81,53 +93,103 @@ def import_model(
         ImportRefused: it is no causal chat model, or something of it is missing.
     """
     source = source.resolve()
-    registries.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (
-        FileLock(registries / ".import.lock", mode=0o600),
-        tempfile.TemporaryDirectory(dir=registries, prefix=".import-") as temporary,
-    ):
-        stage = Path(temporary)
-        gguf = GgufFile(source, stage / "gguf") if source.is_file() else None
-        config = gguf.read_config() if gguf else read_config(source)
-        weights, template = [] if gguf else weight_files(source), _template(chat_template)
-        digest = _digest(source, template)
-        location = gguf.location if gguf else {"pretrained_model_name_or_path": source}
-        tokenizer = _stage_tokenizer(source, location, stage / "tokenizer", template)
+    if not source.is_dir() and not source.is_file():
+        raise ImportRefused(f"{source} is neither a folder nor a file.")
+    try:
+        registries.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with FileLock(registries / LOCK_FILE, mode=0o600):
+            clear_under_lock(registries)
+            with tempfile.TemporaryDirectory(dir=registries, prefix=STAGE_PREFIX) as temporary:
+                return _import(source, registries, registry, name, chat_template, say, Path(temporary))
+    except ImportRefused:
+        raise
+    except Exception as error:
+        failure = failure_of(error, registries)
+        if failure is not None:
+            raise ImportRefused(failure.message) from error
+        # Libraries raise whatever they please for files that somebody has put together wrongly.
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise ImportRefused(f"{source} cannot be imported: {reason}") from error
+
+
+@contextmanager
+def _time_limit(source: Path) -> Iterator[None]:
+    """Ends chat templates that do not end by themselves, where signals can: in a program's main thread."""
+
+    def end(*_: object) -> None:
+        raise ImportRefused(
+            f"The chat template in {source} does not end: it was not rendered within {_MOST_SECONDS} s of work."
+        )
+
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
+        yield
+        return
+    before = signal.signal(signal.SIGVTALRM, end)
+    signal.setitimer(signal.ITIMER_VIRTUAL, _MOST_SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
+
+
+def _import(
+    source: Path,
+    registries: Path,
+    registry: str,
+    name: str,
+    chat_template: Path | None,
+    say: Callable[[str], None],
+    stage: Path,
+) -> Imported:
+    gguf = GgufFile(source, stage / "gguf") if source.is_file() else None
+    config = gguf.read_config() if gguf else read_config(source)
+    weights, template = [] if gguf else weight_files(source), _template(chat_template)
+    digest = _digest(source, template)
+    location = gguf.location if gguf else {"pretrained_model_name_or_path": source}
+    tokenizer = _stage_tokenizer(source, location, stage / "tokenizer", template)
+    with _time_limit(source):
         takes_system = check_chat(tokenizer, source)
-        known, next_version = _versions(registries / registry / "models" / name, digest)
-        version = known or next_version
-        folder = Path("files") / f"{name}-{version}"
-        if known:
-            model = registries / registry / folder / "data" / "model"
-        elif gguf:
-            say("Converting the weights to safetensors ...")
-            model = gguf.save_weights(stage / "model")
-        else:
-            model = source if weights else _converted(source, stage / "model", say)
-        findings = Findings(
-            architecture=str((config.get("architectures") or [config["model_type"]])[0]),
-            parameters=count_parameters(weights or weight_files(model)),
-            context=int(config.get("max_position_embeddings") or config.get("n_positions") or 0),
-            takes_system_messages=takes_system,
-        )
-        if known:
-            return Imported(registry, name, known, is_new=False, findings=findings)
-        say(f"Copying {findings.parameters / 1e6:,.1f} million parameters ...")
-        write_mlflow_folder(
-            stage / "mlflow",
-            model_dir=model,
-            tokenizer_dir=stage / "tokenizer",
-            huggingface_id=name,
-            metadata={"imported_from": source.name},
-        )
-        _replace(stage / "mlflow", registries / registry / folder)
-        document = _document(registry, name, version, findings, digest, Path("../..") / folder)
-        _write(registries / registry / "models" / name / f"{version}.yaml", document)
-        return Imported(registry, name, version, is_new=True, findings=findings)
+    known, next_version = _versions(registries / registry / "models" / name, digest)
+    version = known or next_version
+    folder = Path("files") / f"{name}-{version}"
+    if known:
+        model = registries / registry / folder / "data" / "model"
+    elif gguf:
+        say("Converting the weights to safetensors ...")
+        model = gguf.save_weights(stage / "model")
+    else:
+        model = source if weights else _converted(source, stage / "model", say)
+    if not gguf:
+        require_all_weights(model)
+    findings = Findings(
+        architecture=str((config.get("architectures") or [config["model_type"]])[0]),
+        parameters=count_parameters(weights or weight_files(model)),
+        context=int(config.get("max_position_embeddings") or config.get("n_positions") or 0),
+        takes_system_messages=takes_system,
+    )
+    if known:
+        return Imported(registry, name, known, is_new=False, findings=findings)
+    say(f"Copying {findings.parameters / 1e6:,.1f} million parameters ...")
+    write_mlflow_folder(
+        stage / "mlflow",
+        model_dir=model,
+        tokenizer_dir=stage / "tokenizer",
+        huggingface_id=name,
+        metadata={IMPORT_MARK: source.name},
+    )
+    _replace(stage / "mlflow", registries / registry / folder)
+    document = _document(registry, name, version, findings, digest, Path("../..") / folder)
+    _write(registries / registry / "models" / name / f"{version}.yaml", document)
+    return Imported(registry, name, version, is_new=True, findings=findings)
 
 
 def _template(file: Path | None) -> str | None:
-    return None if file is None else file.read_text(encoding="utf-8")
+    if file is None:
+        return None
+    if not file.is_file() or file.stat().st_size > _LARGEST_TEMPLATE:
+        raise ImportRefused(f"{file} is no file of at most {_LARGEST_TEMPLATE} bytes, so no chat template.")
+    return file.read_text(encoding="utf-8")
 
 
 def _digest(source: Path, template: str | None) -> str:
@@ -149,6 +211,7 @@ def _stage_tokenizer(source: Path, location: dict[str, Any], target: Path, templ
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(**location, local_files_only=True, trust_remote_code=False)
         if template is not None:
@@ -172,10 +235,14 @@ def _converted(source: Path, target: Path, say: Callable[[str], None]) -> Path:
 
     say("Converting the weights to safetensors ...")
     try:
-        model: Any = AutoModelForCausalLM.from_pretrained(source, dtype="auto", local_files_only=True)
+        answer: Any = AutoModelForCausalLM.from_pretrained(
+            source, dtype="auto", local_files_only=True, output_loading_info=True
+        )
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise ImportRefused(f"The weights in {source} cannot be loaded: {reason}") from error
+    model, information = answer
+    require_none_missing(source, information)
     model.save_pretrained(target)
     return target
 

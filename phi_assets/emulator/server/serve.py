@@ -23,6 +23,7 @@ from starlette.routing import Route
 
 from phi_assets.config.private_files import write_secret
 from phi_assets.emulator.folder import LOCK_FILE, folder_id, make_private
+from phi_assets.emulator.importing.leftovers import clear_leftovers
 from phi_assets.emulator.process import VERSION, EmulatorError
 from phi_assets.emulator.routes import (
     blobs,
@@ -147,6 +148,7 @@ def _serve(directory: Path, port: int | None, time_scale: float) -> None:
             raise EmulatorError("\n".join(wrong))
         listener, studio = _bind(directory / PORT_FILE, port), _bind(directory / STUDIO_PORT_FILE)
         _set_up_logs(directory)
+        clear_leftovers(directory / "registry")
         base_url = f"https://127.0.0.1:{listener.getsockname()[1]}"
         emulator = open_emulator(directory, base_url, time_scale, f"http://127.0.0.1:{studio.getsockname()[1]}")
         _run(Parts.of(emulator), listener, studio, ensure_certificates(directory / "tls"))

@@ -1,12 +1,15 @@
 """What a device means for training: decided without one at hand, and tried on the CPU as far as it goes."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import TrainingArguments
 
+from phi_assets.emulator.components.common import ComponentError
 from phi_assets.emulator.components.device import CHECKPOINTED_FROM, Device, device_arguments, find_device
 from phi_assets.emulator.components.weights import LoraSettings, load_base, with_lora
 
@@ -77,3 +80,13 @@ def test_checkpointing_gives_an_adapter_the_same_gradients(base_model: Path) -> 
     plain, checkpointed = gradients
     assert any(value.abs().sum() > 0 for value in plain.values())
     assert all(torch.allclose(value, checkpointed[name]) for name, value in plain.items())
+
+
+def test_a_base_that_lacks_weights_is_not_trained_with_random_numbers(base_model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "holes"
+    shutil.copytree(base_model / "data" / "model", folder)
+    weights = load_file(folder / "model.safetensors")
+    del weights["model.norm.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ComponentError, match=r"lacks 1 of its weights, model\.norm\.weight"):
+        load_base(folder, CPU, lora=False, half=False, ignore_mismatched_sizes=False)

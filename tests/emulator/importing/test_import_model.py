@@ -1,6 +1,7 @@
 """A folder of the user's own becomes a registry model, or is refused with what to do about it."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,10 +10,11 @@ import pytest
 import torch
 import yaml
 from click.testing import CliRunner
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from phi_assets.config.recipe_files import load_recipe
 from phi_assets.emulator.__main__ import main
+from phi_assets.emulator.importing import leftovers, registry_model
 from phi_assets.emulator.importing.folder import ImportRefused
 from phi_assets.emulator.importing.registry_model import Imported, import_model
 from phi_assets.emulator.workspace.catalog import Catalog
@@ -163,9 +165,55 @@ def wrong_template(folder: Path) -> None:
     (folder / "chat_template.jinja").write_text("{% for %}", encoding="utf-8")
 
 
+def holes(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    kept = {name: value for number, (name, value) in enumerate(sorted(weights.items())) if number % 2}
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def holes_in_older_weights(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    weights.pop(next(name for name in sorted(weights) if "mlp" in name))
+    torch.save(weights, folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+
+
+def other_shapes(folder: Path) -> None:
+    change(folder / "config.json", intermediate_size=48)
+
+
+def a_list_of_everything(folder: Path) -> None:
+    (folder / "config.json").write_text("[]", encoding="utf-8")
+
+
+def nonsense_in_the_config(folder: Path) -> None:
+    change(folder / "config.json", num_hidden_layers="many", hidden_size=[])
+
+
+def nonsense_in_the_index(folder: Path) -> None:
+    (folder / "model.safetensors.index.json").write_text("[1, 2]", encoding="utf-8")
+
+
+def nonsense_in_the_tokenizer(folder: Path) -> None:
+    (folder / "tokenizer.json").write_text('{"model": [[[]]]}', encoding="utf-8")
+
+
+def endless_template(folder: Path) -> None:
+    loops = "".join(f"{{% for {name} in range(90000) %}}" for name in "abc")
+    (folder / "chat_template.jinja").write_text(loops + "{% endfor %}" * 3 + TEMPLATE, encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     ("breaking", "complaint"),
     [
+        (holes, r"lacks \d+ of the model's weights"),
+        (holes_in_older_weights, "lacks 1 of the model's weights, .*mlp"),
+        (other_shapes, "The weights in .* cannot be loaded"),
+        (a_list_of_everything, "config.json holds no object"),
+        (nonsense_in_the_config, "cannot be (imported|loaded)"),
+        (nonsense_in_the_index, "cannot be imported"),
+        (nonsense_in_the_tokenizer, "cannot be (imported|loaded)"),
+        (endless_template, "does not end"),
         (no_config, "has no config.json. Give the folder that save_pretrained"),
         (broken_config, "config.json is not valid JSON"),
         (adapter, "is a LoRA adapter. Merge it"),
@@ -183,11 +231,18 @@ def wrong_template(folder: Path) -> None:
     ],
 )
 def test_a_folder_that_is_no_chat_model_is_refused(
-    copy: Path, tmp_path: Path, breaking: Callable[[Path], None], complaint: str
+    copy: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    breaking: Callable[[Path], None],
+    complaint: str,
 ) -> None:
+    monkeypatch.setattr(registry_model, "_MOST_SECONDS", 2)
     breaking(copy)
-    with pytest.raises(ImportRefused, match=complaint):
+    with pytest.raises(ImportRefused, match=complaint) as refused:
         imported(copy, tmp_path / "registries")
+    assert "\n" not in str(refused.value)
+    assert [path.name for path in (tmp_path / "registries").iterdir()] == [".import.lock"]
     assert Catalog([tmp_path / "registries"]).registries() == []
 
 
@@ -215,3 +270,33 @@ def test_the_command_refuses_with_one_line(copy: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["import-model", str(copy), "--directory", str(tmp_path / "emulator")])
     assert result.exit_code == 1
     assert result.output.splitlines()[-1].startswith("Error: ")
+
+
+def test_what_a_killed_import_has_left_is_gone_with_the_next(llama: Path, tmp_path: Path) -> None:
+    registries = tmp_path / "registries"
+    first = imported(llama, registries)
+    assert first.version == "1"
+    files = registries / "local" / "files"
+    shutil.copytree(files / "mine-1", files / "mine-2")  # killed before the model got its name
+    (registries / ".import-killed" / "mlflow").mkdir(parents=True)
+    (registries / "local" / "models" / "mine" / "2.tmp").write_text("name")
+    (files / "of-the-user").mkdir()
+    (files / "of-the-user" / "MLmodel").write_text("flavors: {}")
+    leftovers.clear_leftovers(registries)
+    assert {path.name for path in files.iterdir()} == {"mine-1", "of-the-user"}
+    assert {path.name for path in registries.iterdir()} == {".import.lock", "local"}
+    assert [path.name for path in (registries / "local" / "models" / "mine").iterdir()] == ["1.yaml"]
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "nothing"])
+def test_what_is_no_file_or_folder_is_refused(tmp_path: Path, kind: str) -> None:
+    source = tmp_path / "source"
+    if kind == "pipe":
+        os.mkfifo(source)
+    with pytest.raises(ImportRefused, match="neither a folder nor a file"):
+        imported(Path("/dev/zero") if kind == "device" else source, tmp_path / "registries")
+
+
+def test_a_template_that_is_no_file_is_refused(llama: Path, tmp_path: Path) -> None:
+    with pytest.raises(ImportRefused, match="no chat template"):
+        imported(llama, tmp_path / "registries", template=Path("/dev/zero"))
