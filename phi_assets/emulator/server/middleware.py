@@ -20,7 +20,7 @@ from phi_assets.emulator.server.answer_headers import complete
 from phi_assets.emulator.store.failures import failure_of
 from phi_assets.emulator.store.journal import Journal
 from phi_assets.emulator.wire.errors import ServiceError, not_found
-from phi_assets.emulator.wire.planes import RouteName, RouteNames
+from phi_assets.emulator.wire.planes import RouteName, RouteNames, service_of
 from phi_assets.emulator.workspace.context import Emulator
 from phi_assets.emulator.workspace.locks import check_locks
 
@@ -168,13 +168,22 @@ def service_error(request: Request, error: Exception) -> Response:
 def http_error(request: Request, error: Exception) -> Response:
     """The service's error document for what the router itself refuses."""
     assert isinstance(error, HTTPException)
-    if error.status_code == 405:
-        code, message = "MethodNotAllowed", f"{request.method} is not allowed for {request.url.path}."
-    elif error.status_code == 404:
-        code, message = "ResourceNotFound", f"No resource of the emulator has the path {request.url.path}."
+    exchange: Exchange = request.scope["state"]["exchange"]
+    route = exchange.name.route if exchange.name is not None else ""
+    path, status = _printable(request.url.path), error.status_code
+    service = service_of(path)
+    # What a client asks to do to one resource, the service can do; to a whole collection it cannot either.
+    if service is not None and (status == 404 or (status == 405 and (route == "/" or route.endswith("}")))):
+        status, code = 501, "NotImplemented"
+        message = f"This emulator has no {request.method} {service}. README says what it has."
+    elif status == 405:
+        code, message = "MethodNotAllowed", f"{request.method} is not allowed for {path}."
+    elif status == 404:
+        code, message = "ResourceNotFound", f"No resource of the emulator has the path {path}."
     else:
         code, message = "BadRequest", error.detail
-    return service_error(request, ServiceError(error.status_code, code, message, headers=dict(error.headers or {})))
+    headers = {} if status == 501 else dict(error.headers or {})
+    return service_error(request, ServiceError(status, code, message, headers=headers))
 
 
 def internal_error(request: Request, error: Exception) -> Response:

@@ -1,5 +1,6 @@
 """Which route of which plane a request is for, in the words of the control plane and the journal."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -57,6 +58,25 @@ class RouteNames:
                 kind = child["path_params"].get("kind", "")
                 return RouteName(name.route.replace("{kind}", kind.lower()), name.plane)
         return RouteName(UNKNOWN_ROUTE, "discovery")
+
+
+_SERVICES = re.compile(
+    r"/(?:subscriptions|history|mlflow|metric|data|mferp|registrymanagement|modelmanagement|modelregistry|content"
+    r"|artifact|execution|experiments|providers|tenants|batchendpoints|assetstore|dataset|dataplane)(?:/|$)",
+    re.IGNORECASE,
+)
+_WORKSPACE_PATH = re.compile(r".*/providers/[^/]+/(?:workspaces|registries)/[^/]+(?=/|$)", re.IGNORECASE)
+
+
+def service_of(path: str) -> str | None:
+    """What of the service a path that no route has is about, for people; None if Azure has no such paths either.
+
+    A client must not take it for a resource that does not exist yet.
+    """
+    if not _SERVICES.match(path):
+        return None
+    head = _WORKSPACE_PATH.match(path)
+    return path[head.end() :] if head and head.end() < len(path) else path
 
 
 def _name(template: str) -> RouteName:

@@ -107,7 +107,7 @@ def test_paths_are_matched_in_any_case(emulator: Connection, client: httpx.Clien
 
 
 def test_unknown_paths_and_methods_answer_json(client: httpx.Client):
-    assert error(client.get("/nothing"))["code"] == "ResourceNotFound"
+    assert error(client.get("/nothing"))["code"] == "NotImplemented"
     answer = client.delete("/datastores")
     assert (answer.status_code, error(answer)["code"]) == (405, "MethodNotAllowed")
     answer = client.put("/computes/c", content=b"{broken")
@@ -290,3 +290,28 @@ def test_environments_keep_their_definition(client: httpx.Client):
     assert again.json()["systemData"]["createdAt"] == first.json()["systemData"]["createdAt"]
     other = client.put("/environments/env/versions/1", json={"properties": {"image": "mcr.microsoft.com/x:2"}})
     assert other.status_code == 409
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "named"),
+    [
+        ("GET", "{workspace}/schedules", "/schedules"),
+        ("GET", "{workspace}/batchEndpoints/some", "/batchEndpoints/some"),
+        ("PUT", "{workspace}/components/some/versions/1", "/components/some/versions/1"),
+        ("PUT", "{workspace}/datastores/workspaceblobstore", "/datastores/workspaceblobstore"),
+        ("PUT", "{workspace}", "PUT"),
+        ("POST", "/mlflow/v1.0{workspace}/api/2.0/mlflow/runs/create", "/api/2.0/mlflow/runs/create"),
+        ("GET", "/history/v1.0{workspace}/experiments", "/experiments"),
+        ("GET", "/subscriptions", "/subscriptions"),
+        ("GET", "/subscriptions/{subscription}/providers/Microsoft.Compute/skus", "Microsoft.Compute/skus"),
+    ],
+)
+def test_what_is_not_built_says_so_and_is_no_404(
+    emulator: Connection, client: httpx.Client, method: str, path: str, named: str
+):
+    """A 404 would be taken for something that is not there yet."""
+    url = path.format(workspace=workspace_path(emulator), subscription=emulator.subscription_id)
+    answer = client.request(method, emulator.base_url + url, json={})
+    assert (answer.status_code, error(answer)["code"]) == (501, "NotImplemented")
+    assert named in error(answer)["message"]
+    assert error(client.get(emulator.base_url + "/favicon.ico"))["code"] == "ResourceNotFound"
