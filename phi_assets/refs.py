@@ -41,11 +41,14 @@ class SplitRef(Ref):
     rows: int
     size_bytes: int
     sha256: str
-    """Over the shards' contents in order: equal content, equal value, wherever it came from."""
+    """Over the shards' contents in order, and the part that is meant: equal content, equal value, wherever it came
+    from."""
     source: str
     """Human-readable origin, for example `HuggingFaceH4/ultrachat_200k@8049631c`."""
     not_carried: dict[str, int] = Field(default_factory=dict)
     """Rows of the source that have a value in a column, or in `messages.<field>`, that is in no conversation."""
+    part: Literal["all", "train", "test"] = "all"
+    """Which of the rows are meant: all, or those to train on or to test with where a source has one split for both."""
 
 
 class Message(Ref):

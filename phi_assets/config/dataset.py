@@ -1,7 +1,8 @@
 """The sections of a recipe about data: where it comes from, which rows are used, and what is asked of them."""
 
+from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -14,6 +15,8 @@ SAMPLED_SPLITS = ("train_sft", VALIDATION_SPLIT, "test_sft", "train_gen", "test_
 
 Split = Literal["train_sft", "test_sft", "train_gen", "test_gen"]
 Policy = Literal["drop", "warn", "fail"]
+Part = Literal["all", "train", "test"]
+"""What of a source's split one of ours is."""
 
 
 class DatasetSection(Section):
@@ -33,7 +36,8 @@ class DatasetSection(Section):
     """What the data set is called: the raw splits' assets begin with it, as do the names of registered data assets
     (`ultrachat-train-sft`). Recipes that describe the same data set share its raw splits."""
     splits: dict[Split, str] = Field(default_factory=dict)
-    """The source's own names of the four splits where they differ, for example `{train_sft: train}`."""
+    """The source's own names of the four splits where they differ, for example `{train_sft: chats}`. `train` and `test`
+    are known, and a source with one split is cut in two: see `sample.test_percent`."""
     format: Literal["auto", "messages", "prompt_completion", "sharegpt", "alpaca"] = "auto"
     """How the source writes a conversation; `auto` tells it from the columns."""
     columns: dict[str, str] = Field(default_factory=dict)
@@ -43,6 +47,23 @@ class DatasetSection(Section):
     drop: list[str] = Field(default_factory=list)
     """Fields that change what is learned and are left out all the same, for example `[label, messages.weight]`; without
     it they are errors."""
+
+    def source_split(self, split: str, known: Collection[str]) -> str:
+        """What the source calls the split, of these names that it has; a name that is not there if none fits."""
+        if named := self.splits.get(cast("Split", split)):
+            return named
+        part, _, kind = split.partition("_")
+        usual = (split, f"{part}_sft", part) if kind == "gen" else (split, part)
+        fitting = [name for name in usual if name in known]
+        # A source that has one of ours alone lacks the others.
+        only = list(known) if len(known) == 1 and not set(known) & set(SPLITS) else []
+        return [*fitting, *only, split][0]
+
+    def part_of(self, split: str, known: Collection[str]) -> Part:
+        """Which part of the source's split this is: all of it, unless what is trained on and tested with are one."""
+        part, _, kind = split.partition("_")
+        train, test = (self.source_split(f"{each}_{kind}", known) for each in ("train", "test"))
+        return cast("Part", part) if train == test else "all"
 
     @model_validator(mode="after")
     def _local_needs_a_path(self) -> "DatasetSection":
@@ -62,6 +83,9 @@ class SampleSection(Section):
     """Chooses the rows of `mode: hash`, and those that are kept to validate."""
     validation_percent: Annotated[float, Field(gt=0, le=50)] = 5
     """Share of the sampled `train_sft` rows that is kept from training, to evaluate on while it runs."""
+    test_percent: Annotated[float, Field(gt=0, le=50)] = 10
+    """Share of the rows that is kept to test with, where the source has one split for both: rows that begin alike stay
+    together, and `seed` chooses them."""
 
 
 class Policies(Section):
@@ -87,7 +111,8 @@ class Policies(Section):
     leaked_id: Policy = "drop"
     """No row of the test sample has the same prompt_id."""
     leaked_text: Policy = "drop"
-    """No row of the test sample begins with the same question, case, punctuation and white space aside."""
+    """No row of the test sample asks the same at its beginning; case, width, accents' encoding, punctuation and white
+    space aside."""
     too_long: Policy = "warn"
     """The conversation fits into `contract.context_tokens`."""
 

@@ -8,6 +8,7 @@ import polars as pl
 import polars.selectors as cs
 
 from phi_assets.config.dataset import ContractSection
+from phi_assets.dataset.contract.openings import field_of, first_question, openings
 from phi_assets.dataset.contract.seen import MISSING, Seen, occur_twice
 from phi_assets.dataset.contract.tokens import TokenCounter
 
@@ -48,29 +49,6 @@ _roles: pl.Expr = _messages.list.eval(_role.str.replace_all(_SEPARATOR, "?", lit
 """All roles in one text; one that holds the separator itself is none that is known."""
 
 
-def _field_of(place: int, field: str) -> pl.Expr:
-    return _messages.list.get(place, null_on_oob=True).struct.field(field)
-
-
-_first_question: pl.Expr = (
-    pl.when(_field_of(0, "role") == "user")
-    .then(_field_of(0, "content"))
-    .when(_field_of(1, "role") == "user")
-    .then(_field_of(1, "content"))
-)
-"""Content of the user's first message, which is the first or, after a system message, the second."""
-
-
-def normalized(text: pl.Expr) -> pl.Expr:
-    """The text in lower case, with every run of punctuation and white space as one space."""
-    return text.str.to_lowercase().str.replace_all(r"[\W_]+", " ").str.strip_chars()
-
-
-def normalized_question() -> pl.Expr:
-    """The normalized first question of the conversation in `messages`; null where there is none."""
-    return normalized(_first_question)
-
-
 def applicable_rules(split: str, *, against: bool) -> tuple[str, ...]:
     """The rules for rows of a split: only `*_sft` has to end with an answer, only what has a test split can leak."""
     without = set() if against else {"leaked_id", "leaked_text"}
@@ -89,11 +67,12 @@ class Unseen:
 
 def unseen_rows(parquet: str) -> Unseen:
     """The ids and questions of a sample."""
-    rows = pl.scan_parquet(parquet, glob=False).select("prompt_id", question=normalized_question())
+    rows = pl.scan_parquet(parquet, glob=False).select("prompt_id", "messages")
     unseen = Unseen()
     # A piece at a time: to read text it may need all of it at once.
     for first in range(0, rows.select(pl.len()).collect().item(), _ROWS_AT_ONCE):
         found = rows.slice(first, _ROWS_AT_ONCE).collect()
+        found = found.select("prompt_id", question=openings(found["messages"]))
         unseen.ids.add(found.select(_id_hash).to_series().to_numpy())
         unseen.questions.add(found.select(_question_hash).to_series().to_numpy())
     return unseen
@@ -131,14 +110,14 @@ class Contract:
         """The rows with measures and verdicts as further columns, as far as a row alone can tell.
 
         Measures: `size` (bytes), `characters`, `message_characters` (of each), `turns`, `tokens`, `question`
-        (normalized; null unless asked for).
+        (the opening; null unless asked for).
         Verdicts: see `flag`.
         """
         measured = rows.with_columns(
             size=_messages.list.eval(_content.str.len_bytes()).list.sum().fill_null(0),
             message_characters=_messages.list.eval(_content.str.len_chars()),
             turns=_messages.list.eval((_role == "user").cast(pl.UInt32)).list.sum().fill_null(0),
-            question=normalized_question() if self._with_questions else pl.lit(None, dtype=pl.String),
+            question=_opening if self._with_questions else pl.lit(None, dtype=pl.String),
         )
         measured = measured.with_columns(
             self._tokens.count(measured["messages"], measured["size"]),
@@ -151,9 +130,9 @@ class Contract:
             "schema": _is_incomplete,
             "no_messages": _messages.list.len() == 0,
             "roles": (_messages.list.len() > 0) & ~_roles.str.contains(_TURNS),
-            "ending": _field_of(-1, "role") != "assistant",
+            "ending": field_of(-1, "role") != "assistant",
             "empty_content": _messages.list.eval(_content.str.strip_chars_start() == "").list.any(),
-            "prompt_mismatch": pl.col("prompt") != _first_question,
+            "prompt_mismatch": pl.col("prompt") != first_question,
             "too_long": pl.col("tokens") > self.context_tokens,
         }
         return measured.with_columns(
@@ -227,6 +206,8 @@ class Contract:
         names = [pl.when(self.flag(rule)).then(pl.lit(rule)) for rule in self.rules]
         return pl.concat_list(names).list.drop_nulls()
 
+
+_opening: pl.Expr = _messages.map_batches(openings, return_dtype=pl.String)
 
 _is_incomplete: pl.Expr = pl.any_horizontal(
     *(pl.col(name).is_null() for name in ("prompt", "prompt_id", "messages")),

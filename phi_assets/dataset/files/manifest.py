@@ -12,7 +12,7 @@ from phi_assets.dataset.files.write import Written, checksum
 from phi_assets.fingerprint import fingerprint
 from phi_assets.refs import SampleRef, SplitRef
 
-_FORMAT = 2
+_FORMAT = 3
 """Raise it when the same rows would be written with other bytes, so that no older sample counts as this one."""
 
 _PATHS = ("jsonl", "parquet", "quarantine", "report")
@@ -26,7 +26,7 @@ def preparation_identity(
         "format": _FORMAT,
         "split": ref.split,
         "raw_sha256": ref.sha256,
-        "sample": sample.model_dump(mode="json"),
+        "sample": sample.model_dump(mode="json", exclude={"test_percent"} if ref.part == "all" else None),
         "contract": contract.model_dump(mode="json", include={"policies", "context_tokens"}),
         "tokenizer_sha256": TokenCounter(contract.tokenizer).identity,
         "validation": validation,

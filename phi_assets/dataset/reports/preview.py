@@ -116,7 +116,7 @@ def _messages(messages: Sequence[Message], limits: _Limits) -> Iterator[str]:
 
 
 def _message(message: Message, characters: int) -> str:
-    known = message.role in ("system", "user", "assistant")
+    known = message.role in ("system", "user", "assistant", "tool")
     role = message.role if known else "no role" if message.role is None else _code(message.role, _NAME_CHARACTERS)
     if message.content is None:
         return f"**{role}** *no content*"

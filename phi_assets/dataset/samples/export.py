@@ -56,7 +56,7 @@ def export_jsonl(ref: SplitRef, sample: SampleSection, path: Path) -> int:
 def _serializer(ref: SplitRef, sample: SampleSection) -> Callable[[Part], list[_Lines]]:
     def serialize(part: Part) -> list[_Lines]:
         return [
-            json_lines(take_sample(batch, sample).select(*ARROW_SCHEMA.names, JSON_LINE))
+            json_lines(take_sample(batch, sample, ref.part).select(*ARROW_SCHEMA.names, JSON_LINE))
             for batch in read_part(ref, part)
         ]
 

@@ -1,5 +1,6 @@
 """Conversations to try a model on: everything up to the last answer is asked, the last answer is kept back."""
 
+import itertools
 import random
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,9 +33,10 @@ def held_out_conversations(sample: SampleRef, count: int, seed: int) -> list[Hel
     """At most `count` conversations of the sample, chosen by `seed`, in the sample's order.
 
     Splits for generation end with a question, which is left out then: the answer before it is the reference. Those in
-    which the assistant says nothing are chosen only where there are not enough others.
+    which the assistant says nothing are chosen only where there are not enough others. A conversation ends for this
+    before the first call of a tool: an endpoint has none to call.
     """
-    rows = [[dict(message) for message in row["messages"]] for row in read_jsonl(Path(sample.jsonl))]
+    rows = [_spoken(row["messages"]) for row in read_jsonl(Path(sample.jsonl))]
     answered = [number for number, messages in enumerate(rows) if _last_answer(messages) is not None]
     others = sorted(set(range(len(rows))) - set(answered))
     rng = random.Random(seed)  # noqa: S311
@@ -74,6 +76,11 @@ def askable_conversations(sample: SampleRef, scoring: ScoringSection, contract: 
             f"{scoring.max_new_tokens:,}. Lower the latter, or set the former to the model's context."
         )
     return Askable(fitting, len(chosen) - len(fitting))
+
+
+def _spoken(messages: list[dict[str, Any]]) -> list[dict[str, str]]:
+    """What is said before a tool is called."""
+    return list(itertools.takewhile(lambda each: each["role"] != "tool" and "tool_calls" not in each, messages))
 
 
 def _hold_out(messages: list[dict[str, str]]) -> HeldOutConversation:

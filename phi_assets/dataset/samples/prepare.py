@@ -19,7 +19,7 @@ from phi_assets.dataset.progress import Progress
 from phi_assets.dataset.reports.profile import ProfileBuilder, conversations
 from phi_assets.dataset.reports.report import Conversation, Profile, SplitReport, Violation
 from phi_assets.dataset.samples.batches import read_batches
-from phi_assets.dataset.samples.selection import chosen, rows_to_read, take_sample
+from phi_assets.dataset.samples.selection import chosen_by_opening, rows_to_read, take_sample
 from phi_assets.dataset.sources.schema import ARROW_SCHEMA, JSON_LINE_FIELD, carries_more
 from phi_assets.refs import SampleRef, SplitRef
 
@@ -55,8 +55,8 @@ def prepare_split(
     choices and with unchanged bytes, stays as it is.
 
     Args:
-        validation: keep `sample.validation_percent` of the rows from training. Rows with the same question go together,
-            and a row that is kept back from a small sample is kept back from a larger one.
+        validation: keep `sample.validation_percent` of the rows from training. Rows that begin alike go together, and
+            a row that is kept back from a small sample is kept back from a larger one.
         against: the sample that must have no row in common with this one.
 
     Returns:
@@ -204,7 +204,7 @@ def _judged_batches(ref: SplitRef, sample: SampleSection, contract: Contract) ->
     read, waiting = 0, []
     for batch in read_batches(ref, rows_to_read(ref.rows, sample)):
         read += batch.height
-        waiting.append(_alone(take_sample(batch, sample), batch))
+        waiting.append(_alone(take_sample(batch, sample, ref.part), batch))
         # Whoever is given a batch shall be the last to hold it, else it lies in memory until there is the next one.
         del batch
         # A batch costs some milliseconds however few its rows are.
@@ -241,8 +241,7 @@ def _shares(kept: pl.DataFrame, sample: SampleSection, count: int) -> tuple[pl.D
     """The rows to train on, and, where there are two samples, those that are kept from it."""
     if count == 1:
         return (kept,)
-    question = kept.select(pl.lit("validation:") + pl.coalesce("question", "prompt_id", pl.lit(""))).to_series()
-    kept_back = chosen(question, sample.validation_percent, sample.seed)
+    kept_back = chosen_by_opening(kept, kept["question"], "validation:", sample.validation_percent, sample.seed)
     return kept.filter(~kept_back), kept.filter(kept_back)
 
 
@@ -259,6 +258,11 @@ def _prove_usable(ref: SplitRef, sample: SampleSection, report: SplitReport) -> 
             "`warn`, or mend the source."
         )
     rows = [profile.rows for profile in report.samples.values()]
+    if report.rows_not_sampled == report.rows_total and ref.part == "test":
+        raise DatasetError(
+            f"{sample.test_percent:g} % of the rows of {ref.source} are none to test with: raise sample.test_percent "
+            "or sample.percent"
+        )
     if report.rows_not_sampled == report.rows_total:
         raise DatasetError(
             f"{sample.percent:g} % ({sample.mode}) of the {ref.rows:,} rows of {ref.split!r} are none: "

@@ -3,7 +3,8 @@
 import polars as pl
 import xxhash
 
-from phi_assets.config.dataset import SampleSection
+from phi_assets.config.dataset import Part, SampleSection
+from phi_assets.dataset.contract.openings import openings
 
 _KEYS = 1 << 64
 
@@ -13,16 +14,27 @@ def rows_to_read(rows: int, sample: SampleSection) -> int:
     return head_rows(rows, sample.percent) if sample.mode == "head" else rows
 
 
-def take_sample(batch: pl.DataFrame, sample: SampleSection) -> pl.DataFrame:
+def take_sample(batch: pl.DataFrame, sample: SampleSection, part: Part = "all") -> pl.DataFrame:
     """The rows of a batch that are in the sample, if no more rows are read than have to be.
 
     `head` takes the first rows, as many as `datasets` takes for `split[0%:p%]`. `hash` takes each row whose
     `prompt_id`, hashed with the seed, falls into the first p percent of all hashes: which rows depends neither on their
-    order nor on the shards, and 5 % are among 20 %.
+    order nor on the shards, and 5 % are among 20 %. Where a source has one split to train on and to test with, `part`
+    says which of these rows are meant: those to test with are chosen by how they begin, so that nothing of the kind is
+    among the others.
     """
-    if sample.mode == "head":
+    if sample.mode == "hash":
+        batch = batch.filter(chosen(batch["prompt_id"], sample.percent, sample.seed))
+    if part == "all":
         return batch
-    return batch.filter(chosen(batch["prompt_id"], sample.percent, sample.seed))
+    is_test = chosen_by_opening(batch, openings(batch["messages"]), "test:", sample.test_percent, sample.seed)
+    return batch.filter(is_test if part == "test" else ~is_test)
+
+
+def chosen_by_opening(rows: pl.DataFrame, opening: pl.Series, purpose: str, percent: float, seed: int) -> pl.Series:
+    """Which rows are kept for a purpose: all that begin alike, or none of them."""
+    texts = rows.select(pl.lit(purpose) + pl.coalesce(opening, "prompt_id", pl.lit(""))).to_series()
+    return chosen(texts, percent, seed)
 
 
 def head_rows(rows: int, percent: float) -> int:

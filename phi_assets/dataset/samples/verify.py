@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from phi_assets.dataset.contract.rules import normalized
+from phi_assets.dataset.contract.openings import openings
 from phi_assets.dataset.errors import DatasetError
 from phi_assets.dataset.files.write import JSON_LINE
 from phi_assets.dataset.reports.report import read_report
@@ -72,7 +72,7 @@ def _key(value: pl.Expr) -> pl.Expr:
 _KEYS: dict[str, pl.Expr] = {
     "prompt_id": _key(pl.col("prompt_id")),
     # A question of punctuation alone says nothing about where it comes from.
-    "question": _key(normalized(_question).replace("", None)),
+    "question": _key(_messages.map_batches(openings, return_dtype=pl.String).replace("", None)),
     "conversation": _key(_messages),
 }
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
 
-from phi_assets.config.dataset import DatasetSection
+from phi_assets.config.dataset import DatasetSection, Part
 from phi_assets.dataset.errors import DatasetError
 from phi_assets.dataset.files.disk import room_in
 from phi_assets.dataset.files.write import publish, staging
@@ -23,8 +23,9 @@ Log = Callable[[str], None]
 _COMMIT = re.compile(r"^[0-9a-f]{40}$")
 
 
-def fetch_files(dataset: DatasetSection, split: str, directory: Path, log: Log) -> tuple[list[Path], str]:
-    """The split's files lie below `directory`; also says where they are from, as `<repo>@<commit>`.
+def fetch_files(dataset: DatasetSection, split: str, directory: Path, log: Log) -> tuple[list[Path], str, Part]:
+    """The split's files lie below `directory`; also says where they are from, as `<repo>@<commit>`, and which part of
+    their rows is meant.
 
     A split of a pinned commit that has been fetched once is found again without any request. `hub_client.ask` says how
     long a hub that does not answer is waited for.
@@ -34,6 +35,7 @@ def fetch_files(dataset: DatasetSection, split: str, directory: Path, log: Log) 
     """
     commit = resolve_commit(dataset, log)
     splits = _cached_splits(dataset.repo, dataset.config, commit, directory, log)
+    part, split = dataset.part_of(split, splits), dataset.source_split(split, splits)
     if split not in splits:
         raise DatasetError(
             f"{dataset.repo}@{commit} has no split {split!r}: there are {', '.join(sorted(splits))}. "
@@ -44,7 +46,8 @@ def fetch_files(dataset: DatasetSection, split: str, directory: Path, log: Log) 
             f"Split {split!r} of {dataset.repo}@{commit} lies outside the repository ({abroad[0]}): download it and "
             f"{ELSEWHERE}"
         )
-    return [_download(dataset.repo, commit, name, directory, log) for name in splits[split]], f"{dataset.repo}@{commit}"
+    files = [_download(dataset.repo, commit, name, directory, log) for name in splits[split]]
+    return files, f"{dataset.repo}@{commit}", part
 
 
 def resolve_commit(

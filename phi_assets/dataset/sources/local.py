@@ -4,7 +4,7 @@ import re
 from importlib.resources import files
 from pathlib import Path
 
-from phi_assets.config.dataset import DatasetSection
+from phi_assets.config.dataset import DatasetSection, Part
 from phi_assets.dataset.errors import DatasetError
 from phi_assets.dataset.sources.readers import READABLE
 
@@ -44,13 +44,15 @@ def readable_files(folder: Path) -> list[Path]:
     return [path for shards in _splits(folder).values() for path, *_ in shards]
 
 
-def split_files(folder: Path, split: str) -> list[Path]:
-    """The files of one split, all of them, in their order.
+def split_files(dataset: DatasetSection, split: str) -> tuple[list[Path], Part]:
+    """The files of one split, all of them, in their order, and which part of their rows is meant.
 
     Raises:
         DatasetError: there are none, a shard is missing, or there is more than one copy.
     """
+    folder = folder_of(dataset)
     known = _splits(folder)
+    part, split = dataset.part_of(split, known), dataset.source_split(split, known)
     if split not in known:
         raise DatasetError(
             f"{folder} has no split {split!r}: there are {', '.join(sorted(known))}. "
@@ -67,23 +69,28 @@ def split_files(folder: Path, split: str) -> list[Path]:
         raise DatasetError(
             f"{folder} lacks shard(s) {', '.join(f'{index:05d}' for index in missing)} of split {split!r}: copy them"
         )
-    return [path for path, index, _ in sorted(shards, key=lambda shard: shard[1])]
+    return [path for path, index, _ in sorted(shards, key=lambda shard: shard[1])], part
 
 
 def _splits(folder: Path) -> dict[str, list[tuple[Path, int, int]]]:
-    """The files of each split, with their place among how many."""
+    """The files of each split, with their place among how many.
+
+    A folder is a split if its name ends as a file's does, or where there is nothing else: others lie there by chance.
+    """
     found: dict[str, list[tuple[Path, int, int]]] = {}
+    bare: dict[str, list[tuple[Path, int, int]]] = {}
     for place in (folder / "data", folder):
         for path in sorted(place.glob("*")):
             name = _NAME.match(path.name)
             if path.is_dir() and path != folder / "data" and path.name[0] not in "._":
                 parts = _parts(path)
                 split = re.sub(rf"{_ENDING}$", "", path.name)
-                found.setdefault(split, []).extend((part, index, len(parts)) for index, part in enumerate(parts))
+                shards = [(part, index, len(parts)) for index, part in enumerate(parts)]
+                (bare if split == path.name else found).setdefault(split, []).extend(shards)
             elif name and _is_data(path):
                 shard = (path, int(name["index"] or 0), int(name["count"] or 1))
                 found.setdefault(name["split"], []).append(shard)
-    found = {split: shards for split, shards in found.items() if shards}
+    found = {split: shards for split, shards in (found or bare).items() if shards}
     if not found:
         raise DatasetError(f"{folder} holds no data: put {_EXPECTED} there, or use `source: hub` or `bundled`")
     return found

@@ -3,9 +3,8 @@
 import hashlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import cast
 
-from phi_assets.config.dataset import DatasetSection, Split
+from phi_assets.config.dataset import DatasetSection
 from phi_assets.dataset.errors import DatasetError
 from phi_assets.dataset.sources import hub
 from phi_assets.dataset.sources.convert import as_they_lie, convert
@@ -26,7 +25,8 @@ def fetch_split(dataset: DatasetSection, split: str, data_dir: Path, log: Log) -
 
     Files from the hub are downloaded below `data_dir` unless they are there already. Parquet in the schema of
     ultrachat is used where it lies; everything else is converted once, below `data_dir` too. Where the source calls
-    the split something else, `dataset.splits` says so. What the source holds besides conversations is counted in
+    the split something else, `dataset.splits` says so; where it has one split to train on and to test with, `part` says
+    which of its rows are meant. What the source holds besides conversations is counted in
     `not_carried`.
 
     Raises:
@@ -34,24 +34,25 @@ def fetch_split(dataset: DatasetSection, split: str, data_dir: Path, log: Log) -
             rows or in no known format, or fields that change what is learned and cannot be carried; or the disk is
             full.
     """
-    name = dataset.splits.get(cast("Split", split), split)
     if dataset.source == "hub":
-        files, origin = hub.fetch_files(dataset, name, data_dir / "hub", log)
+        files, origin, part = hub.fetch_files(dataset, split, data_dir / "hub", log)
     else:
-        folder = folder_of(dataset)
-        files, origin = split_files(folder, name), "bundled" if dataset.source == "bundled" else str(folder)
+        files, part = split_files(dataset, split)
+        origin = "bundled" if dataset.source == "bundled" else str(folder_of(dataset))
     shards = as_they_lie(files, dataset) or convert(files, dataset, data_dir / "converted", log)
     rows = sum(prove_schema(shard) for shard in shards.files)
     if not rows:
-        raise DatasetError(f"Split {name!r} of {origin} has no rows: there is nothing to sample from")
+        raise DatasetError(f"Split {split!r} of {origin} has no rows: there is nothing to sample from")
+    sha256 = _content_sha256(shards.files)
     ref = SplitRef(
         split=split,
         files=tuple(str(shard) for shard in shards.files),
         rows=rows,
         size_bytes=sum(shard.stat().st_size for shard in shards.files),
-        sha256=_content_sha256(shards.files),
+        sha256=sha256 if part == "all" else fingerprint([sha256, part]),
         source=origin,
         not_carried=dict(sorted(shards.not_carried.items())),
+        part=part,
     )
     if ref.not_carried:
         log(f"{split}: in no conversation are {described(ref.not_carried)}")

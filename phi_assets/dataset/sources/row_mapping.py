@@ -50,9 +50,8 @@ class RowMapping:
     def map(self, row: Any, *, json_cells: bool = False) -> Row:
         """The row as a conversation, or as a row with a `problem` and, in `prompt`, what it holds as JSON text.
 
-        The prompt is the first message of the user and the prompt_id the SHA-256 of the prompt, unless the source has
-        its own. Where nobody asks anything, the prompt is empty and the id is that of the messages. With `json_cells`,
-        an empty text is nothing.
+        The prompt is the first message of the user, empty where nobody asks anything, and the prompt_id the SHA-256 of
+        the whole conversation, unless the source has its own. With `json_cells`, an empty text is nothing.
         """
         self.fields.next_row()
         try:
@@ -76,8 +75,8 @@ class RowMapping:
         if self.format.name == "messages":
             prompt = self._optional_text(values, "prompt") or asked
         pairs = [(spoken.content, spoken.role) for spoken in messages]
-        prompt_id = _identifier(values["prompt_id"]) or sha256(prompt or as_json(pairs))
         tools = [] if values["tools"] is None else tools_of(values["tools"], self.format.names["tools"])
+        prompt_id = _identifier(values["prompt_id"]) or sha256(as_json([pairs, tools] if tools else pairs))
         if not tools and not any(spoken.whole for spoken in messages):
             return Row(prompt, prompt_id, pairs, None)
         wholes = [spoken.whole or {"content": spoken.content, "role": spoken.role} for spoken in messages]

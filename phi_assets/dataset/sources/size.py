@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from phi_assets.config.dataset import DatasetSection
+from phi_assets.config.dataset import DatasetSection, Part
 from phi_assets.config.recipe import Recipe
-from phi_assets.dataset.sources.local import folder_of, split_files
+from phi_assets.dataset.sources.local import split_files
 
 _BYTES_PER_TOKEN = 4.4
 """Of English text."""
@@ -30,20 +30,23 @@ def training_size(recipe: Recipe) -> TrainingSize | None:
     known = _of_split(recipe.dataset)
     if known is None:
         return None
-    rows, size = known
-    sampled = rows * recipe.sample.percent / 100 * (1 - recipe.sample.validation_percent / 100)
+    rows, size, part = known
+    sample = recipe.sample
+    sampled = rows * sample.percent / 100 * (1 - sample.validation_percent / 100)
+    if part == "train":
+        sampled *= 1 - sample.test_percent / 100
     return TrainingSize(max(round(sampled), 1), size / max(rows, 1) / _BYTES_PER_TOKEN)
 
 
-def _of_split(dataset: DatasetSection) -> tuple[int, int] | None:
+def _of_split(dataset: DatasetSection) -> tuple[int, int, Part] | None:
     """Rows and bytes of text of `train_sft`: of Parquet files their own numbers, of UltraChat those of its card."""
     if dataset.source == "hub":
-        return (_ULTRACHAT_ROWS, _ULTRACHAT_BYTES) if dataset.repo == _ULTRACHAT else None
-    files = split_files(folder_of(dataset), dataset.splits.get("train_sft", "train_sft"))
+        return (_ULTRACHAT_ROWS, _ULTRACHAT_BYTES, "all") if dataset.repo == _ULTRACHAT else None
+    files, part = split_files(dataset, "train_sft")
     if any(path.suffix.lower() != ".parquet" for path in files):
         return None
     import pyarrow.parquet as pq
 
     footers = [pq.read_metadata(path) for path in files]
     size = sum(footer.row_group(group).total_byte_size for footer in footers for group in range(footer.num_row_groups))
-    return sum(footer.num_rows for footer in footers), size
+    return sum(footer.num_rows for footer in footers), size, part

@@ -14,7 +14,7 @@ from phi_assets.dataset.files.jsonl import read_jsonl
 from phi_assets.dataset.reports.report import read_report
 from phi_assets.dataset.samples.prepare import prepare_split
 from phi_assets.dataset.sources.raw_splits import fetch_split
-from tests.dataset.cases.inputs import CALL, INPUTS, ROWS, TOOL, asked, pairs
+from tests.dataset.cases.inputs import CALL, INPUTS, ROWS, TOOL, asked, lines, pairs
 from tests.dataset.shards import quiet
 
 EVERYTHING = SampleSection(percent=100, validation_percent=20)
@@ -141,6 +141,88 @@ def test_an_input_gives_the_right_rows_or_one_message_with_its_cure(tmp_path: Pa
     # Keys may come in any order, and a row in either sample.
     written = {json.dumps([row["messages"], row.get("tools", [])], sort_keys=True) for row in rows}
     assert json.dumps([expected.messages, expected.tools], sort_keys=True) in written
+
+
+def measured(folder: Path, **more: Any) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, int]]:
+    """Rows to train on (and to validate with), rows to test with, and the rules that the former break."""
+    dataset = section(folder, **more)
+    (test,) = prepare_split(
+        fetch_split(dataset, "test_sft", folder / "out", quiet), EVERYTHING, ContractSection(), folder / "out", quiet
+    )
+    refs = prepare_split(
+        fetch_split(dataset, "train_sft", folder / "out", quiet),
+        EVERYTHING,
+        ContractSection(),
+        folder / "out",
+        quiet,
+        validation=True,
+        against=test,
+    )
+    train = [row for ref in refs for row in read_jsonl(Path(ref.jsonl))]
+    return train, list(read_jsonl(Path(test.jsonl))), {name: n for name, n in refs[0].violations.items() if n}
+
+
+@pytest.mark.parametrize("name", ["a greeting that train and test share", "a greeting in every row"])
+def test_a_greeting_costs_no_rows(tmp_path: Path, name: str) -> None:
+    INPUTS[name](tmp_path)
+    train, test, broken = measured(tmp_path)
+    assert (len(train), len(test), broken) == (ROWS, 10, {})
+
+
+def test_one_file_is_cut_into_rows_to_train_on_and_to_test_with_and_nothing_has_to_be_said(tmp_path: Path) -> None:
+    INPUTS["one split only"](tmp_path)
+    train, test, broken = measured(tmp_path, splits={})
+    assert broken == {}
+    assert len(test) > 0
+    assert len(train) + len(test) == ROWS
+    assert not {row["prompt"] for row in train} & {row["prompt"] for row in test}
+    # Two names for one split mean the same.
+    again = measured(tmp_path, splits=dict.fromkeys(("train_sft", "test_sft"), "train"))
+    assert again == (train, test, broken)
+
+
+def wide(text: str) -> str:
+    """In characters as wide as Chinese ones."""
+    return "".join(chr(ord(letter) + 0xFEE0) if letter != " " else letter for letter in text)
+
+
+COMPOSED, DECOMPOSED = "Wo liegt Köln, bitte schön?", "Wo liegt Ko\u0308ln, bitte scho\u0308n?"
+LEAKS = {
+    "composed and decomposed": (COMPOSED, DECOMPOSED, True),
+    "full width": ("What is the capital of Japan?", wide("What is the capital of Japan?"), True),
+    "case beyond ASCII": ("WO LIEGT DIE STRASSE NACH WIEN?", "Wo liegt die Straße nach Wien?", True),
+    "punctuation": ("What is the capital of Japan?", "what is -- the capital of japan", True),
+    "another question": ("What is the capital of Japan?", "What is the capital of Spain?", False),
+    "a question of a few characters": ("日本の首都はどこですか", "日本の首都はどこですか", True),
+    "a short question, all there is": ("7 + 8?", "7 + 8?", True),
+}
+
+
+@pytest.mark.parametrize("name", LEAKS)
+def test_a_question_is_found_again_however_it_is_written(tmp_path: Path, name: str) -> None:
+    trained, tested, is_leak = LEAKS[name]
+
+    def about(question: str, answer: str) -> dict[str, Any]:
+        return {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]}
+
+    rows = [*({"messages": asked(n)} for n in range(20)), about(trained, "In the east.")]
+    (tmp_path / "train.jsonl").write_bytes(lines(rows))
+    (tmp_path / "test.jsonl").write_bytes(lines([about(tested, "Elsewhere.")]))
+    train, test, broken = measured(tmp_path)
+    assert (len(train), len(test), broken) == ((20, 1, {"leaked_text": 1}) if is_leak else (21, 1, {}))
+
+
+def test_the_same_question_under_other_system_prompts_is_several_rows_but_leaks_all_the_same(tmp_path: Path) -> None:
+    rows = [{"messages": [{"role": "system", "content": f"You are number {n}."}, *asked(0)]} for n in range(ROWS)]
+    rows += [{"messages": asked(n)} for n in range(1, ROWS)]
+    (tmp_path / "train.jsonl").write_bytes(lines(rows))
+    (tmp_path / "test.jsonl").write_bytes(lines([{"messages": asked(500)}]))
+    train, _, broken = measured(tmp_path)
+    # An id of the question alone would have made all but one of them repetitions.
+    assert (len(train), broken) == (2 * ROWS - 1, {})
+    (tmp_path / "test.jsonl").write_bytes(lines([{"messages": asked(0)}]))
+    train, _, broken = measured(tmp_path)
+    assert (len(train), broken) == (ROWS - 1, {"leaked_text": ROWS})
 
 
 OF_THEIR_OWN = {

@@ -1,5 +1,6 @@
 """The chat contract: which rules each row breaks, what each policy does with it, and that no row vanishes."""
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -445,9 +446,23 @@ def question_of(row: Row) -> str | None:
     return None
 
 
-def normalized(question: str | None) -> str:
-    letters = (letter if letter.isalnum() else " " for letter in (question or "").lower())
+def normalized(text: str) -> str:
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    letters = (letter if letter.isalnum() else " " for letter in folded)
     return " ".join("".join(letters).split())
+
+
+def opening_of(row: Row) -> str | None:
+    """What the user says, until it is long enough to mean something."""
+    if question_of(row) is None:
+        return None
+    said = [message["content"] for message in row["messages"] or () if message and message["role"] == "user"]
+    texts = [normalized(text) for text in said if text is not None]
+    opening = texts[0]
+    for text in texts[1:]:
+        if len(opening.encode()) < 16 and text:
+            opening = f"{opening}\n{text}" if opening else text
+    return opening
 
 
 def tokens_of(row: Row) -> int:
@@ -483,14 +498,14 @@ def judged(
     """For each row the rules that it breaks, and whether it is kept."""
     strict = {rule for rule in RULES if section.policies.of(rule) != "warn"}
     tested_ids = {row["prompt_id"] for row in tested or ()} - {None}
-    tested_questions = {normalized(question_of(row)) for row in tested or ()} - {""}
+    tested_questions = {opening_of(row) for row in tested or ()} - {"", None}
     ids: set[str | None] = set()
     conversations: set[str] = set()
     verdicts = []
     for row in rows:
         broken = broken_alone(row, split, section.context_tokens)
         broken |= {"leaked_id"} if row["prompt_id"] in tested_ids else set()
-        broken |= {"leaked_text"} if normalized(question_of(row)) in tested_questions else set()
+        broken |= {"leaked_text"} if opening_of(row) in tested_questions else set()
         nobody = {"content": None, "role": None}
         conversation = repr([sorted((message or nobody).items()) for message in row["messages"] or ()])
         if not broken & strict:
@@ -593,8 +608,8 @@ def is_chosen(text: str, percent: float, seed: int) -> bool:
 
 
 def is_for_validation(row: Row, sample: SampleSection) -> bool:
-    question = question_of(row)
-    text = normalized(question) if question is not None else row["prompt_id"] or ""
+    opening = opening_of(row)
+    text = opening if opening is not None else row["prompt_id"] or ""
     return is_chosen(f"validation:{text}", sample.validation_percent, sample.seed)
 
 

@@ -187,6 +187,8 @@ def test_what_is_kept_of_a_small_sample_is_kept_of_a_large_one(tmp_path: Path, m
 
 def test_a_row_of_validation_shares_neither_id_nor_question_with_a_row_to_train_on(tmp_path: Path) -> None:
     rows = make_rows(1500)
+    for row in rows:
+        row["prompt"] = row["messages"][0]["content"] = f"What do you know of {row['prompt']}"
     # Other answers to the same question, with other case and punctuation.
     for number, row in enumerate(make_rows(500, seed=1)):
         question = rows[3 * number]["prompt"].upper() + " ?!"

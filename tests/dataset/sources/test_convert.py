@@ -125,8 +125,7 @@ def expected_rows(texts: Sequence[tuple[str, str]] = TEXTS) -> list[Row]:
     rows = []
     for question, answer in texts:
         messages = [{"content": question, "role": "user"}, {"content": answer, "role": "assistant"}]
-        # Where the prompt is empty, the messages have to tell rows apart.
-        identity = question or json.dumps([[question, "user"], [answer, "assistant"]])
+        identity = json.dumps([[question, "user"], [answer, "assistant"]], ensure_ascii=False)
         prompt_id = sha256(identity.encode()).hexdigest()
         rows.append({"prompt": question, "prompt_id": prompt_id, "messages": messages, **_NOTHING_MORE})
     return rows

@@ -1,5 +1,6 @@
 """What becomes of single rows, and how a format is told from columns."""
 
+import json
 from hashlib import sha256
 from typing import Any
 from uuid import UUID
@@ -34,6 +35,11 @@ def turns(*messages: tuple[str | None, str | None]) -> list[tuple[str | None, st
 
 ASKED = turns(("user", "q"), ("assistant", "a"))
 WITH_SYSTEM = turns(("system", "s"), ("user", "q"), ("assistant", "a"))
+
+
+def conversation_id(*messages: tuple[str | None, str | None]) -> str:
+    """The id of a conversation whose source has none."""
+    return sha256(json.dumps(messages).encode()).hexdigest()
 
 
 @pytest.mark.parametrize(
@@ -80,9 +86,9 @@ def test_every_format_becomes_messages(row: dict[str, Any], expected: list[tuple
     assert mapped.messages == expected
 
 
-def test_prompt_and_id_are_computed_as_in_ultrachat() -> None:
+def test_the_prompt_is_the_first_question_and_the_id_that_of_the_whole_conversation() -> None:
     mapped = convert({"messages": [{"role": "system", "content": "s"}, *SPOKEN]})
-    assert (mapped.prompt, mapped.prompt_id) == ("q", sha256(b"q").hexdigest())
+    assert (mapped.prompt, mapped.prompt_id) == ("q", conversation_id(*WITH_SYSTEM))
     assert convert({"instruction": "q", "input": "i", "output": "a"}).prompt == "q\n\ni"
 
 
@@ -97,8 +103,8 @@ def test_prompt_and_id_are_computed_as_in_ultrachat() -> None:
         ({"messages": list(SPOKEN), "prompt_id": b"7"}, "q", "7"),
         ({"messages": list(SPOKEN), "prompt_id": b"\xff"}, "q", "ff"),
         ({"messages": list(SPOKEN), "prompt_id": {"page": 7}}, "q", '{"page": 7}'),
-        ({"messages": list(SPOKEN), "prompt_id": float("nan")}, "q", sha256(b"q").hexdigest()),
-        ({"messages": list(SPOKEN), "prompt": "", "prompt_id": ""}, "q", sha256(b"q").hexdigest()),
+        ({"messages": list(SPOKEN), "prompt_id": float("nan")}, "q", conversation_id(*ASKED)),
+        ({"messages": list(SPOKEN), "prompt": "", "prompt_id": ""}, "q", conversation_id(*ASKED)),
         ({"prompt": "q", "completion": "a", "prompt_id": "7"}, "q", "7"),
     ],
 )

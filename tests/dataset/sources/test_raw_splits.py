@@ -151,10 +151,17 @@ def test_files_have_many_names_and_splits_other_ones(tmp_path: Path, name: str) 
     ref = fetch(tmp_path, splits={"train_sft": "train"})
     assert (ref.split, ref.rows, ref.source) == ("train_sft", 1, str(tmp_path))
     assert fetch(tmp_path, "train_gen", splits={"train_gen": "train"}).files == ref.files
+    # The only split is cut, and nothing has to be said; one more, and nobody knows what is to be tested with.
+    cut = [fetch(tmp_path, split) for split in ("train_sft", "test_sft", "train_gen", "test_gen")]
+    assert [part.part for part in cut] == ["train", "test", "train", "test"]
+    assert {part.files for part in cut} == {ref.files}
+    assert len({part.sha256 for part in cut}) == 2
+    (tmp_path / "notes.jsonl").touch()
     with pytest.raises(
-        DatasetError, match=r"no split 'train_sft': there are train\. Say in the recipe's dataset\.splits"
+        DatasetError, match=r"no split 'test_sft': there are notes, train\. Say in the recipe's dataset\.splits"
     ):
-        fetch(tmp_path)
+        fetch(tmp_path, "test_sft")
+    assert fetch(tmp_path).files == ref.files
 
 
 @pytest.mark.parametrize(
