@@ -47,6 +47,8 @@ class SplitRef(Ref):
     """Human-readable origin, for example `HuggingFaceH4/ultrachat_200k@8049631c`."""
     not_carried: dict[str, int] = Field(default_factory=dict)
     """Rows of the source that have a value in a column, or in `messages.<field>`, that is in no conversation."""
+    sources: tuple[str, ...] = ()
+    """Names of the source's files that the shards were made of, one for each; none where they are these files."""
     part: Literal["all", "train", "test"] = "all"
     """Which of the rows are meant: all, or those to train on or to test with where a source has one split for both."""
 

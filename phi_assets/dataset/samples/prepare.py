@@ -20,6 +20,7 @@ from phi_assets.dataset.reports.profile import ProfileBuilder, conversations
 from phi_assets.dataset.reports.report import Conversation, Profile, SplitReport, Violation
 from phi_assets.dataset.samples.batches import read_batches
 from phi_assets.dataset.samples.selection import chosen_by_opening, rows_to_read, take_sample
+from phi_assets.dataset.samples.usable import prove_usable
 from phi_assets.dataset.sources.schema import ARROW_SCHEMA, JSON_LINE_FIELD, carries_more
 from phi_assets.refs import SampleRef, SplitRef
 
@@ -64,7 +65,8 @@ def prepare_split(
 
     Raises:
         DatasetError: the raw shards have gone, changed or cannot be read, a rule with the policy `fail` is broken, no
-            row is left, or the files cannot be written; what was in `destination` before is untouched.
+            row is left, or the files cannot be written; what was in `destination` before is untouched. Rows none of
+            which can be used are kept as `<split>.rejected.parquet`.
     """
     identity = preparation_identity(ref, sample, contract, validation=validation, against=against)
     try:
@@ -77,7 +79,7 @@ def prepare_split(
             unseen = aside.submit(unseen_rows, against.parquet).result if against else None
             tokens = TokenCounter(contract.tokenizer)
             judge = Contract(ref.split, contract, tokens, unseen, with_validation=validation)
-            outcome = _write(ref, sample, contract, judge, folder, log)
+            outcome = _write(ref, sample, contract, judge, folder, destination, log)
             refs = _refs(outcome, destination)
             manifest = folder / manifest_name(ref.split)
             manifest.write_text(manifest_json(identity, refs, outcome.files), encoding="utf-8")
@@ -146,7 +148,13 @@ class _Tally:
 
 
 def _write(
-    ref: SplitRef, sample: SampleSection, section: ContractSection, contract: Contract, folder: Path, log: Log
+    ref: SplitRef,
+    sample: SampleSection,
+    section: ContractSection,
+    contract: Contract,
+    folder: Path,
+    destination: Path,
+    log: Log,
 ) -> _Outcome:
     names = (ref.split, VALIDATION_SPLIT) if contract.with_validation else (ref.split,)
     more = [JSON_LINE_FIELD] if carries_more(ref.files) else []
@@ -193,7 +201,7 @@ def _write(
             for part in samples
         },
     )
-    _prove_usable(ref, sample, report)
+    prove_usable(ref, sample, report, folder / _quarantine_name(ref.split), destination)
     with HashingFile(folder / _report_name(ref.split)) as file:
         file.write(report.model_dump_json(indent=1).encode())
     return _Outcome(files | {_report_name(ref.split): file.written}, report)
@@ -243,42 +251,6 @@ def _shares(kept: pl.DataFrame, sample: SampleSection, count: int) -> tuple[pl.D
         return (kept,)
     kept_back = chosen_by_opening(kept, kept["question"], "validation:", sample.validation_percent, sample.seed)
     return kept.filter(~kept_back), kept.filter(kept_back)
-
-
-def _prove_usable(ref: SplitRef, sample: SampleSection, report: SplitReport) -> None:
-    broken = {violation.rule: violation for violation in report.violations if violation.rows}
-    listed = ", ".join(f"{rule} {violation.rows:,}" for rule, violation in broken.items())
-    forbidden = [violation for violation in broken.values() if violation.policy == "fail"]
-    if forbidden:
-        first = forbidden[0].examples[0]
-        raise DatasetError(
-            f"Split {ref.split!r} of {ref.source} breaks rules with the policy `fail`: "
-            + ", ".join(f"{violation.rule} in {violation.rows:,} rows" for violation in forbidden)
-            + f"; the first is row {first.row:,}, prompt_id {first.prompt_id}. Set `contract.policies` to `drop` or "
-            "`warn`, or mend the source."
-        )
-    rows = [profile.rows for profile in report.samples.values()]
-    if report.rows_not_sampled == report.rows_total and ref.part == "test":
-        raise DatasetError(
-            f"{sample.test_percent:g} % of the rows of {ref.source} are none to test with: raise sample.test_percent "
-            "or sample.percent"
-        )
-    if report.rows_not_sampled == report.rows_total:
-        raise DatasetError(
-            f"{sample.percent:g} % ({sample.mode}) of the {ref.rows:,} rows of {ref.split!r} are none: "
-            "raise sample.percent"
-        )
-    if not sum(rows):
-        raise DatasetError(
-            f"None of the {report.rows_quarantined:,} sampled rows of {ref.split!r} keeps the contract ({listed}): "
-            "check `dataset.format` and `dataset.columns`, or `contract.policies`"
-        )
-    if not all(rows):
-        raise DatasetError(
-            f"{sample.validation_percent:g} % of the {sum(rows):,} rows of {ref.split!r} leave "
-            f"{' and '.join(f'{name} with {profile.rows:,}' for name, profile in report.samples.items())}: "
-            "raise sample.percent or change sample.validation_percent"
-        )
 
 
 def _refs(outcome: _Outcome, destination: Path) -> tuple[SampleRef, ...]:

@@ -5,7 +5,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,8 @@ class Shards:
     """A split as Parquet in the schema of ultrachat."""
 
     files: tuple[Path, ...]
+    sources: tuple[str, ...]
+    """Names of the source's files that they were made of."""
     not_carried: Mapping[str, int]
     """How many of the source's rows have a value in a column, or in `messages.<field>`, that is in no conversation."""
 
@@ -67,7 +69,7 @@ def as_they_lie(files: Sequence[Path], dataset: DatasetSection) -> Shards | None
         if (besides := fields_besides(file)) is None:
             return None
         rows.update(besides)
-    return Shards(tuple(files), rows)
+    return Shards(tuple(files), (), rows)
 
 
 def convert(files: Sequence[Path], dataset: DatasetSection, directory: Path, log: Log) -> Shards:
@@ -86,7 +88,7 @@ def convert(files: Sequence[Path], dataset: DatasetSection, directory: Path, log
     identity = _identity(files, dataset)
     with room_in(directory), staging(directory, identity) as staged:
         final = directory / identity
-        if (known := _existing(final)) is not None:
+        if (known := _existing(final, files)) is not None:
             return known
         written = _convert(files, dataset, staged, log)
         sizes = {shard.name: shard.stat().st_size for shard in written.files}
@@ -95,7 +97,7 @@ def convert(files: Sequence[Path], dataset: DatasetSection, directory: Path, log
         # A folder takes no place that is taken; what lies there is damaged.
         shutil.rmtree(final, ignore_errors=True)
         os.replace(staged, final)
-    return Shards(tuple(final / shard.name for shard in written.files), written.not_carried)
+    return replace(written, files=tuple(final / shard.name for shard in written.files))
 
 
 def _schema(file: Path) -> pa.Schema:
@@ -113,7 +115,7 @@ def _identity(files: Iterable[Path], dataset: DatasetSection) -> str:
     )[:16]
 
 
-def _existing(folder: Path) -> Shards | None:
+def _existing(folder: Path, files: Sequence[Path]) -> Shards | None:
     try:
         manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError):
@@ -121,7 +123,12 @@ def _existing(folder: Path) -> Shards | None:
     promised = manifest["files"]
     shards = tuple(folder / name for name in promised)
     is_whole = all(shard.is_file() and shard.stat().st_size == promised[shard.name] for shard in shards)
-    return Shards(shards, manifest["not_carried"]) if is_whole else None
+    return _shards(shards, files, manifest["not_carried"]) if is_whole else None
+
+
+def _shards(shards: Sequence[Path], files: Sequence[Path], not_carried: Mapping[str, int]) -> Shards:
+    made_of = (files[int(shard.name.split("-")[1])].name for shard in shards)
+    return Shards(tuple(shards), tuple(made_of), not_carried)
 
 
 def _convert(files: Sequence[Path], dataset: DatasetSection, folder: Path, log: Log) -> Shards:
@@ -141,7 +148,7 @@ def _convert(files: Sequence[Path], dataset: DatasetSection, folder: Path, log: 
         shutil.rmtree(scratch)
     if not shards:
         raise DatasetError(f"{', '.join(map(str, files))} has no rows: there is nothing to sample from")
-    return Shards(tuple(shards), fields.rows)
+    return _shards(shards, files, fields.rows)
 
 
 def _write_shard(table: Table, mapping: RowMapping, file: Path, shard: Path, log: Log) -> int:

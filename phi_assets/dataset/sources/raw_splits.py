@@ -52,6 +52,7 @@ def fetch_split(dataset: DatasetSection, split: str, data_dir: Path, log: Log) -
         sha256=sha256 if part == "all" else fingerprint([sha256, part]),
         source=origin,
         not_carried=dict(sorted(shards.not_carried.items())),
+        sources=shards.sources,
         part=part,
     )
     if ref.not_carried:

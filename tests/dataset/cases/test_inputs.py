@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from phi_assets.config.dataset import ContractSection, DatasetSection, SampleSection
@@ -81,7 +82,11 @@ GIVES: dict[str, Gives | str] = {
         ],
         tools=[TOOL],
     ),
-    "a greeting of the assistant first": r"None of the 40 sampled rows of 'train_sft' keeps the contract \(roles 40",
+    "a greeting of the assistant first": (
+        r"None of the 40 sampled rows of 'train_sft' keeps the contract \(roles 40\)\. The commonest problem, of 40, "
+        r"is that the turns .* \(assistant, user, assistant\): row 1 of train\.jsonl is the first\. To mend it, .*"
+        r"take the others out.* are in .*train_sft\.rejected\.parquet"
+    ),
     "a system column beside messages": Gives([{"role": "system", "content": "Speak French."}, *asked(0)]),
     "bytes in Parquet": Gives(PAIRED),
     "other roles in Parquet": Gives(),
@@ -223,6 +228,25 @@ def test_the_same_question_under_other_system_prompts_is_several_rows_but_leaks_
     (tmp_path / "test.jsonl").write_bytes(lines([{"messages": asked(0)}]))
     train, _, broken = measured(tmp_path)
     assert (len(train), broken) == (ROWS - 1, {"leaked_text": ROWS})
+
+
+def test_rows_none_of_which_can_be_used_are_kept_and_their_commonest_problem_is_quoted(tmp_path: Path) -> None:
+    rows = [
+        {"messages": asked(0), "prompt": 1},
+        *({"messages": [*asked(n), {"role": "nun", "content": "?"}]} for n in range(5)),
+    ]
+    for number in range(2):
+        (tmp_path / f"train-0000{number}-of-00002.jsonl").write_bytes(lines(rows[:1] if number == 0 else rows[1:]))
+    (tmp_path / "test.jsonl").write_bytes(lines([{"messages": asked(500)}]))
+    said = (
+        r"of 5, is that messages\[2\]\.role is \"nun\": say what that means in dataset\.roles: row 1 of "
+        r"train-00001-of-00002\.jsonl is the first"
+    )
+    with pytest.raises(DatasetError, match=said):
+        measured(tmp_path)
+    rejected = pq.read_table(tmp_path / "out" / "train_sft.rejected.parquet").to_pylist()
+    assert [row["row"] for row in rejected] == list(range(6))
+    assert all(row["problem"] for row in rejected)
 
 
 OF_THEIR_OWN = {

@@ -1,9 +1,11 @@
 """The hub source against a hub on the loopback interface, in processes of their own: HF_ENDPOINT is read once."""
 
+import io
 import json
 import os
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator, Mapping
 from email.utils import formatdate
 from pathlib import Path
@@ -355,6 +357,27 @@ def test_text_that_is_no_conversation_says_what_is_needed(tmp_path: Path) -> Non
         (answer,) = call(hub.url, tmp_path / "data", ("train_sft", {"revision": COMMIT, **SPLITS}))
     assert "train.txt has the columns text" in answer["answer"]
     assert "sharegpt needs conversations" in answer["answer"]
+
+
+def test_an_archive_of_json_is_read_and_what_datasets_cannot_read_is_said(tmp_path: Path) -> None:
+    row = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    with tarfile.open(archive / "train.tar", "w") as tar:
+        for number in range(3):
+            content = orjson.dumps(row)
+            member = tarfile.TarInfo(f"{number:05d}.json")
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    with running(Hub(archive)) as hub:
+        (read,) = call(hub.url, tmp_path / "data", ("train_sft", {}))
+    assert (read["answer"]["rows"], read["answer"]["not_carried"]) == (3, {})
+    script = tmp_path / "script"
+    script.mkdir()
+    (script / "chat.py").write_text("import datasets\n", encoding="utf-8")
+    with running(Hub(script)) as hub:
+        (refused,) = call(hub.url, tmp_path / "other", ("train_sft", {}))
+    assert "scripts are no longer supported, but found chat.py); use `source: local`" in refused["answer"]
 
 
 def test_no_room_for_a_download_is_one_clear_message(hub: Hub, tmp_path: Path) -> None:

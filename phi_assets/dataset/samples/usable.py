@@ -1,0 +1,116 @@
+"""Whether a sample can be used, and what is said where it cannot."""
+
+import os
+from pathlib import Path
+
+import polars as pl
+import pyarrow.parquet as pq
+
+from phi_assets.config.dataset import SampleSection
+from phi_assets.dataset.errors import DatasetError
+from phi_assets.dataset.reports.report import SplitReport
+from phi_assets.refs import SplitRef
+
+_REMEDIES = {
+    "schema": (
+        "something of it is missing",
+        "complete the rows, or say in dataset.columns what the columns are called",
+    ),
+    "no_messages": ("there are no messages", "say in dataset.columns which column holds them"),
+    "roles": (
+        "the turns are not those of a chat",
+        "a system message may come first, then the user and the assistant take turns, and the user begins: take the "
+        "others out of the rows, or say in dataset.roles what their names mean",
+    ),
+    "ending": (
+        "the assistant does not have the last word",
+        "leave the last question out of the rows, or set contract.policies.ending to warn",
+    ),
+    "empty_content": ("a message is blank", "fill it or leave the turn out, or set contract.policies.empty_content"),
+    "prompt_mismatch": ("the prompt is not the first question", "set contract.policies.prompt_mismatch to warn"),
+    "duplicate_id": ("an earlier row has the same prompt_id", "give rows ids of their own, or leave the column out"),
+    "duplicate_conversation": ("an earlier row has the same messages", "set contract.policies.duplicate_conversation"),
+    "leaked_id": (
+        "a row of the test split has the same prompt_id",
+        "name another split to test with in dataset.splits, or give rows ids of their own",
+    ),
+    "leaked_text": (
+        "a row of the test split asks the same",
+        "name another split to test with in dataset.splits: a model that has seen its questions is measured too good",
+    ),
+    "too_long": ("it is longer than contract.context_tokens", "raise that, or set contract.policies.too_long to warn"),
+}
+"""What is wrong with a row that breaks a rule, and what helps."""
+
+
+def prove_usable(
+    ref: SplitRef, sample: SampleSection, report: SplitReport, quarantine: Path, destination: Path
+) -> None:
+    """There is something to train on, and no rule is broken that forbids it.
+
+    Raises:
+        DatasetError: otherwise; where no row keeps the contract, the message quotes the commonest problem, and the rows
+            are kept in `destination`.
+    """
+    broken = {violation.rule: violation for violation in report.violations if violation.rows}
+    listed = ", ".join(f"{rule} {violation.rows:,}" for rule, violation in broken.items())
+    forbidden = [violation for violation in broken.values() if violation.policy == "fail"]
+    if forbidden:
+        first = forbidden[0].examples[0]
+        raise DatasetError(
+            f"Split {ref.split!r} of {ref.source} breaks rules with the policy `fail`: "
+            + ", ".join(f"{violation.rule} in {violation.rows:,} rows" for violation in forbidden)
+            + f"; the first is row {first.row:,}, prompt_id {first.prompt_id}. Set `contract.policies` to `drop` or "
+            "`warn`, or mend the source."
+        )
+    rows = [profile.rows for profile in report.samples.values()]
+    if report.rows_not_sampled == report.rows_total and ref.part == "test":
+        raise DatasetError(
+            f"{sample.test_percent:g} % of the rows of {ref.source} are none to test with: raise sample.test_percent "
+            "or sample.percent"
+        )
+    if report.rows_not_sampled == report.rows_total:
+        raise DatasetError(
+            f"{sample.percent:g} % ({sample.mode}) of the {ref.rows:,} rows of {ref.split!r} are none: "
+            "raise sample.percent"
+        )
+    if not sum(rows):
+        rejected = destination / f"{ref.split}.rejected.parquet"
+        os.replace(quarantine, rejected)
+        raise DatasetError(
+            f"None of the {report.rows_quarantined:,} sampled rows of {ref.split!r} keeps the contract ({listed}). "
+            f"{_commonest(ref, rejected)}. All of them, with the reasons, are in {rejected}"
+        )
+    if not all(rows):
+        raise DatasetError(
+            f"{sample.validation_percent:g} % of the {sum(rows):,} rows of {ref.split!r} leave "
+            f"{' and '.join(f'{name} with {profile.rows:,}' for name, profile in report.samples.items())}: "
+            "raise sample.percent or change sample.validation_percent"
+        )
+
+
+def _commonest(ref: SplitRef, rejected: Path) -> str:
+    """The problem that most of the rows have, where the first of them is, and what helps."""
+    rows = pl.read_parquet(rejected, columns=["row", "messages", "rules", "problem"])
+    # Problems name the message: [7] and [9] are one.
+    kind = pl.coalesce(pl.col("problem").str.replace_all(r"\[\d+\]", "[]"), pl.col("rules").list.first())
+    found = rows.with_columns(kind=kind).group_by("kind", maintain_order=True).agg(pl.len(), pl.all().first())
+    first = found.sort("len", descending=True, maintain_order=True).row(0, named=True)
+    rule = first["rules"][0]
+    what, remedy = _REMEDIES[rule]
+    what = first["problem"] or what
+    if rule == "roles":
+        what += f" ({', '.join(str(message['role']) for message in first['messages'][:6])})"
+    file, row = _place(ref, first["row"])
+    where = f"row {row:,} of {file} is the first"
+    return f"The commonest problem, of {first['len']:,}, is that {what}: {where}. To mend it, {remedy}"
+
+
+def _place(ref: SplitRef, row: int) -> tuple[str, int]:
+    """The source's file in which a row of the split is, and its number there, from 1."""
+    for file, source in zip(ref.files, ref.sources or ref.files, strict=True):
+        rows = pq.read_metadata(file).num_rows
+        if row < rows:
+            return Path(source).name, row + 1
+        row -= rows
+    return ref.source, row + 1
