@@ -87,7 +87,7 @@ class FineTune(dg.Component):
             RecipeError: the recipe cannot be used, for example because of what stood for a template.
         """
         said = attributes.model_dump(exclude_unset=True, by_alias=True) if attributes else {}
-        content = dict(context.resolution_context.resolve_value(said))
+        content = _resolved(said, context)
         folder = context.path if context.path.is_dir() else context.path.parent
         own = {key: content.pop(key) for key in _OWN_FIELDS if key in content}
         prefix = own.pop("key_prefix", ())
@@ -178,9 +178,22 @@ def _templated(section: type[Section], fields: Mapping[str, Any]) -> type[BaseMo
     return create_model(section.__name__, __config__=ConfigDict(extra="forbid"), __doc__=section.__doc__, **made)
 
 
+def _resolved(value: Any, context: dg.ComponentLoadContext) -> Any:
+    """The value with what its templates stand for; text without a template stays the text that it is."""
+    if isinstance(value, Mapping):
+        return {key: _resolved(entry, context) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_resolved(entry, context) for entry in value]
+    return context.resolution_context.resolve_value(value) if _is_template(value) else value
+
+
+def _is_template(value: object) -> bool:
+    return isinstance(value, str) and "{{" in value
+
+
 def _or_template(kind: Any) -> Any:
     return Annotated[kind, WrapValidator(_unless_template)]
 
 
 def _unless_template(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
-    return value if isinstance(value, str) and "{{" in value else check(value)
+    return value if _is_template(value) else check(value)

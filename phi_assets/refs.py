@@ -25,11 +25,13 @@ class DatasetRef(Ref):
     """A data set pinned to one revision, so that all its splits come from the same state of it."""
 
     source: str
-    """`bundled`, `hub` or `local`."""
+    """`bundled`, `hub`, `local` or `asset`."""
     name: str
-    """Repository or folder."""
+    """Repository, folder or asset."""
     revision: str
     """Commit of the repository; for files without one, a hash of their content."""
+    folder: str = ""
+    """Where the files lie that another asset has handed over; empty for any other source."""
 
 
 class SplitRef(Ref):

@@ -22,8 +22,9 @@ Part = Literal["all", "train", "test"]
 class DatasetSection(Section):
     """Where the four splits come from."""
 
-    source: Literal["bundled", "hub", "local"] = "hub"
-    """`bundled`: the package's small data set; `hub`: the Hugging Face hub; `local`: a folder in the hub's layout."""
+    source: Literal["bundled", "hub", "local", "asset"] = "hub"
+    """`bundled`: the package's small data set; `hub`: the Hugging Face hub; `local`: a folder in the hub's layout;
+    `asset`: another Dagster asset of the same code location."""
     repo: str = "HuggingFaceH4/ultrachat_200k"
     """The repository for `source: hub`."""
     revision: str = "main"
@@ -32,6 +33,9 @@ class DatasetSection(Section):
     """Configuration (subset) of the hub repository; its default one unless given."""
     path: Path | None = None
     """Folder for `source: local`, holding `data/<split>-*.parquet`, or files as `format` and `splits` describe them."""
+    asset: Annotated[str, Field(pattern=r"^[^/]+(/[^/]+)*$")] | None = None
+    """Key of the asset for `source: asset`, as `team/conversations`. Its value is the path or the URL of files, or a
+    polars, pandas or pyarrow table; it comes through the asset's own IO manager."""
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,40}$")] = "ultrachat"
     """What the data set is called: the raw splits' assets begin with it, as do the names of registered data assets
     (`ultrachat-train-sft`). Recipes that describe the same data set share its raw splits."""
@@ -66,9 +70,11 @@ class DatasetSection(Section):
         return cast("Part", part) if train == test else "all"
 
     @model_validator(mode="after")
-    def _local_needs_a_path(self) -> "DatasetSection":
+    def _is_found_where_it_says(self) -> "DatasetSection":
         if self.source == "local" and self.path is None:
             raise ValueError("source 'local' needs `path`, a folder that holds data/<split>-*.parquet")
+        if (self.source == "asset") != (self.asset is not None):
+            raise ValueError("source 'asset' and `asset`, the key of a Dagster asset, need each other")
         return self
 
 

@@ -40,6 +40,8 @@ def training_size(recipe: Recipe) -> TrainingSize | None:
 
 def _of_split(dataset: DatasetSection) -> tuple[int, int, Part] | None:
     """Rows and bytes of text of `train_sft`: of Parquet files their own numbers, of UltraChat those of its card."""
+    if dataset.source == "asset":
+        return None
     if dataset.source == "hub":
         return (_ULTRACHAT_ROWS, _ULTRACHAT_BYTES, "all") if dataset.repo == _ULTRACHAT else None
     files, part = split_files(dataset, "train_sft")

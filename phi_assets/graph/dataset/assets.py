@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import dagster as dg
 
@@ -25,17 +26,30 @@ def dataset_assets(dataset: DataSet) -> list[dg.AssetsDefinition]:
 
 
 def _source(dataset: DataSet, chat_data: ChatDataSource) -> dg.AssetsDefinition:
-    @dataset.asset(SOURCE, kinds={"huggingface"})
-    def source(context: dg.AssetExecutionContext) -> dg.MaterializeResult[DatasetRef]:
-        """The data set is pinned to one revision, from which all four splits are read."""
-        ref = chat_data.pin()
-        context.log.info(f"{ref.name} at revision {ref.revision}")
-        why = explained(context, {"data set": ref.name, "revision": ref.revision})
-        return dg.MaterializeResult(
-            value=ref, data_version=dg.DataVersion(ref.revision), metadata=dataset_metadata(ref) | why
-        )
+    upstream = dataset.section.asset
+    if upstream is None:
 
-    return source
+        @dataset.asset(SOURCE, kinds={"huggingface"})
+        def source(context: dg.AssetExecutionContext) -> dg.MaterializeResult[DatasetRef]:
+            """The data set is pinned to one revision, from which all four splits are read."""
+            return _pinned(context, chat_data.pin())
+
+        return source
+
+    @dataset.asset(SOURCE, ins={"handed_over": dg.AssetIn(dg.AssetKey(upstream.split("/")))}, kinds={"dagster"})
+    def source_of_an_asset(context: dg.AssetExecutionContext, handed_over: Any) -> dg.MaterializeResult[DatasetRef]:
+        """What the upstream asset holds lies on local disk, from where all four splits are read."""
+        return _pinned(context, chat_data.land(handed_over))
+
+    return source_of_an_asset
+
+
+def _pinned(context: dg.AssetExecutionContext, ref: DatasetRef) -> dg.MaterializeResult[DatasetRef]:
+    context.log.info(f"{ref.name} at revision {ref.revision}")
+    why = explained(context, {"data set": ref.name, "revision": ref.revision})
+    return dg.MaterializeResult(
+        value=ref, data_version=dg.DataVersion(ref.revision), metadata=dataset_metadata(ref) | why
+    )
 
 
 def _raw(dataset: DataSet, chat_data: ChatDataSource, split: str) -> dg.AssetsDefinition:

@@ -27,6 +27,8 @@ def hub_revision_sensor(lineages: Sequence[Lineage]) -> dg.SensorDefinition:
         """`source` is requested once for every new revision of the data set; one request to the hub a data set."""
 
         def look(dataset: DataSet, cursor: Cursor) -> Outcome:
+            if (upstream := dataset.section.asset) is not None:
+                return cursor.skip(f"Asset {upstream} is followed by phi_automation.")
             now = latest_revision(dataset.section)
             return follow(context.instance, cursor, dataset.key(SOURCE), now=now, recorded=data_version)
 

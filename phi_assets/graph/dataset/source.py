@@ -11,6 +11,7 @@ from phi_assets.config.dataset import ContractSection, DatasetSection, SampleSec
 from phi_assets.dataset.errors import DatasetError
 from phi_assets.dataset.files.manifest import preparation_identity
 from phi_assets.dataset.samples.prepare import prepare_split
+from phi_assets.dataset.sources.handed_over import folder_with
 from phi_assets.dataset.sources.raw_splits import fetch_split, latest_revision
 from phi_assets.fingerprint import fingerprint
 from phi_assets.refs import DatasetRef, SampleRef, SplitRef
@@ -31,11 +32,25 @@ class ChatDataSource:
         with _in_words():
             return DatasetRef(source=section.source, name=name, revision=latest_revision(section))
 
+    def land(self, value: object) -> DatasetRef:
+        """What the upstream asset handed over lies in a folder; see `folder_with`."""
+        with _in_words():
+            folder = folder_with(value, self.data_dir / "handed-over")
+            revision = latest_revision(self._of_folder(str(folder)))
+        return DatasetRef(source="asset", name=str(self.section.asset), revision=revision, folder=str(folder))
+
     def fetch(self, pinned: DatasetRef, split: str, log: Callable[[str], None]) -> SplitRef:
         """The split's raw shards of the pinned revision lie on local disk; see `fetch_split`."""
-        section = self.section.model_copy(update={"revision": pinned.revision} if pinned.source == "hub" else {})
+        section = self.section
+        if pinned.source == "hub":
+            section = section.model_copy(update={"revision": pinned.revision})
+        if pinned.folder:
+            section = self._of_folder(pinned.folder)
         with _in_words():
             return fetch_split(section, split, self.data_dir, log)
+
+    def _of_folder(self, folder: str) -> DatasetSection:
+        return self.section.model_copy(update={"source": "local", "path": Path(folder)})
 
     def prepare(
         self,

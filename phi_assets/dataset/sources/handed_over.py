@@ -1,0 +1,102 @@
+"""Conversations that somebody hands over, as a table or as the place of files, become a folder like any other."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from phi_assets.dataset.errors import DatasetError
+from phi_assets.fingerprint import file_sha256, fingerprint
+
+_WANTED = "the path or the URL of files, or a polars, pandas or pyarrow table"
+
+
+def folder_with(value: object, directory: Path) -> Path:
+    """The folder that holds what was handed over; the same value gives the same folder.
+
+    A local folder is used where it lies, and so is a file, which a link in a folder below `directory` leads to. A table
+    is written there as Parquet, and files behind a URL that `fsspec` can read are copied there, both named by content.
+
+    Raises:
+        DatasetError: nothing is at that place, the table is empty, or the value is something else.
+    """
+    if isinstance(value, str | os.PathLike):
+        return _of_place(str(value), directory)
+    table = _as_polars(value)
+    if table is None:
+        raise DatasetError(f"A {type(value).__name__} was handed over as training data: {_WANTED} is needed")
+    if table.is_empty():
+        raise DatasetError("An empty table was handed over as training data")
+    with _scratch(directory) as scratch:
+        table.write_parquet(scratch / "conversations.parquet")
+        return _kept(scratch, directory)
+
+
+def _of_place(place: str, directory: Path) -> Path:
+    if "://" in place:
+        return _copied(place, directory)
+    path = Path(place).expanduser().resolve()
+    if path.is_dir():
+        return path
+    if not path.is_file():
+        raise DatasetError(f"{path} was handed over as training data, and nothing is there")
+    folder = directory / fingerprint(str(path))[:12]
+    folder.mkdir(parents=True, exist_ok=True)
+    link = folder / path.name
+    if not link.exists():
+        link.symlink_to(path)
+    return folder
+
+
+def _copied(url: str, directory: Path) -> Path:
+    from upath import UPath
+
+    source = UPath(url)
+    with _scratch(directory) as scratch:
+        try:
+            files = [path for path in source.iterdir() if path.is_file()] if source.is_dir() else [source]
+            for path in files:
+                with path.open("rb") as incoming, (scratch / path.name).open("wb") as copy:
+                    shutil.copyfileobj(incoming, copy)
+        # Every file system of fsspec has errors of its own.
+        except Exception as error:
+            raise DatasetError(f"What was handed over as training data cannot be read from {url}: {error}") from error
+        return _kept(scratch, directory)
+
+
+@contextmanager
+def _scratch(directory: Path) -> Iterator[Path]:
+    """A folder of the moment, on the same file system as those that are kept."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=directory, prefix=".") as name:
+        files = Path(name) / "files"
+        files.mkdir()
+        yield files
+
+
+def _kept(scratch: Path, directory: Path) -> Path:
+    """The files lie in a folder that is named by their content."""
+    content = {path.name: file_sha256(path) for path in sorted(scratch.iterdir())}
+    folder = directory / fingerprint(content)[:12]
+    # One that is there has the same content; somebody else may just have been as quick.
+    with suppress(OSError):
+        scratch.rename(folder)
+    return folder
+
+
+def _as_polars(value: Any) -> Any:
+    import polars as pl
+
+    if isinstance(value, pl.LazyFrame):
+        return value.collect()
+    if isinstance(value, pl.DataFrame):
+        return value
+    kind = f"{type(value).__module__}.{type(value).__qualname__}"
+    if kind.startswith("pandas.") and type(value).__name__ == "DataFrame":
+        return pl.from_pandas(value)
+    if kind.startswith("pyarrow.") and type(value).__name__ == "Table":
+        return pl.from_arrow(value)
+    return None
