@@ -9,6 +9,7 @@ from phi_assets.config.recipe import Recipe
 from phi_assets.config.recipe_files import load_recipes
 from phi_assets.config.settings import Settings, load_settings
 from phi_assets.config.trust import trust_authorities
+from phi_assets.graph.automation.pools import patient_in_process_executor
 from phi_assets.graph.location import Location
 
 
@@ -23,8 +24,7 @@ def build_definitions(
     location = Location(settings)
     return dg.Definitions.merge(
         *(FineTune(recipe).build_in(location) for recipe in recipes),
-        # A step in its own process costs five to eight seconds of imports; nothing here needs the isolation.
-        dg.Definitions(executor=dg.in_process_executor, loggers=loggers),
+        dg.Definitions(executor=patient_in_process_executor, loggers=loggers),
     )
 
 

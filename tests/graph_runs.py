@@ -49,12 +49,12 @@ class Result(dg.ExecuteInProcessResult):
     """What came of a run; assets are named without their recipe's prefix."""
 
     def __init__(self, result: dg.ExecuteInProcessResult, keys: dict[str, dg.AssetKey]) -> None:
-        self.__dict__.update(result.__dict__)
+        vars(self).update(vars(result))
         self._keys = keys
 
     def asset_value(self, asset_key: Any) -> Any:
         """The asset's value."""
-        return super().asset_value(self._keys.get(str(asset_key), asset_key))
+        return super().asset_value(self._keys.get(str(asset_key)) or asset_key)
 
 
 class Graph:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from phi_assets.cli.console import own_stderr
 from phi_assets.cli.instance import ensure_dagster_home
 from phi_assets.cli.summary import print_bill, print_summary
 from phi_assets.config.settings import Settings, SettingsError, load_settings, read_env_file
@@ -112,10 +113,11 @@ class _Graph:
         tags: dict[str, str] | None = None,
     ) -> Any:
         from phi_assets.graph.automation.dead_runs import process_tags
+        from phi_assets.graph.automation.pools import patient_pools
 
         run_id = str(uuid.uuid4())
         # What the steps print is the jobs' own logs, line by line; the console logger tells what people want to know.
-        with Path(os.devnull).open("w") as sink, redirect_stdout(sink):
+        with Path(os.devnull).open("w") as sink, redirect_stdout(sink), own_stderr() as say, patient_pools(say):
             result = job.execute_in_process(
                 instance=self.instance,
                 raise_on_error=False,

@@ -3,11 +3,24 @@
 import logging
 import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 
 import dagster as dg
 
 from phi_assets.graph.automation.failures import reason_of
+
+
+@contextmanager
+def own_stderr() -> Iterator[Callable[[str], None]]:
+    """A function that prints a line to the terminal's stderr, wherever Dagster has sent that of this process."""
+    with os.fdopen(os.dup(sys.__stderr__.fileno() if sys.__stderr__ else 2), "w", encoding="utf-8") as stderr:
+
+        def say(text: str) -> None:
+            print(text, file=stderr, flush=True)
+
+        yield say
 
 
 class _PeopleHandler(logging.Handler):

@@ -6,6 +6,7 @@ from typing import Any
 import dagster as dg
 
 from phi_assets.graph.automation.endings import DEPLOY
+from phi_assets.graph.automation.pools import patient_in_process_executor
 from phi_assets.graph.lineage import LABEL, Lineage
 from phi_assets.graph.operations.assets import STILL_BILLING
 from phi_assets.graph.operations.ending import teardown_job
@@ -19,7 +20,7 @@ list_billing = dg.define_asset_job(
     LIST_BILLING,
     selection=dg.AssetSelection.assets(STILL_BILLING),
     description="Show what is billing in the workspace. Changes nothing.",
-    executor_def=dg.in_process_executor,
+    executor_def=patient_in_process_executor,
 )
 
 
@@ -35,7 +36,7 @@ def recipe_jobs(lineage: Lineage, lineages: Sequence[Lineage]) -> list[Any]:
             selection=selection & ours,
             description=description,
             tags=lineage.run_tags,
-            executor_def=dg.in_process_executor,
+            executor_def=patient_in_process_executor,
         )
 
     return [

@@ -10,6 +10,7 @@ from phi_assets.azureml.billing.orphans import orphans
 from phi_assets.azureml.billing.reaper import reap
 from phi_assets.azureml.billing.teardown import carry_out, check_gone, plan_teardown
 from phi_assets.graph.automation.endings import REAP_EXPIRED, REAPED_TAG, TEARDOWN
+from phi_assets.graph.automation.pools import patient_in_process_executor
 from phi_assets.graph.lineage import Lineage
 from phi_assets.graph.operations.assets import STILL_BILLING, known_things
 from phi_assets.graph.operations.metadata import billing_metadata
@@ -69,7 +70,7 @@ def teardown_job(lineage: Lineage, lineages: Sequence[Lineage]) -> dg.JobDefinit
     @dg.job(
         name=lineage.node(TEARDOWN),
         tags=lineage.run_tags,
-        executor_def=dg.in_process_executor,
+        executor_def=patient_in_process_executor,
         description="List and delete the recipe's endpoint and idle cluster, and prove that nothing of it is billing.",
     )
     def teardown() -> None:
@@ -108,7 +109,7 @@ def reap_expired_job(lineages: Sequence[Lineage]) -> dg.JobDefinition:
 
     @dg.job(
         name=REAP_EXPIRED,
-        executor_def=dg.in_process_executor,
+        executor_def=patient_in_process_executor,
         description="Delete every endpoint of this project whose lease has ended.",
     )
     def reap_expired() -> None:
