@@ -14,6 +14,7 @@ from phi_assets.config.recipe_files import EXTENDS, recipe_of
 from phi_assets.config.section import Section
 from phi_assets.config.settings import Settings, load_settings
 from phi_assets.config.trust import trust_authorities
+from phi_assets.graph.automation.instance_settings import tell_missing_settings
 from phi_assets.graph.lineage import OWNERS, Lineage
 from phi_assets.graph.location import Location
 
@@ -124,6 +125,7 @@ def _location_of(project: object) -> Location:
     if _loading is None or _loading[0] is not project:
         settings = load_settings()
         trust_authorities(settings)
+        tell_missing_settings()
         _loading = (project, Location(settings))
     return _loading[1]
 

@@ -9,6 +9,7 @@ from phi_assets.config.recipe import Recipe
 from phi_assets.config.recipe_files import load_recipes
 from phi_assets.config.settings import Settings, load_settings
 from phi_assets.config.trust import trust_authorities
+from phi_assets.graph.automation.instance_settings import tell_missing_settings
 from phi_assets.graph.automation.pools import patient_in_process_executor
 from phi_assets.graph.location import Location
 
@@ -30,4 +31,5 @@ def build_definitions(
 
 _settings = load_settings()
 trust_authorities(_settings)
+tell_missing_settings()
 defs = build_definitions(_settings, *load_recipes(_settings.recipe))

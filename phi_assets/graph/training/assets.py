@@ -24,6 +24,15 @@ from phi_assets.refs import ComputeRef, JobRef, ModelRef, RegisteredModelRef, Sa
 
 FINETUNE_JOB, REGISTERED_MODEL = "finetune_job", "registered_model"
 
+JOB_INPUTS = {
+    "model": "foundation_model",
+    "compute": "finetune_compute",
+    "train": "sampled_train_sft",
+    "validation": "sampled_validation_sft",
+    "test": "sampled_test_sft",
+}
+"""What a job is made of besides the recipe: assets, by the names that they have in a request."""
+
 JOB_TAG = "azureml/job"
 """Run tag with the name of the Azure ML job that the run submitted, attached to or reused."""
 STUDIO_TAG = "azureml/studio"
@@ -48,24 +57,18 @@ def _finetune_job(lineage: Lineage) -> dg.AssetsDefinition:
     @lineage.asset(
         FINETUNE_JOB,
         *("component", "finetune.parameters", "finetune.defaults"),
-        needs=lineage.ins(
-            "foundation_model",
-            "finetune_compute",
-            train="sampled_train_sft",
-            validation="sampled_validation_sft",
-            test="sampled_test_sft",
-        ),
+        needs=lineage.ins(**JOB_INPUTS),
         deps=[PREFLIGHT],
         kinds={"azureml", "pytorch"},
     )
     def finetune_job(
         context: dg.AssetExecutionContext,
         config: FinetuneConfig,
+        model: ModelRef,
+        compute: ComputeRef,
         train: SampleRef,
         validation: SampleRef,
         test: SampleRef,
-        foundation_model: ModelRef,
-        finetune_compute: ComputeRef,
         azureml: AzureMLWorkspace,
         azureml_prices: PricesResource,
     ) -> dg.MaterializeResult[JobRef]:
@@ -81,8 +84,8 @@ def _finetune_job(lineage: Lineage) -> dg.AssetsDefinition:
             result = ensure_finetune_job(
                 ws,
                 recipe,
-                model=foundation_model,
-                compute=finetune_compute,
+                model=model,
+                compute=compute,
                 train=train,
                 validation=validation,
                 test=test,
@@ -97,7 +100,7 @@ def _finetune_job(lineage: Lineage) -> dg.AssetsDefinition:
                 forced_by=context.run.root_run_id or context.run.run_id,
             )
             price_list = azureml_prices.value_or_none(context.log.warning)
-            spent = spending(context, ws, recipe, result, finetune_compute, price_list)
+            spent = spending(context, ws, recipe, result, compute, price_list)
         if not result.job.model_seen:
             context.log.warning(
                 f"The model of job {result.job.name} was not seen: nobody says where it lies. "

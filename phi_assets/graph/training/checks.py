@@ -2,9 +2,11 @@
 
 import dagster as dg
 
+from phi_assets.azureml.training.finetune import finetune_request
 from phi_assets.graph.lineage import Lineage
-from phi_assets.graph.training.assets import FINETUNE_JOB, REGISTERED_MODEL
-from phi_assets.refs import JobRef, RegisteredModelRef
+from phi_assets.graph.resources.workspace import AzureMLWorkspace
+from phi_assets.graph.training.assets import FINETUNE_JOB, JOB_INPUTS, REGISTERED_MODEL
+from phi_assets.refs import ComputeRef, JobRef, ModelRef, RegisteredModelRef, SampleRef
 
 _MUCH = 1.25
 
@@ -83,12 +85,36 @@ def training_checks(lineage: Lineage) -> list[dg.AssetChecksDefinition]:
             },
         )
 
-    @dg.asset_check(asset=model_key, blocking=True, additional_ins=lineage.ins(job=FINETUNE_JOB))
-    def model_comes_from_the_job(registered_model: RegisteredModelRef, job: JobRef) -> dg.AssetCheckResult:
-        """The registered version was made from this fine-tuning job and no other."""
+    @dg.asset_check(asset=model_key, blocking=True, additional_ins=lineage.ins(job=FINETUNE_JOB, **JOB_INPUTS))
+    def model_comes_from_the_job(
+        registered_model: RegisteredModelRef,
+        job: JobRef,
+        model: ModelRef,
+        compute: ComputeRef,
+        train: SampleRef,
+        validation: SampleRef,
+        test: SampleRef,
+        azureml: AzureMLWorkspace,
+    ) -> dg.AssetCheckResult:
+        """The registered version was made by this fine-tuning job, and the job is the one that the recipe asks for."""
+        with azureml.session() as ws:
+            wanted = finetune_request(
+                ws, lineage.recipe, model=model, compute=compute, train=train, validation=validation, test=test
+            ).fingerprint
+        is_ours = job.fingerprint == wanted
         return dg.AssetCheckResult(
-            passed=registered_model.job_name == job.name,
-            metadata={"model": registered_model.id, "made_from": registered_model.job_name, "expected": job.name},
+            passed=is_ours and registered_model.job_name == job.name,
+            description=None
+            if is_ours
+            else f"Job {job.name} was made of other inputs than the recipe and the newest data: materialize "
+            f"{FINETUNE_JOB} first.",
+            metadata={
+                "model": registered_model.id,
+                "made_from": registered_model.job_name,
+                "expected": job.name,
+                "fingerprint": job.fingerprint,
+                "fingerprint_of_the_recipe": wanted,
+            },
         )
 
     return [

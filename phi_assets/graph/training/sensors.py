@@ -14,17 +14,17 @@ from phi_assets.graph.automation.cursor import TICK_PATIENCE_SECONDS, Cursor, Ou
 from phi_assets.graph.automation.history import active_run, data_version, last_materialization
 from phi_assets.graph.lineage import ASSET_TAG, Lineage
 from phi_assets.graph.resources.workspace import AzureMLWorkspace
-from phi_assets.graph.training.assets import FINETUNE_JOB, REGISTERED_MODEL
+from phi_assets.graph.training.assets import FINETUNE_JOB, JOB_INPUTS, REGISTERED_MODEL
 from phi_assets.refs import ComputeRef, ModelRef, Ref, SampleRef
 
 _ADOPTED = (FINETUNE_JOB, REGISTERED_MODEL)
 
-_INPUTS: dict[str, type[Ref]] = {
-    "foundation_model": ModelRef,
-    "finetune_compute": ComputeRef,
-    "sampled_train_sft": SampleRef,
-    "sampled_validation_sft": SampleRef,
-    "sampled_test_sft": SampleRef,
+_KINDS: dict[str, type[Ref]] = {
+    "model": ModelRef,
+    "compute": ComputeRef,
+    "train": SampleRef,
+    "validation": SampleRef,
+    "test": SampleRef,
 }
 
 
@@ -57,10 +57,10 @@ def orphaned_job_sensor(lineages: Sequence[Lineage]) -> dg.SensorDefinition:
 
 def _look(context: dg.SensorEvaluationContext, azureml: AzureMLWorkspace, lineage: Lineage, cursor: Cursor) -> Outcome:
     instance, job_key = context.instance, lineage.key(FINETUNE_JOB)
-    missing = [asset for asset in _INPUTS if last_materialization(instance, lineage.key(asset)) is None]
+    missing = [asset for asset in JOB_INPUTS.values() if last_materialization(instance, lineage.key(asset)) is None]
     if missing:
         return cursor.skip(f"{', '.join(missing)} has never been materialized, so there is no job to look for.")
-    active = active_run(instance, lineage.keys(*_INPUTS, FINETUNE_JOB))
+    active = active_run(instance, lineage.keys(*JOB_INPUTS.values(), FINETUNE_JOB))
     if active is not None:
         return cursor.skip(f"Run {active.run_id} is materializing {FINETUNE_JOB} or what it depends on.")
     recorded = last_materialization(instance, job_key)
@@ -87,7 +87,7 @@ def _request(context: dg.SensorEvaluationContext, ws: Workspace, lineage: Lineag
         raise dg.DagsterInvariantViolationError("This sensor reads asset values, so it needs its code location.")
     with repository.get_asset_value_loader(context.instance) as loader:
         model, compute, train, validation, test = (
-            loader.load_asset_value(lineage.key(asset), python_type=kind) for asset, kind in _INPUTS.items()
+            loader.load_asset_value(lineage.key(JOB_INPUTS[name]), python_type=kind) for name, kind in _KINDS.items()
         )
     return finetune_request(
         ws,
