@@ -115,6 +115,8 @@ def test_there_are_at_least_forty_rows_each_with_its_source() -> None:
         "deployment_name",
         # Of the settings: tests/config/test_settings.py.
         "workspace_name",
+        # Of a recipe and of the settings: there, and in tests/config/test_recipe.py.
+        "owner_name",
         "job_name",
         "asset_version",
         "description",

@@ -187,6 +187,13 @@ RESOURCE_TAGS = TagsRule(
     reserved="<>%&\\?/",
     own=10,
 )
+OWNER_NAME = TextRule(
+    "owner_name",
+    "name of a recipe or project, which is the value of a tag",
+    "it has 1 to 256 characters that can be printed, and begins and ends with none that is blank",
+    RESOURCE_TAGS.source,
+    r"(?!\s)[^\x00-\x1f\x7f]{1,256}(?<!\s)",
+)
 CLUSTER_NODES = NumberRule(
     "cluster_nodes",
     "the most nodes of a cluster, of which one job may use all,",

@@ -246,7 +246,8 @@ class PreflightSection(Section):
 class Recipe(Section):
     """One fine-tune, from data set to endpoint."""
 
-    name: str
+    name: Annotated[str, _kept(limits.OWNER_NAME.problem)]
+    """Whose things are: the tag `phi-recipe` on all that is made for it."""
     description: str = ""
     dataset: DatasetSection = Field(default_factory=DatasetSection)
     sample: SampleSection = Field(default_factory=SampleSection)

@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from phi_assets.config.limits import WORKSPACE_NAME
+from phi_assets.config.limits import OWNER_NAME, WORKSPACE_NAME
 
 Environment = Mapping[str, str]
 
@@ -85,6 +85,13 @@ def number_problems(env: Environment) -> list[str]:
         for name, kind in _NUMBERS.items()
         if env.get(name) and not _is_above_zero(env[name], kind)
     ]
+
+
+def project_problems(env: Environment) -> list[str]:
+    """What is wrong with the project's name, where one is given."""
+    project = env.get("PHI_PROJECT")
+    problem = OWNER_NAME.problem(project) if project else None
+    return [] if problem is None else [f"PHI_PROJECT: {problem}"]
 
 
 def _is_above_zero(text: str, kind: type[int] | type[float]) -> bool:

@@ -13,6 +13,7 @@ from phi_assets.config.requirements import (
     emulator_leftovers,
     network_problems,
     number_problems,
+    project_problems,
 )
 from phi_assets.config.variables import ReadElsewhere, Variable, misspelt
 
@@ -22,6 +23,9 @@ Cloud = Literal["AzureCloud", "AzureUSGovernment", "AzureChinaCloud"]
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 PRICES_FILE = Path(__file__).parents[1] / "prices.yaml"
+
+PROJECT = "phi_assets"
+"""What `PHI_PROJECT` is unless it is set."""
 
 EMULATOR_SUBSCRIPTION = "00000000-0000-4000-8000-000000000001"
 EMULATOR_RESOURCE_GROUP = "phi-emulator"
@@ -60,6 +64,9 @@ class Settings:
     """Resource group of the workspace; likewise."""
     workspace_name: Annotated[str, Variable("AZURE_ML_WORKSPACE", _ON_AZURE)]
     """Name of the workspace; likewise."""
+    project: Annotated[str, Variable("PHI_PROJECT", f"`{PROJECT}`")] = PROJECT
+    """Whose things are: the tag `phi-project` on all that is made. Those who share a workspace and are not to touch
+    each other's clusters, endpoints and models have a name each."""
     cloud: Annotated[Cloud, Variable("PHI_CLOUD", "`AzureCloud`")] = "AzureCloud"
     """Which Azure; decides where to sign in, where resources are managed and where Studio is."""
     tenant_id: Annotated[str | None, Variable("AZURE_TENANT_ID", "the identity's own")] = None
@@ -117,7 +124,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         coordinates = _coordinates(env, problems)
         problems += coordinate_problems(coordinates["AZURE_SUBSCRIPTION_ID"], coordinates["AZURE_ML_WORKSPACE"])
         problems += emulator_leftovers(env, EMULATOR_SUBSCRIPTION) + credential_problems(credential, env)
-    problems += network_problems(env) + number_problems(env)
+    problems += network_problems(env) + number_problems(env) + project_problems(env)
     home = emulator_home(env)
     if problems:
         raise SettingsError("The settings are incomplete:\n" + "\n".join(f"- {problem}" for problem in problems))
@@ -132,6 +139,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         subscription_id=coordinates["AZURE_SUBSCRIPTION_ID"],
         resource_group=coordinates["AZURE_RESOURCE_GROUP"],
         workspace_name=coordinates["AZURE_ML_WORKSPACE"],
+        project=env.get("PHI_PROJECT") or PROJECT,
         cloud=cloud,  # type: ignore[arg-type]
         tenant_id=env.get("AZURE_TENANT_ID") or None,
         client_id=env.get("AZURE_CLIENT_ID") or None,

@@ -38,6 +38,8 @@ def test_an_empty_environment_means_the_emulator(tmp_path: Path) -> None:
     assert settings.home == tmp_path
     assert settings.data_dir == tmp_path / "data"
     assert settings.storage == str(tmp_path / "storage")
+    assert settings.project == "phi_assets"
+    assert load_settings({"PHI_PROJECT": "Support bots, EU"}).project == "Support bots, EU"
 
 
 def test_the_emulator_ignores_the_coordinates_of_a_real_workspace(tmp_path: Path) -> None:
@@ -160,6 +162,11 @@ BROKEN: list[tuple[dict[str, str], str]] = [
     ({"PHI_ALERT_WEBHOOK": "chat.corp/hook"}, "PHI_ALERT_WEBHOOK is not an address: write https://host/path"),
     ({"PHI_EMULATOR_TIME_SCALE": "fast"}, "PHI_EMULATOR_TIME_SCALE='fast' is not a number above 0"),
     ({"PHI_CREDENTIAL_TIMEOUT": "12.5"}, "PHI_CREDENTIAL_TIMEOUT='12.5' is not a whole number above 0"),
+    (
+        {"PHI_PROJECT": "chat\n"},
+        "PHI_PROJECT: 'chat\\n' is not a valid name of a recipe or project, which is the value of a tag: it has 1 to 256 "
+        "characters that can be printed, and begins and ends with none that is blank",
+    ),
     ({"PHI_SIGHT_HOURS": "0"}, "PHI_SIGHT_HOURS='0' is not a number above 0"),
     ({"PHI_EMULATOR_TIME_SCALE": "nan"}, "PHI_EMULATOR_TIME_SCALE='nan' is not a number above 0"),
     (
