@@ -63,7 +63,7 @@ def graph(toys: Workspace, tmp_path: Path) -> Iterator[dict[str, Callable[[Works
             ).job
         ),
         "registered": lambda ws: ensure_registered_model(ws, job=done["job"], name="reads", description="A toy"),
-        "endpoint": lambda ws: ensure_endpoint(ws, serving, {"phi-recipe": RECIPE.name}),
+        "endpoint": lambda ws: ensure_endpoint(ws, serving, owner=ws.owner(RECIPE.name)),
         "deployment": lambda ws: ensure_deployment(ws, done["endpoint"], done["registered"], serving),
         "traffic": lambda ws: ensure_traffic(ws, done["endpoint"], done["deployment"]),
     }

@@ -164,8 +164,8 @@ BROKEN: list[tuple[dict[str, str], str]] = [
     ({"PHI_CREDENTIAL_TIMEOUT": "12.5"}, "PHI_CREDENTIAL_TIMEOUT='12.5' is not a whole number above 0"),
     (
         {"PHI_PROJECT": "chat\n"},
-        "PHI_PROJECT: 'chat\\n' is not a valid name of a recipe or project, which is the value of a tag: it has 1 to 256 "
-        "characters that can be printed, and begins and ends with none that is blank",
+        "PHI_PROJECT: 'chat\\n' is not a valid name of a recipe or project, which is the value of a tag: it has 1 to "
+        "256 characters that can be printed, and begins and ends with none that is blank",
     ),
     ({"PHI_SIGHT_HOURS": "0"}, "PHI_SIGHT_HOURS='0' is not a number above 0"),
     ({"PHI_EMULATOR_TIME_SCALE": "nan"}, "PHI_EMULATOR_TIME_SCALE='nan' is not a number above 0"),

@@ -38,7 +38,7 @@ def test_the_base_model_does_not_answer(workspace: Workspace, questions: list[Qu
     )
     ref = RegisteredModelRef(id=str(model.id), name="phi3-tiny-base", version="1", job_name="", action="created")
     serving = load_recipe("quickstart").serving.model_copy(update={"endpoint": "base-model"})
-    endpoint = ensure_endpoint(workspace, serving, {})
+    endpoint = ensure_endpoint(workspace, serving)
     deployment = ensure_deployment(workspace, endpoint, ref, serving)
     assert accuracy(workspace, ensure_traffic(workspace, endpoint, deployment), questions) <= 0.2
     delete_endpoint(workspace, endpoint.name)

@@ -2,10 +2,14 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
 
+from phi_assets.azureml.connection.client import Workspace
+from phi_assets.azureml.ownership import Owner
+from phi_assets.azureml.training.data import data_version
 from phi_assets.emulator import process
 from tests.emulator_requests import Requests
 from tests.graph_runs import FAST_PARAMETERS, Graph, actions, failure_message, write_recipe
@@ -56,6 +60,30 @@ def test_the_first_run_creates_everything(first: dg.ExecuteInProcessResult) -> N
         "answers_are_answers",
         "better_than_base_model",
     }
+
+
+@pytest.mark.slow
+def test_everything_that_was_made_says_whose_it_is(
+    first: dg.ExecuteInProcessResult, graph: Graph, workspace: Workspace
+) -> None:
+    ml, job, model = workspace.ml, first.asset_value("finetune_job"), first.asset_value("registered_model")
+    deployment = first.asset_value("online_deployment")
+    own: list[Any] = [
+        ml.jobs.get(job.name),
+        ml.models.get(model.name, model.version),
+        ml.online_endpoints.get(deployment.endpoint),
+        ml.online_deployments.get(deployment.name, deployment.endpoint),
+    ]
+    for thing in own:
+        assert Owner("phi_assets", graph.recipe.name).tags.items() <= thing.tags.items(), thing.name
+    # Others who share this emulator may have made them, on behalf of no recipe.
+    shared: list[Any] = [ml.compute.get(first.asset_value("finetune_compute").name)]
+    for split in ("train_sft", "validation_sft", "test_sft"):
+        sample = first.asset_value(f"sampled_{split}")
+        name = f"{graph.recipe.dataset.name}-{split.replace('_', '-')}"
+        shared.append(ml.data.get(name, data_version(sample)))
+    for thing in shared:
+        assert Owner("phi_assets").tags.items() <= thing.tags.items(), thing.name
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
 """What is billing: every endpoint, deployment and cluster with nodes of the workspace, whoever made it."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -15,11 +15,10 @@ from phi_assets.azureml.connection.errors import ListingFailed
 from phi_assets.azureml.connection.inventory import find_deployments
 from phi_assets.azureml.connection.provisioning import state_of
 from phi_assets.azureml.connection.retry import Log, one_line, ride_out, silent
-from phi_assets.azureml.serving.leases import RECIPE_TAG, has_expired, is_ours, lease_end
+from phi_assets.azureml.ownership import belonging, maker_of, person_of, recipe_of
+from phi_assets.azureml.serving.leases import has_expired, lease_end
 
 Kind = Literal["endpoint", "deployment", "cluster", "instance"]
-
-OWNER_TAG = "owner"
 
 
 @dataclass(frozen=True)
@@ -36,6 +35,9 @@ class Billed:
     recipe: str
     """The tag of the recipe that it was made for."""
     is_ours: bool
+    """This project has made it, for whichever recipe."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """What says whose it is; a deployment of ours that does not say so has its endpoint's."""
     size: str = ""
     machines: int = 0
     hourly: float | None = 0.0
@@ -45,6 +47,11 @@ class Billed:
     model: str = ""
     percent: int = 0
     """Of the endpoint's live traffic."""
+
+    @property
+    def maker(self) -> str:
+        """Who has made it, by its tags."""
+        return maker_of(self.tags)
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,20 @@ class Bill:
     def unpriced(self) -> list[Billed]:
         """What costs something that is not known."""
         return [item for item in self.items if item.hourly is None]
+
+    @property
+    def left_alone(self) -> list[str]:
+        """A line for everything that is not this project's, and that nothing here ends."""
+        return [
+            f"Not ours, left alone: {item.kind} {item.name}, made by {item.maker}{self.cost_of([item])}."
+            for item in self.items
+            if not item.is_ours
+        ]
+
+    def cost_of(self, items: Iterable[Billed]) -> str:
+        """What an hour of them costs, to be added to a sentence; empty where it costs nothing or has no price."""
+        hourly = sum(item.hourly or 0.0 for item in items)
+        return f", {hourly:.2f} {self.prices.currency} an hour" if hourly and self.prices is not None else ""
 
     def of(self, kind: Kind) -> list[Billed]:
         """The items of a kind."""
@@ -125,11 +146,12 @@ def _endpoints(ws: Workspace, prices: PriceList | None, log: Log) -> Iterator[Bi
             name=str(endpoint.name),
             state=state_of(endpoint),
             created=_moment(about.get("createdAt")),
-            owner=_owner(endpoint.tags) or str(about.get("createdBy") or ""),
-            recipe=(endpoint.tags or {}).get(RECIPE_TAG, ""),
-            is_ours=is_ours(endpoint.tags),
+            owner=person_of(endpoint.tags) or str(about.get("createdBy") or ""),
+            recipe=recipe_of(endpoint.tags),
+            is_ours=ws.owner().owns(endpoint.tags),
+            tags=dict(endpoint.tags or {}),
             expires=lease_end(endpoint.tags),
-            has_expired=has_expired(endpoint.tags, ws.clock.now()),
+            has_expired=has_expired(endpoint.tags, ws.clock.now(), ws.owner()),
         )
         yield item
         yield from _deployments(ws, item, endpoint.traffic or {}, prices, log)
@@ -142,16 +164,17 @@ def _deployments(
     found = find_deployments(ws, endpoint.name, log)
     shares = {name.lower(): int(share) for name, share in traffic.items()}
     for deployment in found or []:
-        name, tags = str(deployment.name), deployment.tags or {}
+        name, tags = str(deployment.name), belonging(deployment.tags, endpoint.tags)
         size, machines = str(deployment.instance_type or ""), int(deployment.instance_count or 0)
         yield Billed(
             kind="deployment",
             name=f"{endpoint.name}/{name}",
             state=state_of(deployment),
             created=_moment(getattr(deployment.creation_context, "created_at", None)),
-            owner=_owner(tags) or endpoint.owner,
-            recipe=endpoint.recipe,
-            is_ours=is_ours(tags),
+            owner=person_of(tags) or endpoint.owner,
+            recipe=recipe_of(tags),
+            is_ours=ws.owner().owns(tags),
+            tags=tags,
             size=size,
             machines=machines,
             hourly=_hourly(prices, size, machines),
@@ -181,9 +204,10 @@ def _computes(ws: Workspace, prices: PriceList | None, log: Log) -> Iterator[Bil
                 inner.get("state") or inner.get("allocationState") or outer.get("provisioningState") or "unknown"
             ),
             created=_moment(outer.get("createdOn")),
-            owner=_owner(tags) or str(((inner.get("createdBy") or {}).get("userName")) or ""),
-            recipe=tags.get(RECIPE_TAG, ""),
-            is_ours=is_ours(tags),
+            owner=person_of(tags) or str(((inner.get("createdBy") or {}).get("userName")) or ""),
+            recipe=recipe_of(tags),
+            is_ours=ws.owner().owns(tags),
+            tags=tags,
             size=size,
             machines=machines,
             hourly=_hourly(prices, size, machines, tier),
@@ -210,10 +234,6 @@ _READERS: Mapping[str, Callable[[Mapping[str, Any]], tuple[Kind, int, str]]] = {
 def _hourly(prices: PriceList | None, size: str, machines: int, tier: str = "Dedicated") -> float | None:
     price = prices.hourly_price(size, tier) if prices is not None else None
     return None if price is None else price * machines
-
-
-def _owner(tags: Mapping[str, str] | None) -> str:
-    return next((value for key, value in (tags or {}).items() if key.lower() == OWNER_TAG), "")
 
 
 def _moment(value: Any) -> datetime | None:

@@ -1,44 +1,59 @@
-"""The end of leases: endpoints of this project that nobody has asked for again in time."""
+"""The end of leases: endpoints of this project that nobody has asked for again in time, and nobody is at work on."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+import httpx
 from azure.core.exceptions import AzureError
 
+from phi_assets.azureml.compute.live_jobs import LiveJob, live_jobs
 from phi_assets.azureml.connection.client import Workspace
-from phi_assets.azureml.connection.errors import EndpointFailed, ListingFailed
-from phi_assets.azureml.connection.inventory import find_endpoint
+from phi_assets.azureml.connection.errors import AzureMLError, EndpointFailed, ListingFailed
+from phi_assets.azureml.connection.inventory import find_deployments, find_endpoint
+from phi_assets.azureml.connection.provisioning import is_settled, state_of
 from phi_assets.azureml.connection.retry import Log, one_line, ride_out, silent
-from phi_assets.azureml.serving.endpoints import delete_endpoint
+from phi_assets.azureml.ownership import belonging, maker_of
+from phi_assets.azureml.serving.ending import end_endpoint
 from phi_assets.azureml.serving.leases import has_expired, lease_end
 
 
 def expired_endpoints(ws: Workspace, log: Log = silent) -> list[str]:
-    """Names of the endpoints of this project whose lease has ended by the service's clock; one list is read.
+    """Names of the endpoints of this project whose lease has ended by the service's clock, and that are to be ended.
+
+    Those stay, and the log says why, that a job of their recipe which has not ended may be for, that somebody is
+    changing, and behind which there is nothing but what somebody else has made. One list is read where no lease has
+    ended.
 
     Raises:
         ListingFailed: the service does not say.
     """
     try:
         found: list[Any] = ride_out(lambda: list(ws.ml.online_endpoints.list()), "endpoints", log)
-    except AzureError as error:
+        expired = [each for each in found if has_expired(each.tags, ws.clock.now(), ws.owner())]
+        jobs = live_jobs(ws, log) if expired else []
+        why = {str(each.name): _why_it_stays(ws, each, jobs, log) for each in expired}
+    except (AzureError, httpx.HTTPError) as error:
         raise ListingFailed(
             f"The endpoints of workspace {ws.name} cannot be listed: {one_line(error)}. Run again."
         ) from error
-    return sorted(str(endpoint.name) for endpoint in found if has_expired(endpoint.tags, ws.clock.now()))
+    for name, words in why.items():
+        if words:
+            log(f"The lease of endpoint {name} has ended, and it stays: {words}.")
+    return sorted(name for name, words in why.items() if not words)
 
 
 def reap(
     ws: Workspace,
     *,
     only: Collection[str] = (),
+    held: Mapping[str, str] | None = None,
     on_name: Callable[[str], None] = silent,
     log: Log = silent,
 ) -> list[str]:
-    """No endpoint of this project is alive whose lease has ended; the names of those that were.
+    """No endpoint of this project is alive whose lease has ended and that nothing holds; the names of those that were.
 
-    With `only`, others are left alone. `on_name` hears each name before anything is done to it. One whose lease was
-    renewed since the list was read stays.
+    With `only`, others are left alone. `held` are those that a run is at work on, with the words for that. `on_name`
+    hears each name before anything is done to it. One whose lease was renewed since the list was read stays.
 
     Raises:
         ListingFailed: the service does not say what there is.
@@ -49,18 +64,37 @@ def reap(
     for name in expired_endpoints(ws, log):
         if only and name not in only:
             continue
+        if held and name in held:
+            log(f"The lease of endpoint {name} has ended, and it stays: {held[name]}.")
+            continue
         endpoint = find_endpoint(ws, name, log)
-        if endpoint is None or not has_expired(endpoint.tags, ws.clock.now()):
+        if endpoint is None or not has_expired(endpoint.tags, ws.clock.now(), ws.owner()):
             log(f"Endpoint {name} is gone or has a new lease.")
             continue
         log(f"The lease of endpoint {name} ended at {lease_end(endpoint.tags)}.")
         on_name(name)
         try:
-            delete_endpoint(ws, name, log)
-            deleted.append(name)
-        except EndpointFailed as error:
+            if end_endpoint(ws, name, ws.owner(), log):
+                deleted.append(name)
+        except AzureMLError as error:
             failures.append(str(error))
             log(str(error))
     if failures:
         raise EndpointFailed(" ".join(failures))
     return deleted
+
+
+def _why_it_stays(ws: Workspace, endpoint: Any, jobs: Collection[LiveJob], log: Log) -> str:
+    """What holds an endpoint whose lease has ended; empty where nothing does."""
+    job = next((job for job in jobs if job.may_be_for(endpoint.tags)), None)
+    if job is not None:
+        return job.in_words
+    deployments = find_deployments(ws, str(endpoint.name), log) or []
+    moving = next((each for each in [endpoint, *deployments] if not is_settled(each)), None)
+    if moving is not None:
+        return f"{moving.name} is {state_of(moving)}"
+    strangers = [each for each in deployments if not ws.owner().owns(belonging(each.tags, endpoint.tags))]
+    if strangers and len(strangers) == len(deployments):
+        names = ", ".join(f"{each.name}, made by {maker_of(each.tags)}" for each in strangers)
+        return f"what is behind it is not ours ({names}) and is billing"
+    return ""

@@ -1,6 +1,6 @@
 """The end of a recipe in the workspace: listed first, deleted then, and proven at last."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -9,17 +9,18 @@ from azure.core.exceptions import AzureError
 
 from phi_assets.azureml.billing.bill import Bill, Billed
 from phi_assets.azureml.compute.clusters import delete_compute
+from phi_assets.azureml.compute.live_jobs import live_jobs
 from phi_assets.azureml.connection.arm import arm_delete, arm_get
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.connection.errors import ListingFailed, TeardownIncomplete
 from phi_assets.azureml.connection.retry import Log, find, one_line, silent
-from phi_assets.azureml.connection.status import JobStatus
 from phi_assets.azureml.models.registered import JOB_TAG
-from phi_assets.azureml.serving.endpoints import delete_endpoint
-from phi_assets.azureml.serving.leases import is_ours
-from phi_assets.azureml.training.lookup import get_job
+from phi_assets.azureml.ownership import Owner, Tags, maker_of
+from phi_assets.azureml.serving.ending import end_endpoint
 from phi_assets.config.endpoint_names import endpoint_names
 from phi_assets.config.recipe import Recipe
+
+Kind = Literal["endpoint", "deployment", "cluster", "model"]
 
 _BUSY_NODES = ("running", "preparing")
 
@@ -28,9 +29,9 @@ _BUSY_NODES = ("running", "preparing")
 class Doomed:
     """Something that a teardown deletes, or keeps and says why."""
 
-    kind: Literal["endpoint", "cluster", "model"]
+    kind: Kind
     name: str
-    """Models: `<name>:<version>`."""
+    """Deployments: `<endpoint>/<name>`. Models: `<name>:<version>`."""
     about: str
     is_kept: bool = False
 
@@ -45,6 +46,8 @@ class TeardownPlan:
     """What there is of a recipe, and what is to become of it."""
 
     things: tuple[Doomed, ...]
+    owner: Owner
+    """Whose they are; what somebody else has made in their places by the time of the deletion is left alone."""
 
     def of(self, kind: str) -> list[str]:
         """Names of what is to be deleted of a kind."""
@@ -63,40 +66,46 @@ def plan_teardown(
     *,
     cluster: bool = True,
     models: bool = False,
-    jobs: Iterable[str] = (),
     log: Log = silent,
 ) -> TeardownPlan:
     """What a teardown would do; nothing is changed.
 
-    The recipe's endpoint goes in any case. Its cluster goes only if this project made it and it is idle: no node is at
-    work, and none of `jobs` is on its way. Models go on request, except those that something else serves.
+    What goes is the recipe's own: what another recipe, another project or a person has made is named and kept. The
+    endpoint goes, unless somebody else has a deployment behind it: then the recipe's deployments do. The cluster goes
+    only if it is idle: no node is at work, and no job of anybody who writes these tags is on its way to it. Models go
+    on request, except those that something else serves.
 
     Raises:
         ListingFailed: the service does not say what there is.
     """
+    owner = ws.owner(recipe.name)
     try:
         things = [
-            *_endpoints(recipe, bill, endpoint_names(recipe.serving, recipe.name, ws.path)),
-            *(_cluster(ws, recipe, jobs, log) if cluster else ()),
-            *(_models(ws, recipe, bill, log) if models else ()),
+            *_endpoints(owner, bill, endpoint_names(recipe.serving, recipe.name, ws.path)),
+            *(_cluster(ws, recipe.compute.name, owner, bill, log) if cluster else ()),
+            *(_models(ws, recipe, owner, bill, log) if models else ()),
         ]
     except (AzureError, httpx.HTTPError) as error:
         raise ListingFailed(
             f"What there is of recipe {recipe.name} cannot be listed: {one_line(error)}. Nothing was deleted."
         ) from error
-    return TeardownPlan(tuple(things))
+    return TeardownPlan(tuple(things), owner)
 
 
 def carry_out(ws: Workspace, plan: TeardownPlan, log: Log = silent) -> None:
     """What the plan dooms is gone: what bills most goes first, and each deletion is waited for.
 
     Raises:
-        EndpointFailed, ComputeFailed, TeardownIncomplete: something could not be deleted.
+        EndpointFailed, DeploymentFailed, TrafficFailed, ComputeFailed, TeardownIncomplete: something could not be
+            deleted.
     """
-    for name in plan.of("endpoint"):
-        delete_endpoint(ws, name, log)
+    behind_others = [name.partition("/")[0] for name in plan.of("deployment")]
+    for name in dict.fromkeys([*plan.of("endpoint"), *behind_others]):
+        end_endpoint(ws, name, plan.owner, log)
     for name in plan.of("cluster"):
-        delete_compute(ws, name, log)
+        found = arm_get(ws, f"computes/{name}", log)
+        if found is None or plan.owner.owns(found.get("tags")):
+            delete_compute(ws, name, log)
     for model in plan.of("model"):
         name, _, version = model.rpartition(":")
         try:
@@ -117,6 +126,8 @@ def check_gone(plan: TeardownPlan, left: Bill) -> None:
     doomed = {name.lower() for name in plan.of("cluster")}
     still = [item.name for name in plan.of("endpoint") for item in left.of_endpoint(name)]
     still += [item.name for item in left.of("cluster") if item.name.lower() in doomed]
+    behind_others = {name.lower() for name in plan.of("deployment")}
+    still += [item.name for item in left.of("deployment") if item.name.lower() in behind_others]
     if still:
         raise TeardownIncomplete(
             f"Still there after they were deleted, and billing: {', '.join(still)}. Somebody may have made them again; "
@@ -124,41 +135,51 @@ def check_gone(plan: TeardownPlan, left: Bill) -> None:
         )
 
 
-def _endpoints(recipe: Recipe, bill: Bill, names: Sequence[str]) -> list[Doomed]:
+def _endpoints(owner: Owner, bill: Bill, names: Sequence[str]) -> list[Doomed]:
     """The recipe's endpoint, also under a name from before if it is this recipe's."""
-    own = [names[0], *(old for old in names[1:] if bill.is_of_recipe(old, recipe.name))]
-    return [_endpoint(name, items, bill) for name in own if (items := bill.of_endpoint(name))]
+    own = [names[0], *(old for old in names[1:] if bill.is_of_recipe(old, owner.recipe))]
+    return [thing for name in own for thing in _endpoint(name, owner, bill)]
 
 
-def _endpoint(name: str, items: Sequence[Billed], bill: Bill) -> Doomed:
+def _endpoint(name: str, owner: Owner, bill: Bill) -> list[Doomed]:
+    items = bill.of_endpoint(name)
+    if not items:
+        return []
     deployments = [item for item in items if item.kind == "deployment"]
-    hourly = sum(item.hourly or 0.0 for item in deployments)
-    currency = f", {hourly:.2f} {bill.prices.currency} an hour" if bill.prices is not None else ""
     names = ", ".join(item.name.partition("/")[2] for item in deployments)
-    about = f"{len(deployments)} deployment(s) ({names}){currency}" if deployments else "no deployment"
-    return Doomed("endpoint", name, about)
+    about = f"{len(deployments)} deployment(s) ({names}){bill.cost_of(deployments)}" if deployments else "no deployment"
+    if not owner.owns(items[0].tags):
+        return [_left_alone("endpoint", name, items[0].tags, about)]
+    strangers = [item for item in deployments if not owner.owns(item.tags)]
+    if not strangers:
+        return [Doomed("endpoint", name, about)]
+    return [
+        Doomed("endpoint", name, "a deployment behind it is not ours", is_kept=True),
+        *(_left_alone("deployment", item.name, item.tags, _cost(item, bill)) for item in strangers),
+        *(Doomed("deployment", item.name, _cost(item, bill)) for item in deployments if item not in strangers),
+    ]
 
 
-def _cluster(ws: Workspace, recipe: Recipe, jobs: Iterable[str], log: Log) -> list[Doomed]:
-    name = recipe.compute.name
+def _left_alone(kind: Kind, name: str, tags: Tags, about: str = "") -> Doomed:
+    return Doomed(kind, name, f"not ours, left alone, made by {maker_of(tags)}{about and f'; {about}'}", is_kept=True)
+
+
+def _cost(item: Billed, bill: Bill) -> str:
+    return f"{item.machines} x {item.size}{bill.cost_of([item])}"
+
+
+def _cluster(ws: Workspace, name: str, owner: Owner, bill: Bill, log: Log) -> list[Doomed]:
     found = arm_get(ws, f"computes/{name}", log)
     if found is None:
         return []
-    if not is_ours(found.get("tags")):
-        return [Doomed("cluster", name, "this project did not make it", is_kept=True)]
-    at_work = _job_at_work(ws, jobs, log) or _nodes_at_work((found["properties"] or {}).get("properties") or {})
+    if not owner.owns(found.get("tags")):
+        billed = [item for item in bill.of("cluster") if item.name.lower() == name.lower()]
+        return [_left_alone("cluster", name, found.get("tags"), "; ".join(_cost(item, bill) for item in billed))]
+    job = next((job for job in live_jobs(ws, log) if job.may_use(name)), None)
+    at_work = job.in_words if job else _nodes_at_work((found["properties"] or {}).get("properties") or {})
     if at_work is not None:
         return [Doomed("cluster", name, f"{at_work}; it shrinks by itself once it is idle", is_kept=True)]
     return [Doomed("cluster", name, "idle")]
-
-
-def _job_at_work(ws: Workspace, jobs: Iterable[str], log: Log) -> str | None:
-    """The first of the jobs that has not ended."""
-    for name in jobs:
-        job = get_job(ws, name, log)
-        if job is not None and (status := JobStatus.of(job)).is_active:
-            return f"job {name} is {status}"
-    return None
 
 
 def _nodes_at_work(cluster: Mapping[str, Any]) -> str | None:
@@ -174,22 +195,25 @@ def _nodes_at_work(cluster: Mapping[str, Any]) -> str | None:
     )
 
 
-def _models(ws: Workspace, recipe: Recipe, bill: Bill, log: Log) -> list[Doomed]:
+def _models(ws: Workspace, recipe: Recipe, owner: Owner, bill: Bill, log: Log) -> list[Doomed]:
     name = recipe.registered_model_name
     found: list[Any] = find(lambda: list(ws.ml.models.list(name)), f"versions of model {name}", log) or []
-    own = {
-        thing.name.lower() for thing in _endpoints(recipe, bill, endpoint_names(recipe.serving, recipe.name, ws.path))
-    }
-    elsewhere = [item for item in bill.of("deployment") if item.name.lower().partition("/")[0] not in own]
+    endings = _endpoints(owner, bill, endpoint_names(recipe.serving, recipe.name, ws.path))
+    doomed = {thing.name.lower() for thing in endings if not thing.is_kept}
+    served = [item for item in bill.of("deployment") if not {item.name.lower(), _endpoint_of(item)} & doomed]
     things = []
     for version in found:
         model = f"{name}:{version.version}"
         ending = f"/{name}/versions/{version.version}".lower()
-        users = [item.name for item in elsewhere if item.model.lower().endswith(ending)]
+        users = [item.name for item in served if item.model.lower().endswith(ending)]
         if users:
             things.append(Doomed("model", model, f"it serves {', '.join(users)}", is_kept=True))
-        elif JOB_TAG not in (version.tags or {}):
-            things.append(Doomed("model", model, "this project did not make it", is_kept=True))
+        elif not owner.owns(version.tags):
+            things.append(_left_alone("model", model, version.tags))
         else:
-            things.append(Doomed("model", model, f"made by job {version.tags[JOB_TAG]}"))
+            things.append(Doomed("model", model, f"made by job {(version.tags or {}).get(JOB_TAG, 'unknown')}"))
     return things
+
+
+def _endpoint_of(deployment: Billed) -> str:
+    return deployment.name.lower().partition("/")[0]

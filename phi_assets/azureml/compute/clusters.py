@@ -1,20 +1,22 @@
 """The training cluster: allowed for the model, provisioned, and how many GPUs a node of it has."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from azure.core.exceptions import AzureError
 
+from phi_assets.azureml.compute.claims import Claim, claim_on, in_use, taken_in_words
 from phi_assets.azureml.compute.identities import identity_entity, identity_of, is_identity
 from phi_assets.azureml.compute.vm_sizes import check_size, gpu_count
 from phi_assets.azureml.connection.client import Workspace, sdk
 from phi_assets.azureml.connection.errors import ComputeFailed
 from phi_assets.azureml.connection.locks import deletion_advice
 from phi_assets.azureml.connection.operations import Course
-from phi_assets.azureml.connection.provisioning import MANAGED_TAG, has_succeeded, settled, state_of, wait_until_gone
+from phi_assets.azureml.connection.provisioning import has_succeeded, settled, state_of, wait_until_gone
 from phi_assets.azureml.connection.refusals import next_step
 from phi_assets.azureml.connection.retry import Log, find, is_transient, one_line, silent
 from phi_assets.azureml.connection.writes import write
+from phi_assets.azureml.ownership import Owner, maker_of
 from phi_assets.config.recipe import ComputeSection
 from phi_assets.refs import Action, ComputeRef, ModelRef
 
@@ -25,29 +27,42 @@ _MORE_QUOTA = (
 )
 
 
-def ensure_compute(ws: Workspace, section: ComputeSection, model: ModelRef, log: Log = silent) -> ComputeRef:
+def ensure_compute(
+    ws: Workspace,
+    section: ComputeSection,
+    model: ModelRef,
+    log: Log = silent,
+    *,
+    owner: Owner | None = None,
+    accepted: Collection[str] = (),
+) -> ComputeRef:
     """The cluster exists, is provisioned, has the recipe's size, and may fine-tune the model.
 
     A missing cluster is created with the first tier that the service grants; nothing is created for a size that the
-    model or the region does not allow. A broken one that this project made is made again. Scale limits and an identity
-    that differ from the recipe's are updated.
+    model or the region does not allow. A broken one of `owner` (the project, unless one is given) is made again. Scale
+    limits and an identity that differ from the recipe's are updated. What of that happens to a cluster that somebody
+    else has made is `claims.claim_on`'s to say; `accepted` are the codes that the recipe accepts.
 
     Raises:
         ComputeNotAllowed: the size may not fine-tune this model, has no GPU, or is not offered in the region.
-        ComputeFailed: an existing cluster is broken, has another size or another network, or no tier could be
-            provisioned.
+        ComputeFailed: an existing cluster is broken, has another size or another network, is not the recipe's to use
+            or to change, or no tier could be provisioned.
     """
     check_size(section.size, model)
     gpus = gpu_count(ws, section.size, log)
+    owner = owner or ws.owner()
     existing = _settled(ws, section.name, log)
+    claim = Claim.OWN if existing is None else _claim(existing, section, owner, accepted)
     reason = f"Cluster {section.name} did not exist."
-    if existing is not None and not has_succeeded(existing) and MANAGED_TAG in (existing.tags or {}):
+    if existing is not None and not has_succeeded(existing) and claim in (Claim.OWN, Claim.SHARED):
+        _require_unused(ws, existing, claim, f"is {state_of(existing)}{_errors(existing)}", log)
         reason = f"Cluster {section.name} was {state_of(existing)}{_errors(existing)} and has been made again."
         log(f"Compute {section.name} is {state_of(existing)}{_errors(existing)}; making it again.")
         _remove(ws, section.name, log, _is_not_broken)
         existing = None
     if existing is None:
-        cluster, refused = _create(ws, section, log)
+        cluster, refused = _create(ws, section, owner, log)
+        _claim(cluster, section, owner, accepted)
         return _ref(cluster, section, gpus, "created", " ".join([reason, *refused]))
     _check_existing(existing, section)
     drift = _drift(existing, section)
@@ -55,7 +70,12 @@ def ensure_compute(ws: Workspace, section: ComputeSection, model: ModelRef, log:
         log(f"Compute {existing.name} ({existing.size}) is ready.")
         return _ref(existing, section, gpus, "reused", f"Cluster {existing.name} is as the recipe asks.")
     words = ", ".join(f"{key} {have} -> {want}" for key, (have, want) in drift.items())
-    cluster = _update(ws, section, drift, log)
+    if claim is Claim.FIXED:
+        kept = f"Cluster {existing.name} was made by {maker_of(existing.tags)} and is used as it is, without {words}."
+        log(kept)
+        return _ref(existing, section, gpus, "reused", kept)
+    _require_unused(ws, existing, claim, f"differs from the recipe: {words}", log)
+    cluster = _update(ws, section, drift, owner, log)
     log(f"Compute {section.name}: updated {words}.")
     return _ref(cluster, section, gpus, "updated", f"Cluster {section.name} differed from the recipe: {words}.")
 
@@ -86,6 +106,23 @@ def _settled(ws: Workspace, name: str, log: Log) -> Any | None:
 def _course(ws: Workspace, name: str) -> Course:
     watched = ws.watched(f"Compute {name}", ws.compute_studio_url(name), goes_on="It stays as it is")
     return Course(watched, ComputeFailed, _LIMIT_SECONDS)
+
+
+def _claim(cluster: Any, section: ComputeSection, owner: Owner, accepted: Collection[str]) -> Claim:
+    claim = claim_on(cluster.tags, section, owner, accepted)
+    if claim is Claim.NONE:
+        why, next_step = taken_in_words(cluster.tags, section, owner)
+        raise ComputeFailed(f"Compute {cluster.name} {why}; nothing was changed. {next_step}")
+    return claim
+
+
+def _require_unused(ws: Workspace, cluster: Any, claim: Claim, why: str, log: Log) -> None:
+    """Raises ComputeFailed where another recipe has made the cluster, and it is in use."""
+    if claim is Claim.SHARED and (use := in_use(ws, cluster.name, log)) is not None:
+        raise ComputeFailed(
+            f"Compute {cluster.name} {why}; it was made by {maker_of(cluster.tags)}, and {use}, so it is left alone. "
+            "Run again later, or set `compute` to what it has, or give `compute.name` another name."
+        )
 
 
 def _check_existing(cluster: Any, section: ComputeSection) -> None:
@@ -126,7 +163,9 @@ def _drift(cluster: Any, section: ComputeSection) -> dict[str, tuple[Any, Any]]:
     return drift
 
 
-def _update(ws: Workspace, section: ComputeSection, drift: Mapping[str, tuple[Any, Any]], log: Log) -> Any:
+def _update(
+    ws: Workspace, section: ComputeSection, drift: Mapping[str, tuple[Any, Any]], owner: Owner, log: Log
+) -> Any:
     def send(cluster: Any) -> object:
         if cluster is None:
             raise ComputeFailed(f"Compute {section.name} was deleted while it was to be updated; run again.")
@@ -134,6 +173,8 @@ def _update(ws: Workspace, section: ComputeSection, drift: Mapping[str, tuple[An
             setattr(cluster, key, identity_entity(want) if key == "identity" else want)
         # The SDK sends a subnet by this attribute, which it sets for a new cluster only.
         cluster.subnet = _subnet_of(cluster)
+        # One of an earlier release comes to say whose it is; who has made it stays written on any other.
+        cluster.tags = {**owner.tags, **(cluster.tags or {})}
         return ws.ml.compute.begin_update(cluster)
 
     try:
@@ -155,14 +196,14 @@ def _update(ws: Workspace, section: ComputeSection, drift: Mapping[str, tuple[An
     return written.found
 
 
-def _create(ws: Workspace, section: ComputeSection, log: Log) -> tuple[Any, list[str]]:
+def _create(ws: Workspace, section: ComputeSection, owner: Owner, log: Log) -> tuple[Any, list[str]]:
     """The cluster in the first tier that the service grants, and what it said about earlier ones."""
     refused: list[str] = []
     cause: Exception | None = None
     for tier in section.tiers:
         log(f"Creating compute {section.name} ({section.size}, {tier}, up to {section.max_nodes} nodes).")
         try:
-            created = _create_tier(ws, section, tier, log)
+            created = _create_tier(ws, section, tier, owner, log)
         except (AzureError, ComputeFailed) as error:
             if is_transient(error):
                 raise ComputeFailed(
@@ -172,7 +213,7 @@ def _create(ws: Workspace, section: ComputeSection, log: Log) -> tuple[Any, list
             cause = cause or error
             refused.append(f"{tier} was refused: {one_line(error)}.")
             log(f"Compute {section.name}: {refused[-1]}")
-            _remove(ws, section.name, log, _is_not_broken)
+            _remove(ws, section.name, log, lambda cluster: _is_not_broken(cluster) or not owner.owns(cluster.tags))
         else:
             # Somebody else may have made it meanwhile, in another size.
             _check_existing(created, section)
@@ -183,11 +224,11 @@ def _create(ws: Workspace, section: ComputeSection, log: Log) -> tuple[Any, list
     ) from cause
 
 
-def _create_tier(ws: Workspace, section: ComputeSection, tier: str, log: Log) -> Any:
+def _create_tier(ws: Workspace, section: ComputeSection, tier: str, owner: Owner, log: Log) -> Any:
     def send(found: Any) -> object:
         if found is not None:
             raise ComputeFailed(f"state {state_of(found)}{_errors(found)}")
-        return ws.ml.compute.begin_create_or_update(_entity(section, tier))
+        return ws.ml.compute.begin_create_or_update(_entity(section, tier, owner))
 
     written = write(
         f"Compute {section.name}",
@@ -220,7 +261,7 @@ def _subnet_of(cluster: Any) -> str | None:
     return getattr(settings, "subnet", None)
 
 
-def _entity(section: ComputeSection, tier: str) -> Any:
+def _entity(section: ComputeSection, tier: str, owner: Owner) -> Any:
     entities = sdk().entities
     return entities.AmlCompute(
         name=section.name,
@@ -232,7 +273,7 @@ def _entity(section: ComputeSection, tier: str) -> Any:
         identity=identity_entity(section.identity),
         network_settings=entities.NetworkSettings(subnet=section.subnet) if section.subnet else None,
         enable_node_public_ip=section.public_ip is not False,
-        tags={MANAGED_TAG: "true"},
+        tags=owner.tags,
     )
 
 

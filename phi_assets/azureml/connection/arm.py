@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 
@@ -10,13 +11,14 @@ from phi_assets.azureml.connection.clouds import API_VERSION
 from phi_assets.azureml.connection.retry import Log, ride_out
 
 
-def arm_list(ws: Workspace, collection: str, log: Log) -> Iterator[dict[str, Any]]:
-    """The documents of a collection of the workspace (`computes`), page by page.
+def arm_list(ws: Workspace, collection: str, log: Log, **query: str) -> Iterator[dict[str, Any]]:
+    """The documents of a collection of the workspace (`computes`), page by page, as `query` filters them.
 
     Raises:
         httpx.HTTPError: the service refused, or does not answer.
     """
-    yield from arm_pages(ws, _url(ws, collection), collection, log)
+    filters = "".join(f"&{urlencode({key: value})}" for key, value in query.items())
+    yield from arm_pages(ws, f"{_url(ws, collection)}{filters}", collection, log)
 
 
 def arm_pages(ws: Workspace, first: str, what: str, log: Log) -> Iterator[dict[str, Any]]:

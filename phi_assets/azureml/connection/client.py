@@ -18,8 +18,9 @@ from phi_assets.azureml.connection.retry import is_transient, one_line, ride_out
 from phi_assets.azureml.connection.service_time import ServiceClock
 from phi_assets.azureml.connection.sight import Vigil, Watched
 from phi_assets.azureml.connection.sign_in import SignIn, credential
+from phi_assets.azureml.ownership import Owner
 from phi_assets.config.endpoint_names import workspace_path
-from phi_assets.config.settings import Settings
+from phi_assets.config.settings import PROJECT, Settings
 from phi_assets.config.trust import trust_authorities
 from phi_assets.redaction import censor_log
 
@@ -73,11 +74,13 @@ class Workspace:
         ca_bundle: Path | None = None,
         client_options: Mapping[str, Any] | None = None,
         vigil: Vigil | None = None,
+        project: str = PROJECT,
     ) -> None:
         self.credential = credential if isinstance(credential, SignIn) else SignIn(lambda: credential)
         self.clock = ServiceClock()
         """What time it is at the service, by its answers to this workspace's clients."""
         self.vigil = vigil or Vigil()
+        self.project = project
         self.subscription_id = subscription_id
         self.resource_group = resource_group
         self.name = name
@@ -91,6 +94,10 @@ class Workspace:
             **(client_options or {}),
         }
         self._registries: dict[str, MLClient] = {}
+
+    def owner(self, recipe: str = "") -> Owner:
+        """On whose behalf things are made here: the project's, for the recipe of this name or for all of them."""
+        return Owner(self.project, recipe)
 
     @property
     def path(self) -> str:
@@ -272,10 +279,11 @@ def connect_azure(settings: Settings) -> Workspace:
         studio=addresses.studio,
         client_options={"cloud": settings.cloud},
         vigil=Vigil(limit_seconds=settings.sight_hours * 3600),
+        project=settings.project,
     )
 
 
-def connect_emulator(connection: EmulatorConnection, vigil: Vigil | None = None) -> Workspace:
+def connect_emulator(connection: EmulatorConnection, vigil: Vigil | None = None, project: str = PROJECT) -> Workspace:
     """The workspace of a running emulator.
 
     The SDK takes trust, proxy exceptions and managed identity from the environment only, so this sets those variables
@@ -297,6 +305,7 @@ def connect_emulator(connection: EmulatorConnection, vigil: Vigil | None = None)
         # The name holds the port: the SDK keeps the first registration of a name for the life of the process.
         client_options={"cloud": connection.cloud_name, "cloud_metadata": metadata},
         vigil=vigil,
+        project=project,
     )
 
 

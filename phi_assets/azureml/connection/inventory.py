@@ -10,6 +10,7 @@ from typing import Any
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.connection.provisioning import is_settled, state_of
 from phi_assets.azureml.connection.retry import Log, find, silent
+from phi_assets.azureml.ownership import Owner, Tags, belonging, maker_of
 
 _BROKEN = frozenset({"failed", "canceled"})
 
@@ -23,6 +24,7 @@ class Resource:
     """Its provisioning state as the service spells it."""
     is_settled: bool
     """Nobody is creating, changing or deleting it."""
+    tags: Tags = None
 
     @property
     def is_broken(self) -> bool:
@@ -39,6 +41,18 @@ class EndpointState:
     traffic: Mapping[str, int]
     """Deployment to its share in percent; deployments without any are left out."""
     deployments: Mapping[str, Resource]
+
+    def not_ours(self, owner: Owner) -> str | None:
+        """What is somebody else's of the endpoint and of the deployments that get its traffic, as one sentence."""
+        around = self.endpoint.tags if self.endpoint is not None else None
+        if self.endpoint is not None and not owner.owns(around):
+            return f"Endpoint {self.endpoint.name} was made by {maker_of(around)}."
+        live = {name.lower() for name in self.traffic}
+        tags = {name: belonging(each.tags, around) for name, each in self.deployments.items() if name.lower() in live}
+        return next(
+            (f"Deployment {name} was made by {maker_of(its)}." for name, its in tags.items() if not owner.owns(its)),
+            None,
+        )
 
     @property
     def in_motion(self) -> Resource | None:
@@ -78,4 +92,4 @@ def live_share(ws: Workspace, endpoint: str, deployment: str, log: Log = silent)
 
 
 def _resource(found: Any) -> Resource:
-    return Resource(str(found.name), state_of(found), is_settled(found))
+    return Resource(str(found.name), state_of(found), is_settled(found), dict(found.tags or {}))

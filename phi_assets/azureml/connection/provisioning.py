@@ -9,13 +9,6 @@ from phi_assets.azureml.connection.retry import Log, poll_delays
 from phi_assets.azureml.connection.sight import watching
 from phi_assets.azureml.connection.status import service_text
 
-MANAGED_TAG = "phi-managed"
-"""On everything that this project makes and may therefore delete.
-
-Names of tags on ARM resources may not have a slash
-(https://learn.microsoft.com/azure/azure-resource-manager/management/tag-resources#limitations).
-"""
-
 _SETTLED = frozenset({"succeeded", "failed", "canceled"})
 
 

@@ -10,6 +10,7 @@ from phi_assets.azureml.connection.errors import OutputMissing, RegistrationFail
 from phi_assets.azureml.connection.retry import Log, find, one_line, silent
 from phi_assets.azureml.connection.writes import write
 from phi_assets.azureml.models.folders import is_datastore_uri, list_folder
+from phi_assets.azureml.ownership import Owner
 from phi_assets.fingerprint import fingerprint
 from phi_assets.refs import Action, JobRef, RegisteredModelRef
 
@@ -23,30 +24,33 @@ _MOST_JOBS_OF_ONE_SECOND = 100
 
 
 def ensure_registered_model(
-    ws: Workspace, *, job: JobRef, name: str, description: str, log: Log = silent
+    ws: Workspace, *, job: JobRef, name: str, description: str, owner: Owner | None = None, log: Log = silent
 ) -> RegisteredModelRef:
     """A version of model `name` exists whose source is the job's `trained_model`; newer jobs have higher numbers.
 
-    Where nobody has seen the job's model, the version says where it lies, and that is looked at.
+    Where nobody has seen the job's model, the version says where it lies, and that is looked at. `owner` is written on
+    a new version, the project's unless one is given.
 
     Raises:
         RegistrationFailed: the service refused it, or all numbers that are the job's to take have another origin.
         OutputMissing: the place that the version names is empty.
     """
-    model, ref = _ensure(ws, job, name, description, log)
+    model, ref = _ensure(ws, job, name, description, owner or ws.owner(), log)
     if not job.model_seen:
         _require_content(ws, model, job, log)
     return ref
 
 
-def _ensure(ws: Workspace, job: JobRef, name: str, description: str, log: Log) -> tuple[Any, RegisteredModelRef]:
+def _ensure(
+    ws: Workspace, job: JobRef, name: str, description: str, owner: Owner, log: Log
+) -> tuple[Any, RegisteredModelRef]:
     versions = model_versions(job)
     for version in versions:
         model = _get(ws, name, version, log) or _registered_before(ws, name, job, log)
         action: Action = "reused"
         reason = f"Version {version} of {name} comes from job {job.name}."
         if model is None:
-            model, action, reason = _register(ws, _entity(job, name, version, description), job, log)
+            model, action, reason = _register(ws, _entity(job, name, version, description, owner), job, log)
         if _comes_from(model, job.name):
             log(f"Model {name}:{model.version} is registered from job {job.name}.")
             return model, _ref(model, job, action, reason)
@@ -124,7 +128,7 @@ def _registered_before(ws: Workspace, name: str, job: JobRef, log: Log) -> Any:
     return model if model is not None and _comes_from(model, job.name) else None
 
 
-def _entity(job: JobRef, name: str, version: str, description: str) -> Any:
+def _entity(job: JobRef, name: str, version: str, description: str, owner: Owner) -> Any:
     module = sdk()
     return module.entities.Model(
         path=f"azureml://jobs/{job.name}/outputs/{TRAINED_MODEL_OUTPUT}",
@@ -132,7 +136,7 @@ def _entity(job: JobRef, name: str, version: str, description: str) -> Any:
         name=name,
         version=version,
         description=description,
-        tags={JOB_TAG: job.name, "phi/fingerprint": job.fingerprint},
+        tags={**owner.tags, JOB_TAG: job.name, "phi/fingerprint": job.fingerprint},
     )
 
 

@@ -1,15 +1,19 @@
 """Whether the region has the machines that the recipe names, and the model may run on them."""
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 from azure.core.exceptions import AzureError
+from pydantic import TypeAdapter
 
 from phi_assets.azureml.billing.prices import PriceList
+from phi_assets.azureml.compute.claims import CLUSTER_TAKEN, Claim, claim_on, in_use, taken_in_words
 from phi_assets.azureml.compute.vm_sizes import Offer, check_size, offered_sizes
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.connection.errors import ComputeNotAllowed
-from phi_assets.azureml.connection.retry import one_line
+from phi_assets.azureml.connection.retry import one_line, silent
+from phi_assets.azureml.ownership import Owner, maker_of
 from phi_assets.azureml.preflight.asking import Unanswered, read_or_none
 from phi_assets.azureml.preflight.findings import Findings
 from phi_assets.config.recipe import ComputeSection, Recipe
@@ -18,6 +22,7 @@ from phi_assets.refs import ModelRef
 Offers = Mapping[str, Offer]
 
 _EDIT = "Edit `compute.size`."
+_DURATION = TypeAdapter(timedelta)
 
 
 def look_at_machines(
@@ -42,7 +47,7 @@ def look_at_machines(
             subject = f"VM size {recipe.compute.size}"
             found.error("machines", "size_unsupported", subject, f"cannot be used: {one_line(error)}", _EDIT)
     _look_at_size(recipe.serving.instance_type, "serving.instance_type", offers, inference, prices, found)
-    return offers, _look_at_cluster(ws, recipe.compute, found)
+    return offers, _look_at_cluster(ws, recipe.compute, ws.owner(recipe.name), found)
 
 
 def _look_at_size(
@@ -80,7 +85,7 @@ def _choices(offers: Offers, allowed: Sequence[str] | None, prices: PriceList | 
     return sorted(there, key=price)
 
 
-def _look_at_cluster(ws: Workspace, section: ComputeSection, found: Findings) -> dict[str, Any] | None:
+def _look_at_cluster(ws: Workspace, section: ComputeSection, owner: Owner, found: Findings) -> dict[str, Any] | None:
     if section.min_nodes > section.max_nodes:
         found.error(
             "machines",
@@ -124,4 +129,51 @@ def _look_at_cluster(ws: Workspace, section: ComputeSection, found: Findings) ->
             f"exists with VM size {size}, not {section.size}, and a cluster's size cannot be changed",
             f"Set `compute.size: {size}`, or give `compute.name` another name.",
         )
+    else:
+        _look_at_claim(ws, cluster, section, owner, found)
     return cluster
+
+
+def _look_at_claim(
+    ws: Workspace, cluster: Mapping[str, Any], section: ComputeSection, owner: Owner, found: Findings
+) -> None:
+    """Whether the recipe may use the cluster, and make it as it asks for."""
+    tags, subject = cluster.get("tags"), f"Cluster {section.name}"
+    claim = claim_on(tags, section, owner, found.accepted)
+    if claim is Claim.NONE or (claim is Claim.FIXED and CLUSTER_TAKEN in found.accepted):
+        found.error("machines", CLUSTER_TAKEN, subject, *taken_in_words(tags, section, owner))
+    drift = _limits_drift(cluster, section)
+    if claim is Claim.FIXED and drift:
+        cause = f"was made by {maker_of(tags)}, is used as it is, and differs from the recipe: {drift}"
+        found.warning("machines", "cluster_settings", subject, cause, "Write into `compute` what it has.")
+    if claim is Claim.SHARED and drift and (use := in_use(ws, section.name, silent)) is not None:
+        found.error(
+            "machines",
+            "cluster_of_another_recipe",
+            subject,
+            f"was made by {maker_of(tags)}, {use}, and it differs from the recipe: {drift}",
+            "Write into `compute` what it has, give `compute.name` another name, or run again when it is idle.",
+        )
+
+
+def _seconds(duration: Any, otherwise: int) -> int:
+    """Of an ISO 8601 duration, as the service writes it."""
+    try:
+        return int(_DURATION.validate_python(duration).total_seconds())
+    except ValueError:
+        return otherwise
+
+
+def _limits_drift(cluster: Mapping[str, Any], section: ComputeSection) -> str:
+    """What of the scale limits differs from the recipe, in words; empty where nothing does."""
+    inner = (cluster.get("properties") or {}).get("properties") or {}
+    scale = inner.get("scaleSettings") or {}
+    pairs = {
+        "min_nodes": (int(scale.get("minNodeCount") or 0), section.min_nodes),
+        "max_nodes": (int(scale.get("maxNodeCount") or 0), section.max_nodes),
+        "idle_seconds": (
+            _seconds(scale.get("nodeIdleTimeBeforeScaleDown"), section.idle_seconds),
+            section.idle_seconds,
+        ),
+    }
+    return ", ".join(f"{key} {have} instead of {want}" for key, (have, want) in pairs.items() if have != want)

@@ -26,6 +26,7 @@ def _problems(recipe: Recipe) -> Iterator[tuple[Group, str, str, str]]:
 def _sent(recipe: Recipe) -> Iterator[tuple[Group, str, limits.Rule, Any]]:
     """What is sent by a rule: the check that shows it, the recipe's key, the rule, the value."""
     compute, finetune, serving = recipe.compute, recipe.finetune, recipe.serving
+    yield "endpoint", "name", limits.OWNER_NAME, recipe.name
     yield "machines", "compute.name", limits.CLUSTER_NAME, compute.name
     yield "machines", "compute.max_nodes", limits.CLUSTER_NODES, compute.max_nodes
     if compute.identity not in (None, "none", "system"):

@@ -26,6 +26,7 @@ from phi_assets.azureml.preflight.names import look_at_names
 from phi_assets.azureml.preflight.networks import look_at_networks
 from phi_assets.azureml.preflight.parameters import NODES_PARAMETER, look_at_parameters
 from phi_assets.azureml.preflight.quota import look_at_quota
+from phi_assets.azureml.preflight.registered import look_at_registered_model
 from phi_assets.config.recipe import Recipe
 from phi_assets.fingerprint import fingerprint
 
@@ -110,6 +111,7 @@ def _look_at_the_rest(
 ) -> None:
     look_at_names(recipe, found)
     model = _attempt("model", lambda: look_at_model(ws, recipe.model, today, found), found)
+    look_at_registered_model(ws, recipe, found)
     effective = _attempt("parameters", lambda: look_at_parameters(ws, recipe, model, found), found)
     parameters: Mapping[str, Any] = effective.complete if effective is not None else {}
     offers, cluster = look_at_machines(ws, recipe, model, prices, found)

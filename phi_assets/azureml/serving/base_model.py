@@ -9,6 +9,7 @@ from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.connection.errors import AzureMLError, ComputeNotAllowed, DeploymentFailed
 from phi_assets.azureml.connection.retry import Log, silent
 from phi_assets.azureml.connection.sight import watching
+from phi_assets.azureml.ownership import Owner
 from phi_assets.azureml.scoring.asking import ask_model
 from phi_assets.azureml.serving.deployments import delete_deployment, ensure_deployment
 from phi_assets.config.recipe import ServingSection
@@ -32,6 +33,7 @@ def ensure_base_answers(
     section: ServingSection,
     *,
     directory: Path,
+    owner: Owner | None = None,
     force: bool = False,
     log: Log = silent,
 ) -> AnswersRef:
@@ -39,7 +41,8 @@ def ensure_base_answers(
 
     Where they were not kept from an earlier time, the model is deployed on the same endpoint with one instance and
     without traffic, asked, and its deployment is deleted, whatever happens. One that a killed run has left is used
-    where answers are missing, and deleted in any case.
+    where answers are missing, and deleted in any case. One of its name that is not the owner's (the project's, unless
+    one is given) is left alone.
 
     Raises:
         ComputeNotAllowed: the recipe's instance type may not serve the model.
@@ -53,13 +56,14 @@ def ensure_base_answers(
     def ask() -> AnswerSet:
         return ask_model(ws, traffic, model.id, questions, alone, deployment=name, log=log)
 
+    owner = owner or ws.owner()
     given = None if force else usable_answers(path, log)
     is_known = given is not None
     if given is not None:
-        delete_deployment(ws, traffic.endpoint, base_deployment_name(model), log)
+        delete_deployment(ws, traffic.endpoint, base_deployment_name(model), log, owner=owner)
     else:
         # Kept before the deployment is deleted: where that fails, nobody has to deploy and ask again.
-        with base_deployment(ws, traffic, model, section, log) as (name, alone):
+        with base_deployment(ws, traffic, model, section, log, owner=owner) as (name, alone):
             given, _ = ensure_answers(path, ask, force=True, log=log)
     who = f"Model {model.name}:{model.version}"
     return AnswersRef(
@@ -88,7 +92,13 @@ def no_base_answers(model: ModelRef) -> AnswersRef:
 
 @contextmanager
 def base_deployment(
-    ws: Workspace, traffic: TrafficRef, model: ModelRef, section: ServingSection, log: Log = silent
+    ws: Workspace,
+    traffic: TrafficRef,
+    model: ModelRef,
+    section: ServingSection,
+    log: Log = silent,
+    *,
+    owner: Owner | None = None,
 ) -> Iterator[tuple[str, ServingSection]]:
     """Name and settings of a healthy deployment of the foundation model, which is gone after the block.
 
@@ -108,23 +118,31 @@ def base_deployment(
         waits_for_roles=False,
     )
     try:
-        _deploy(ws, traffic, model, alone, name, log)
+        _deploy(ws, traffic, model, alone, name, owner, log)
         with watching(watched):
             yield name, alone
     except BaseException:
         try:
-            delete_deployment(ws, traffic.endpoint, name, log)
+            delete_deployment(ws, traffic.endpoint, name, log, owner=owner)
         except AzureMLError as error:
             log(str(error))
         raise
     with watching(watched):
-        delete_deployment(ws, traffic.endpoint, name, log)
+        delete_deployment(ws, traffic.endpoint, name, log, owner=owner)
 
 
-def _deploy(ws: Workspace, traffic: TrafficRef, model: ModelRef, section: ServingSection, name: str, log: Log) -> None:
+def _deploy(
+    ws: Workspace,
+    traffic: TrafficRef,
+    model: ModelRef,
+    section: ServingSection,
+    name: str,
+    owner: Owner | None,
+    log: Log,
+) -> None:
     endpoint = EndpointRef(name=traffic.endpoint, scoring_uri=traffic.scoring_uri, expires_at="", action="reused")
     version = RegisteredModelRef(id=model.id, name=model.name, version=model.version, job_name="", action="reused")
     try:
-        ensure_deployment(ws, endpoint, version, section, model.inference_computes, log, name=name)
+        ensure_deployment(ws, endpoint, version, section, model.inference_computes, log, name=name, owner=owner)
     except (ComputeNotAllowed, DeploymentFailed) as error:
         raise type(error)(f"The base model cannot be asked. {_WITHOUT} {error}") from error

@@ -9,14 +9,15 @@ from azure.core.exceptions import AzureError
 
 from phi_assets.azureml.connection.client import Workspace, sdk
 from phi_assets.azureml.connection.errors import ComputeNotAllowed, DeploymentFailed, DeploymentUnderway
-from phi_assets.azureml.connection.inventory import live_share
+from phi_assets.azureml.connection.inventory import find_endpoint, live_share
 from phi_assets.azureml.connection.locks import deletion_advice
 from phi_assets.azureml.connection.operations import Course
-from phi_assets.azureml.connection.provisioning import MANAGED_TAG, has_succeeded, settled, state_of
+from phi_assets.azureml.connection.provisioning import has_succeeded, settled, state_of
 from phi_assets.azureml.connection.retry import Log, find, one_line, poll_delays, silent
 from phi_assets.azureml.connection.sight import in_words
 from phi_assets.azureml.connection.status import service_text
 from phi_assets.azureml.connection.writes import write
+from phi_assets.azureml.ownership import Owner, maker_of
 from phi_assets.azureml.serving.diagnosis import diagnose
 from phi_assets.config.recipe import ServingSection
 from phi_assets.fingerprint import fingerprint
@@ -50,24 +51,30 @@ def ensure_deployment(
     log: Log = silent,
     *,
     name: str | None = None,
+    owner: Owner | None = None,
     on_create: Callable[[str], object] = silent,
 ) -> DeploymentRef:
     """A deployment of the model version is healthy behind the endpoint; its share of the traffic is left as it is.
 
     A broken one is replaced; settings that differ from the recipe's are updated. It is called `deployment_name(model)`
-    unless a name is given. `on_create` gets the name of one that is new, right before it is asked for.
+    unless a name is given. `on_create` gets the name of one that is new, right before it is asked for. The owner is the
+    project, unless one is given; a deployment of anybody else under this name is left as it is.
 
     Raises:
         ComputeNotAllowed: the instance type is not among those that may serve the foundation model.
-        DeploymentFailed: it did not become healthy; the message has cause, next step and what its containers said.
+        DeploymentFailed: it did not become healthy; the message has cause, next step and what its containers said. Or
+            it is somebody else's.
     """
     _check_instance_type(section, allowed)
     name = name or deployment_name(model)
-    wanted = _entity(endpoint, model, section, name)
+    owner = owner or ws.owner()
+    wanted = _entity(endpoint, model, section, name, owner)
     course = _course(ws, endpoint.name, name, section.deployment_timeout_minutes * 60, _TIMEOUT_KEY)
     existing = settled(lambda: _get(ws, endpoint.name, name, log), course, log)
     reason = f"Deployment {name} did not exist."
+    _check_owner(existing, owner)
     if existing is not None and not has_succeeded(existing):
+        _check_endpoint(ws, endpoint.name, owner, log)
         reason = f"Deployment {name} was {state_of(existing)} and has been replaced."
         log(f"Deployment {name} is {state_of(existing)}; replacing it.")
         if not live_share(ws, endpoint.name, name, log):
@@ -81,11 +88,12 @@ def ensure_deployment(
             return _ref(endpoint, model, section, name, "reused", f"Deployment {name} is healthy, as the recipe asks.")
         reason = f"Deployment {name} differed from the recipe: {'; '.join(drift)}."
         log(f"Deployment {name} differs from the recipe: {'; '.join(drift)}.")
+    _check_endpoint(ws, endpoint.name, owner, log)
     log(f"{'Creating' if existing is None else 'Updating'} deployment {name} ({section.instance_type}).")
     if existing is None:
         on_create(name)
     try:
-        _put(ws, wanted, section, course, log)
+        _put(ws, wanted, section, course, owner, log)
     except DeploymentUnderway as error:
         if existing is not None:
             raise
@@ -102,8 +110,10 @@ def ensure_deployment(
     return _ref(endpoint, model, section, name, "created" if existing is None else "updated", reason)
 
 
-def delete_deployment(ws: Workspace, endpoint: str, name: str, log: Log = silent) -> None:
-    """The deployment is gone, so it is not billing any more.
+def delete_deployment(
+    ws: Workspace, endpoint: str, name: str, log: Log = silent, *, owner: Owner | None = None
+) -> None:
+    """The deployment is gone, so it is not billing any more; where an owner is given, one of somebody else's stays.
 
     Raises:
         DeploymentFailed: the service refused; a deployment that gets traffic cannot be deleted.
@@ -114,7 +124,7 @@ def delete_deployment(ws: Workspace, endpoint: str, name: str, log: Log = silent
             f"Deletion of deployment {name}",
             look=lambda: _unless_leaving(ws, endpoint, name, course, log),
             send=lambda _: ws.ml.online_deployments.begin_delete(name=name, endpoint_name=endpoint),
-            is_done=lambda deployment: deployment is None,
+            is_done=lambda found: found is None or not (owner is None or owner.owns(found.tags)),
             log=log,
             course=course,
         )
@@ -127,11 +137,18 @@ def delete_deployment(ws: Workspace, endpoint: str, name: str, log: Log = silent
 
 
 def discard_deployment(
-    ws: Workspace, endpoint: str, name: str, log: Log = silent, *, arrival_seconds: float = 0
+    ws: Workspace,
+    endpoint: str,
+    name: str,
+    log: Log = silent,
+    *,
+    owner: Owner | None = None,
+    arrival_seconds: float = 0,
 ) -> bool:
-    """Whether the deployment is gone: deleted now, unless it gets live traffic or is not this project's.
+    """Whether the deployment is gone: deleted now, unless it gets live traffic or is not the owner's.
 
-    With `arrival_seconds` a deployment that is not there is waited for: a request for it may be on the wire.
+    The owner is the project, unless one is given. With `arrival_seconds` a deployment that is not there is waited for:
+    a request for it may be on the wire.
 
     Raises:
         DeploymentFailed: the service refused to delete it.
@@ -141,12 +158,33 @@ def discard_deployment(
         time.sleep(next(delays))
     if found is None:
         return True
-    if MANAGED_TAG not in (found.tags or {}) or live_share(ws, endpoint, name, log):
-        log(f"Deployment {name} gets traffic, or is not this project's; it stays.")
+    if not (owner or ws.owner()).owns(found.tags):
+        log(f"Deployment {name} was made by {maker_of(found.tags)}; it is left alone, and is billing.")
+        return False
+    if live_share(ws, endpoint, name, log):
+        log(f"Deployment {name} gets traffic; it stays.")
         return False
     log(f"Deleting deployment {name}, which has never served.")
     delete_deployment(ws, endpoint, name, log)
     return True
+
+
+def _check_owner(found: Any, owner: Owner) -> None:
+    if found is not None and not owner.owns(found.tags):
+        raise DeploymentFailed(
+            f"Deployment {found.name} of endpoint {found.endpoint_name} exists and was made by {maker_of(found.tags)}; "
+            "it is left alone, and is billing. Delete it if nobody needs it, or give `serving.endpoint` another name."
+        )
+
+
+def _check_endpoint(ws: Workspace, name: str, owner: Owner, log: Log) -> None:
+    """Raises DeploymentFailed where somebody else has an endpoint of this name by now."""
+    found = find_endpoint(ws, name, log)
+    if found is not None and not owner.owns(found.tags):
+        raise DeploymentFailed(
+            f"Endpoint {name} is not ours any more: it was made by {maker_of(found.tags)}. Nothing was deployed. "
+            "Materialize online_endpoint again."
+        )
 
 
 def _check_instance_type(section: ServingSection, allowed: Sequence[str] | None) -> None:
@@ -168,7 +206,7 @@ def _egress(existing: Any, section: ServingSection) -> str:
     return have
 
 
-def _entity(endpoint: EndpointRef, model: RegisteredModelRef, section: ServingSection, name: str) -> Any:
+def _entity(endpoint: EndpointRef, model: RegisteredModelRef, section: ServingSection, name: str, owner: Owner) -> Any:
     entities = sdk().entities
     return entities.ManagedOnlineDeployment(
         name=name,
@@ -184,7 +222,7 @@ def _entity(endpoint: EndpointRef, model: RegisteredModelRef, section: ServingSe
             max_concurrent_requests_per_instance=section.max_concurrent_requests,
         ),
         egress_public_network_access=section.egress_public_network_access,
-        tags={MANAGED_TAG: "true", "phi-model": f"{model.name}:{model.version}", "phi-job": model.job_name},
+        tags={**owner.tags, "phi-model": f"{model.name}:{model.version}", "phi-job": model.job_name},
     )
 
 
@@ -214,15 +252,20 @@ def _workers(deployment: Any) -> str:
     return (deployment.environment_variables or {}).get(WORKER_COUNT, "1")
 
 
-def _put(ws: Workspace, wanted: Any, section: ServingSection, course: Course, log: Log) -> None:
+def _put(ws: Workspace, wanted: Any, section: ServingSection, course: Course, owner: Owner, log: Log) -> None:
     name, endpoint = wanted.name, wanted.endpoint_name
+
+    def send(found: Any) -> object:
+        # Somebody else may have made it since it was looked for.
+        _check_owner(found, owner)
+        return ws.ml.online_deployments.begin_create_or_update(wanted)
 
     cause: Exception | None = None
     try:
         written = write(
             f"Deployment {name}",
             look=lambda: settled(lambda: _get(ws, endpoint, name, log), course, log),
-            send=lambda _: ws.ml.online_deployments.begin_create_or_update(wanted),
+            send=send,
             is_done=lambda found: found is not None and has_succeeded(found) and not _drift(found, wanted),
             log=log,
             course=course,

@@ -1,7 +1,8 @@
 """The managed online endpoint: created with a lease, kept, and deleted for good."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from azure.core.exceptions import AzureError
@@ -12,16 +13,20 @@ from phi_assets.azureml.connection.errors import EndpointFailed
 from phi_assets.azureml.connection.inventory import find_endpoint
 from phi_assets.azureml.connection.locks import deletion_advice
 from phi_assets.azureml.connection.operations import Course
-from phi_assets.azureml.connection.provisioning import MANAGED_TAG, has_succeeded, settled, state_of, wait_until_gone
+from phi_assets.azureml.connection.provisioning import has_succeeded, settled, state_of, wait_until_gone
 from phi_assets.azureml.connection.refusals import is_name_held, next_step
 from phi_assets.azureml.connection.retry import Log, one_line, silent
 from phi_assets.azureml.connection.status import service_text
 from phi_assets.azureml.connection.writes import is_in_conflict, write
-from phi_assets.azureml.serving.leases import EXPIRES_TAG, RECIPE_TAG, is_of_recipe, lease_end
+from phi_assets.azureml.ownership import Owner, Tags, Whose, maker_of
+from phi_assets.azureml.serving.leases import EXPIRES_TAG, lease_end, new_lease
 from phi_assets.config.endpoint_names import endpoint_names, used_name
 from phi_assets.config.limits import ENDPOINT_NAME
 from phi_assets.config.recipe import ServingSection
 from phi_assets.refs import Action, EndpointRef
+
+ENDPOINT_TAKEN, ENDPOINT_OF_ANOTHER_RECIPE = "endpoint_taken", "endpoint_of_another_recipe"
+"""Preflight's codes for an endpoint that is not this recipe's."""
 
 _LIMIT_SECONDS = 30 * 60.0
 """What the service gives its own operations on endpoints (`x-ms-async-operation-timeout: PT30M`)."""
@@ -30,33 +35,41 @@ _NAME_RELEASE_SECONDS = 180.0
 
 
 def ensure_endpoint(
-    ws: Workspace, section: ServingSection, tags: Mapping[str, str] | None = None, log: Log = silent
+    ws: Workspace,
+    section: ServingSection,
+    log: Log = silent,
+    *,
+    owner: Owner | None = None,
+    accepted: Collection[str] = (),
 ) -> EndpointRef:
-    """The endpoint exists in state Succeeded with the recipe's authentication, the given tags and a lease.
+    """The endpoint exists in state Succeeded with the recipe's authentication, the owner's tags and a lease.
 
     The lease is the tag `expires_at`, after which the endpoint counts as forgotten. It is renewed when less than half
-    of it is left, so that repeated runs write nothing. Traffic is left as it is.
+    of it is left, so that repeated runs write nothing. Traffic is left as it is. The owner is the project, unless one
+    is given. An endpoint of anybody else is refused; where the recipe accepts that code of preflight, it becomes the
+    owner's.
 
     Raises:
-        EndpointFailed: the service refused it, or it did not settle.
+        EndpointFailed: the service refused it, it did not settle, or it is somebody else's.
     """
-    section = section.model_copy(update={"endpoint": _name(ws, section, (tags or {}).get(RECIPE_TAG, ""), log)})
+    owner = owner or ws.owner()
+    section = section.model_copy(update={"endpoint": _name(ws, section, owner, log)})
     existing = _settled(ws, str(section.endpoint), log)
-    # Where the service's answers have no date, a lease of this machine's making has to do.
-    now = ws.clock.now() or datetime.now(UTC)
     lease = _lease(existing)
-    renewed = not _is_fresh(lease, now, section)
+    renewed = not _is_fresh(lease, ws.clock.now() or datetime.now(UTC), section)
     if renewed:
-        lease = (now + timedelta(hours=section.lease_hours)).isoformat(timespec="seconds")
-    wanted = {**section.tags, **(tags or {}), MANAGED_TAG: "true", EXPIRES_TAG: str(lease)}
+        lease = new_lease(ws, section.lease_hours)
+    wanted = {**section.tags, **owner.tags, EXPIRES_TAG: str(lease)}
+    check_owner = partial(_check_owner, owner=owner, accepted=accepted)
     if existing is not None:
+        check_owner(existing)
         _check_existing(existing, section)
         if _is_as_wanted(existing, section, wanted):
             log(f"Endpoint {section.endpoint} is ready; its lease ends at {lease}.")
             return _ref(existing, "reused", f"Endpoint {section.endpoint} is ready and its lease is fresh.")
     reason = _reason(section, existing, wanted, renewed)
     log(f"{'Creating' if existing is None else 'Updating'} endpoint {section.endpoint}; its lease ends at {lease}.")
-    return _put(ws, section, wanted, "created" if existing is None else "updated", reason, log)
+    return _put(ws, section, wanted, check_owner, "created" if existing is None else "updated", reason, log)
 
 
 def delete_endpoint(ws: Workspace, name: str, log: Log = silent) -> bool:
@@ -88,15 +101,35 @@ def delete_endpoint(ws: Workspace, name: str, log: Log = silent) -> bool:
     return True
 
 
-def _name(ws: Workspace, section: ServingSection, recipe: str, log: Log) -> str:
+def taken_in_words(tags: Tags, owner: Owner) -> tuple[str, str, str] | None:
+    """Preflight's code for an endpoint with these tags, why it is not the owner's, and what to do; None if it is."""
+    whose = owner.whose(tags)
+    if whose is Whose.OURS:
+        return None
+    code = ENDPOINT_OF_ANOTHER_RECIPE if whose is Whose.OTHER_RECIPE else ENDPOINT_TAKEN
+    return (
+        code,
+        f"exists and was made by {maker_of(tags)}; the recipe would take all of its traffic",
+        "Give `serving.endpoint` another name, or accept it, so that it becomes this recipe's, which gives it a lease "
+        f"and may delete it: `preflight.accept: [{code}]`.",
+    )
+
+
+def _check_owner(endpoint: Any, owner: Owner, accepted: Collection[str]) -> None:
+    taken = taken_in_words(endpoint.tags, owner)
+    if taken is not None and taken[0] not in accepted:
+        raise EndpointFailed(f"Endpoint {endpoint.name} {taken[1]}. Nothing was changed. {taken[2]}")
+
+
+def _name(ws: Workspace, section: ServingSection, owner: Owner, log: Log) -> str:
     """The endpoint's name; one that the recipe's endpoint has from before is used on."""
-    names = endpoint_names(section, recipe, ws.path)
+    names = endpoint_names(section, owner.recipe, ws.path)
     if (problem := ENDPOINT_NAME.problem(names[0])) is not None:
         raise EndpointFailed(f"{problem}. Change `serving.endpoint`.")
 
     def is_the_recipes(name: str) -> bool:
         found = find_endpoint(ws, name, log)
-        return found is not None and is_of_recipe(found.tags, recipe)
+        return found is not None and owner.is_named_by(found.tags)
 
     name = used_name(names, is_the_recipes)
     if name != names[0]:
@@ -166,11 +199,20 @@ def _reason(section: ServingSection, endpoint: Any, tags: Mapping[str, str], ren
 
 
 def _put(
-    ws: Workspace, section: ServingSection, tags: Mapping[str, str], action: Action, reason: str, log: Log
+    ws: Workspace,
+    section: ServingSection,
+    tags: Mapping[str, str],
+    check_owner: Callable[[Any], None],
+    action: Action,
+    reason: str,
+    log: Log,
 ) -> EndpointRef:
     name = str(section.endpoint)
 
     def send(existing: Any) -> object:
+        if existing is not None:
+            # Somebody else may have made it since it was looked for.
+            check_owner(existing)
         endpoint = existing or sdk().entities.ManagedOnlineEndpoint(
             name=name,
             description="Fine-tuned chat completion",
@@ -200,6 +242,7 @@ def _put(
     if written is None or not has_succeeded(written):
         state = "gone" if written is None else f"in state {state_of(written)}"
         raise EndpointFailed(f"Endpoint {name} is {state} after it was {action}. Delete it and run again.")
+    check_owner(written)
     return _ref(written, action, reason)
 
 

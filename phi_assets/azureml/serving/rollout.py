@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.connection.retry import Log, silent
 from phi_assets.azureml.connection.sight import Watched, watching
+from phi_assets.azureml.ownership import Owner
 from phi_assets.azureml.scoring.client import open_scoring
 from phi_assets.azureml.scoring.container_log import last_lines
 from phi_assets.azureml.serving.deployments import delete_deployment
@@ -63,6 +64,8 @@ class _Course:
     deployment: DeploymentRef
     section: RolloutSection
     timeout_seconds: float
+    owner: Owner
+    lease_hours: float | None
     log: Log
     started: float = field(default_factory=time.monotonic)
     steps: list[Step] = field(default_factory=list)
@@ -76,6 +79,12 @@ class _Course:
         endpoint = self.deployment.endpoint
         rollout = f"Rollout of {self.deployment.name} on endpoint {endpoint}"
         return self.ws.watched(rollout, self.ws.endpoint_studio_url(endpoint), goes_on=_STANDS)
+
+    def move(
+        self, routing: Routing, live: Shares, mirror: Shares | None = None, fallback: str | None = None
+    ) -> Routing:
+        """The endpoint shows this traffic, and its lease has begun anew."""
+        return move(self.ws, routing, live, mirror, fallback=fallback, lease_hours=self.lease_hours, log=self.log)
 
     def note(self, routing: Routing, outcome: str, comparison: Comparison | None = None) -> None:
         """One more step is on record."""
@@ -91,20 +100,25 @@ def ensure_rollout(
     section: RolloutSection,
     *,
     timeout_seconds: float,
+    owner: Owner | None = None,
+    lease_hours: float | None = None,
     log: Log = silent,
 ) -> Rollout:
     """All live traffic goes to the deployment; where it is worse than the old one, all goes back, and it is gone.
 
     The old deployment has some of the traffic until the new one has passed every step before the last, and exists until
     it has passed the last. Where no other healthy deployment has traffic, as for an endpoint's first one, there is
-    nothing to compare with and nothing to lose: it gets all of it at once.
+    nothing to compare with and nothing to lose: it gets all of it at once. With `lease_hours` the endpoint's lease
+    begins anew with every move of its traffic. What is not the owner's (the project's, unless one is given) loses its
+    traffic and is left alone.
 
     Raises:
-        TrafficFailed: endpoint or deployment are gone, the service refused, or the traffic does not become visible.
+        TrafficFailed: endpoint or deployment are gone, the endpoint is somebody else's, the service refused, or the
+            traffic does not become visible.
         SightLost: the service could not be asked for hours; the next call goes on from where the traffic stands.
     """
-    course = _Course(ws, deployment, section, timeout_seconds, log)
-    begun = routing_of(ws, endpoint.name, log)
+    course = _Course(ws, deployment, section, timeout_seconds, owner or ws.owner(), lease_hours, log)
+    begun = routing_of(ws, endpoint.name, log, owner=course.owner)
     # From here on two deployments may share the traffic, and both are billing.
     with watching(course.watched):
         return _roll_out(course, endpoint, begun)
@@ -121,7 +135,16 @@ def _roll_out(course: _Course, endpoint: EndpointRef, begun: Routing) -> Rollout
         course.note(routing, "passed", comparison)
         routing = _next(course, routing, rivals)
         rivals = _rivals(routing, course.new)
-    traffic = ensure_traffic(ws, endpoint, deployment, log, retire=section.retire, before=begun.live)
+    traffic = ensure_traffic(
+        ws,
+        endpoint,
+        deployment,
+        log,
+        retire=section.retire,
+        before=begun.live,
+        owner=course.owner,
+        lease_hours=course.lease_hours,
+    )
     if traffic.action != "reused":
         retired = f"; retired {', '.join(traffic.retired)}" if traffic.retired else ""
         course.note(routing_of(ws, endpoint.name, log), f"all traffic{retired}")
@@ -129,7 +152,14 @@ def _roll_out(course: _Course, endpoint: EndpointRef, begun: Routing) -> Rollout
 
 
 def abandon_rollout(
-    ws: Workspace, endpoint: EndpointRef, deployment: DeploymentRef, section: RolloutSection, log: Log = silent
+    ws: Workspace,
+    endpoint: EndpointRef,
+    deployment: DeploymentRef,
+    section: RolloutSection,
+    log: Log = silent,
+    *,
+    owner: Owner | None = None,
+    lease_hours: float | None = None,
 ) -> None:
     """The old deployment has all the traffic again, and nothing of the new one is left to bill.
 
@@ -139,13 +169,13 @@ def abandon_rollout(
     Raises:
         AzureMLError: traffic or deployment could not be changed.
     """
-    new = deployment.name.lower()
-    routing = routing_of(ws, endpoint.name, log)
+    new, owner = deployment.name.lower(), owner or ws.owner()
+    routing = routing_of(ws, endpoint.name, log, owner=owner)
     rivals = _rivals(routing, new)
     if rivals:
-        routing = _given_back(ws, routing, rivals, log)
+        routing = _given_back(ws, routing, rivals, lease_hours, log)
     disposable = section.retire == "delete" or deployment.action == "created"
-    if disposable and routing.is_ours(new) and not routing.live.get(new):
+    if disposable and routing.is_owned(new, owner) and not routing.live.get(new):
         log(f"Deleting deployment {deployment.name}, whose rollout has ended early.")
         delete_deployment(ws, endpoint.name, deployment.name, log)
 
@@ -163,7 +193,7 @@ def _mirrored(course: _Course, routing: Routing) -> Routing:
     mirror = {course.new: course.section.mirror_percent} if course.section.mirror_percent else {}
     if course.new in routing.live or routing.mirror == mirror:
         return routing
-    return move(course.ws, routing, routing.live, mirror, log=course.log)
+    return course.move(routing, routing.live, mirror)
 
 
 def _comparison(course: _Course, routing: Routing, old: str) -> Comparison:
@@ -186,24 +216,24 @@ def _next(course: _Course, routing: Routing, rivals: Shares) -> Routing:
     """The new deployment has passed a step and gets more of the traffic, or has passed the last one."""
     share = routing.live.get(course.new, 0)
     if share == _ALL:
-        return move(course.ws, routing, {course.new: _ALL}, log=course.log)
+        return course.move(routing, {course.new: _ALL})
     more = next(step for step in course.section.steps if step > share)
     if more == _ALL:
         fallback = max(rivals, key=lambda name: rivals[name])
-        return move(course.ws, routing, {course.new: _ALL}, fallback=fallback, log=course.log)
-    return move(course.ws, routing, {**scaled(rivals, _ALL - more), course.new: more}, log=course.log)
+        return course.move(routing, {course.new: _ALL}, fallback=fallback)
+    return course.move(routing, {**scaled(rivals, _ALL - more), course.new: more})
 
 
 def _turned_down(course: _Course, routing: Routing, rivals: Shares, comparison: Comparison) -> Rollout:
     ws, log, name = course.ws, course.log, course.deployment.name
     why = "; ".join(comparison.reasons)
     course.note(routing, f"failed: {why}", comparison)
-    back = _given_back(ws, routing, rivals, log)
+    back = _given_back(ws, routing, rivals, course.lease_hours, log)
     # Its log goes with the deployment.
     is_silent = has_failures(comparison.new_replies)
     lines = f"\n{last_lines(ws, routing.endpoint, name, log=log)}" if is_silent else ""
-    fate = "is not this project's and is left without traffic"
-    if back.is_ours(course.new):
+    fate = "is not ours and is left without traffic"
+    if back.is_owned(course.new, course.owner):
         delete_deployment(ws, routing.endpoint, name, log)
         fate = "has been deleted"
     course.note(back, f"rolled back; {name} {fate}")
@@ -217,9 +247,9 @@ def _turned_down(course: _Course, routing: Routing, rivals: Shares, comparison: 
     )
 
 
-def _given_back(ws: Workspace, routing: Routing, rivals: Shares, log: Log) -> Routing:
+def _given_back(ws: Workspace, routing: Routing, rivals: Shares, lease_hours: float | None, log: Log) -> Routing:
     wanted = scaled(rivals, _ALL)
-    return routing if routing.shows(wanted, {}, None) else move(ws, routing, wanted, log=log)
+    return routing if routing.shows(wanted, {}, None) else move(ws, routing, wanted, lease_hours=lease_hours, log=log)
 
 
 def scaled(shares: Shares, total: int) -> dict[str, int]:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from phi_assets.azureml.connection.errors import TrafficFailed
-from phi_assets.azureml.connection.provisioning import MANAGED_TAG, has_succeeded, state_of
+from phi_assets.azureml.connection.provisioning import has_succeeded, state_of
+from phi_assets.azureml.ownership import Owner, Tags, belonging
 
 Shares = Mapping[str, int]
 """Deployments by their names in lower case, with their part of the traffic in percent; who has none is not in it."""
@@ -28,6 +29,8 @@ class Routing:
     """Deployment that `FALLBACK_TAG` names."""
     deployments: Mapping[str, Any]
     """By their names in lower case."""
+    tags: Tags = None
+    """Of the endpoint."""
 
     @classmethod
     def of(cls, endpoint: Any, deployments: Mapping[str, Any]) -> "Routing":
@@ -39,15 +42,20 @@ class Routing:
             mirror=_shares(endpoint.mirror_traffic),
             fallback=(endpoint.tags or {}).get(FALLBACK_TAG),
             deployments=deployments,
+            tags=dict(endpoint.tags or {}),
         )
 
     def can_serve(self, name: str) -> bool:
         """Whether the deployment is there and may get another share of the traffic."""
         return name in self.deployments and has_succeeded(self.deployments[name])
 
-    def is_ours(self, name: str) -> bool:
-        """Whether this project has made the deployment, and may therefore delete it."""
-        return name in self.deployments and MANAGED_TAG in (self.deployments[name].tags or {})
+    def tags_of(self, name: str) -> Tags:
+        """The tags of the deployment; of whom it is, its endpoint says where it does not."""
+        return belonging(self.deployments[name].tags, self.tags)
+
+    def is_owned(self, name: str, owner: Owner) -> bool:
+        """Whether there is the deployment, and it is the owner's to delete."""
+        return name in self.deployments and owner.owns(self.tags_of(name))
 
     def shows(self, live: Shares, mirror: Shares, fallback: str | None) -> bool:
         """Whether this is the traffic, and the note about who was live before."""

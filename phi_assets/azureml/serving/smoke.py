@@ -3,6 +3,7 @@
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.connection.inventory import live_share
 from phi_assets.azureml.connection.retry import Log, silent
+from phi_assets.azureml.ownership import Owner
 from phi_assets.azureml.scoring.client import open_scoring
 from phi_assets.azureml.scoring.container_log import last_lines
 from phi_assets.azureml.serving.deployments import discard_deployment
@@ -19,9 +20,12 @@ def ensure_smoke(
     section: RolloutSection,
     *,
     timeout_seconds: float,
+    owner: Owner | None = None,
     log: Log = silent,
 ) -> SmokeReport:
     """The deployment answers as it should, or is gone; one that people's requests go to is never deleted.
+
+    Nor is one that is not the owner's: the project's, unless one is given.
 
     A deployment that gets traffic has passed before, and is asked again only where it has just been changed.
 
@@ -45,6 +49,6 @@ def ensure_smoke(
     if has_failures(report.replies):
         # Its log goes with the deployment.
         lines = last_lines(ws, endpoint.name, deployment.name, log=log)
-    is_gone = discard_deployment(ws, endpoint.name, deployment.name, log)
-    fate = "It has been deleted." if is_gone else "It gets traffic, or is not this project's, and stays."
+    is_gone = discard_deployment(ws, endpoint.name, deployment.name, log, owner=owner)
+    fate = "It has been deleted." if is_gone else "It gets traffic, or is not ours, and stays."
     return report.ending(fate, lines)

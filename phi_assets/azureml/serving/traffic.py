@@ -12,7 +12,9 @@ from phi_assets.azureml.connection.operations import Course
 from phi_assets.azureml.connection.provisioning import is_settled, settled
 from phi_assets.azureml.connection.retry import Log, one_line, ride_out, silent, wait_until
 from phi_assets.azureml.connection.writes import write
+from phi_assets.azureml.ownership import Owner, maker_of
 from phi_assets.azureml.serving.deployments import delete_deployment
+from phi_assets.azureml.serving.leases import EXPIRES_TAG, new_lease
 from phi_assets.azureml.serving.routing import FALLBACK_TAG, Routing, Shares, in_words
 from phi_assets.refs import DeploymentRef, EndpointRef, TrafficRef
 
@@ -29,22 +31,27 @@ def ensure_traffic(
     *,
     retire: Literal["delete", "keep"] = "delete",
     before: Shares | None = None,
+    owner: Owner | None = None,
+    lease_hours: float | None = None,
 ) -> TrafficRef:
-    """All live traffic goes to the deployment, and no older deployment of this project is left to bill.
+    """All live traffic goes to the deployment, and no older deployment of the owner's is left to bill.
 
-    With `retire="keep"` older deployments stay. Those that this project did not make stay in any case, without traffic,
-    and are named in the log. `before` is what the traffic was when the caller began to move it.
+    With `retire="keep"` older deployments stay. Those that are not the owner's (the project's, unless one is given)
+    stay in any case, without traffic, and are named in the log. `before` is what the traffic was when the caller began
+    to move it; `lease_hours` is for `move`.
 
     Raises:
-        TrafficFailed: endpoint or deployment are gone, the service refused, or the traffic does not become visible.
+        TrafficFailed: endpoint or deployment are gone, the endpoint is somebody else's, the service refused, or the
+            traffic does not become visible.
     """
+    owner = owner or ws.owner()
     wanted = {deployment.name.lower(): 100}
-    routing = routing_of(ws, endpoint.name, log)
+    routing = routing_of(ws, endpoint.name, log, owner=owner)
     had = in_words(routing.live if before is None else before, routing.mirror)
     moved = before not in (None, wanted) or not routing.shows(wanted, {}, None)
     if not routing.shows(wanted, {}, None):
-        routing = move(ws, routing, wanted, log=log)
-    retired = _retire(ws, routing, deployment.name.lower(), retire, log)
+        routing = move(ws, routing, wanted, lease_hours=lease_hours, log=log)
+    retired = _retire(ws, routing, deployment.name.lower(), retire, owner, log)
     log(f"Endpoint {endpoint.name}: all traffic goes to {deployment.name}.")
     return TrafficRef(
         endpoint=endpoint.name,
@@ -57,13 +64,18 @@ def ensure_traffic(
     )
 
 
-def routing_of(ws: Workspace, endpoint: str, log: Log = silent) -> Routing:
+def routing_of(ws: Workspace, endpoint: str, log: Log = silent, *, owner: Owner | None = None) -> Routing:
     """The endpoint's traffic and deployments, once nobody is changing the endpoint.
 
     Raises:
-        TrafficFailed: there is no such endpoint, or it does not settle.
+        TrafficFailed: there is no such endpoint, it does not settle, or an owner is given and it is somebody else's.
     """
     found = _settled(ws, endpoint, log)
+    if owner is not None and not owner.owns(found.tags):
+        raise TrafficFailed(
+            f"Endpoint {endpoint} was made by {maker_of(found.tags)}; its traffic is left as it is. Materialize "
+            "online_endpoint again."
+        )
     deployments = ride_out(
         lambda: list(ws.ml.online_deployments.list(endpoint_name=endpoint)), f"deployments of {endpoint}", log
     )
@@ -77,11 +89,13 @@ def move(
     mirror: Shares | None = None,
     *,
     fallback: str | None = None,
+    lease_hours: float | None = None,
     log: Log = silent,
 ) -> Routing:
     """The endpoint shows this live and mirrored traffic, read back from the service.
 
-    Nothing is requested that the service would refuse. `fallback` is noted on the endpoint by the same request.
+    Nothing is requested that the service would refuse. `fallback` is noted on the endpoint by the same request, and
+    with `lease_hours` that its lease begins now: whoever has moved the traffic needs it.
 
     Raises:
         TrafficFailed: a rule of the service is broken, the service refused, or the traffic does not become visible.
@@ -95,6 +109,8 @@ def move(
         endpoint.traffic, endpoint.mirror_traffic = dict(live), dict(mirror)
         tags = {key: value for key, value in (endpoint.tags or {}).items() if key != FALLBACK_TAG}
         endpoint.tags = tags | ({FALLBACK_TAG: fallback} if fallback else {})
+        if lease_hours is not None:
+            endpoint.tags[EXPIRES_TAG] = new_lease(ws, lease_hours)
         return ws.ml.online_endpoints.begin_create_or_update(endpoint)
 
     def is_visible(endpoint: Any) -> bool:
@@ -145,12 +161,17 @@ def _reason(had: str, live: str, moved: bool, retired: list[str]) -> str:
     return f"All traffic goes to {live} already."
 
 
-def _retire(ws: Workspace, routing: Routing, live: str, policy: Literal["delete", "keep"], log: Log) -> list[str]:
+def _retire(
+    ws: Workspace, routing: Routing, live: str, policy: Literal["delete", "keep"], owner: Owner, log: Log
+) -> list[str]:
     retired: list[str] = []
     for key in sorted(routing.deployments.keys() - {live}):
         name = str(routing.deployments[key].name)
-        if not routing.is_ours(key):
-            log(f"Deployment {name} is not this project's; it is kept without traffic, and is billing.")
+        if not routing.is_owned(key, owner):
+            log(
+                f"Deployment {name} is not ours: it was made by {maker_of(routing.tags_of(key))}. It is left alone, "
+                "without traffic, and is billing."
+            )
             continue
         if policy == "keep":
             log(f"Deployment {name} has no traffic any more; `rollout.retire` keeps it, and it is billing.")

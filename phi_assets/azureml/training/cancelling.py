@@ -8,6 +8,7 @@ from phi_assets.azureml.connection.operations import Course, Voice
 from phi_assets.azureml.connection.retry import Log, poll_delays, silent
 from phi_assets.azureml.connection.status import JobStatus
 from phi_assets.azureml.connection.writes import write
+from phi_assets.azureml.ownership import Owner, maker_of
 from phi_assets.azureml.training.lookup import find_new_job, get_job
 
 ARRIVAL_SECONDS = 60.0
@@ -47,15 +48,21 @@ def cancel_job(ws: Workspace, name: str, log: Log = silent) -> JobStatus:
     return status
 
 
-def cancel_if_submitted(ws: Workspace, name: str, log: Log = silent) -> JobStatus | None:
+def cancel_if_submitted(ws: Workspace, name: str, log: Log = silent, *, owner: Owner | None = None) -> JobStatus | None:
     """The job has ended, also where its submission was still on the wire; None where it never came to be.
+
+    None, too, where it is not the owner's (the project's, unless one is given): it runs on for those who have made it.
 
     Raises:
         JobTimeout: the service has not cancelled it within an hour.
         AzureError: the service refused to cancel it although it has not ended.
     """
-    if find_new_job(ws, name, log, ARRIVAL_SECONDS) is None:
+    job = find_new_job(ws, name, log, ARRIVAL_SECONDS)
+    if job is None:
         log(f"Job {name} was not submitted; nothing to cancel.")
+        return None
+    if not (owner or ws.owner()).owns(job.tags):
+        log(f"Job {name} was submitted by {maker_of(job.tags)}, for which it runs on; it is not cancelled.")
         return None
     return cancel_job(ws, name, log)
 

@@ -10,16 +10,21 @@ from phi_assets.azureml.connection.errors import DataUploadFailed
 from phi_assets.azureml.connection.retry import Log, find, one_line, silent
 from phi_assets.azureml.connection.storage_access import storage_advice
 from phi_assets.azureml.connection.writes import write
+from phi_assets.azureml.ownership import Owner
 from phi_assets.fingerprint import file_sha256
 from phi_assets.refs import Action, DataRef, SampleRef
 
 
-def ensure_data_asset(ws: Workspace, name: str, sample: SampleRef, log: Log = silent) -> DataRef:
+def ensure_data_asset(
+    ws: Workspace, name: str, sample: SampleRef, log: Log = silent, *, owner: Owner | None = None
+) -> DataRef:
     """Data asset `name` has a version with the sample's JSON Lines file, version being the start of its SHA-256.
 
     Nothing is read from disk or sent where that version exists, and nothing is sent where the file has been uploaded
     under another name. A file is never in memory as a whole. An upload that was broken off is done again: the SDK
-    takes a blob for complete only once it carries the mark that is put on it after its last byte.
+    takes a blob for complete only once it carries the mark that is put on it after its last byte. A version that is
+    there is used whoever has made it, as it is told by its content and cannot be changed; `owner` is written on a new
+    one, the project's unless one is given.
 
     Raises:
         DataUploadFailed: the file is missing or is not what the sample says, or the upload or the registration failed.
@@ -43,7 +48,7 @@ def ensure_data_asset(ws: Workspace, name: str, sample: SampleRef, log: Log = si
         written = write(
             f"Data asset {name}:{version}",
             look=lambda: _get(ws, name, version, log),
-            send=lambda _: ws.ml.data.create_or_update(_entity(name, sample)),
+            send=lambda _: ws.ml.data.create_or_update(_entity(name, sample, owner or ws.owner())),
             is_done=lambda asset: asset is not None,
             log=log,
         )
@@ -67,7 +72,7 @@ def data_version(sample: SampleRef) -> str:
     return sample.sha256[:12]
 
 
-def _entity(name: str, sample: SampleRef) -> Any:
+def _entity(name: str, sample: SampleRef, owner: Owner) -> Any:
     module = sdk()
     return module.entities.Data(
         name=name,
@@ -76,6 +81,7 @@ def _entity(name: str, sample: SampleRef) -> Any:
         path=sample.jsonl,
         description=f"Sample {sample.split}: {sample.rows:,} of the {sample.rows_total:,} rows of its raw split",
         tags={
+            **owner.tags,
             "phi/sha256": sample.sha256,
             "phi/split": sample.split,
             "phi/rows": str(sample.rows),

@@ -127,6 +127,7 @@ def finetune_request(
         parameters=parameters,
         finetune=recipe.finetune,
         data_name=recipe.dataset.name,
+        owner=ws.owner(recipe.name),
     )
 
 

@@ -2,16 +2,18 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from phi_assets.azureml.compute.live_jobs import COMPUTE_TAG, FINGERPRINT_TAG
+from phi_assets.azureml.ownership import Owner
 from phi_assets.azureml.training.parameters import EffectiveParameters, display_name
 from phi_assets.azureml.training.pipelines import FinetuneComponent
 from phi_assets.config.recipe import FinetuneSection
+from phi_assets.config.settings import PROJECT
 from phi_assets.fingerprint import canonical_json, fingerprint
 from phi_assets.refs import ComputeRef, ModelRef, SampleRef
 
-FINGERPRINT_TAG = "phi/fingerprint"
 FORCED_TAG = "phi/forced_by"
 COMPONENT_ENVIRONMENT = "pinned by the component"
 
@@ -37,6 +39,8 @@ class JobRequest:
     """The image that the steps run in; the component's own unless one is given."""
     data_name: str = "ultrachat"
     """What the data assets are called, followed by the split. Not part of the job's identity."""
+    owner: Owner = field(default_factory=lambda: Owner(PROJECT))
+    """On whose behalf it is made. Not part of the job's identity: those who ask for the same share a job."""
 
     @property
     def samples(self) -> dict[str, SampleRef]:
@@ -99,6 +103,8 @@ class JobRequest:
         parameters = inputs.pop("parameters")
         tags = {
             **self.finetune.tags,
+            **self.owner.tags,
+            COMPUTE_TAG: self.compute.name,
             FINGERPRINT_TAG: self.fingerprint,
             "phi/attempt": str(attempt),
             "phi/parameters_sha256": fingerprint(parameters),

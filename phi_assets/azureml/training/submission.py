@@ -55,7 +55,8 @@ def submit_job(
     """
     name = request.job_name(attempt)
     data = {
-        use: ensure_data_asset(ws, request.data_asset(sample), sample, log) for use, sample in request.samples.items()
+        use: ensure_data_asset(ws, request.data_asset(sample), sample, log, owner=request.owner)
+        for use, sample in request.samples.items()
     }
     if on_data is not None:
         for asset in data.values():

@@ -44,9 +44,10 @@ def _finetune_compute(lineage: Lineage) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, foundation_model: ModelRef, azureml: AzureMLWorkspace
     ) -> dg.MaterializeResult[ComputeRef]:
         """A provisioned cluster whose VM size may fine-tune the model; its number of GPUs per node is known."""
-        wanted = lineage.recipe.compute
+        wanted, accepted = lineage.recipe.compute, lineage.recipe.preflight.accept
+        owner = azureml.owner(lineage.recipe.name)
         with azureml.session() as ws:
-            ref = ensure_compute(ws, wanted, foundation_model, context.log.info)
+            ref = ensure_compute(ws, wanted, foundation_model, context.log.info, owner=owner, accepted=accepted)
         why = explained(context, {"model": foundation_model.id, **wanted.model_dump(mode="json")}, ref.reason)
         return dg.MaterializeResult(
             value=ref,

@@ -10,17 +10,16 @@ from phi_assets.azureml.billing.orphans import orphans
 from phi_assets.azureml.billing.reaper import reap
 from phi_assets.azureml.billing.teardown import carry_out, check_gone, plan_teardown
 from phi_assets.graph.automation.endings import REAP_EXPIRED, REAPED_TAG, TEARDOWN
+from phi_assets.graph.automation.history import active_run
 from phi_assets.graph.automation.pools import patient_in_process_executor
 from phi_assets.graph.lineage import Lineage
 from phi_assets.graph.operations.assets import STILL_BILLING, known_things
 from phi_assets.graph.operations.metadata import billing_metadata
 from phi_assets.graph.resources.prices import PricesResource
 from phi_assets.graph.resources.workspace import AzureMLWorkspace
-from phi_assets.graph.training.assets import JOB_TAG
+from phi_assets.graph.serving.sensors import SERVING
 
 TEAR_DOWN, DELETE_EXPIRED = "tear_down_recipe", "delete_expired_endpoints"
-
-_RUNS_LOOKED_AT = 50
 
 
 class TeardownConfig(dg.Config):
@@ -50,7 +49,6 @@ def teardown_job(lineage: Lineage, lineages: Sequence[Lineage]) -> dg.JobDefinit
                 read_bill(ws, price_list, log),
                 cluster=config.cluster,
                 models=config.models,
-                jobs=_recent_jobs(context.instance),
                 log=log,
             )
             for line in plan.lines:
@@ -102,7 +100,8 @@ def reap_expired_job(lineages: Sequence[Lineage]) -> dg.JobDefinition:
             context.instance.add_run_tags(context.run.run_id, {REAPED_TAG.format(name): "true"})
 
         with azureml.session() as ws:
-            deleted = reap(ws, only=config.endpoints, on_name=announce, log=context.log.info)
+            held = held_endpoints(context.instance, lineages)
+            deleted = reap(ws, only=config.endpoints, held=held, on_name=announce, log=context.log.info)
             left = read_bill(ws, azureml_prices.value_or_none(context.log.warning), context.log.info)
             _record(context, left, lineages)
         context.add_output_metadata({"deleted": ", ".join(deleted) or "none", "summary": left.in_words})
@@ -118,14 +117,21 @@ def reap_expired_job(lineages: Sequence[Lineage]) -> dg.JobDefinition:
     return reap_expired
 
 
+def held_endpoints(instance: dg.DagsterInstance, lineages: Sequence[Lineage]) -> dict[str, str]:
+    """The endpoints that a run of this instance is at work on, with the words for that.
+
+    It may be training for longer than a lease, and what it leaves behind is found later.
+    """
+    held: dict[str, str] = {}
+    for lineage in lineages:
+        if (busy := active_run(instance, lineage.keys(*SERVING))) is not None:
+            words = f"run {busy.run_id} of {busy.job_name} is at work on it"
+            held |= dict.fromkeys(lineage.endpoint_names, words)
+    return held
+
+
 def _record(context: dg.OpExecutionContext, bill: Bill, lineages: Sequence[Lineage]) -> None:
     """The listing is the newest of `still_billing`."""
-    context.log.info(bill.in_words)
+    context.log.info("\n".join([bill.in_words, *bill.left_alone]))
     orphaned = orphans(bill, known_things(context.instance, lineages, bill))
     context.log_event(dg.AssetMaterialization(STILL_BILLING, metadata=billing_metadata(bill, orphaned)))
-
-
-def _recent_jobs(instance: dg.DagsterInstance) -> list[str]:
-    """Names of the Azure ML jobs of the newest runs, each once."""
-    runs = instance.get_runs(limit=_RUNS_LOOKED_AT)
-    return list(dict.fromkeys(run.tags[JOB_TAG] for run in runs if JOB_TAG in run.tags))

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from phi_assets.azureml.billing.bill import Bill, Billed
+from phi_assets.azureml.ownership import project_of
 from phi_assets.graph.rendering import table
 
 
@@ -36,7 +37,7 @@ def billing_rows(bill: Bill, orphaned: Sequence[Billed]) -> list[dict[str, str]]
             "machines": f"{item.machines} x {item.size}" if item.machines else "-",
             "age": _duration(bill.at - item.created) if item.created else "unknown",
             "an hour": "unknown" if item.hourly is None else f"{item.hourly:.2f}",
-            "owner": ", ".join(filter(None, [item.owner, item.recipe and f"recipe {item.recipe}"])) or "unknown",
+            "owner": _owner(item) or "unknown",
             "lease ends": _lease(item, bill.at),
             "remarks": "; ".join(_remarks(item, item in orphaned)),
         }
@@ -55,6 +56,13 @@ def _remarks(item: Billed, is_orphan: bool) -> list[str]:
         }.items()
         if applies
     ]
+
+
+def _owner(item: Billed) -> str:
+    """Who stands for it, and the recipe; the project where it is another one."""
+    project = "" if item.is_ours else project_of(item.tags)
+    words = [item.owner, item.recipe and f"recipe {item.recipe}", project and f"project {project}"]
+    return ", ".join(filter(None, words))
 
 
 def _lease(item: Billed, now: datetime) -> str:

@@ -7,11 +7,10 @@ import dagster as dg
 from phi_assets.azureml.billing.reaper import expired_endpoints
 from phi_assets.azureml.connection.retry import patience
 from phi_assets.graph.automation.cursor import REASON_TAG, TICK_PATIENCE_SECONDS
-from phi_assets.graph.automation.history import active_run, has_ended, last_run
+from phi_assets.graph.automation.history import has_ended, last_run
 from phi_assets.graph.lineage import Lineage
-from phi_assets.graph.operations.ending import DELETE_EXPIRED
+from phi_assets.graph.operations.ending import DELETE_EXPIRED, held_endpoints
 from phi_assets.graph.resources.workspace import AzureMLWorkspace
-from phi_assets.graph.serving.sensors import SERVING
 
 
 def endpoint_reaper(reap_expired: dg.JobDefinition, lineages: Sequence[Lineage]) -> dg.ScheduleDefinition:
@@ -28,19 +27,18 @@ def endpoint_reaper(reap_expired: dg.JobDefinition, lineages: Sequence[Lineage])
     def reaper(context: dg.ScheduleEvaluationContext, azureml: AzureMLWorkspace) -> dg.RunRequest | dg.SkipReason:
         """A run is requested for the endpoints whose lease has ended; one list is read a tick.
 
-        A recipe's own endpoint is left to a run that is at work on it: it may be training for longer than a lease, and
-        what it leaves behind is found by the next tick.
+        An endpoint is left to a run that is at work on it, and to a job of its recipe that has not ended: what these
+        leave behind is found by a later tick.
         """
         last = last_run(context.instance, reap_expired.name)
         if last is not None and not has_ended(last.dagster_run):
             return dg.SkipReason(f"Run {last.dagster_run.run_id} is deleting endpoints.")
         with patience(TICK_PATIENCE_SECONDS), azureml.session() as ws:
             expired = expired_endpoints(ws, context.log.info)
-        for lineage in lineages:
-            own = [name for name in lineage.endpoint_names if name in expired]
-            if own and (busy := active_run(context.instance, lineage.keys(*SERVING))) is not None:
-                context.log.info(f"Endpoint {', '.join(own)} is left to run {busy.run_id} of {busy.job_name}.")
-                expired = [name for name in expired if name not in own]
+        held = held_endpoints(context.instance, lineages) if expired else {}
+        for name in [name for name in expired if name in held]:
+            context.log.info(f"The lease of endpoint {name} has ended, and it stays: {held[name]}.")
+            expired.remove(name)
         if not expired:
             return dg.SkipReason("No lease has ended.")
         return dg.RunRequest(

@@ -10,8 +10,9 @@ from pydantic import Field, PrivateAttr
 from phi_assets.azureml.connection.client import Workspace, connect_azure, connect_emulator
 from phi_assets.azureml.connection.errors import AzureMLError
 from phi_assets.azureml.connection.sight import Vigil
+from phi_assets.azureml.ownership import Owner
 from phi_assets.config.endpoint_names import workspace_path
-from phi_assets.config.settings import Settings, load_settings
+from phi_assets.config.settings import PROJECT, Settings, load_settings
 from phi_assets.emulator.process import ensure_running
 from phi_assets.redaction import censor
 
@@ -25,6 +26,7 @@ class AzureMLWorkspace(dg.ConfigurableResource):
     workspace_name: str = Field(description="Azure ML workspace")
     credential: str = Field(description="How to authenticate: `default`, `cli`, `environment`, ...")
     home: str = Field(description="Folder of everything that the project writes on this machine")
+    project: str = Field(default=PROJECT, description="Whose things are: the tag `phi-project` on all that is made")
 
     _workspace: Workspace | None = PrivateAttr(default=None)
 
@@ -38,7 +40,12 @@ class AzureMLWorkspace(dg.ConfigurableResource):
             workspace_name=settings.workspace_name,
             credential=settings.credential,
             home=str(settings.home),
+            project=settings.project,
         )
+
+    def owner(self, recipe: str) -> Owner:
+        """On whose behalf things are made and ended for the recipe of this name."""
+        return Owner(self.project, recipe)
 
     @property
     def path(self) -> str:
@@ -71,5 +78,5 @@ class AzureMLWorkspace(dg.ConfigurableResource):
     def _open(self) -> Workspace:
         if self.target == "emulator":
             vigil = Vigil(limit_seconds=load_settings().sight_hours * 3600)
-            return connect_emulator(ensure_running(Path(self.home) / "emulator"), vigil)
+            return connect_emulator(ensure_running(Path(self.home) / "emulator"), vigil, self.project)
         return connect_azure(load_settings())

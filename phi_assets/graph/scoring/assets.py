@@ -69,6 +69,7 @@ def _base_answers(lineage: Lineage) -> dg.AssetsDefinition:
                     Questions(conversations, scoring.parameters(), prompts.left_out),
                     recipe.serving,
                     directory=Path(azureml.home) / "data" / "base_answers",
+                    owner=azureml.owner(recipe.name),
                     force=config.force,
                     log=context.log.info,
                 )

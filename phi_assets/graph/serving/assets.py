@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, TypedDict
 
 import dagster as dg
 
 from phi_assets.azureml.connection.client import Workspace
+from phi_assets.azureml.connection.retry import Log
+from phi_assets.azureml.ownership import Owner
 from phi_assets.azureml.serving.deployments import discard_deployment, ensure_deployment
 from phi_assets.azureml.serving.endpoints import ensure_endpoint
 from phi_assets.azureml.serving.rollout import abandon_rollout, ensure_rollout
@@ -61,8 +63,9 @@ def _online_endpoint(lineage: Lineage) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, azureml: AzureMLWorkspace
     ) -> dg.MaterializeResult[EndpointRef]:
         """A managed online endpoint in state Succeeded, with the time at which its lease ends."""
+        owner, accepted = azureml.owner(recipe.name), recipe.preflight.accept
         with azureml.session() as ws:
-            ref = ensure_endpoint(ws, serving, {"phi-recipe": recipe.name}, context.log.info)
+            ref = ensure_endpoint(ws, serving, context.log.info, owner=owner, accepted=accepted)
         settings = {"endpoint": ref.name, **serving.model_dump(include={"auth_mode", "lease_hours"})}
         why = explained(context, settings, ref.reason)
         version = fingerprint({"name": ref.name, "auth": serving.auth_mode})[:16]
@@ -101,15 +104,17 @@ def _online_deployment(lineage: Lineage) -> dg.AssetsDefinition:
     ) -> Iterator[dg.MaterializeResult[DeploymentRef] | dg.AssetCheckResult]:
         """A healthy deployment of the model version, named after it, which answers; a new one gets no traffic yet."""
         created, allowed, log = [], foundation_model.inference_computes, context.log.info
+        owner, timeout = azureml.owner(recipe.name), serving.request_timeout_seconds
         with (
             azureml.session() as ws,
-            undone_unless_killed(context, partial(_discard, context, ws, online_endpoint, created)),
+            undone_unless_killed(context, partial(_discard, context, ws, online_endpoint, created, owner)),
         ):
             ref = ensure_deployment(
-                ws, online_endpoint, registered_model, serving, allowed, log, on_create=created.append
+                ws, online_endpoint, registered_model, serving, allowed, log, owner=owner, on_create=created.append
             )
-            timeout = serving.request_timeout_seconds
-            smoke = ensure_smoke(ws, online_endpoint, ref, recipe.rollout, timeout_seconds=timeout, log=log)
+            smoke = ensure_smoke(
+                ws, online_endpoint, ref, recipe.rollout, timeout_seconds=timeout, owner=owner, log=log
+            )
         evidence = smoke_metadata(smoke, ref)
         check = _outcome(SMOKE_GATE, smoke.passed, smoke.summary, evidence)
         if not smoke.passed:
@@ -129,16 +134,29 @@ def _online_deployment(lineage: Lineage) -> dg.AssetsDefinition:
 
 
 def _discard(
-    context: dg.AssetExecutionContext, ws: Workspace, endpoint: EndpointRef, created: list[str], interrupted: bool
+    context: dg.AssetExecutionContext,
+    ws: Workspace,
+    endpoint: EndpointRef,
+    created: list[str],
+    owner: Owner,
+    interrupted: bool,
 ) -> None:
     """What the run has asked for, and what has never served, is gone."""
     for name in created:
         arrival = ARRIVAL_SECONDS if interrupted else 0
-        discard_deployment(ws, endpoint.name, name, context.log.info, arrival_seconds=arrival)
+        discard_deployment(ws, endpoint.name, name, context.log.info, owner=owner, arrival_seconds=arrival)
+
+
+class _Course(TypedDict):
+    """What a rollout and its undoing have in common."""
+
+    owner: Owner
+    lease_hours: float
+    log: Log
 
 
 def _live_traffic(lineage: Lineage) -> dg.AssetsDefinition:
-    rollout, timeout = lineage.recipe.rollout, lineage.recipe.serving.request_timeout_seconds
+    recipe, rollout, serving = lineage.recipe, lineage.recipe.rollout, lineage.recipe.serving
 
     @lineage.asset(
         LIVE_TRAFFIC,
@@ -164,11 +182,13 @@ def _live_traffic(lineage: Lineage) -> dg.AssetsDefinition:
     ) -> Iterator[dg.MaterializeResult[TrafficRef] | dg.AssetCheckResult]:
         """All traffic goes to the newest deployment, read back from the service; older ones are gone or kept."""
         endpoint, deployment, log = online_endpoint, online_deployment, context.log.info
+        course: _Course = {"owner": azureml.owner(recipe.name), "lease_hours": serving.lease_hours, "log": log}
         with (
             azureml.session() as ws,
-            undone_unless_killed(context, lambda _: abandon_rollout(ws, endpoint, deployment, rollout, log)),
+            undone_unless_killed(context, lambda _: abandon_rollout(ws, endpoint, deployment, rollout, **course)),
         ):
-            done = ensure_rollout(ws, endpoint, deployment, rollout, timeout_seconds=timeout, log=log)
+            timeout = serving.request_timeout_seconds
+            done = ensure_rollout(ws, endpoint, deployment, rollout, timeout_seconds=timeout, **course)
         evidence = rollout_metadata(done, deployment)
         check = _outcome(ROLLOUT_GATE, done.traffic is not None, done.summary, evidence)
         if done.traffic is None:

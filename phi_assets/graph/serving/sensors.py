@@ -10,6 +10,7 @@ import dagster as dg
 
 from phi_assets.azureml.connection.inventory import EndpointState, endpoint_state
 from phi_assets.azureml.connection.retry import patience
+from phi_assets.azureml.ownership import Owner
 from phi_assets.graph.automation.cursor import TICK_PATIENCE_SECONDS, Cursor, Outcome, for_each
 from phi_assets.graph.automation.endings import DEPLOY, TEARDOWN, last_ending
 from phi_assets.graph.automation.history import (
@@ -75,9 +76,10 @@ def endpoint_health_sensor(lineages: Sequence[Lineage]) -> dg.SensorDefinition:
     def endpoint_health(context: dg.SensorEvaluationContext, azureml: AzureMLWorkspace) -> dg.SensorResult:
         """The serving assets are requested where endpoint or deployment are gone or failed, or the traffic is another.
 
-        Only what the graph has made is put right, and nothing that a teardown has ended: who runs it wants no endpoint,
-        even where the run itself failed. A model that a gate has turned down is not deployed again. At most three reads
-        a recipe. What does not stay right is tried again after pauses that double, up to half a day.
+        Only what the graph has made is put right, nothing that somebody else has made in its place, and nothing that a
+        teardown has ended: who runs it wants no endpoint, even where the run itself failed. A model that a gate has
+        turned down is not deployed again. At most three reads a recipe. What does not stay right is tried again after
+        pauses that double, up to half a day.
         """
 
         def look(lineage: Lineage, cursor: Cursor) -> Outcome:
@@ -103,12 +105,20 @@ def _look(context: dg.SensorEvaluationContext, azureml: AzureMLWorkspace, lineag
         return cursor.skip(f"{ONLINE_ENDPOINT} is {expected.endpoint}, and the recipe asks for {names[0]}.")
     with patience(TICK_PATIENCE_SECONDS), azureml.session() as ws:
         found = endpoint_state(ws, expected.endpoint, context.log.info)
-    if (moving := found.in_motion) is not None:
-        return cursor.skip(f"{moving.name} is {moving.state}.")
+    if (why := _why_it_stays(found, azureml.owner(lineage.recipe.name))) is not None:
+        return cursor.skip(why)
     damage = expected.damage(found)
     if damage is None:
         return cursor.after_recovery().skip(f"Endpoint {expected.endpoint} is as it was left.")
     return _repair(instance, lineage, cursor, expected, damage)
+
+
+def _why_it_stays(found: EndpointState, owner: Owner) -> str | None:
+    """Why nothing is put right, whatever is wrong with it."""
+    if (theirs := found.not_ours(owner)) is not None:
+        return f"{theirs} It is left alone."
+    moving = found.in_motion
+    return None if moving is None else f"{moving.name} is {moving.state}."
 
 
 def expectation(instance: dg.DagsterInstance, lineage: Lineage, since: float) -> Expectation | None:

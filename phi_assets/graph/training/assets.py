@@ -9,6 +9,7 @@ from pydantic import Field
 
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.models.registered import ensure_registered_model
+from phi_assets.azureml.ownership import Owner
 from phi_assets.azureml.training.cancelling import cancel_if_submitted
 from phi_assets.azureml.training.finetune import ensure_finetune_job
 from phi_assets.azureml.training.jobs import SubmittedJob
@@ -78,7 +79,7 @@ def _finetune_job(lineage: Lineage) -> dg.AssetsDefinition:
         """
         with (
             azureml.session() as ws,
-            cancelled_with_the_run(context, ws) as watch,
+            cancelled_with_the_run(context, ws, azureml.owner(recipe.name)) as watch,
             interrupts_kept() as raise_interrupts,
         ):
             result = ensure_finetune_job(
@@ -127,9 +128,12 @@ def _announce(context: dg.AssetExecutionContext, lineage: Lineage, job: Submitte
 
 
 @contextmanager
-def cancelled_with_the_run(context: dg.AssetExecutionContext, ws: Workspace) -> Iterator[Callable[[str], None]]:
+def cancelled_with_the_run(
+    context: dg.AssetExecutionContext, ws: Workspace, owner: Owner
+) -> Iterator[Callable[[str], None]]:
     """Cancel the watched Azure ML job when a person terminates the run; leave it alone when the worker is killed.
 
+    One that another recipe has submitted, and that this run only waits for, is left alone in any case.
     Both interrupt the step in the same way. A job that is left running is found again by its name when the run is
     started again. The interrupt always goes on.
     """
@@ -139,7 +143,7 @@ def cancelled_with_the_run(context: dg.AssetExecutionContext, ws: Workspace) -> 
     except dg.DagsterExecutionInterruptedError:
         if watched and is_terminated(context):
             try:
-                cancel_if_submitted(ws, watched[-1], context.log.info)
+                cancel_if_submitted(ws, watched[-1], context.log.info, owner=owner)
             except Exception as error:
                 # Nothing may take the interrupt's place: the run would go on with its other steps.
                 context.log.error(f"Job {watched[-1]} could not be cancelled, and may be billing: {error}")
@@ -160,6 +164,7 @@ def _registered_model(lineage: Lineage) -> dg.AssetsDefinition:
                 job=finetune_job,
                 name=recipe.registered_model_name,
                 description=f"{recipe.model.name} fine-tuned for chat completion on {recipe.dataset.name}",
+                owner=azureml.owner(recipe.name),
                 log=context.log.info,
             )
         why = explained(context, {"job": finetune_job.name, "name": ref.name}, ref.reason)

@@ -12,8 +12,8 @@ from phi_assets.azureml.billing.orphans import KnownThings, orphans
 from phi_assets.azureml.billing.prices import PriceList
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.connection.errors import ListingFailed
-from phi_assets.azureml.connection.provisioning import MANAGED_TAG
-from phi_assets.azureml.serving.leases import EXPIRES_TAG, RECIPE_TAG, has_expired, lease_end
+from phi_assets.azureml.ownership import MANAGED_TAG, RECIPE_TAG, Owner
+from phi_assets.azureml.serving.leases import EXPIRES_TAG, has_expired, lease_end
 from phi_assets.emulator.control import Control
 from phi_assets.emulator.process import Connection
 from phi_assets.emulator.store.state import Store
@@ -210,7 +210,7 @@ def test_an_empty_workspace_has_an_empty_bill() -> None:
     ],
 )
 def test_only_what_is_ours_and_past_its_lease_has_expired(tags: dict[str, str] | None, expired: bool) -> None:
-    assert has_expired(tags, NOW) is expired
+    assert has_expired(tags, NOW, Owner("any")) is expired
     assert lease_end(tags) is None or lease_end(tags).tzinfo is not None  # type: ignore[union-attr]
 
 

@@ -1,6 +1,7 @@
 """A teardown lists first, deletes what is its own, waits, and proves that nothing of it is left."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ from phi_assets.azureml.billing.prices import load_prices
 from phi_assets.azureml.billing.teardown import TeardownPlan, carry_out, check_gone, plan_teardown
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.connection.errors import ListingFailed, TeardownIncomplete
-from phi_assets.azureml.connection.provisioning import MANAGED_TAG
 from phi_assets.azureml.connection.retry import get_or_none
+from phi_assets.azureml.ownership import MANAGED_TAG
 from phi_assets.azureml.training.jobs import ensure_job
 from phi_assets.config.recipe import ComputeSection, Recipe, ServingSection
 from phi_assets.emulator.control import Control
@@ -65,7 +66,7 @@ def test_the_listing_names_everything_and_deletes_nothing(
     assert listed.lines == [
         "Delete endpoint doomed: 2 deployment(s) (ft-1, ft-2), 11.02 USD an hour.",
         "Delete cluster doomed: idle.",
-        "Keep model doomed:2: this project did not make it.",
+        "Keep model doomed:2: not ours, left alone, made by somebody, without a tag of phi_assets.",
         "Delete model doomed:1: made by job phi3-ft-toy.",
     ]
     assert requests.writes == []
@@ -105,7 +106,8 @@ def test_a_cluster_of_somebody_else_is_kept(toys: Workspace, world: RegisteredMo
     make_cluster(toys, "theirs", tags={})
     recipe = RECIPE.model_copy(update={"compute": ComputeSection(name="theirs", size=toy.SIZE)})
     listed = plan_teardown(toys, recipe, read_bill(toys, None))
-    assert "Keep cluster theirs: this project did not make it." in listed.lines
+    made_by = "not ours, left alone, made by somebody, without a tag of phi_assets"
+    assert f"Keep cluster theirs: {made_by}." in listed.lines
 
 
 def test_a_cluster_that_a_job_needs_is_kept(
@@ -113,16 +115,18 @@ def test_a_cluster_that_a_job_needs_is_kept(
 ) -> None:
     names: list[str] = []
     request = toy.make_request(toys, tmp_path, prefix="at work: ", gate=str(gate))
+    request = replace(request, compute=request.compute.model_copy(update={"name": "doomed"}))
     running = background.submit(ensure_job, toys, request=request, on_name=names.append)
     try:
         name = until(lambda: names[0] if names else None, 60, "no job is submitted")
         until(lambda: get_or_none(lambda: toys.ml.jobs.get(name)), 60, "no job is there")
-        (line,) = [line for line in plan(toys, jobs=["no-such-job", name]).lines if "cluster" in line]
-        assert line.startswith(f"Keep cluster doomed: job {name} is ")
+        (line,) = [line for line in plan(toys).lines if "cluster" in line]
+        assert line.startswith(f"Keep cluster doomed: job {name} of project 'phi_assets' is ")
     finally:
         gate.touch()
     job: JobRef = running.result(timeout=120)
-    assert "Delete cluster doomed: idle." in plan(toys, jobs=[job.name]).lines
+    assert job.name == name
+    until(lambda: "Delete cluster doomed: idle." in plan(toys).lines, 60, "the cluster does not become idle")
 
 
 @pytest.mark.parametrize(

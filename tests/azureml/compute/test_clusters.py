@@ -10,9 +10,9 @@ from phi_assets.azureml.compute.vm_sizes import check_size
 from phi_assets.azureml.connection import writes
 from phi_assets.azureml.connection.client import Workspace, sdk
 from phi_assets.azureml.connection.errors import ComputeFailed, ComputeNotAllowed
-from phi_assets.azureml.connection.provisioning import MANAGED_TAG
 from phi_assets.azureml.connection.retry import get_or_none
 from phi_assets.azureml.models.foundation import get_foundation_model
+from phi_assets.azureml.ownership import MANAGED_TAG
 from phi_assets.config.recipe import ComputeSection, ModelSection
 from phi_assets.emulator.control import Control
 from phi_assets.emulator.process import Connection

@@ -136,7 +136,7 @@ def _create_endpoint(world: World) -> Callable[[], Any]:
 def _update_endpoint(world: World) -> Callable[[], Any]:
     section = _new_endpoint(world)
     ensure_endpoint(world.ws, section)
-    return lambda: ensure_endpoint(world.ws, section, {"phi-recipe": "toy"})
+    return lambda: ensure_endpoint(world.ws, section, owner=world.ws.owner("toy"))
 
 
 def _delete_endpoint(world: World) -> Callable[[], Any]:

@@ -37,7 +37,7 @@ def model(toys: Workspace) -> ModelRef:
 
 @pytest.fixture(scope="module")
 def endpoint(toys: Workspace) -> Iterator[EndpointRef]:
-    yield ensure_endpoint(toys, SERVING, {"phi-recipe": "toy"})
+    yield ensure_endpoint(toys, SERVING, owner=toys.owner("toy"))
     delete_endpoint(toys, str(SERVING.endpoint))
 
 

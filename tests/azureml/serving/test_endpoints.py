@@ -14,7 +14,6 @@ from phi_assets.azureml.connection.status import service_text
 from phi_assets.azureml.preflight.endpoint import look_at_endpoint
 from phi_assets.azureml.preflight.findings import Findings
 from phi_assets.azureml.serving.endpoints import delete_endpoint, ensure_endpoint
-from phi_assets.azureml.serving.leases import RECIPE_TAG
 from phi_assets.config.endpoint_names import endpoint_names, workspace_path
 from phi_assets.config.limits import ENDPOINT_NAME
 from phi_assets.config.recipe import Recipe, ServingSection
@@ -48,7 +47,7 @@ def endpoint(workspace: Workspace) -> Iterator[ServingSection]:
 
 def ensure(ws: Workspace, recipe: Recipe, lines: list[str] | None = None) -> str:
     log = (lines if lines is not None else []).append
-    return ensure_endpoint(ws, recipe.serving, {RECIPE_TAG: recipe.name}, log).name
+    return ensure_endpoint(ws, recipe.serving, log, owner=ws.owner(recipe.name)).name
 
 
 def test_a_name_is_that_of_the_recipe_in_its_workspace_and_one_that_the_service_takes() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.connection.errors import DeploymentFailed, TrafficFailed
-from phi_assets.azureml.connection.provisioning import MANAGED_TAG
+from phi_assets.azureml.ownership import MANAGED_TAG
 from phi_assets.azureml.serving.deployments import (
     delete_deployment,
     deployment_name,
@@ -294,7 +294,7 @@ def test_a_deployment_of_somebody_else_gets_its_traffic_back_or_is_kept_without(
     new = world.deploy(1)
     assert world.roll_out(new).traffic is not None
     assert (world.traffic, world.deployments) == (f"{new.name} 100 %", {"theirs", new.name})
-    assert any("theirs is not this project's" in line for line in world.lines)
+    assert any("theirs is not ours: it was made by somebody" in line for line in world.lines)
 
 
 def test_nothing_is_requested_for_a_deployment_that_is_gone(

@@ -65,7 +65,7 @@ def job(toys: Workspace, tmp_path_factory: pytest.TempPathFactory) -> JobRef:
 @pytest.fixture(scope="module")
 def served(toys: Workspace, job: JobRef) -> Iterator[Served]:
     model = register(toys, job)
-    endpoint = ensure_endpoint(toys, SERVING, {"phi-recipe": "toy"})
+    endpoint = ensure_endpoint(toys, SERVING, owner=toys.owner("toy"))
     deployment = ensure_deployment(toys, endpoint, model, SERVING, [toy.SIZE])
     traffic = ensure_traffic(toys, endpoint, deployment)
     yield Served(endpoint, model, deployment, traffic)
@@ -145,7 +145,7 @@ def test_a_question_is_answered_by_the_registered_model(toys: Workspace, served:
 
 def test_everything_is_reused_without_a_write(toys: Workspace, served: Served, emulator: Connection) -> None:
     with Requests(emulator) as requests:
-        endpoint = ensure_endpoint(toys, SERVING, {"phi-recipe": "toy"})
+        endpoint = ensure_endpoint(toys, SERVING, owner=toys.owner("toy"))
         deployment = ensure_deployment(toys, endpoint, served.model, SERVING, [toy.SIZE.upper()])
         traffic = ensure_traffic(toys, endpoint, deployment)
     assert (endpoint.action, deployment.action, traffic.action) == ("reused", "reused", "reused")
@@ -157,7 +157,7 @@ def test_the_lease_is_renewed_when_half_of_it_is_over(toys: Workspace, served: S
     left = datetime.fromisoformat(served.endpoint.expires_at) - datetime.now(UTC)
     assert timedelta(hours=23) < left <= timedelta(hours=24)
     longer = SERVING.model_copy(update={"lease_hours": 100})
-    renewed = ensure_endpoint(toys, longer, {"phi-recipe": "toy"})
+    renewed = ensure_endpoint(toys, longer, owner=toys.owner("toy"))
     assert renewed.action == "updated"
     assert datetime.fromisoformat(renewed.expires_at) - datetime.now(UTC) > timedelta(hours=99)
     # The update must not have touched the traffic.

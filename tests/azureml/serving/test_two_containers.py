@@ -51,7 +51,7 @@ def models(toys: Workspace, tmp_path_factory: pytest.TempPathFactory) -> list[Re
 
 @pytest.fixture(scope="module")
 def endpoint(toys: Workspace) -> Iterator[EndpointRef]:
-    yield ensure_endpoint(toys, SERVING, {"phi-recipe": "toy"})
+    yield ensure_endpoint(toys, SERVING, owner=toys.owner("toy"))
     delete_endpoint(toys, ENDPOINT)
 
 

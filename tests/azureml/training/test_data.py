@@ -74,6 +74,7 @@ def test_the_asset_says_what_it_holds(toys: Workspace, tmp_path: Path) -> None:
     asset: Any = toys.ml.data.get("told", ensure_data_asset(toys, "told", sample).version)
     assert asset.description == "Sample validation_sft: 1,200 of the 20,000 rows of its raw split"
     assert asset.tags == {
+        **toys.owner().tags,
         "phi/sha256": sample.sha256,
         "phi/split": "validation_sft",
         "phi/rows": "1200",

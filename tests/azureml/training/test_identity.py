@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from phi_assets.azureml.models.registered import model_versions
+from phi_assets.azureml.ownership import Owner
 from phi_assets.azureml.serving.deployments import deployment_name
 from phi_assets.azureml.training.identity import JobRequest
 from phi_assets.azureml.training.lookup import created_at
@@ -155,6 +156,14 @@ def test_tags_carry_the_fingerprint_and_its_inputs_within_the_services_limits() 
     assert max(len(value) for value in many.tags(1).values()) <= 256
     shown = sum(key.startswith("phi/parameter/p") for key in many.tags(1))
     assert many.tags(1)["phi/parameter/..."] == f"and {80 - shown} more"
+
+
+def test_tags_say_whose_the_job_is_and_where_it_runs_and_its_name_does_not() -> None:
+    owned = replace(BASE, owner=Owner("mine", "a"), compute=BASE.compute.model_copy(update={"name": "elsewhere"}))
+    assert owned.tags(1).items() >= {**Owner("mine", "a").tags, "phi-compute": "elsewhere"}.items()
+    assert owned.job_name(1) == BASE.job_name(1)
+    own = replace(owned, finetune=FinetuneSection(tags={"phi-recipe": "b", "phi-project": "theirs"}))
+    assert own.tags(1) == owned.tags(1)
 
 
 def test_the_recipes_tags_and_name_are_on_the_job_and_cannot_replace_ours() -> None:

@@ -137,5 +137,5 @@ def serve_older_version(toy: ToyDeployment) -> None:
     """The endpoint answers with a deployment that this project made for another version of the model."""
     recipe = load_recipe(str(toy.recipe))
     older = registered(toy).model_copy(update={"version": "older", "job_name": "older"})
-    endpoint = ensure_endpoint(toy.workspace, recipe.serving, {"phi-recipe": recipe.name})
+    endpoint = ensure_endpoint(toy.workspace, recipe.serving, owner=toy.workspace.owner(recipe.name))
     ensure_traffic(toy.workspace, endpoint, ensure_deployment(toy.workspace, endpoint, older, recipe.serving, [SIZE]))

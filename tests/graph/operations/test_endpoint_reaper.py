@@ -10,7 +10,7 @@ import pytest
 
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.connection.inventory import endpoint_state
-from phi_assets.azureml.connection.provisioning import MANAGED_TAG
+from phi_assets.azureml.ownership import MANAGED_TAG
 from phi_assets.azureml.serving.endpoints import delete_endpoint
 from phi_assets.azureml.serving.leases import EXPIRES_TAG, lease_end
 from phi_assets.emulator.control import Control
@@ -174,6 +174,9 @@ def test_the_endpoint_of_a_run_that_is_at_work_is_left_to_it(world: World) -> No
     assert request.run_config == {"ops": {"delete_expired_endpoints": {"config": {"endpoints": ["other"]}}}}
     delete_endpoint(world.workspace, "other")
     assert world.tick() == ([], "No lease has ended.")
+    # Nor does the job that somebody starts by hand end it.
+    assert world.graph.run("reap_expired").success
+    assert world.exists(NAME)
     world.instance.report_run_failed(run)
     (request,), _ = world.tick()
     assert NAME in request.tags["phi/reason"]

@@ -147,6 +147,26 @@ def test_what_somebody_is_changing_is_left_alone(world: World, sensor: Ticker) -
     world.set_state(ENDPOINT, endpoint_key(NAME), "Succeeded")
 
 
+@pytest.mark.parametrize("kind", [ENDPOINT, DEPLOYMENT])
+def test_what_somebody_else_has_made_in_its_place_is_left_alone(world: World, sensor: Ticker, kind: str) -> None:
+    name = world.deployment
+    key, what = {
+        ENDPOINT: (endpoint_key(NAME), f"Endpoint {NAME}"),
+        DEPLOYMENT: (deployment_key(NAME, name), f"Deployment {name}"),
+    }[kind]
+    store = Store(next(world.emulator.directory.glob("*.sqlite*")))
+    document = store.get(kind, key)
+    assert document is not None
+    try:
+        store.put(kind, key, document | {"tags": {"owner": "alice"}, "state": "Failed"})
+        with Requests(world.emulator) as requests:
+            said = str(sensor.tick().skip)
+        assert f"{what} was made by somebody, without a tag of phi_assets (owner: alice). It is left alone." in said
+        assert not requests.writes
+    finally:
+        store.put(kind, key, document)
+
+
 def test_nothing_is_requested_while_a_run_is_at_it(world: World, sensor: Ticker) -> None:
     world.set_traffic({})
     run = active_run(world.graph, "deploy")
