@@ -7,7 +7,16 @@ from phi_assets.emulator.control import Control
 from phi_assets.emulator.store.journal import Entry
 
 # POST routes that only read.
-_READS = ("listsecrets", "listkeys", "listnodes", "getlogs", "rundata", "batchgetresolveduris", "runs/search")
+_READS = (
+    "listsecrets",
+    "listkeys",
+    "listnodes",
+    "getlogs",
+    "rundata",
+    "batchgetresolveduris",
+    "runs/search",
+    "runs:query",
+)
 
 
 class Requests:

@@ -10,13 +10,15 @@ from starlette.routing import Route
 
 from phi_assets.emulator.runner.documents import author, change_metadata
 from phi_assets.emulator.runner.metrics import MetricPoints
-from phi_assets.emulator.runner.records import Records, Run
+from phi_assets.emulator.runner.records import Records, Run, experiment_id
 from phi_assets.emulator.runner.run_documents import data_type, run_data, run_definition, run_document
+from phi_assets.emulator.runner.run_filter import predicate
 from phi_assets.emulator.wire.bodies import with_json
 from phi_assets.emulator.wire.errors import not_found, user_error
 from phi_assets.emulator.wire.paging import page
 from phi_assets.emulator.wire.paths import DATA_PLANE, HISTORY, WS
-from phi_assets.emulator.wire.shapes import FLAG, TEXT, TEXTS, Each, Fields
+from phi_assets.emulator.wire.queries import as_number
+from phi_assets.emulator.wire.shapes import FLAG, NUMBER, TEXT, TEXTS, Each, Fields
 from phi_assets.emulator.workspace.context import Emulator
 from phi_assets.emulator.workspace.locations import long_uri
 
@@ -29,6 +31,9 @@ _CHANGES: Fields = {
     "properties": TEXTS,
     "hidden": FLAG,
 }
+_QUERY: Fields = {"filter": TEXT, "continuationToken": TEXT, "orderBy": TEXT, "top": NUMBER}
+_QUERY_PAGE = 200
+"""Runs that a query is answered at a time, whatever it asks for."""
 _OUTPUT_ID = re.compile(r".*/data/azureml_(?P<run>.+)_output_data_(?P<output>.+)/versions/[^/]+")
 
 
@@ -61,6 +66,34 @@ def _children(request: Request) -> Response:
     emulator, run = _find(request)
     children = [run_document(emulator, child) for child in Records(emulator).children(run["run_id"])]
     return page(request, children, size=_PAGE)
+
+
+def _query(request: Request, body: Any) -> Response:
+    """The experiment's runs that the filter asks for, steps included, the newest first."""
+    emulator: Emulator = request.app.state.emulator
+    wanted = body or {}
+    experiment = request.path_params["experiment"]
+    runs = [run for run in emulator.store.list("run") if experiment in _names_of_experiment(run)]
+    if not runs:
+        raise not_found("Experiment", experiment, code="UserError", detail="ExperimentNotFound")
+    is_wanted = predicate(str(wanted.get("filter") or ""))
+    found = [run for run in reversed(runs) if is_wanted(run)]
+    start, top = as_number(str(wanted.get("continuationToken") or 0)), int(wanted.get("top") or _QUERY_PAGE)
+    if start is None:
+        raise user_error("continuationToken is not one that this server has given.", "BadArgument")
+    end = start + min(max(top, 1), _QUERY_PAGE)
+    return JSONResponse(
+        {
+            "value": [run_document(emulator, run) for run in found[start:end]],
+            "continuationToken": str(end) if end < len(found) else None,
+            "nextLink": None,
+        }
+    )
+
+
+def _names_of_experiment(run: Run) -> tuple[str, str]:
+    """Under which the run's experiment is asked for: its name, and its id."""
+    return run["experiment"], experiment_id(run["experiment"])
 
 
 def _run_data(request: Request, body: Any) -> Response:
@@ -141,6 +174,7 @@ routes = [
         Route(base + "/runs/{run}/metrics", _metrics),
     )
 ] + [
+    *(Route(base + "/runs:query", with_json(_query, _QUERY), methods=["POST"]) for base in _BASES[1:]),
     Route(HISTORY + "/rundata", with_json(_run_data, {"runId": TEXT}), methods=["POST"]),
     Route(
         DATA_PLANE + "/dataversion/batchgetresolveduris",

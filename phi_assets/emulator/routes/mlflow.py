@@ -43,6 +43,10 @@ _SEARCH: Fields = {
     "max_results": NUMBER,
     "page_token": TEXT,
 }
+_AMONG = re.compile(r"\s*attributes?\.run_id\s+in\s*\((?P<ids>[^()]*)\)\s*", re.IGNORECASE)
+_ID = re.compile(r"""'(?P<single>[^']*)'|"(?P<double>[^"]*)\"""")
+_MOST_IDS = 50
+"""Nobody says how many ids are too many; as in `runner/run_filter.py`."""
 _MOST = 50_000
 _PAGE = 1000
 
@@ -73,17 +77,17 @@ def _search(request: Request, body: Any) -> Response:
     if conditions is None:
         return _refused(
             f"Filter '{wanted.get('filter')}' is not understood here: tags.x, attributes.x and params.x can be "
-            "compared with = and != to quoted text and joined by 'and'."
+            f"compared with = and != to quoted text, attributes.run_id by IN with at most {_MOST_IDS} ids, and "
+            "conditions be joined by 'and'."
         )
     experiments = [str(each) for each in wanted.get("experiment_ids") or []]
-    runs = [_document(emulator, run) for run in reversed(emulator.store.list("run"))]
     found = [
         run
-        for run in runs
-        if (not experiments or run["info"]["experiment_id"] in experiments)
-        and all((_value(run, field, name) == text) == equal for field, name, equal, text in conditions)
+        for run in reversed(emulator.store.list("run"))
+        if (not experiments or experiment_id(run["experiment"]) in experiments)
+        and all((_value(emulator, run, field, name) in texts) == equal for field, name, equal, texts in conditions)
     ]
-    return _page("runs", found, wanted, default=_PAGE)
+    return _page("runs", found, wanted, default=_PAGE, show=lambda run: _document(emulator, run))
 
 
 def _experiment(request: Request) -> Response:
@@ -98,36 +102,46 @@ def _experiment(request: Request) -> Response:
 
 
 def _document(emulator: Emulator, run: Run) -> dict[str, Any]:
-    tags = {
+    return {
+        "info": _info(emulator, run),
+        "data": {
+            "metrics": [_metric(point) for point in latest(Records(emulator).metrics(run))],
+            "params": [{"key": key, "value": value} for key, value in _parameters(run).items()],
+            "tags": [{"key": key, "value": value} for key, value in _tags(run).items()],
+        },
+        "inputs": {},
+    }
+
+
+def _info(emulator: Emulator, run: Run) -> dict[str, Any]:
+    folder = f"azureml://datastores/workspaceartifactstore/paths/ExperimentRun/dcid.{run['run_id']}"
+    return {
+        "run_id": run["run_id"],
+        "run_uuid": run["run_id"],
+        "run_name": run["display_name"],
+        "experiment_id": experiment_id(run["experiment"]),
+        "user_id": emulator.auth.object_id,
+        "status": _STATUS.get(run["status"], "RUNNING"),
+        "start_time": _milliseconds(run["started"] or run["created"]),
+        **({"end_time": _milliseconds(run["ended"])} if run["ended"] else {}),
+        "artifact_uri": long_uri(emulator, folder),
+        "lifecycle_stage": "active",
+    }
+
+
+def _tags(run: Run) -> dict[str, str]:
+    parent = {"mlflow.parentRunId": run["parent_run_id"]} if run["parent_run_id"] else {}
+    return {
         **{key: str(value) for key, value in run["tags"].items()},
         "mlflow.rootRunId": run["root_run_id"],
         "mlflow.runName": run["display_name"],
         "mlflow.user": "emulator",
+        **parent,
     }
-    if run["parent_run_id"]:
-        tags["mlflow.parentRunId"] = run["parent_run_id"]
-    parameters = {key: value["value"] for key, value in run["inputs"].items() if value.get("value") is not None}
-    folder = f"azureml://datastores/workspaceartifactstore/paths/ExperimentRun/dcid.{run['run_id']}"
-    return {
-        "info": {
-            "run_id": run["run_id"],
-            "run_uuid": run["run_id"],
-            "run_name": run["display_name"],
-            "experiment_id": experiment_id(run["experiment"]),
-            "user_id": emulator.auth.object_id,
-            "status": _STATUS.get(run["status"], "RUNNING"),
-            "start_time": _milliseconds(run["started"] or run["created"]),
-            **({"end_time": _milliseconds(run["ended"])} if run["ended"] else {}),
-            "artifact_uri": long_uri(emulator, folder),
-            "lifecycle_stage": "active",
-        },
-        "data": {
-            "metrics": [_metric(point) for point in latest(Records(emulator).metrics(run))],
-            "params": [{"key": key, "value": str(value)} for key, value in parameters.items()],
-            "tags": [{"key": key, "value": value} for key, value in tags.items()],
-        },
-        "inputs": {},
-    }
+
+
+def _parameters(run: Run) -> dict[str, str]:
+    return {key: str(value["value"]) for key, value in run["inputs"].items() if value.get("value") is not None}
 
 
 def _metric(point: MetricPoint) -> dict[str, Any]:
@@ -137,33 +151,42 @@ def _metric(point: MetricPoint) -> dict[str, Any]:
     return {"key": point.name, "value": value, "timestamp": point.timestamp, "step": point.step}
 
 
-def _conditions(text: str) -> list[tuple[str, str, bool, str]] | None:
-    """`(field, name, whether equal, text)` of each condition; None if the filter is of another form."""
-    found: list[tuple[str, str, bool, str]] = []
+def _conditions(text: str) -> list[tuple[str, str, bool, frozenset[str]]] | None:
+    """`(field, name, whether among, texts)` of each condition; None if the filter is of another form."""
+    found: list[tuple[str, str, bool, frozenset[str]]] = []
     for part in re.split(r"\s+and\s+", text.strip(), flags=re.IGNORECASE) if text.strip() else []:
+        if among := _AMONG.fullmatch(part):
+            ids = [_ID.fullmatch(item.strip()) for item in among["ids"].split(",")]
+            if None in ids or len(ids) > _MOST_IDS:
+                return None
+            texts = frozenset(match["single"] or match["double"] or "" for match in ids if match)
+            found.append(("attribute", "run_id", True, texts))
+            continue
         match = _CONDITION.fullmatch(part)
         if match is None:
             return None
         value = match["single"] if match["single"] is not None else match["double"]
-        found.append((match["field"].lower().rstrip("s"), match["name"], match["operator"] == "=", value))
+        is_equal = match["operator"] == "="
+        found.append((match["field"].lower().rstrip("s"), match["name"], is_equal, frozenset([value])))
     return found
 
 
-def _value(run: dict[str, Any], field: str, name: str) -> str | None:
+def _value(emulator: Emulator, run: Run, field: str, name: str) -> str | None:
     if field == "attribute":
-        value = run["info"].get(name)
+        value = _info(emulator, run).get(name)
         return None if value is None else str(value)
-    pairs = run["data"]["tags" if field == "tag" else "params"]
-    return next((pair["value"] for pair in pairs if pair["key"] == name), None)
+    return (_tags(run) if field == "tag" else _parameters(run)).get(name)
 
 
-def _page(key: str, items: list[Any], query: Any, *, default: int) -> Response:
+def _page(
+    key: str, items: list[Any], query: Any, *, default: int, show: Callable[[Any], Any] = lambda item: item
+) -> Response:
     size, start = as_number(str(query.get("max_results") or default)), as_number(str(query.get("page_token") or 0))
     if size is None or start is None:
         return _refused("max_results and page_token must be numbers.")
     if not 0 < size <= _MOST:
         return _refused(f"max_results must be between 1 and {_MOST}, not {size}.")
-    body: dict[str, Any] = {key: items[start : start + size]}
+    body: dict[str, Any] = {key: [show(item) for item in items[start : start + size]]}
     if start + size < len(items):
         body["next_page_token"] = str(start + size)
     return JSONResponse(body)

@@ -37,6 +37,10 @@ def steps(jobs: Jobs, group: dict[str, Any]) -> list[dict[str, Any]]:
     return jobs.children(group["runId"])
 
 
+def query(jobs: Jobs, experiment: str = "experiments/history", **body: Any) -> httpx.Response:
+    return jobs.history(f"{experiment}/runs:query", "POST", json=body)
+
+
 def mlflow(jobs: Jobs, call: str, method: str = "GET", **options: Any) -> httpx.Response:
     resource = f"{jobs.emulator.base_url}{workspace_path(jobs.emulator)}"
     uri = jobs.client.get(resource).raise_for_status().json()["properties"]["mlFlowTrackingUri"]
@@ -44,6 +48,67 @@ def mlflow(jobs: Jobs, call: str, method: str = "GET", **options: Any) -> httpx.
         uri == f"azureml://{jobs.emulator.base_url.removeprefix('https://')}/mlflow/v1.0{workspace_path(jobs.emulator)}"
     )
     return jobs.client.request(method, f"{uri.replace('azureml:', 'https:')}/api/2.0/mlflow/{call}", **options)
+
+
+class TestQueries:
+    """`runs:query`, as azureml-core asks it."""
+
+    @pytest.mark.parametrize(
+        ("text", "names"),
+        [
+            (f"RootRunId eq {JOB}", ["second", "first", "pair", "two copies"]),
+            (f"RunId eq {JOB} or RunId eq nobody", ["two copies"]),
+            (f"RootRunId eq '{JOB}' and (ParentRunId eq null)", ["two copies"]),
+            (
+                f"RootRunId eq {JOB} and RunId ne {JOB} and (Status eq Failed or Status eq Completed)",
+                ["second", "first", "pair"],
+            ),
+            (f"RootRunId eq nobody and RunId eq x or RunId eq {JOB}", ["two copies"]),
+            ("RunId eq nobody", []),
+        ],
+    )
+    def test_the_newest_runs_that_the_filter_asks_for_come_first(
+        self, jobs: Jobs, group, text: str, names: list[str]
+    ) -> None:
+        answer = query(jobs, filter=text).raise_for_status().json()
+        assert [run["displayName"] for run in answer["value"]] == names
+        assert answer["continuationToken"] is None
+
+    def test_the_experiment_has_a_name_and_an_id(self, jobs: Jobs, group) -> None:
+        experiment = jobs.history(f"runs/{JOB}").json()["experimentId"]
+        found = query(jobs, f"experimentids/{experiment}", filter=f"RunId eq {JOB}").json()["value"]
+        assert found == [jobs.history(f"runs/{JOB}").json()]
+        assert query(jobs, "experiments/nobody").status_code == 404
+
+    def test_a_long_answer_comes_in_pieces(self, jobs: Jobs, group) -> None:
+        names, token = [], None
+        while True:
+            page = query(jobs, filter=f"RootRunId eq {JOB}", top=3, continuationToken=token).json()
+            names.append([run["displayName"] for run in page["value"]])
+            token = page["continuationToken"]
+            if token is None:
+                break
+        assert names == [["second", "first", "pair"], ["two copies"]]
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "RunId",
+            "RunId eq",
+            "RunId gt a",
+            "Tags/a eq b",
+            "(RunId eq a",
+            "RunId eq a)",
+            "RunId eq a RunId eq b",
+            "RunId eq 'a",
+            " or ".join(["RunId eq a"] * 51),
+            "(" * 5000,
+        ],
+    )
+    def test_what_is_not_understood_is_refused(self, jobs: Jobs, group, text: str) -> None:
+        answer = query(jobs, filter=text)
+        assert answer.status_code == 400
+        assert "filter" in answer.json()["error"]["message"].lower()
 
 
 class TestRuns:
@@ -176,6 +241,15 @@ class TestMetrics:
         page = mlflow(jobs, "runs/search", "POST", json=named).json()
         assert len(page["runs"]) == 2
         assert page["next_page_token"] == "2"
+
+    def test_runs_are_found_by_their_ids(self, jobs: Jobs, steps) -> None:
+        ids = ", ".join(f"'{run_id}'" for run_id in (JOB, steps[0]["runId"], "nobody"))
+        wanted = {"filter": f"attributes.run_id IN ({ids})"}
+        runs = mlflow(jobs, "runs/search", "POST", json=wanted).raise_for_status().json()["runs"]
+        assert {run["info"]["run_id"] for run in runs} == {JOB, steps[0]["runId"]}
+        assert {metric["key"] for metric in runs[0]["data"]["metrics"]} == {"loss"}
+        too_many = {"filter": f"attributes.run_id IN ({', '.join(['ids'.join(chr(39) * 2)] * 51)})"}
+        assert mlflow(jobs, "runs/search", "POST", json=too_many).status_code == 400
 
     def test_the_experiment_is_found_by_its_name(self, jobs: Jobs, group) -> None:
         found = mlflow(jobs, "experiments/get-by-name", params={"experiment_name": "history"}).raise_for_status().json()
