@@ -1,13 +1,13 @@
 """How a cluster is: whether it has nodes or gets any, and what the service says of why not."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 from azure.core.exceptions import AzureError
 
-from phi_assets.azureml.connection.arm import arm_get
+from phi_assets.azureml.connection.arm import arm_get, arm_list
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.connection.retry import Log, one_line, patience
 
@@ -52,6 +52,21 @@ def cluster_condition(ws: Workspace, name: str, log: Log) -> ClusterCondition:
             document = arm_get(ws, f"computes/{name}", log)
     except (AzureError, httpx.HTTPError, ValueError) as error:
         return ClusterCondition(name, "", unknown=f"its state is unknown ({one_line(error)})")
+    return _condition(name, document)
+
+
+def cluster_conditions(ws: Workspace, names: Collection[str], log: Log) -> dict[str, ClusterCondition]:
+    """The same of many clusters, by one listing."""
+    try:
+        with patience(0):
+            documents = {str(document["name"]).lower(): document for document in arm_list(ws, "computes", log)}
+    except (AzureError, httpx.HTTPError, ValueError, LookupError) as error:
+        unknown = f"its state is unknown ({one_line(error)})"
+        return {name: ClusterCondition(name, "", unknown=unknown) for name in names}
+    return {name: _condition(name, documents.get(name.lower())) for name in names}
+
+
+def _condition(name: str, document: Mapping[str, Any] | None) -> ClusterCondition:
     if document is None:
         return ClusterCondition(name, "", unknown="there is none of this name any more")
     inner = (document.get("properties") or {}).get("properties") or {}

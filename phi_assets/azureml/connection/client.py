@@ -14,7 +14,7 @@ from azure.core.exceptions import ClientAuthenticationError, HttpResponseError, 
 from phi_assets.azureml.connection.clouds import API_VERSION, CLOUDS
 from phi_assets.azureml.connection.errors import WorkspaceUnreachable
 from phi_assets.azureml.connection.lazy_sdk import CLOUD_VARIABLE, sdk
-from phi_assets.azureml.connection.retry import is_transient, one_line, ride_out, silent
+from phi_assets.azureml.connection.retry import Crowd, is_transient, one_line, ride_out, silent
 from phi_assets.azureml.connection.service_time import ServiceClock
 from phi_assets.azureml.connection.sight import Vigil, Watched
 from phi_assets.azureml.connection.sign_in import SignIn, credential
@@ -79,6 +79,8 @@ class Workspace:
         self.credential = credential if isinstance(credential, SignIn) else SignIn(lambda: credential)
         self.clock = ServiceClock()
         """What time it is at the service, by its answers to this workspace's clients."""
+        self.crowd = Crowd()
+        """Who else reads with this identity, by the same answers."""
         self.vigil = vigil or Vigil()
         self.project = project
         self.subscription_id = subscription_id
@@ -219,6 +221,7 @@ class Workspace:
         if response.status_code < httpx.codes.BAD_REQUEST or "x-ms-request-id" in response.headers:
             # The refusal of a proxy on the way would have the proxy's time.
             self.clock.observe(response.headers.get("Date"))
+            self.crowd.observe(response.headers)
         if response.status_code == httpx.codes.UNAUTHORIZED:
             self.credential.renew()
             self.__dict__.pop("bearer", None)

@@ -66,6 +66,14 @@ class JobNotFound(AzureMLError):
     """The workspace has no such job."""
 
 
+class JobUnderway(AzureMLError):
+    """The job exists and has not ended, and whoever asked for it did not want to wait."""
+
+    def __init__(self, name: str, studio_url: str) -> None:
+        super().__init__(f"Job {name} goes on, and no run waits for it.", studio_url=studio_url)
+        self.name = name
+
+
 class JobFailed(AzureMLError):
     """The job ended as Failed; the message carries the service's error text."""
 

@@ -2,8 +2,8 @@
 
 import random
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import TypeVar
 
@@ -39,6 +39,16 @@ _HICCUP_SECONDS = 60.0
 
 _SHORTEST_POLL, _LONGEST_POLL = 0.3, 30.0
 _POLL_SHARE = 0.04
+
+_READS_LEFT = "x-ms-ratelimit-remaining-subscription-reads"
+_MOST_READS = 250
+"""That Azure Resource Manager lets an identity save up; it gets 25 new ones a second.
+https://learn.microsoft.com/azure/azure-resource-manager/management/request-limits-and-throttling
+"""
+_FREE_SHARE = 0.05
+"""Of them, that a few waiters may have taken before any of them slows down."""
+_SECONDS_PER_SHARE, _LONGEST_PAUSE = 180.0, 90.0
+"""How much it slows down then. Less, and hundreds swing: all fast while reads are left, all refused a moment later."""
 
 
 def silent(_: str) -> None:
@@ -206,6 +216,30 @@ def poll_delays() -> Iterator[float]:
     while True:
         share = (time.monotonic() - started) * _POLL_SHARE
         yield min(max(share, _SHORTEST_POLL), _LONGEST_POLL) * random.uniform(0.85, 1.15)  # noqa: S311
+
+
+class Crowd:
+    """How many others read with the same identity, by what Azure Resource Manager says that it has left of its reads.
+
+    Whoever waits among hundreds cannot see the others, but all of them take from the same reads. Safe for threads.
+    """
+
+    def __init__(self) -> None:
+        self._left = float(_MOST_READS)
+
+    def observe(self, headers: Mapping[str, str]) -> None:
+        """An answer with these headers has just come; one that does not say how many reads are left changes nothing."""
+        with suppress(ValueError):
+            self._left = float(headers.get(_READS_LEFT, ""))
+
+    def pause(self) -> float:
+        """Seconds that a read which has time leaves to the others, from none to 135, the more the fewer are left.
+
+        With n waiters it settles where they ask as often as new reads come: at n / 25 seconds for each of them.
+        """
+        taken = 1 - min(self._left, _MOST_READS) / _MOST_READS
+        pause = min(max(taken - _FREE_SHARE, 0.0) * _SECONDS_PER_SHARE, _LONGEST_PAUSE)
+        return pause * random.uniform(0.5, 1.5)  # noqa: S311
 
 
 def wait_until(done: Callable[[], bool], timeout_seconds: float, failure: Callable[[], AzureMLError]) -> None:

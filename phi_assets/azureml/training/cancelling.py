@@ -16,12 +16,11 @@ ARRIVAL_SECONDS = 60.0
 _CANCEL_TIMEOUT_SECONDS = 60 * 60.0
 
 
-def cancel_job(ws: Workspace, name: str, log: Log = silent) -> JobStatus:
-    """The job has ended: cancelled now, or by itself before. Returns the state in which it settled.
+def request_cancellation(ws: Workspace, name: str, log: Log = silent) -> JobStatus:
+    """The service has been told to end the job, which is not waited for, or the job has ended before; its state then.
 
     Raises:
         JobNotFound: there is no such job.
-        JobTimeout: the service has not cancelled it within an hour.
         AzureError: the service refused to cancel it although it has not ended.
     """
     status = _status(ws, name, log)
@@ -37,6 +36,20 @@ def cancel_job(ws: Workspace, name: str, log: Log = silent) -> JobStatus:
         is_done=lambda seen: seen is not None and (seen.is_terminal or seen is JobStatus.CANCEL_REQUESTED),
         log=log,
     )
+    return status
+
+
+def cancel_job(ws: Workspace, name: str, log: Log = silent) -> JobStatus:
+    """The job has ended: cancelled now, or by itself before. Returns the state in which it settled.
+
+    Raises:
+        JobNotFound: there is no such job.
+        JobTimeout: the service has not cancelled it within an hour.
+        AzureError: the service refused to cancel it although it has not ended.
+    """
+    status = request_cancellation(ws, name, log)
+    if status.is_terminal:
+        return status
     watched = ws.watched(f"Job {name}", ws.studio_url(name))
     way_out = "cancel it there: it was told to stop, and may be billing"
     voice = Voice(Course(watched, JobTimeout, _CANCEL_TIMEOUT_SECONDS, way_out=way_out), log)

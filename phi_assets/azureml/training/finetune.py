@@ -54,6 +54,8 @@ def ensure_finetune_job(
     force: bool = False,
     forced_by: str = "",
     submit: bool = True,
+    wait: bool = True,
+    take_up: str = "",
 ) -> FinetuneResult:
     """The recipe's fine-tuning job is Completed and its model was looked for, submitted only if none was found.
 
@@ -94,6 +96,8 @@ def ensure_finetune_job(
         force=force,
         forced_by=forced_by,
         submit=submit,
+        wait=wait,
+        take_up=take_up,
     )
     job, curves = _with_curves(ws, job, log)
     return FinetuneResult(_judged(ws, job, curves, log), parameters, curves, request.labelled_inputs, tuple(data))

@@ -6,6 +6,7 @@ The SDK reads the same data plane inside `jobs.stream`, but offers no public way
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 from azure.core.exceptions import AzureError
@@ -42,6 +43,11 @@ class Run(_Document):
     """A run: a job, or one step of a pipeline job."""
 
     run_id: str
+    root_run_id: str | None = None
+    """The job that the run is, or is a step of."""
+    parent_run_id: str | None = None
+    experiment_id: str | None = None
+    created_utc: datetime | None = None
     display_name: str | None = None
     status: str = ""
     start_time_utc: datetime | None = None
@@ -107,6 +113,21 @@ class RunHistory:
             runs += [Run.model_validate(value) for value in page.get("value", [])]
             url = page.get("nextLink")
         return runs
+
+    def query(self, experiment: str, condition: str) -> Iterator[Run]:
+        """The runs of an experiment that an OData condition asks for, for example `RootRunId eq a or RootRunId eq b`.
+
+        Values are not quoted, and azureml-core (https://pypi.org/project/azureml-core), from which this is known, never
+        asks for more than 50 at once.
+        """
+        url = f"{self._workspace.api_url}/history/v1.0{self._workspace.path}/experiments/{quote(experiment)}/runs:query"
+        wanted = {"filter": condition}
+        while True:
+            page = self._json("POST", url, f"runs of experiment {experiment}", json=wanted)
+            yield from (Run.model_validate(value) for value in page.get("value") or [])
+            if not page.get("continuationToken"):
+                return
+            wanted["continuationToken"] = page["continuationToken"]
 
     def descendants(self, run_id: str) -> Iterator[Run]:
         """All runs below a job, parents before their children: a pipeline inside a pipeline is a run with steps."""

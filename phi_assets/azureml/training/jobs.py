@@ -2,22 +2,23 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any
 
 from phi_assets.azureml.connection.client import Workspace
-from phi_assets.azureml.connection.errors import JobNotFound, MetricsUnreadable
+from phi_assets.azureml.connection.errors import JobNotFound, JobUnderway, MetricsUnreadable
 from phi_assets.azureml.connection.retry import Log, one_line, silent
 from phi_assets.azureml.connection.status import JobStatus, service_text
 from phi_assets.azureml.training.decision import Attempt, Decision, decide
 from phi_assets.azureml.training.history import UNREADABLE
 from phi_assets.azureml.training.identity import FORCED_TAG, JobRequest
+from phi_assets.azureml.training.live.limits import Limits
+from phi_assets.azureml.training.live.states import survey
 from phi_assets.azureml.training.lookup import created_at, get_job
 from phi_assets.azureml.training.metrics import last_metrics
 from phi_assets.azureml.training.outcome import require_success
 from phi_assets.azureml.training.outputs import inspect_output
 from phi_assets.azureml.training.submission import OnData, OnName, check_ours, submit_job
-from phi_assets.azureml.training.waiting import Limits, OnPoll, wait_for_job
+from phi_assets.azureml.training.waiting import OnPoll, wait_for_job
 from phi_assets.refs import Action, JobRef
 
 
@@ -51,6 +52,8 @@ def ensure_job(
     force: bool = False,
     forced_by: str = "",
     submit: bool = True,
+    wait: bool = True,
+    take_up: str = "",
 ) -> JobRef:
     """A Completed job for the request's fingerprint exists. Its `trained_model` has been seen in the datastore.
 
@@ -62,6 +65,9 @@ def ensure_job(
     never more than one at a time. `forced_by` names who forces: a job that the same name has forced before is not
     forced again, so a caller that died and comes back does not make two. Without `submit`, there is a job or an error.
 
+    Without `wait`, a job that has not ended is left to itself. `take_up` is the name of one that has been: it is the
+    result if it is a success, what it ended with is the error if not, and nothing is submitted.
+
     `on_name` is called with the job's name as soon as a job of ours may exist: before a new one is sent, and when
     attaching. `on_submitted` is called once, as soon as the job exists and before it is waited for; `on_data` with each
     data asset that a new job was given; `on_poll` before each further look at a job that is waited for. `log` receives
@@ -71,8 +77,9 @@ def ensure_job(
         DataUploadFailed, SubmissionFailed: there is no new job.
         JobFailed, JobCanceled, OutputMissing, JobTimeout, QueueTimeout, JobNotFound: how the job that was waited for
             ended.
+        JobUnderway: the job exists and has not ended, without `wait`.
         SightLost: the service could not be asked for hours; the job runs on, and the next call finds it.
-        JobNotFound: a job would have to be submitted, without `submit`.
+        JobNotFound: a job would have to be submitted, without `submit`; the job to take up is not the request's latest.
         AttemptsExhausted: all allowed attempts had ended without a model before this call.
         JobConflict: a job with our name carries another fingerprint.
     """
@@ -80,7 +87,10 @@ def ensure_job(
     if force and _was_forced_by(job, forced_by):
         log(f"Job {job.name} is the one that was forced; not forcing another.")
         force = False
-    decision = decide(latest, force=force, attempts=request.finetune.attempts)
+    if take_up:
+        decision = _taken_up(latest, take_up)
+    else:
+        decision = decide(latest, force=force, attempts=request.finetune.attempts)
     log(f"{decision.reason} Action: {decision.action}.")
     if decision.submits and not submit:
         raise JobNotFound(f"{decision.reason} This run was not to submit one: materialize finetune_job to do so.")
@@ -99,11 +109,12 @@ def ensure_job(
     report = latest.output if latest else None
     if decision.action != "reused":
         log(f"Job {job.name}: {ws.studio_url(job)}")
-        limits = Limits(
-            running=timedelta(hours=request.finetune.timeout_hours),
-            queued=timedelta(hours=request.finetune.max_queue_hours),
-        )
+        limits = Limits.of(request.finetune)
+        if not wait and JobStatus.of(job).is_active:
+            raise JobUnderway(job.name, ws.studio_url(job))
         job = wait_for_job(ws, job.name, limits, request.compute.name, log, output, on_poll)
+        if take_up:
+            _require_in_time(ws, job, limits, log)
         report = require_success(ws, job, log)
     assert report is not None
     return JobRef(
@@ -119,6 +130,42 @@ def ensure_job(
         model_seen=report.is_complete,
         **_metrics(ws, job.name, log),
     )
+
+
+def _taken_up(latest: Attempt | None, name: str) -> Decision:
+    """The decision for a job that nobody has waited for.
+
+    Raises:
+        JobNotFound: it is not the latest of its request any more.
+    """
+    if latest is None or latest.name != name:
+        there_is = "there is no job for them" if latest is None else latest.in_words.replace("Job", "job", 1)
+        raise JobNotFound(
+            f"Job {name} is not taken up. Since it was submitted the recipe or its inputs have changed, or another "
+            f"attempt was made: {there_is}. Materialize finetune_job to go on from what holds now."
+        )
+    return Decision("attached", latest.number, f"{latest.in_words}, and no run has waited for it.")
+
+
+def _require_in_time(ws: Workspace, job: Any, limits: Limits, log: Log) -> None:
+    """The job was not cancelled because its time was over; `log` says how to go on from one that is no success.
+
+    Raises:
+        JobTimeout, QueueTimeout: it was.
+    """
+    status = JobStatus.of(job)
+    if status is not JobStatus.COMPLETED:
+        log(f"For the next attempt materialize finetune_job: this run, executed again, looks at {job.name} once more.")
+    if status is not JobStatus.CANCELED:
+        return
+    try:
+        state = survey(ws, {job.experiment_name: [job.name]}, log).states.get(job.name)
+    except UNREADABLE as error:
+        log(f"Warning: how long job {job.name} took cannot be read ({one_line(error)}).")
+        return
+    over = state.exceeded(limits, ws.studio_url(job), now=None) if state is not None else None
+    if over is not None:
+        raise over
 
 
 def _was_forced_by(job: Any, forced_by: str) -> bool:

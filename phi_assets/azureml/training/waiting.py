@@ -2,18 +2,18 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from phi_assets.azureml.compute.condition import ClusterCondition, cluster_condition
 from phi_assets.azureml.connection.client import Workspace
-from phi_assets.azureml.connection.errors import AzureMLError, JobNotFound, JobTimeout, QueueTimeout
+from phi_assets.azureml.connection.errors import AzureMLError, JobNotFound
 from phi_assets.azureml.connection.retry import Log, one_line, patience, poll_delays, silent
 from phi_assets.azureml.connection.sight import in_words, watching
 from phi_assets.azureml.connection.status import JobStatus, service_text
 from phi_assets.azureml.training.cancelling import cancel_job
 from phi_assets.azureml.training.history import UNREADABLE, Run, RunHistory
+from phi_assets.azureml.training.live.limits import Limits
 from phi_assets.azureml.training.logs import StepLogs
 from phi_assets.azureml.training.lookup import created_at, find_new_job, get_job, in_utc
 
@@ -23,20 +23,6 @@ _REPORT_PATIENCE_SECONDS = 30.0
 """For the last look at the steps and their logs."""
 _GLANCE_PATIENCE_SECONDS = 2.0
 """For each look before: there will be another, and the job itself is not to be kept waiting."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How long a job may take, by the service's clock."""
-
-    running: timedelta
-    """From the start of its first step."""
-    queued: timedelta
-    """From its submission to the start of its first step."""
-    heartbeat_seconds: float = 300.0
-    """How long nothing is said while nothing happens."""
-    cluster_seconds: float = 60.0
-    """How often the cluster of a job that waits for a node is looked at."""
 
 
 def wait_for_job(
@@ -57,7 +43,8 @@ def wait_for_job(
     that does not use it up and attaching later does not extend it. Before that, the limit of the queue counts from the
     job's creation. Both count the service's time. `log` receives transitions of the job and its steps, a heartbeat, why
     the cluster `compute` has no node for it, and lines about the loss; `output` every line that the steps write.
-    `on_poll` is called before each further look, and may raise.
+    `on_poll` is called before each further look, and may raise. Where many wait with one identity, each of them looks
+    less often, so that they stay below the service's request limits together.
 
     Raises:
         JobNotFound: the job has been deleted.
@@ -68,6 +55,7 @@ def wait_for_job(
     delays = poll_delays()
     with watching(ws.watched(f"Job {name}", ws.studio_url(name))):
         while True:
+            time.sleep(ws.crowd.pause())
             job = get_job(ws, name, log) or find_new_job(ws, name, log)
             if job is None:
                 raise JobNotFound(f"Job {name} has been deleted while it was waited for. Run again to submit it anew.")
@@ -140,21 +128,13 @@ class _Watch:
         """The error that the job's time is over; None where it is not, or where that is not known."""
         if not self._running.has_begun and self._status is not None and self._status.may_have_started:
             self._note_start(self._status)
-        url = self._ws.studio_url(job)
-        if self._running.seconds() > self._limits.running.total_seconds():
-            return JobTimeout(
-                f"Job {self._name} ran for more than {self._limits.running} and has been cancelled. Raise "
-                "`finetune.timeout_hours`, use a larger VM size, or train on less.",
-                studio_url=url,
-            )
-        if not self._running.has_begun and self._queued.seconds() > self._limits.queued.total_seconds():
-            return QueueTimeout(
-                f"Job {self._name} waited for a node for more than {self._limits.queued} and has been cancelled; "
-                f"nothing of it is billing. {self._queue.now()}. Raise `finetune.max_queue_hours`, or choose a VM size "
-                "or tier with free quota and capacity in the recipe's `compute`.",
-                studio_url=url,
-            )
-        return None
+        return self._limits.exceeded(
+            self._name,
+            self._ws.studio_url(job),
+            queued=self._queued.seconds(),
+            running=self._running.seconds() if self._running.has_begun else None,
+            condition=self._queue.now,
+        )
 
     def _heartbeat(self, waiting: list[Run]) -> str:
         if not waiting:

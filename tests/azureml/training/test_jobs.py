@@ -183,7 +183,8 @@ def test_states_that_are_no_end_are_waited_out(
     request = make_request(toys, tmp_path, gate=str(gate), prefix=state)
     name, lines = request.job_name(1), Lines()
     waiting = background.submit(ensure_job, toys, request=request, log=lines)
-    lines.expect("Running")
+    # The job, and not a step of it.
+    lines.expect(f"Job {name}: ", "Running")
     set_state(emulator, name, state)
     lines.expect(f"Running -> {JobStatus(state)}")
     assert not waiting.done()

@@ -12,8 +12,9 @@ from phi_assets.azureml.billing.bill import read_bill
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.connection.errors import QueueTimeout
 from phi_assets.azureml.training.jobs import ensure_job
+from phi_assets.azureml.training.live.limits import Limits
 from phi_assets.azureml.training.lookup import get_job
-from phi_assets.azureml.training.waiting import Limits, wait_for_job
+from phi_assets.azureml.training.waiting import wait_for_job
 from phi_assets.emulator.control import Control
 from phi_assets.emulator.process import Connection
 from tests.azureml.toys import COMPUTE, make_request

@@ -1,0 +1,57 @@
+"""How long a job may take."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from phi_assets.azureml.connection.errors import AzureMLError, JobTimeout, QueueTimeout
+from phi_assets.config.recipe import FinetuneSection
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long a job may take, by the service's clock."""
+
+    running: timedelta
+    """From the start of its first step."""
+    queued: timedelta
+    """From its submission to the start of its first step."""
+    heartbeat_seconds: float = 300.0
+    """How long nothing is said while nothing happens."""
+    cluster_seconds: float = 60.0
+    """How often the cluster of a job that waits for a node is looked at."""
+
+    @classmethod
+    def of(cls, finetune: FinetuneSection) -> "Limits":
+        """Those of a recipe."""
+        return cls(
+            running=timedelta(hours=finetune.timeout_hours),
+            queued=timedelta(hours=finetune.max_queue_hours),
+        )
+
+    def exceeded(
+        self, name: str, studio_url: str, *, queued: float, running: float | None, condition: Callable[[], str]
+    ) -> AzureMLError | None:
+        """The error of a job that is cancelled because its time is over; None where it is not.
+
+        Args:
+            queued: seconds since its submission.
+            running: seconds since the start of its first step; None where none has started.
+            condition: says how its cluster is, without a full stop; asked only where that matters.
+        """
+        if running is not None:
+            if running <= self.running.total_seconds():
+                return None
+            return JobTimeout(
+                f"Job {name} ran for more than {self.running} and has been cancelled. Raise `finetune.timeout_hours`, "
+                "use a larger VM size, or train on less.",
+                studio_url=studio_url,
+            )
+        if queued <= self.queued.total_seconds():
+            return None
+        return QueueTimeout(
+            f"Job {name} waited for a node for more than {self.queued} and has been cancelled; nothing of it is "
+            f"billing. {condition()}. Raise `finetune.max_queue_hours`, or choose a VM size or tier with free quota "
+            "and capacity in the recipe's `compute`.",
+            studio_url=studio_url,
+        )
