@@ -79,7 +79,7 @@ def test_two_fine_tunes_stand_side_by_side_and_share_what_they_have_in_common(pr
     assert len([key for key in found if key.endswith("/finetune_job")]) == 2
     jobs = {job.name for job in definitions.resolve_all_job_defs() if not job.name.startswith("__")}
     of_recipes = {name for name in jobs if "__" in name}
-    assert jobs - of_recipes == {"list_billing", "reap_expired"}
+    assert jobs - of_recipes == {"cancel_detached", "list_billing", "reap_expired"}
     assert len(of_recipes) == 8
     nodes = {spec.key: spec for spec in definitions.resolve_all_asset_specs()}
     assert nodes[dg.AssetKey(["sales_bot", "finetune_job"])].group_name == "sales"

@@ -13,7 +13,7 @@ import click
 
 from phi_assets.cli.console import own_stderr
 from phi_assets.cli.instance import ensure_dagster_home
-from phi_assets.cli.summary import print_bill, print_summary
+from phi_assets.cli.summary import print_bill, print_left_job, print_summary
 from phi_assets.config.settings import Settings, SettingsError, load_settings, read_env_file
 
 if TYPE_CHECKING:
@@ -45,7 +45,9 @@ def materialize(recipes: Sequence[str] = ()) -> None:
     """Materialize every asset of each recipe, one recipe after the other, and print a summary."""
     with _graph(recipes) as graph:
         for lineage in graph.lineages:
-            print_summary(graph.settings, lineage, graph.run(lineage.node("finetune_and_deploy")))
+            result = graph.run(lineage.node("finetune_and_deploy"))
+            if not print_left_job(result):
+                print_summary(graph.settings, lineage, result)
 
 
 @main.command()

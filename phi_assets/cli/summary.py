@@ -34,6 +34,20 @@ def print_bill(result: Any) -> None:
         click.echo(f"Prices: {metadata['prices'].value}; the workspace is in {metadata['region'].value}.")
 
 
+def print_left_job(result: Any) -> bool:
+    """Name, page and next step of a job that the run has left to itself; False where it has left none."""
+    made = {event.asset_key for event in result.get_asset_materialization_events()}
+    for event in result.all_events:
+        seen = event.asset_observation_data.asset_observation if event.event_type_value == "ASSET_OBSERVATION" else None
+        if seen is None or seen.asset_key in made or "job_name" not in seen.metadata:
+            continue
+        click.echo(f"Job {seen.metadata['job_name'].value} goes on, and no run waits for it.")
+        click.echo(f"its page: {seen.metadata['studio'].value}")
+        click.echo("Run the command again once it has ended; or switch on the sensor detached_jobs, which does that.")
+        return True
+    return False
+
+
 def print_summary(settings: Settings, lineage: "Lineage", result: Any) -> None:
     """The job, the losses, the model, one question with its answer, and what to do next."""
     import rich

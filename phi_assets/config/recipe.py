@@ -106,6 +106,9 @@ class FinetuneSection(Section):
     """Time from the start of the job's first step to its end."""
     max_queue_hours: Annotated[float, Field(gt=0)] = 72
     """Time that the job may wait for its first node, which costs nothing; one that waits longer is cancelled."""
+    wait: Literal["in_run", "detached"] = "in_run"
+    """Who waits for the job: the run that submits it, or nobody. A `detached` run ends as soon as the job exists, and
+    the sensor `detached_jobs` starts the run that takes it up."""
 
 
 class ServingSection(Section):

@@ -27,6 +27,7 @@ from phi_assets.graph.scoring.checks import scoring_checks
 from phi_assets.graph.sensors import sensors
 from phi_assets.graph.serving.assets import serving_assets
 from phi_assets.graph.training.assets import training_assets
+from phi_assets.graph.training.cancelling import cancel_detached
 from phi_assets.graph.training.checks import training_checks
 
 
@@ -74,7 +75,7 @@ class Location:
         return dg.Definitions(
             assets=[still_billing_asset(self._lineages)],
             asset_checks=operations_checks,
-            jobs=[list_billing, reap_expired],
+            jobs=[cancel_detached, list_billing, reap_expired],
             sensors=sensors(self._lineages),
             schedules=[endpoint_reaper(reap_expired, self._lineages)],
             resources={

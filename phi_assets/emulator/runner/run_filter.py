@@ -101,7 +101,7 @@ class _Reader:
 
     def _refused(self) -> Exception:
         return user_error(
-            f"Filter '{self._text[:200]}' is not understood here: {', '.join(_FIELDS)} can be compared by eq and ne, and "
-            "comparisons be joined by and, or and parentheses.",
+            f"Filter '{self._text[:200]}' is not understood here: {', '.join(_FIELDS)} can be compared by eq and "
+            "ne, and comparisons be joined by and, or and parentheses.",
             "BadArgument",
         )

@@ -55,7 +55,7 @@ def active_run(instance: dg.DagsterInstance, assets: Iterable[dg.AssetKey]) -> d
     """A run that is going to materialize one of the assets: queued, starting, running or being cancelled."""
     wanted = set(assets)
     for run in instance.get_runs(dg.RunsFilter(statuses=_UNENDED)):
-        if wanted & _planned(instance, run.run_id):
+        if wanted & planned_assets(instance, run.run_id):
             return run
     return None
 
@@ -70,7 +70,8 @@ def has_ended(run: dg.DagsterRun) -> bool:
     return run.status in _ENDED
 
 
-def _planned(instance: dg.DagsterInstance, run_id: str) -> set[dg.AssetKey]:
+def planned_assets(instance: dg.DagsterInstance, run_id: str) -> set[dg.AssetKey]:
+    """What the run was to materialize when it was created."""
     # Recorded when the run is created, whichever way it was asked for: by job, by selection, by a sensor.
     planned: set[dg.AssetKey] = set()
     cursor: str | None = None

@@ -8,6 +8,7 @@ import dagster as dg
 from pydantic import Field
 
 from phi_assets.azureml.connection.client import Workspace
+from phi_assets.azureml.connection.errors import JobUnderway
 from phi_assets.azureml.models.registered import ensure_registered_model
 from phi_assets.azureml.ownership import Owner
 from phi_assets.azureml.training.cancelling import cancel_if_submitted
@@ -19,6 +20,7 @@ from phi_assets.graph.lineage import Lineage
 from phi_assets.graph.preflight.assets import PREFLIGHT
 from phi_assets.graph.resources.prices import PricesResource
 from phi_assets.graph.resources.workspace import AzureMLWorkspace
+from phi_assets.graph.training.detached import HOW_IT_GOES_ON, leave
 from phi_assets.graph.training.metadata import job_metadata, registered_model_metadata, submitted_metadata
 from phi_assets.graph.training.spending import spending
 from phi_assets.refs import ComputeRef, JobRef, ModelRef, RegisteredModelRef, SampleRef
@@ -45,6 +47,7 @@ class FinetuneConfig(dg.Config):
 
     force: bool = Field(default=False, description="Submit a new job even where a completed one matches")
     submit: bool = Field(default=True, description="Submit a job where none can be reused or waited for; else fail")
+    take_up: str = Field(default="", description="Name of a job that no run has waited for: use it, or fail as it has")
 
 
 def training_assets(lineage: Lineage) -> list[dg.AssetsDefinition]:
@@ -60,6 +63,7 @@ def _finetune_job(lineage: Lineage) -> dg.AssetsDefinition:
         *("component", "finetune.parameters", "finetune.defaults"),
         needs=lineage.ins(**JOB_INPUTS),
         deps=[PREFLIGHT],
+        output_required=False,
         kinds={"azureml", "pytorch"},
     )
     def finetune_job(
@@ -72,34 +76,43 @@ def _finetune_job(lineage: Lineage) -> dg.AssetsDefinition:
         test: SampleRef,
         azureml: AzureMLWorkspace,
         azureml_prices: PricesResource,
-    ) -> dg.MaterializeResult[JobRef]:
+    ) -> Iterator[dg.MaterializeResult[JobRef]]:
         """A fine-tuning pipeline job is Completed in Azure ML and its `trained_model` output has been looked for.
 
-        It has trained on `train_sft` and been evaluated meanwhile on `validation_sft`, which no step trains on.
+        It has trained on `train_sft` and been evaluated meanwhile on `validation_sft`, which no step trains on. A
+        recipe that waits `detached` submits it, and ends without an output where the job has not ended.
         """
         with (
             azureml.session() as ws,
             cancelled_with_the_run(context, ws, azureml.owner(recipe.name)) as watch,
             interrupts_kept() as raise_interrupts,
         ):
-            result = ensure_finetune_job(
-                ws,
-                recipe,
-                model=model,
-                compute=compute,
-                train=train,
-                validation=validation,
-                test=test,
-                log=context.log.info,
-                output=partial(print, flush=True),
-                on_name=watch,
-                on_submitted=partial(_announce, context, lineage),
-                on_poll=raise_interrupts,
-                force=config.force,
-                submit=config.submit,
-                # A crashed run that forced a job is started again with the same configuration.
-                forced_by=context.run.root_run_id or context.run.run_id,
-            )
+            try:
+                result = ensure_finetune_job(
+                    ws,
+                    recipe,
+                    model=model,
+                    compute=compute,
+                    train=train,
+                    validation=validation,
+                    test=test,
+                    log=context.log.info,
+                    output=partial(print, flush=True),
+                    on_name=watch,
+                    on_submitted=partial(_announce, context, lineage),
+                    on_poll=raise_interrupts,
+                    force=config.force,
+                    submit=config.submit,
+                    # A crashed run that forced a job is started again with the same configuration.
+                    forced_by=context.run.root_run_id or context.run.run_id,
+                    wait=recipe.finetune.wait == "in_run" or bool(config.take_up),
+                    take_up=config.take_up,
+                )
+            except JobUnderway as underway:
+                leave(context, underway.name, lineage)
+                context.log.info(str(underway))
+                context.log.info(HOW_IT_GOES_ON)
+                return
             price_list = azureml_prices.value_or_none(context.log.warning)
             spent = spending(context, ws, recipe, result, compute, price_list)
         if not result.job.model_seen:
@@ -108,7 +121,7 @@ def _finetune_job(lineage: Lineage) -> dg.AssetsDefinition:
                 "registered_model shows whether it is there."
             )
         why = explained(context, result.inputs, result.job.reason)
-        return dg.MaterializeResult(
+        yield dg.MaterializeResult(
             value=result.job,
             data_version=dg.DataVersion(result.job.name),
             metadata=job_metadata(result) | spent | why,

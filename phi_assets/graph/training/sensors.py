@@ -15,6 +15,7 @@ from phi_assets.graph.automation.history import active_run, data_version, last_m
 from phi_assets.graph.lineage import ASSET_TAG, Lineage
 from phi_assets.graph.resources.workspace import AzureMLWorkspace
 from phi_assets.graph.training.assets import FINETUNE_JOB, JOB_INPUTS, REGISTERED_MODEL
+from phi_assets.graph.training.detached import detached_jobs
 from phi_assets.refs import ComputeRef, ModelRef, Ref, SampleRef
 
 _ADOPTED = (FINETUNE_JOB, REGISTERED_MODEL)
@@ -64,12 +65,15 @@ def _look(context: dg.SensorEvaluationContext, azureml: AzureMLWorkspace, lineag
     if active is not None:
         return cursor.skip(f"Run {active.run_id} is materializing {FINETUNE_JOB} or what it depends on.")
     recorded = last_materialization(instance, job_key)
+    detached = {job.name for job in detached_jobs(instance)}
     with patience(TICK_PATIENCE_SECONDS), azureml.session() as ws:
         _, job = latest_attempt(ws, _request(context, ws, lineage), context.log.info)
     if job is None or not job.is_success:
         return cursor.skip("Azure ML has no completed job for the recipe and the recorded inputs.")
     if recorded is not None and data_version(recorded) == job.name:
         return cursor.skip(f"Job {job.name} is recorded.")
+    if job.name in detached:
+        return cursor.skip(f"Job {job.name} was left to itself; the sensor detached_jobs takes it up.")
     context.log.info(f"Job {job.name}: {job.studio_url}")
     return cursor.request(
         lineage.keys(*_ADOPTED),

@@ -216,6 +216,11 @@ class DagsterProcess(RunRecords):
         self._daemon.terminate()
         self._daemon.wait()
 
+    def kill_daemon(self) -> None:
+        """The daemon has gone without a word; `start_daemon` brings one back."""
+        self._daemon.kill()
+        self._daemon.wait()
+
     def start_daemon(self) -> None:
         """A daemon runs."""
         self._daemon = self._process("daemon", self._daemon_module, "run", *self._workspace)
