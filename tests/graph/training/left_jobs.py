@@ -3,6 +3,7 @@
 import json
 import uuid
 from collections.abc import Mapping
+from copy import copy as copied
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import dagster as dg
 
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.training.lookup import get_job
+from phi_assets.config.settings import load_settings
+from phi_assets.definitions import build_definitions
 from phi_assets.emulator.process import Connection
 from phi_assets.emulator.store.state import Store
 from phi_assets.graph.lineage import Lineage
@@ -33,6 +36,7 @@ class World:
     def __init__(self, emulator: Connection, folder: Path, instance: dg.DagsterInstance) -> None:
         self.emulator, self.folder, self.instance = emulator, folder, instance
         self.gate = folder / "gate"
+        self.storage = str(folder.parent / "storage")
         self.graph = self.graph_of()
         if not instance.has_asset_key(self.graph.key("finetune_compute")):
             materialized(self.graph, UPSTREAM)
@@ -52,7 +56,22 @@ class World:
         }
         number = len(list(self.folder.glob("recipe-*")))
         recipe = write_toy_recipe(self.folder / f"recipe-{number}.yaml", changes)
-        return Graph(self.emulator.directory.parent, recipe, self.folder.parent / "storage", self.instance)
+        return Graph(self.emulator.directory.parent, recipe, Path(self.storage), self.instance)
+
+    def beside(self, name: str, *, parameters: dict[str, Any]) -> tuple[Graph, Lineage]:
+        """A graph that has another recipe beside this one, and where that stands in it."""
+        settings = load_settings({"PHI_HOME": str(self.emulator.directory.parent), "PHI_STORAGE": self.storage})
+        recipe = self.graph.recipe
+        other = recipe.model_copy(
+            update={
+                "name": name,
+                "serving": recipe.serving.model_copy(update={"endpoint": f"{name}-completion", "model_name": name}),
+                "finetune": recipe.finetune.model_copy(update={"parameters": parameters}),
+            }
+        )
+        graph = copied(self.graph)
+        graph.definitions = build_definitions(settings, recipe, other)
+        return graph, Lineage.of(other, settings)
 
     def use(self, graph: Graph) -> None:
         self.graph, self.sensor = graph, Ticker(graph, "detached_jobs")

@@ -14,7 +14,8 @@ from phi_assets.cli.summary import print_left_job
 from phi_assets.emulator.control import Control
 from phi_assets.emulator.process import Connection
 from phi_assets.graph.training.assets import JOB_TAG
-from phi_assets.graph.training.detached import DETACHED_TAG, TAKES_UP_TAG
+from phi_assets.graph.training.detached import DETACHED_TAG, TAKES_UP_TAG, detached_jobs
+from tests.e2e.harness.processes import until
 from tests.emulator_requests import Requests
 from tests.graph.ticks import Ticker
 from tests.graph.training.left_jobs import TRAINING, World, add_run, leaver
@@ -105,6 +106,34 @@ def test_two_runs_that_leave_the_same_job_have_it_taken_up_once_for_all_that_the
     assert world.take_up(tick).success
     assert not world.sensor.tick().requests
     assert {world.run(first)[DETACHED_TAG], world.run(second)[DETACHED_TAG]} == {"over"}
+
+
+def test_one_run_may_leave_the_jobs_of_two_recipes_and_each_is_taken_up_as_its_own(
+    world: World, workspace: Workspace
+) -> None:
+    both, other = world.beside("other", parameters={"prefix": "other", "gate": str(world.gate), "seed": 44})
+    lineages = (world.graph.lineage, other)
+    selection = other.selection("registered_model").upstream() | world.graph.lineage.selection(
+        "finetune_job", "registered_model"
+    )
+    job = dg.Definitions.merge(both.definitions, dg.Definitions(jobs=[dg.define_asset_job("both", selection)]))
+    left = job.resolve_job_def("both").execute_in_process(instance=world.instance, raise_on_error=False)
+    assert left.success, failure_message(left)
+    jobs = {job.recipe: job.name for job in detached_jobs(world.instance)}
+    assert set(jobs) == {"toy", "other"}
+    world.gate.touch()
+    sensor = Ticker(both, "detached_jobs")
+    for name in jobs.values():
+        until(lambda name=name: get_job(workspace, name).status == "Completed" or None, 60, f"job {name} does not end")
+    requests = {request.tags["phi/recipe"]: request for request in sensor.tick().requests}
+    assert {name: request.run_key for name, request in requests.items()} == jobs
+    for lineage in lineages:
+        request = requests[lineage.name]
+        assert set(request.asset_selection or ()) == set(lineage.keys("finetune_job", "registered_model"))
+        result = sensor.run(request)
+        assert result.success, failure_message(result)
+        assert result.asset_value(lineage.key("registered_model")).job_name == jobs[lineage.name]
+    assert sensor.tick().skip == "No job is waited for."
 
 
 def test_a_job_that_somebody_has_taken_up_by_hand_is_left_alone(world: World, workspace: Workspace) -> None:
