@@ -4,6 +4,7 @@ import dagster as dg
 from pydantic import Field
 
 from phi_assets.azureml.training.cancelling import cancel_job, request_cancellation
+from phi_assets.graph.automation.pools import patient_in_process_executor
 from phi_assets.graph.resources.workspace import AzureMLWorkspace
 from phi_assets.graph.training.detached import DetachedJob, detached_jobs
 
@@ -28,7 +29,7 @@ def cancel_left_jobs(context: dg.OpExecutionContext, config: CancelConfig, azure
 
 @dg.job(
     name="cancel_detached",
-    executor_def=dg.in_process_executor,
+    executor_def=patient_in_process_executor,
     description="Cancel Azure ML jobs that no run waits for, and see them end. The run that takes such a job up fails, "
     "and says who has cancelled it.",
 )
