@@ -41,8 +41,8 @@ _OUTPUT_FILE = "serve.out"
 _HEALTH_SECONDS = 5.0
 _STOP_SECONDS = 20.0
 _POLL_SECONDS = 0.05
-_OWN_VARIABLES = ("PHI_EMULATOR_", "SSL_CERT_")
-"""Beginnings of those that the server reads; none of them is a secret."""
+_OWN_VARIABLES = ("PHI_EMULATOR_TIME_SCALE", "PHI_EMULATOR_SEED", "SSL_CERT_FILE", "SSL_CERT_DIR")
+"""Those that the server reads; none of them is a secret."""
 _LOOPBACK = "127.0.0.1,localhost"
 
 
@@ -255,7 +255,7 @@ def _answers(connection: Connection, identifier: str) -> bool:
 
 
 def _spawn(directory: Path) -> subprocess.Popen[bytes]:
-    own = {name: value for name, value in os.environ.items() if name.startswith(_OWN_VARIABLES)}
+    own = {name: os.environ[name] for name in _OWN_VARIABLES if name in os.environ}
     environment = inherited(os.environ) | own
     # The package may be run from its source folder without being installed.
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PROJECT_ROOT), environment.get("PYTHONPATH")]))
