@@ -49,13 +49,13 @@ class LimitedProtocol(AutoHTTPProtocol):  # pyright: ignore[reportGeneralTypeIss
 
     def on_message_begin(self) -> None:
         """The first byte of a request."""
-        super().on_message_begin()
+        super().on_message_begin()  # pyright: ignore
         self._head_bytes = self._header_bytes = 0
         self._is_in_head, self._head_began = True, self.loop.time()  # pyright: ignore
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header. Uvicorn answers 400 to the exception of one that is too many."""
-        super().on_header(name, value)
+        super().on_header(name, value)  # pyright: ignore
         self._header_bytes += len(name) + len(value) + len(": \r\n")
         if self._header_bytes > LARGEST_HEAD:
             raise ValueError("too many headers")
@@ -63,7 +63,7 @@ class LimitedProtocol(AutoHTTPProtocol):  # pyright: ignore[reportGeneralTypeIss
     def on_headers_complete(self) -> None:
         """The application has got the request; its body may follow."""
         self._is_in_head = False
-        super().on_headers_complete()
+        super().on_headers_complete()  # pyright: ignore
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing is watched any more."""

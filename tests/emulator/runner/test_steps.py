@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -47,10 +48,9 @@ def test_the_group_outlives_its_leader_and_is_ended(tmp_path: Path) -> None:
 
 def test_a_number_with_another_owner_is_left_alone(tmp_path: Path) -> None:
     bystander = subprocess.Popen(WAITS, start_new_session=True, stdout=subprocess.DEVNULL)
-    document = ProcessId.of(bystander.pid).document()
-    assert document["start"] is not None
-    for other in ("another-boot/1", document["start"] + "0"):
-        assert end_group(ProcessId(**document | {"start": other}), grace_seconds=0) == 0
+    found = ProcessId.of(bystander.pid)
+    for other in ("another-boot/1", f"{found.start}0"):
+        assert end_group(replace(found, start=other), grace_seconds=0) == 0
     time.sleep(0.1)
     assert bystander.poll() is None
     bystander.kill()

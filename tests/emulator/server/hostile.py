@@ -153,9 +153,9 @@ class Attempt:
     body: bytes = b""
 
     @property
-    def raw_headers(self) -> dict[str, bytes]:
+    def raw_headers(self) -> list[tuple[bytes, bytes]]:
         """As they travel."""
-        return {name: text.encode("latin-1") for name, text in self.headers.items()}
+        return [(name.encode(), text.encode("latin-1")) for name, text in self.headers.items()]
 
 
 def attempt(draw: random.Random, route: Route, known: dict[str, list[str]], bodies: dict[str, Any]) -> Attempt:
