@@ -1,6 +1,8 @@
 """What the operating system refuses to the emulator, in words: room, files, memory, threads."""
 
 import errno
+import os
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -64,6 +66,9 @@ def damaged(file: Path, why: str) -> str:
 
 
 def _number(error: BaseException) -> int | None:
+    if isinstance(error, shutil.Error):  # of the copy of a folder: it has the texts of many, and no number
+        known = (*_FULL, *_UNWRITABLE, *_DEFECTIVE, *_WANTING)
+        return next((number for number in known if os.strerror(number) in str(error)), None)
     if isinstance(error, OSError):
         return error.errno
     if isinstance(error, sqlite3.Error):

@@ -1,6 +1,7 @@
 """A store without room says so, and whoever works without a client waits until there is some."""
 
 import errno
+import shutil
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -82,6 +83,7 @@ def test_patience_ends_when_the_emulator_stops(store: Store) -> None:
     [
         (OSError(errno.ENOSPC, "no space"), 507, "is full"),
         (OSError(errno.EROFS, "read-only"), 507, "cannot be written"),
+        (shutil.Error([("a", "b", "[Errno 28] No space left on device: 'b'")]), 507, "is full"),
         (OSError(errno.EMFILE, "too many"), 503, "descriptors"),
         (OSError(errno.EAGAIN, "again"), 503, "threads or processes"),
         (MemoryError(), 503, "memory"),
