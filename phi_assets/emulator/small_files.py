@@ -18,7 +18,10 @@ CONTROL_KEY_FILE = "control.key"
 STORAGE_KEY_FILE = "storage.key"
 DATABASE_FILE = "state.sqlite"
 OPEN_FILE = "state.open"
-"""There from the first write of a server until it has stopped in order: as long, the database has a log beside it."""
+"""There from the first write of a server until it has stopped in order: as long, the database has a log beside it.
+
+It holds, as decimal digits, how many bytes that log has had, and the database's `user_version` since it was opened.
+"""
 
 SECRET_BYTES, STORAGE_KEY_BYTES = 32, 64
 
@@ -32,7 +35,6 @@ _STATE_FIELDS = {
     "resource_group": str,
     "workspace_name": str,
 }
-_LOG_HEADER_BYTES = 32
 _ANEW = "Delete it: the next start makes a new one, and what the old one has signed is refused."
 
 
@@ -93,8 +95,14 @@ def damages(directory: Path) -> list[str]:
     tls = "Stop the emulator, and delete the folder tls: the next start makes new certificates."
     look("tls/ca.pem", lambda path: ssl.create_default_context(cafile=str(path)), tls)
     look("tls/server.pem", _check_certificate, tls)
-    look(DATABASE_FILE, _check_database, f"Put a good copy in its place, or delete {directory} to begin anew.")
-    if (directory / OPEN_FILE).exists() and not _has_log(directory):
+    if (directory / SIGNING_KEY_FILE).exists():  # else the first start was killed before it had made anything
+        look(DATABASE_FILE, _check_database, f"Put a good copy in its place, or delete {directory} to begin anew.")
+    if not (directory / DATABASE_FILE).exists() and (directory / SIGNING_KEY_FILE).exists():
+        found.append(
+            f"{directory / DATABASE_FILE} is missing, and the workspace would be empty. Put a copy in its place, or "
+            f"delete {directory} to begin anew."
+        )
+    elif (directory / OPEN_FILE).exists() and not _has_log(directory):
         found.append(
             f"{directory / DATABASE_FILE}-wal is missing or cut off: what was written last is lost, maybe everything. "
             f"Put it back, or go on with what {DATABASE_FILE} has: delete {directory / OPEN_FILE}."
@@ -123,5 +131,15 @@ def _check_database(path: Path) -> None:
 
 
 def _has_log(directory: Path) -> bool:
+    """Whether it is as long as it was; SQLite takes one that is cut off for what a crash has left.
+
+    Another program that opens the database and closes it takes the log up into it, and removes it.
+    """
     log = directory / f"{DATABASE_FILE}-wal"
-    return log.is_file() and log.stat().st_size > _LOG_HEADER_BYTES
+    size = log.stat().st_size if log.is_file() else 0
+    kept = re.fullmatch(rb"([0-9]{1,18}) ([0-9]{1,10})", (directory / OPEN_FILE).read_bytes().strip())
+    if kept is None:
+        return True  # the server was killed before it had written anything
+    with (directory / DATABASE_FILE).open("rb") as file:
+        version = int.from_bytes(file.read(64)[60:64])  # https://www.sqlite.org/fileformat.html#user_version_number
+    return size >= int(kept[1]) or (size == 0 and version == int(kept[2]))

@@ -1,6 +1,8 @@
 """Small files that somebody damaged: each is named with the cure, by every command, and none of them opens anything."""
 
+import contextlib
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -108,6 +110,12 @@ def test_a_running_emulator_whose_files_are_damaged_says_so_and_lets_nobody_in(t
         client.get("/healthz")
 
 
+def test_a_workspace_that_lost_its_database_is_not_silently_empty(directory: Path) -> None:
+    (directory / "state.sqlite").unlink()
+    with pytest.raises(EmulatorError, match=r"state\.sqlite is missing, and the workspace would be empty"):
+        process.ensure_running(directory)
+
+
 def test_the_cure_cures(directory: Path) -> None:
     for key in KEYS:
         (directory / key).write_bytes(b"")
@@ -133,12 +141,15 @@ def test_a_workspace_that_lost_its_log_is_not_silently_empty(tmp_path: Path) -> 
     assert small_files.damages(tmp_path) == []
     log = tmp_path / "state.sqlite-wal"
     content = log.read_bytes()
-    for lost in (lambda: log.write_bytes(b""), log.unlink):
+    for lost in (lambda: log.write_bytes(content[:-1]), lambda: log.write_bytes(b""), log.unlink):
         lost()
         (found,) = small_files.damages(tmp_path)
         assert "state.sqlite-wal is missing or cut off" in found
         assert "state.open" in found
     log.write_bytes(content)
+    with contextlib.closing(sqlite3.connect(database)) as another:  # which takes the log up, and removes it
+        assert another.execute("SELECT count(*) FROM documents").fetchone() == (1,)
+    assert (small_files.damages(tmp_path), log.exists()) == ([], False)
     store = Store(database)
     assert store.get("kind", "key") == {}
     store.close()

@@ -58,9 +58,12 @@ class Store:
         if damage != "ok":
             raise ServiceError(500, "StateDamaged", damaged(path, damage))
         self._mark = path.with_name(OPEN_FILE)
-        self._connection.execute("PRAGMA user_version = 1")  # from now on there is a log
-        if path.with_name(f"{path.name}-wal").exists():
-            self._mark.touch(mode=0o600)
+        # Another one each time, so that there is a log from now on, and that its loss can be seen.
+        self._opened = (self._connection.execute("PRAGMA user_version").fetchone()[0] + 1) % (1 << 30)
+        self._connection.execute(f"PRAGMA user_version = {self._opened}")
+        self._log = path.with_name(f"{path.name}-wal")
+        self._log_bytes = 0
+        self._note_log()
         # SQLite removes the log when it closes the file, as it does when nobody has this object any more.
         self._end = weakref.finalize(self, _seal, self._connection, self._mark)
 
@@ -135,10 +138,25 @@ class Store:
             self.seal()
             self._connection.close()
 
+    def _note_log(self) -> None:
+        """Keeps how long the log has been: it is never shorter, unless somebody cuts it off."""
+        try:
+            size = self._log.stat().st_size
+        except FileNotFoundError:
+            return  # this file system has none
+        if size > self._log_bytes:
+            self._log_bytes = size
+            descriptor = os.open(self._mark, os.O_WRONLY | os.O_CREAT, 0o600)
+            try:
+                os.pwrite(descriptor, b"%018d %010d" % (size, self._opened), 0)
+            finally:
+                os.close(descriptor)
+
     def seal(self) -> None:
         """Everything is in the file itself, which can do without its log until something is written again."""
         with self._lock:
             _seal(self._connection, self._mark)
+            self._log_bytes = 0
 
     def clear(self) -> None:
         """Removes all documents."""
@@ -156,7 +174,10 @@ class Store:
 
         def attempt() -> int:
             with self._lock:
-                return self._connection.execute(statement, values).rowcount
+                changed = self._connection.execute(statement, values).rowcount
+                if not self._is_inside():
+                    self._note_log()
+                return changed
 
         return self._patiently(attempt)
 
@@ -194,6 +215,7 @@ class Store:
                 self._connection.execute("BEGIN IMMEDIATE")
                 yield
                 self._connection.execute("COMMIT")
+                self._note_log()
             except BaseException:
                 if self._connection.in_transaction:  # SQLite itself has gone back where there was no room
                     self._connection.execute("ROLLBACK")
