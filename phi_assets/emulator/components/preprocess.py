@@ -1,4 +1,4 @@
-"""Tokenises chat rows with the base model's chat template and marks the assistant's tokens for the loss."""
+"""Tokenises chat rows with the base model's chat template and marks the tokens that the loss is computed on."""
 
 import argparse
 import itertools
@@ -17,21 +17,22 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 from phi_assets.emulator.components import layout
 from phi_assets.emulator.components.chat_tokens import (
     IGNORED,
+    Chat,
     ChatEncoder,
     Encoded,
-    Messages,
     context_length,
+    find_markers,
     load_tokenizer,
     problem,
 )
 from phi_assets.emulator.components.common import Arguments, ComponentError, flag, read_json, run, say, write_json
-from phi_assets.emulator.components.rows import messages_of, read_rows
+from phi_assets.emulator.components.rows import messages_of, read_rows, tools_of
 from phi_assets.emulator.components.token_store import TokenWriter
 
 HELD_OUT_EVERY = 10
 
 # By file to write: what the rows are called in the log, and the rows with their places.
-Files = dict[str, tuple[str, Iterator[tuple[str, Any]]]]
+Files = dict[str, tuple[str, Iterator[tuple[str, Chat]]]]
 
 
 def arguments() -> Arguments:
@@ -91,8 +92,9 @@ def main() -> None:
     train, evaluation, origin = _sources(options)
     source = options.model_selector_output
     tokenizer = load_tokenizer(source / "tokenizer")
-    _apply_finetune_config(tokenizer, source / layout.FINETUNE_CONFIG)
-    encoder = ChatEncoder(tokenizer)
+    markers = _apply_finetune_config(tokenizer, source / layout.FINETUNE_CONFIG)
+    encoder = ChatEncoder(tokenizer, find_markers(tokenizer, markers) if markers else None)
+    say(f"Trained is what follows {encoder.markers.assistant!r}, up to the next {encoder.markers.user!r}.")
     limit = _limit(options.max_seq_length, context_length(tokenizer, source / "model"))
     options.output_dir.mkdir(parents=True, exist_ok=True)
     files = _hold_out(train) if evaluation is None else _given(train, evaluation, origin)
@@ -126,16 +128,19 @@ def _sources(options: argparse.Namespace) -> tuple[Path, Path | None, str]:
     return train, None, "held out"
 
 
-def _apply_finetune_config(tokenizer: Any, file: Path) -> None:
+def _apply_finetune_config(tokenizer: Any, file: Path) -> dict[str, Any] | None:
+    """Sets the chat template of the config; what it says of the markers."""
     if not file.is_file():
-        return
+        return None
     config = read_json(file)
     template = config.pop("chat_template", None)
     if template is not None:
         tokenizer.chat_template = template
         say("The chat template of the finetune config is used.")
+    markers = config.pop("chat_special_tokens", None)
     if config:
-        say(f"The finetune config's {', '.join(sorted(config))} have no effect here: the chat template has the markup.")
+        say(f"The finetune config's {', '.join(sorted(config))} have no effect here.")
+    return markers
 
 
 def _limit(wanted: int, context: int) -> int:
@@ -148,9 +153,9 @@ def _limit(wanted: int, context: int) -> int:
     return min(wanted, context)
 
 
-def _conversations(source: Path) -> Iterator[tuple[str, Any]]:
+def _conversations(source: Path) -> Iterator[tuple[str, Chat]]:
     for place, row in read_rows(source):
-        yield place, messages_of(row, place)
+        yield place, Chat(messages_of(row, place), tools_of(row, place))
 
 
 def _given(train: Path, evaluation: Path, origin: str) -> Files:
@@ -161,7 +166,7 @@ def _given(train: Path, evaluation: Path, origin: str) -> Files:
 
 
 def _hold_out(train: Path) -> Files:
-    def part(held_out: bool) -> Iterator[tuple[str, Any]]:
+    def part(held_out: bool) -> Iterator[tuple[str, Chat]]:
         for index, row in enumerate(_conversations(train)):
             if ((index + 1) % HELD_OUT_EVERY == 0) is held_out:
                 yield row
@@ -170,39 +175,39 @@ def _hold_out(train: Path) -> Files:
 
 
 def _encode_file(
-    encoder: ChatEncoder, rows: Iterator[tuple[str, Any]], limit: int, batch_size: int, target: Path
+    encoder: ChatEncoder, rows: Iterator[tuple[str, Chat]], limit: int, batch_size: int, target: Path
 ) -> Tally:
     tally = Tally()
     writer = TokenWriter(target)
     while batch := list(itertools.islice(rows, batch_size)):
-        usable: list[tuple[str, Messages]] = []
-        for place, messages in batch:
-            reason = problem(messages)
+        usable: list[tuple[str, Chat]] = []
+        for place, chat in batch:
+            reason = problem(chat.messages)
             if reason is None:
-                usable.append((place, list(messages)))
+                usable.append((place, chat))
             else:
                 tally.drop(reason, place)
         if usable:
-            encoded = encoder.encode([messages for _, messages in usable])
+            encoded = encoder.encode([chat for _, chat in usable], limit)
             writer.write(_kept(encoded, [place for place, _ in usable], limit, tally))
     writer.close()
     return tally
 
 
-def _kept(encoded: list[Encoded], places: list[str], limit: int, tally: Tally) -> list[Encoded]:
+def _kept(encoded: list[tuple[Encoded, bool]], places: list[str], limit: int, tally: Tally) -> list[Encoded]:
     kept = []
-    for row, place in zip(encoded, places, strict=True):
-        cut = Encoded(row.input_ids[:limit], row.labels[:limit])
+    for (row, is_cut), place in zip(encoded, places, strict=True):
         # The first token has nothing before it to be predicted from.
-        answer_tokens = sum(label != IGNORED for label in cut.labels[1:])
+        answer_tokens = sum(label != IGNORED for label in row.labels[1:])
         if not answer_tokens:
-            tally.drop(f"whose answers begin after {limit:,} tokens", place)
+            reason = f"whose answers begin after {limit:,} tokens" if is_cut else "in which no answer can be told"
+            tally.drop(reason, place)
             continue
         tally.rows += 1
-        tally.tokens += len(cut.input_ids)
+        tally.tokens += len(row.input_ids)
         tally.answer_tokens += answer_tokens
-        tally.truncated += len(cut.input_ids) < len(row.input_ids)
-        kept.append(cut)
+        tally.truncated += is_cut
+        kept.append(row)
     return kept
 
 

@@ -143,7 +143,22 @@ def messages_of(row: Row, place: str) -> Any:
             f"{place}: there is no column 'messages' (columns found: {found}); each row needs a list of "
             "messages with 'role' and 'content'"
         )
-    value = row["messages"]
+    return _parsed(row["messages"], "messages", place)
+
+
+def tools_of(row: Row, place: str) -> list[Any] | None:
+    """The tools of a row, from its column ``tools``; None where it has none.
+
+    Raises:
+        ComponentError: its text is neither JSON nor a Python literal, or no list.
+    """
+    tools = _parsed(row.get("tools") or None, "tools", place)
+    if tools is not None and not isinstance(tools, list):
+        raise ComponentError(f"{place}: 'tools' is no list of tools")
+    return tools
+
+
+def _parsed(value: Any, column: str, place: str) -> Any:
     if not isinstance(value, str):
         return value
     try:
@@ -153,4 +168,4 @@ def messages_of(row: Row, place: str) -> Any:
             # What pandas writes into a CSV cell for a list of dicts.
             return ast.literal_eval(value)
         except (ValueError, SyntaxError) as error:
-            raise ComponentError(f"{place}: the text in 'messages' is neither JSON nor a Python list") from error
+            raise ComponentError(f"{place}: the text in {column!r} is neither JSON nor a Python list") from error

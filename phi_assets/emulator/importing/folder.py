@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from phi_assets.emulator.components.chat_tokens import ChatEncoder
+from phi_assets.emulator.components.chat_tokens import Chat, ChatEncoder
 from phi_assets.emulator.components.common import ComponentError
 
 _CONVERSATION = [
@@ -156,14 +156,14 @@ def check_chat(tokenizer: Any, folder: Path) -> bool:
             f"The tokenizer in {folder} has several chat templates. Give one with --chat-template FILE."
         )
     try:
-        (encoded,) = ChatEncoder(tokenizer).encode([_CONVERSATION])
+        ((encoded, _),) = ChatEncoder(tokenizer).encode([Chat(_CONVERSATION)])
     except (ComponentError, TemplateError) as error:
         raise ImportRefused(f"The chat template in {folder} does not work here: {error}") from error
     said = tokenizer.decode([token for token in encoded.labels if token >= 0])
     if not all(_squeezed(message["content"]) in _squeezed(said) for message in _CONVERSATION[1::2]):
         raise ImportRefused(f"The chat template in {folder} loses the answers: of two, it gives {said!r}.")
     try:
-        ChatEncoder(tokenizer).encode([_WITH_SYSTEM])
+        ChatEncoder(tokenizer).encode([Chat(_WITH_SYSTEM)])
     except (ComponentError, TemplateError):
         return False
     return True

@@ -152,8 +152,9 @@ def no_tokenizer(folder: Path) -> None:
         (folder / file).unlink()
 
 
-def rewriting_template(folder: Path) -> None:
-    template = "{{ messages | length }}" + TEMPLATE
+def forgetful_template(folder: Path) -> None:
+    template = TEMPLATE.replace("message['content'] + '<|end|>' }}{% endgeneration", "'<|end|>' }}{% endgeneration")
+    assert template != TEMPLATE
     (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
 
 
@@ -225,8 +226,8 @@ def endless_template(folder: Path) -> None:
         (pointer, "model.safetensors is not a safetensors file|model.safetensors is cut off"),
         (missing_shard, "lacks model-00001-of-00002.safetensors"),
         (no_tokenizer, "The tokenizer in .* cannot be loaded"),
-        (rewriting_template, "The chat template in .* does not work here: the chat template rewrites"),
-        (silent_template, "The chat template in .* loses the answers"),
+        (forgetful_template, "The chat template in .* loses the answers"),
+        (silent_template, "The chat template in .* does not work here: .* does not show where the assistant"),
         (wrong_template, "The chat template in .* does not work here"),
     ],
 )
