@@ -108,6 +108,9 @@ class Policies(Section):
     """A conversation to train on (`*_sft`) ends with the assistant."""
     empty_content: Policy = "drop"
     """No message is empty or blank."""
+    markup: Policy = "drop"
+    """No message holds the model's own markup, such as `<|assistant|>`: it would turn around what is trained. That is
+    the special tokens of `contract.tokenizer` or, without one, of well-known models."""
     prompt_mismatch: Policy = "warn"
     """The prompt is the first message of the user."""
     duplicate_id: Policy = "drop"

@@ -8,6 +8,7 @@ import polars as pl
 import polars.selectors as cs
 
 from phi_assets.config.dataset import ContractSection
+from phi_assets.dataset.contract.markup import holds_markup
 from phi_assets.dataset.contract.openings import field_of, first_question, openings
 from phi_assets.dataset.contract.seen import MISSING, Seen, occur_twice
 from phi_assets.dataset.contract.tokens import TokenCounter
@@ -18,6 +19,7 @@ RULES = (
     "roles",
     "ending",
     "empty_content",
+    "markup",
     "prompt_mismatch",
     "leaked_id",
     "leaked_text",
@@ -132,6 +134,7 @@ class Contract:
             "roles": (_messages.list.len() > 0) & ~_roles.str.contains(_TURNS),
             "ending": field_of(-1, "role") != "assistant",
             "empty_content": _messages.list.eval(_content.str.strip_chars_start() == "").list.any(),
+            "markup": holds_markup(self._tokens.markup),
             "prompt_mismatch": pl.col("prompt") != first_question,
             "too_long": pl.col("tokens") > self.context_tokens,
         }

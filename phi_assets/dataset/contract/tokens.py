@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from phi_assets.dataset.contract.markup import FAMILIES
 from phi_assets.dataset.errors import DatasetError
 from phi_assets.fingerprint import file_sha256
 
@@ -34,6 +35,8 @@ class TokenCounter:
             else f"counted with {tokenizer.name} {self.identity[:8]}"
         )
         """How tokens are counted, for people."""
+        self.markup = FAMILIES if self._tokenizer is None else _special_tokens(self._tokenizer)
+        """Texts that are no text to the tokenizer; where there is none, those of known families of models."""
 
     def count(self, messages: pl.Series, sizes: pl.Series) -> pl.Series:
         """Tokens of each conversation, markup included.
@@ -72,6 +75,11 @@ def _identity(path: Path) -> str:
     if not path.is_file():
         raise DatasetError(f"The recipe's contract.tokenizer {path} does not exist: give the path of a tokenizer.json")
     return file_sha256(path)
+
+
+def _special_tokens(tokenizer: Any) -> tuple[str, ...]:
+    added = tokenizer.get_added_tokens_decoder().values()
+    return tuple(token.content for token in added if token.special and token.content)
 
 
 @cache

@@ -27,6 +27,10 @@ _REMEDIES = {
         "leave the last question out of the rows, or set contract.policies.ending to warn",
     ),
     "empty_content": ("a message is blank", "fill it or leave the turn out, or set contract.policies.empty_content"),
+    "markup": (
+        "a message holds the model's own markup, such as <|assistant|>",
+        "write it otherwise in the source; with contract.policies.markup set to warn, the wrong words are trained",
+    ),
     "prompt_mismatch": ("the prompt is not the first question", "set contract.policies.prompt_mismatch to warn"),
     "duplicate_id": ("an earlier row has the same prompt_id", "give rows ids of their own, or leave the column out"),
     "duplicate_conversation": ("an earlier row has the same messages", "set contract.policies.duplicate_conversation"),

@@ -191,6 +191,12 @@ def wide(text: str) -> str:
     return "".join(chr(ord(letter) + 0xFEE0) if letter != " " else letter for letter in text)
 
 
+def test_rows_with_markup_of_the_model_are_left_out(tmp_path: Path) -> None:
+    INPUTS["markup of the model in text"](tmp_path)
+    train, _, broken = measured(tmp_path)
+    assert (len(train), broken) == (ROWS // 2, {"markup": ROWS // 2})
+
+
 COMPOSED, DECOMPOSED = "Wo liegt Köln, bitte schön?", "Wo liegt Ko\u0308ln, bitte scho\u0308n?"
 LEAKS = {
     "composed and decomposed": (COMPOSED, DECOMPOSED, True),

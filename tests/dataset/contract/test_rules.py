@@ -1,5 +1,6 @@
 """The chat contract: which rules each row breaks, what each policy does with it, and that no row vanishes."""
 
+import itertools
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from phi_assets.config.dataset import ContractSection, DatasetSection, Policies, Policy, SampleSection
 from phi_assets.config.section import RECIPES_DIR
+from phi_assets.dataset.contract.markup import FAMILIES
 from phi_assets.dataset.contract.rules import RULES, applicable_rules
 from phi_assets.dataset.errors import DatasetError
 from phi_assets.dataset.files.jsonl import read_jsonl
@@ -158,6 +160,9 @@ CASES = {
         chat("it", said("One?", "Two.", roles=("user", "assistant\x1fuser\x1fassistant"))), "roles", "ending"
     ),
     "two roles in one, gen": alone(chat("it", said("One?", roles=("user\x1fassistant",))), "roles", split="train_gen"),
+    "markup in a question": alone(chat("it", said("What does <|user|> mean?", "a")), "markup"),
+    "markup in a later answer": alone(chat("it", said("One?", "Two.", "Three?", "[/INST]")), "markup"),
+    "markup of another case": alone(chat("it", said("What does <|USER|> mean?", "< |user|> <|user |> <s>"))),
     "ends with user": alone(chat("it", USER_LAST), "ending"),
     "ends with user, test": alone(chat("it", USER_LAST), "ending", split="test_sft"),
     "ends with user, gen": alone(chat("it", USER_LAST), split="train_gen"),
@@ -302,6 +307,7 @@ BREAKING: dict[str, tuple[Row, ...]] = {
     "roles": (chat("a", [WITH_SYSTEM[0], *WITH_SYSTEM]), chat("b", [FOUR[0], *FOUR])),
     "ending": (chat("a", USER_LAST), chat("b", FOUR[2:3])),
     "empty_content": (chat("a", said("a?", "")), chat("b", said("b?", "\u3000"))),
+    "markup": (chat("a", said("What is <|assistant|>?", "a")), chat("b", said("b?", "It ends.<|im_end|>"))),
     "prompt_mismatch": (chat("a", prompt="else"), chat("b", prompt="")),
     "leaked_id": (chat("a", prompt_id="leaked 1"), chat("b", prompt_id="leaked 2")),
     "leaked_text": (chat("a", said("leak 1", "a")), chat("b", said("leak 2", "b"))),
@@ -478,7 +484,11 @@ def broken_alone(row: Row, split: str, context_tokens: int) -> set[str]:
     pairs = [(message["content"], message["role"]) if message else (None, None) for message in messages]
     contents, roles = [content for content, _ in pairs], [role for _, role in pairs]
     talk = roles[1:] if roles[:1] == ["system"] else roles
-    in_turn = bool(talk) and talk == (["user", "assistant"] * len(talk))[: len(talk)]
+    # After the assistant comes the user, or what a tool says, and then more of that or the assistant.
+    follows = {"user": ("assistant",), "assistant": ("user", "tool"), "tool": ("tool", "assistant")}
+    in_turn = talk[:1] == ["user"] and all(
+        role in follows.get(before or "", ()) for before, role in itertools.pairwise(talk)
+    )
     question = question_of(row)
     verdicts = {
         "schema": None in (row["prompt"], row["prompt_id"], *contents, *roles),
@@ -486,6 +496,7 @@ def broken_alone(row: Row, split: str, context_tokens: int) -> set[str]:
         "roles": bool(messages) and None not in roles and not in_turn,
         "ending": split.endswith("_sft") and roles[-1:] not in ([], ["assistant"], [None]),
         "empty_content": any(content is not None and not content.strip(BLANK) for content in contents),
+        "markup": any(content is not None and token in content for content in contents for token in FAMILIES),
         "prompt_mismatch": row["prompt"] is not None and question is not None and row["prompt"] != question,
         "too_long": tokens_of(row) > context_tokens,
     }
@@ -520,7 +531,23 @@ def judged(
     return verdicts
 
 
-CONTENTS = ("Hi?", "hi", " HI!", "a", "b", "Ä.", "ä", "日本", "", " \u3000", "?!", "…", "twenty-one letters!!!", None)
+CONTENTS = (
+    "Hi?",
+    "hi",
+    " HI!",
+    "a",
+    "b",
+    "Ä.",
+    "ä",
+    "日本",
+    "",
+    " \u3000",
+    "?!",
+    "…",
+    "twenty-one letters!!!",
+    "<|end|>",
+    None,
+)
 ROLES = ("user", "assistant", "system", "tool", "", None, "user\x1fassistant")
 ORDERS = (
     ("user", "assistant"),
@@ -666,7 +693,9 @@ def test_every_row_is_judged_as_a_plain_reading_of_the_contract_does(case: Situa
             with pytest.raises(DatasetError) as raised:
                 case.prepare(Path(folder))
             assert complaint in str(raised.value)
-            assert visible(Path(folder) / "out") == []
+            # Of rows none of which can be used nothing is published, but they can be read.
+            left = [f"{case.split}.rejected.parquet"] if complaint == "keeps the contract" else []
+            assert [path.name for path in visible(Path(folder) / "out")] == left
             return
         refs = case.prepare(Path(folder))
         assert quarantined(refs[0]) == expected.left_out

@@ -9,6 +9,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from phi_assets.config.dataset import ContractSection, SampleSection
+from phi_assets.dataset.contract.markup import FAMILIES
 from phi_assets.dataset.contract.tokens import TOKENS_PER_BYTE, TOKENS_PER_MESSAGE, TokenCounter
 from phi_assets.dataset.errors import DatasetError
 from phi_assets.dataset.reports.report import read_report
@@ -116,3 +117,12 @@ def test_a_file_that_is_no_tokenizer_is_named(tmp_path: Path) -> None:
     path.write_text("{}", encoding="utf-8")
     with pytest.raises(DatasetError, match=rf"contract\.tokenizer {path} is not a tokenizer\.json: Model missing"):
         TokenCounter(path)
+
+
+def test_markup_is_what_is_no_text_to_the_tokenizer_or_else_that_of_known_models() -> None:
+    assert TokenCounter(None).markup == FAMILIES
+    special = TokenCounter(TOKENIZER).markup
+    assert {"<|user|>", "<|assistant|>", "<|system|>", "<|end|>", "<|endoftext|>"} <= set(special)
+    assert "[INST]" not in special
+    tokenizer = Tokenizer.from_file(str(TOKENIZER))
+    assert all(len(tokenizer.encode(token, add_special_tokens=False).ids) == 1 for token in special)

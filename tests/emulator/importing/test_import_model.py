@@ -153,8 +153,7 @@ def no_tokenizer(folder: Path) -> None:
 
 
 def forgetful_template(folder: Path) -> None:
-    template = TEMPLATE.replace("message['content'] + '<|end|>' }}{% endgeneration", "'<|end|>' }}{% endgeneration")
-    assert template != TEMPLATE
+    template = TEMPLATE.replace("message['content']", "(message['content'] if message['role'] == 'user' else '')")
     (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
 
 
