@@ -255,3 +255,16 @@ def test_a_raw_split_has_its_size_and_schema() -> None:
     metadata = split_metadata(ref)
     assert (metadata["dagster/row_count"], metadata["size_bytes"], metadata["shards"]) == (5, 9, 2)
     assert metadata["dagster/column_schema"] == CHAT_SCHEMA
+    assert "not_carried" not in metadata
+    with_more = ref.model_copy(update={"not_carried": {"page": 1234, "messages.name": 2}})
+    assert [dict(row) for row in records(split_metadata(with_more)["not_carried"])] == [
+        {"field": "page", "rows": "1,234"},
+        {"field": "messages.name", "rows": "2"},
+    ]
+
+
+def test_a_sample_says_what_of_the_source_it_does_not_hold(tmp_path: Path) -> None:
+    ref = write_sample(tmp_path, "test_sft", chat_rows(3))
+    assert "not_carried" not in metadata_of(ref)
+    with_report(ref, not_carried={f"field {number}": 3 for number in range(150)})
+    assert len(records(metadata_of(ref)["not_carried"])) == 100

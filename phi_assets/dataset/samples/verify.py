@@ -1,5 +1,6 @@
 """Written samples looked at again, by other means than those that wrote them."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from phi_assets.dataset.contract.markup import FAMILIES
 from phi_assets.dataset.contract.openings import openings
 from phi_assets.dataset.errors import DatasetError
 from phi_assets.dataset.files.write import JSON_LINE
@@ -23,6 +25,7 @@ VERIFIED_RULES = (
     "roles",
     "ending",
     "empty_content",
+    "markup",
     "prompt_mismatch",
     "duplicate_id",
     "duplicate_conversation",
@@ -150,16 +153,20 @@ def _report_problems(ref: SampleRef) -> Iterator[str]:
         yield f"The report {ref.report} is about {rows:,} rows of {ref.split}, expected {ref.rows:,}"
 
 
-def examine(parquet: Path) -> Examined:
+def examine(parquet: Path, markup: Sequence[str] = FAMILIES) -> Examined:
     """All rows of a sample's Parquet file, read once; in memory are 10,000 rows at most, and a few bytes of each other.
+
+    `markup` is what no message may hold.
 
     Raises:
         DatasetError: the file cannot be read, or has other columns than a conversation.
     """
-    parts = [pl.DataFrame(schema=dict.fromkeys(_BREAKS, pl.Boolean) | dict.fromkeys(_KEYS, pl.UInt64))]
-    parts += _scanned(parquet, {**_BREAKS, **_KEYS})
+    pattern = "|".join(map(re.escape, markup)) or r"\b\B"
+    breaks = {**_BREAKS, "markup": _messages.list.eval(_content.str.contains(pattern)).list.any()}
+    parts = [pl.DataFrame(schema=dict.fromkeys(breaks, pl.Boolean) | dict.fromkeys(_KEYS, pl.UInt64))]
+    parts += _scanned(parquet, {**breaks, **_KEYS})
     frame = pl.concat(parts)
-    broken = {rule: _numbers(frame[rule].fill_null(value=False)) for rule in _BREAKS}
+    broken = {rule: _numbers(frame[rule].fill_null(value=False)) for rule in breaks}
     broken["duplicate_id"] = _numbers(_repeats(frame["prompt_id"]))
     broken["duplicate_conversation"] = _numbers(_repeats(frame["conversation"]))
     return Examined(parquet, broken, frame.select("prompt_id", "question"))

@@ -1,6 +1,6 @@
 """The data set, its raw splits and its samples, for people."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ CHAT_SCHEMA = dg.TableSchema(
 ASKS = {
     "schema": "prompt, prompt_id, messages, and the role and content of each message are there",
     "no_messages": "there is at least one message",
-    "roles": "an optional system message, then user and assistant in turn, beginning with the user",
+    "roles": "an optional system message, then user and assistant in turn, beginning with the user; tools after a call",
     "ending": "the assistant has the last word",
     "empty_content": "no message is empty or blank",
     "markup": "no message holds the model's own markup, which would turn around what is trained",
@@ -31,10 +31,13 @@ ASKS = {
     "duplicate_id": "no earlier row of the sample has the same prompt_id",
     "duplicate_conversation": "no earlier row of the sample has the same messages",
     "leaked_id": "no row of the test sample has the same prompt_id",
-    "leaked_text": "no row of the test sample begins with the same question, case, punctuation and white space aside",
+    "leaked_text": "no row of the test sample asks the same at its beginning, however it is written",
     "too_long": "the conversation fits into the model's context",
 }
 """What each rule of the contract asks of a row."""
+
+_FIELDS = 100
+"""Rows of the table of fields that are not carried: the report has them all."""
 
 _ROLES = 10
 """Rows of the table of roles: there are as many roles as a data set likes to have."""
@@ -59,7 +62,14 @@ def split_metadata(ref: SplitRef) -> dict[str, Any]:
         "shards": len(ref.files),
         "source": ref.source,
         "sha256": ref.sha256,
+        **_not_carried(ref.not_carried),
     }
+
+
+def _not_carried(rows: Mapping[str, int]) -> dict[str, Any]:
+    """What of the source is in no conversation; nothing where everything is."""
+    listed = [{"field": shown(field, 60), "rows": f"{count:,}"} for field, count in rows.items()]
+    return {"not_carried": table(listed[:_FIELDS])} if listed else {}
 
 
 def sample_metadata(ref: SampleRef, raw: dg.AssetKey) -> dict[str, Any]:
@@ -83,6 +93,7 @@ def sample_metadata(ref: SampleRef, raw: dg.AssetKey) -> dict[str, Any]:
         "violations": dg.MetadataValue.md(violations_markdown(report.violations)),
         "token_histogram": dg.MetadataValue.md(token_histogram(profile)),
         "where_rows_went": table(list(_whereabouts(report))),
+        **_not_carried(report.not_carried),
         "contract": table(_contract_rows(report)),
         "lengths": table([_length_row({"of a conversation": each.what}, each) for each in profile.lengths]),
         "roles": table([_role_row(each) for each in profile.roles[:_ROLES]]),

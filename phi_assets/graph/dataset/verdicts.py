@@ -9,6 +9,7 @@ import dagster as dg
 
 from phi_assets.config.dataset import VALIDATION_SPLIT, ContractSection
 from phi_assets.dataset.contract.rules import applicable_rules
+from phi_assets.dataset.contract.tokens import TokenCounter
 from phi_assets.dataset.reports.report import SplitReport, read_report
 from phi_assets.dataset.samples.verify import Common, Examined, common, examine, examples, file_problems, keys
 from phi_assets.graph.rendering import table
@@ -50,7 +51,7 @@ class Subject:
 
 def subject_of(sample: SampleRef, contract: ContractSection, others: Iterable[SampleRef]) -> Subject:
     """The sample with its rows read, and compared with those of the others."""
-    examined = examine(Path(sample.parquet))
+    examined = examine(Path(sample.parquet), TokenCounter(contract.tokenizer).markup)
     return Subject(
         sample=sample,
         contract=contract,

@@ -139,7 +139,7 @@ def test_a_report_that_has_gone_or_is_about_something_else_is_a_problem(tmp_path
     assert f"The report {ref.report} cannot be read" in problem
 
 
-USER, ASSISTANT, SYSTEM = ({"role": role, "content": role} for role in ("user", "assistant", "system"))
+USER, ASSISTANT, SYSTEM, TOOL = ({"role": role, "content": role} for role in ("user", "assistant", "system", "tool"))
 OTHER, NO_ROLE, NO_CONTENT = (
     {"role": "tool", "content": "x"},
     {"role": None, "content": "x"},
@@ -169,6 +169,10 @@ ROWS: dict[str, tuple[Row, set[str]]] = {
     "blank": (talk(USER, BLANK), {"empty_content"}),
     "empty": (talk({"role": "user", "content": ""}, ASSISTANT), {"empty_content"}),
     "another prompt": (talk(USER, ASSISTANT, prompt="User"), {"prompt_mismatch"}),
+    "markup": (talk(USER, {"role": "assistant", "content": "so <|end|> it"}), {"markup"}),
+    "nearly markup": (talk(USER, {"role": "assistant", "content": "so <|END|> [inst] it"}), set()),
+    "a tool": (talk(USER, ASSISTANT, TOOL, TOOL, ASSISTANT, USER, ASSISTANT), set()),
+    "a tool that nobody called": (talk(USER, TOOL, ASSISTANT), {"roles"}),
     "no messages": (talk(prompt="hello"), {"no_messages"}),
     "messages missing": ({"prompt": "hello", "prompt_id": "unique", "messages": None}, {"schema"}),
     "prompt missing": ({**talk(USER, ASSISTANT), "prompt": None}, {"schema"}),
