@@ -14,6 +14,8 @@ import click
 from phi_assets.cli.console import own_stderr
 from phi_assets.cli.instance import ensure_dagster_home
 from phi_assets.cli.summary import print_bill, print_left_job, print_summary
+from phi_assets.config.recipe import Recipe
+from phi_assets.config.recipe_files import RecipeError, load_recipes
 from phi_assets.config.settings import Settings, SettingsError, load_settings, read_env_file
 
 if TYPE_CHECKING:
@@ -82,6 +84,29 @@ def teardown(recipes: Sequence[str], keep_cluster: bool, models: bool) -> None:
             print_bill(graph.run(job, {step: {"config": config}}))
 
 
+@main.command()
+@click.argument("file", required=False, type=click.Path(exists=True, path_type=Path))
+@_which_recipes
+def validate(file: Path | None, recipes: Sequence[str]) -> None:
+    """Read and judge the data of each recipe, or FILE (a file or a folder) by the contract of the first, without a
+    network; the exit code is 1 where it cannot be trained on."""
+    # Before the hub's client is imported, which reads it once.
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    settings, loaded = _loaded(recipes)
+
+    from phi_assets.dataset.samples.validate import validate_file, validate_recipe
+
+    if file:
+        problems = validate_file(file, loaded[0], click.echo)
+    else:
+        problems = [each for recipe in loaded for each in validate_recipe(recipe, settings.data_dir, click.echo)]
+    for problem in problems:
+        click.echo(f"\n{problem}", err=True)
+    if problems:
+        sys.exit(1)
+    click.echo("Nothing stands in the way of training on it.")
+
+
 @main.command("still-billing")
 def still_billing() -> None:
     """Show everything in the workspace that is billing: age, price an hour, owner, lease, orphans."""
@@ -134,16 +159,19 @@ class _Graph:
         return result
 
 
+def _loaded(recipes: Sequence[str]) -> tuple[Settings, list[Recipe]]:
+    """The settings, and these recipes or those that the settings name."""
+    try:
+        settings = load_settings()
+        return settings, load_recipes(",".join(recipes) or settings.recipe)
+    except (SettingsError, RecipeError) as error:
+        raise click.ClickException(str(error)) from error
+
+
 @contextmanager
 def _graph(recipes: Sequence[str]) -> Iterator[_Graph]:
     """The graph of these recipes, or of those that the settings name; runs of dead processes hold nothing any more."""
-    from phi_assets.config.recipe_files import RecipeError, load_recipes
-
-    try:
-        settings = load_settings()
-        loaded = load_recipes(",".join(recipes) or settings.recipe)
-    except (SettingsError, RecipeError) as error:
-        raise click.ClickException(str(error)) from error
+    settings, loaded = _loaded(recipes)
 
     import dagster as dg
 

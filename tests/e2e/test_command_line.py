@@ -15,11 +15,29 @@ from phi_assets.config.recipe_files import load_recipe
 from phi_assets.config.settings import load_settings
 from phi_assets.emulator import process
 from phi_assets.graph.lineage import Lineage
+from tests.dataset.cases.inputs import asked, lines
 from tests.emulator_requests import Requests
 from tests.graph_runs import write_recipe
 
 PREFLIGHT = dg.AssetKey(["quickstart", "preflight"])
 PROJECT = Path(__file__).parents[2]
+
+
+def test_validate_says_in_its_exit_code_whether_a_file_can_be_trained_on(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    file = tmp_path / "chats.jsonl"
+    rows = [{"messages": asked(number)} for number in range(20)]
+    file.write_bytes(lines(rows))
+    fine = run(environment, "validate", str(file))
+    assert (fine.returncode, fine.stderr) == (0, "")
+    assert "20 of 20 rows sampled" in fine.stdout
+    assert "Nothing stands in the way of training on it." in fine.stdout
+    file.write_bytes(lines([*rows, {"messages": asked(20), "weight": 0}]))
+    wrong = run(environment, "validate", str(file))
+    assert wrong.returncode == 1
+    assert "chats.jsonl, row 21 has weight 0" in wrong.stderr
+    assert "Traceback" not in wrong.stderr
 
 
 @pytest.fixture(scope="module")

@@ -44,6 +44,15 @@ def readable_files(folder: Path) -> list[Path]:
     return [path for shards in _splits(folder).values() for path, *_ in shards]
 
 
+def split_names(dataset: DatasetSection) -> list[str]:
+    """What the splits of the recipe's folder are called.
+
+    Raises:
+        DatasetError: there are none.
+    """
+    return sorted(_splits(folder_of(dataset)))
+
+
 def split_files(dataset: DatasetSection, split: str) -> tuple[list[Path], Part]:
     """The files of one split, all of them, in their order, and which part of their rows is meant.
 
