@@ -457,6 +457,7 @@ def dirty_rows(name: str) -> list[dict[str, Any]]:
     rows[4]["messages"][1]["content"] = " "
     rows[5]["prompt"] = "Something else"
     rows[6]["messages"][1]["content"] = "word " * 9_000
+    rows[7]["messages"][1]["content"] += "<|end|>"
     return [*rows, {**rows[20], "messages": chat_rows(1, "twice")[0]["messages"]}, {**rows[21], "prompt_id": "again"}]
 
 
