@@ -175,7 +175,9 @@ def http_error(request: Request, error: Exception) -> Response:
     # What a client asks to do to one resource, the service can do; to a whole collection it cannot either.
     if service is not None and (status == 404 or (status == 405 and (route == "/" or route.endswith("}")))):
         status, code = 501, "NotImplemented"
-        message = f"This emulator has no {request.method} {service}. phi_assets/docs/reference/emulator.md says what it has."
+        message = (
+            f"This emulator has no {request.method} {service}. phi_assets/docs/reference/emulator.md says what it has."
+        )
     elif status == 405:
         code, message = "MethodNotAllowed", f"{request.method} is not allowed for {path}."
     elif status == 404:

@@ -110,7 +110,7 @@ def test_what_a_job_took_is_on_it_and_summed_over_the_recipe_once(
     assert len(materialized) > len(jobs) > 1
     newest, price = materialized[0], load_prices().hourly_price(SIZE)
     assert price is not None
-    assert (newest[NAME].value, newest["recipe_jobs"].value) == ("recipe", len(jobs))
+    assert (newest["recipe"].value, newest["recipe_jobs"].value) == (NAME, len(jobs))
     for key in ("gpu_hours", "estimated_cost"):
         assert all(number(metadata, key) > 0 for metadata in jobs.values())
         total = sum(number(metadata, key) for metadata in jobs.values())
