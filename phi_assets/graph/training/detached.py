@@ -5,6 +5,7 @@ materialization. So nothing has to be kept elsewhere, and whoever is killed and 
 """
 
 import json
+import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,8 @@ HOW_IT_GOES_ON = (
     "Once it has ended, the sensor detached_jobs starts the run that takes it up; it has to be switched on, and the "
     "daemon has to run. Without them, materialize finetune_job again then."
 )
+
+_TRIES, _SETTLING_SECONDS = 5, 0.2
 
 _WAITING, _OVER = "waiting", "over"
 _JOB_TAG = "phi/detached.{}"
@@ -49,9 +52,25 @@ class DetachedJob:
 
 
 def leave(context: dg.AssetExecutionContext, name: str, lineage: Lineage) -> None:
-    """The run of this step is known to have left the job to itself."""
+    """The run of this step is known to have left the job to itself.
+
+    Raises:
+        dagster.Failure: its tags do not stay.
+    """
     run_id = context.run.run_id
-    context.instance.add_run_tags(run_id, tags_of_leaver(run_id, name, context.asset_key, lineage))
+    tags = tags_of_leaver(run_id, name, context.asset_key, lineage)
+    for _ in range(_TRIES):
+        context.instance.add_run_tags(run_id, tags)
+        # Another step may write tags at the same time, in another process; those of the last one stay.
+        time.sleep(_SETTLING_SECONDS)
+        run = context.instance.get_run_by_id(run_id)
+        if run is not None and tags.items() <= run.tags.items():
+            return
+    raise dg.Failure(
+        f"Job {name} goes on, and this run could not be marked as having left it. Materialize finetune_job again: it "
+        "is found by its name.",
+        allow_retries=False,
+    )
 
 
 def tags_of_leaver(run_id: str, name: str, asset: dg.AssetKey, lineage: Lineage) -> dict[str, str]:

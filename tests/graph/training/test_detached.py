@@ -1,8 +1,9 @@
 """Jobs that no run waits for: one sensor looks after them, and each is taken up by one run, whatever it has come to."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
@@ -14,7 +15,7 @@ from phi_assets.cli.summary import print_left_job
 from phi_assets.emulator.control import Control
 from phi_assets.emulator.process import Connection
 from phi_assets.graph.training.assets import JOB_TAG
-from phi_assets.graph.training.detached import DETACHED_TAG, TAKES_UP_TAG, detached_jobs
+from phi_assets.graph.training.detached import DETACHED_TAG, TAKES_UP_TAG, detached_jobs, leave
 from tests.e2e.harness.processes import until
 from tests.emulator_requests import Requests
 from tests.graph.ticks import Ticker
@@ -144,6 +145,30 @@ def test_a_job_that_somebody_has_taken_up_by_hand_is_left_alone(world: World, wo
     assert actions(result)["finetune_job"] == "reused"
     assert world.sensor.tick().skip == "No job is waited for."
     assert world.run(left)[DETACHED_TAG] == "over"
+
+
+@pytest.mark.parametrize("lost", [1, 99])
+def test_a_mark_that_another_step_has_overwritten_is_written_again(
+    world: World, monkeypatch: pytest.MonkeyPatch, lost: int
+) -> None:
+    """Of two processes that write a run's tags at the same time, Dagster keeps what the last one has read."""
+    run, lineage = add_run(world.instance, {}, dg.DagsterRunStatus.STARTED), world.graph.lineage
+    writes: list[Mapping[str, str]] = []
+
+    def write(run_id: str, tags: Mapping[str, str]) -> None:
+        writes.append(tags)
+        if len(writes) > lost:
+            world.instance.run_storage.add_run_tags(run_id, tags)
+
+    monkeypatch.setattr(world.instance, "add_run_tags", write)
+    context: Any = SimpleNamespace(instance=world.instance, run=run, asset_key=lineage.key("finetune_job"))
+    if lost > 1:
+        with pytest.raises(dg.Failure, match="Job some-job goes on, and this run could not be marked"):
+            leave(context, "some-job", lineage)
+    else:
+        leave(context, "some-job", lineage)
+        assert [job.name for job in detached_jobs(world.instance)] == ["some-job"]
+    world.instance.delete_run(run.run_id)
 
 
 def test_a_run_that_is_still_at_something_else_is_waited_for(
