@@ -87,7 +87,7 @@ def failed_step(result: dg.ExecuteInProcessResult) -> tuple[str, dict[str, Any]]
     data = event.step_failure_data.user_failure_data
     assert data is not None
     assert event.step_key is not None
-    return event.step_key, dict(data.metadata)
+    return event.step_key.rpartition("__")[2], dict(data.metadata)
 
 
 def test_a_new_version_takes_over_while_clients_ask_all_the_time(shop: Shop) -> None:

@@ -178,7 +178,7 @@ def wait_until_green(page: Page, assets: int, timeout: float) -> None:
 
 def follow_studio_link(page: Page, dev: DagsterDev, asset: str) -> Page:
     """The page of the emulator's Studio that the asset's metadata links to, in a tab of its own."""
-    page.goto(f"{dev.url}/assets/{asset}")
+    page.goto(f"{dev.url}/assets/quickstart/{asset}")
     with page.expect_popup() as opened:
         page.locator('a[target="_blank"][href^="http://127.0.0.1:"]').first.click()
     return opened.value
@@ -186,7 +186,7 @@ def follow_studio_link(page: Page, dev: DagsterDev, asset: str) -> Page:
 
 def materialized_with(page: Page, dev: DagsterDev, asset: str, key: str) -> Locator:
     """The row of the asset's metadata that has this key."""
-    page.goto(f"{dev.url}/assets/{asset}")
+    page.goto(f"{dev.url}/assets/quickstart/{asset}")
     row = page.get_by_role("row").filter(has=page.get_by_role("cell", name=key, exact=True)).first
     row.wait_for()
     return row
