@@ -32,12 +32,12 @@ def ensure_dagster_home(env: Mapping[str, str]) -> Path:
 
 def ui_command(env: Mapping[str, str]) -> str:
     """What a person types in this folder to see the instance in Dagster's UI."""
-    dagster = Path(os.path.relpath(sys.executable)).with_name("dagster")
+    python = Path(os.path.relpath(sys.executable))
     home = Path(env["DAGSTER_HOME"])
     if _is_checkout() and Path.cwd() == PROJECT_ROOT:
         shown = "$PWD/.dagster" if home == PROJECT_ROOT / ".dagster" else home
-        return f'DAGSTER_HOME="{shown}" {dagster} dev'
-    return f'DAGSTER_HOME="{home}" {dagster} dev -m phi_assets.definitions'
+        return f'DAGSTER_HOME="{shown}" {python.with_name("dg")} dev'
+    return f'DAGSTER_HOME="{home}" {python.with_name("dagster")} dev -m phi_assets.definitions'
 
 
 def _is_checkout() -> bool:

@@ -150,7 +150,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
 
 
 def read_env_file() -> None:
-    """The environment has what the working directory's `.env` adds to it, as `dagster dev` has it too."""
+    """The environment has what the working directory's `.env` adds to it, as `dg dev` has it too."""
     from dotenv import load_dotenv
 
     load_dotenv(Path.cwd() / ".env")

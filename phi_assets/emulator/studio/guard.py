@@ -1,6 +1,6 @@
 """Who may look at Studio, and who may ask a model through it.
 
-Everybody who can reach loopback of this machine may look, without a login, as at the UI of `dagster dev`, which shows
+Everybody who can reach loopback of this machine may look, without a login, as at the UI of `dg dev`, which shows
 the same logs and answers and can start runs. A secret in the link would end up wherever links end up: in the event log,
 in alerts, in the browser's history. What a page must not do is work for a *website* that the user happens to visit:
 

@@ -1,4 +1,4 @@
-"""The Dagster UI as a person uses it: `dagster dev` in its own process group, and a headless Chromium."""
+"""The Dagster UI as a person uses it: `dg dev` in its own process group, and a headless Chromium."""
 
 import os
 import re
@@ -54,7 +54,7 @@ class UiError(Exception):
 
 @dataclass(frozen=True)
 class DagsterDev(GraphQL):
-    """A running `dagster dev`."""
+    """A running `dg dev`."""
 
     process: subprocess.Popen[bytes]
     log: Path
@@ -101,7 +101,7 @@ class DagsterDev(GraphQL):
 
 @contextmanager
 def dagster_dev(directory: Path, env: Mapping[str, str], project: Path = PROJECT_ROOT) -> Iterator[DagsterDev]:
-    """`dagster dev -w workspace.yaml` of a project is up, every code location loaded; afterwards its group is gone.
+    """`dg dev` of a project is up, its code location loaded; afterwards its group is gone.
 
     Its DAGSTER_HOME lies in `directory` and starts from the project's own `.dagster/dagster.yaml`.
     """
@@ -111,7 +111,7 @@ def dagster_dev(directory: Path, env: Mapping[str, str], project: Path = PROJECT
     port, log = free_port(), directory / "dagster-dev.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "dagster", "dev", "-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port)],
+            [Path(sys.executable).with_name("dg"), "dev", "--host", "127.0.0.1", "--port", str(port)],
             cwd=project,
             env={**os.environ, **env, "DAGSTER_HOME": str(home)},
             stdout=output,
@@ -120,7 +120,7 @@ def dagster_dev(directory: Path, env: Mapping[str, str], project: Path = PROJECT
         )
     dev = DagsterDev(f"http://127.0.0.1:{port}", process, log)
     try:
-        until(lambda: _loaded(dev), _READY_SECONDS, f"dagster dev is not ready, see {log},")
+        until(lambda: _loaded(dev), _READY_SECONDS, f"dg dev is not ready, see {log},")
         yield dev
     finally:
         end_group(process)
@@ -202,5 +202,5 @@ _GREEN = """boxes => boxes.map(box => {
 
 def _loaded(dev: DagsterDev) -> bool | None:
     if dev.process.poll() is not None:
-        raise UiError(f"dagster dev ended with exit code {dev.process.returncode}")
+        raise UiError(f"dg dev ended with exit code {dev.process.returncode}")
     return True if dev.is_loaded() else None
