@@ -80,11 +80,15 @@ def is_canonical(schema: pa.Schema) -> bool:
 
 
 def carries_more(files: Iterable[str | Path]) -> bool:
-    """Whether any row of these shards has a `json_line`."""
-    return any(
-        JSON_LINE in metadata.schema.to_arrow_schema().names and values_in(file, metadata, [JSON_LINE])
-        for file, metadata in ((Path(each), read_footer(Path(each))) for each in files)
-    )
+    """Whether any row of these shards has a `json_line`; of a damaged one, who reads its rows says what is wrong."""
+    for file in map(Path, files):
+        try:
+            metadata = read_footer(file)
+        except DatasetError:
+            continue
+        if JSON_LINE in metadata.schema.to_arrow_schema().names and values_in(file, metadata, [JSON_LINE]):
+            return True
+    return False
 
 
 def fields_besides(file: Path) -> Mapping[str, int] | None:
