@@ -35,7 +35,7 @@ def key_of(asset: str) -> dg.AssetKey:
     return dg.AssetKey([shared.get(asset, NAME), asset])
 
 
-def write_toy_recipe(path: Path, changes: dict[str, dict[str, Any]] | None = None) -> Path:
+def write_toy_recipe(path: Path, changes: dict[str, dict[str, Any]] | None = None, name: str = NAME) -> Path:
     """The quickstart recipe on the registry `toys`, with the given keys of its sections replaced.
 
     `changes["parameters"]` are parameters of the toy pipeline: `prefix` (what its answers begin with), `gate` (a file
@@ -44,7 +44,7 @@ def write_toy_recipe(path: Path, changes: dict[str, dict[str, Any]] | None = Non
     `tests.azureml.toys.write_registry`.
     """
     content = read_recipe("quickstart")
-    content["name"] = NAME
+    content["name"] = name
     content["description"] = "Fine-tune nothing at all on the bundled conversations, on the emulator."
     content["finetune"]["parameters"] = dict(_PARAMETERS)
     for section, values in [*_SECTIONS.items(), *(changes or {}).items()]:

@@ -130,7 +130,9 @@ def test_from_the_wheel_to_a_fine_tune_of_an_own_asset(project: Project) -> None
     path.write_text(yaml.safe_dump(content), encoding="utf-8")
     wrong = project.dg("check", "defs")
     assert wrong.returncode == 1
-    assert "attributes.finetune.parametrs at" in wrong.stdout + wrong.stderr
+    assert f"{path}:" in wrong.stdout
+    assert "attributes.finetune" in wrong.stdout
+    assert "parametrs" in wrong.stdout
 
     content["attributes"]["finetune"] = {"parameters": FAST_PARAMETERS}
     path.write_text(yaml.safe_dump(content), encoding="utf-8")

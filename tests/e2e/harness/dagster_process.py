@@ -142,9 +142,10 @@ class DagsterProcess(RunRecords):
         run_config: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
         assets: Sequence[str] | None = None,
+        recipe: str = NAME,
     ) -> str:
         """Id of a new run of the toy recipe's job, or of some of its assets (`sampled_train_sft`) with their checks."""
-        selector: dict[str, Any] = {**_REPOSITORY, "pipelineName": f"{NAME}__{job}"}
+        selector: dict[str, Any] = {**_REPOSITORY, "pipelineName": f"{recipe}__{job}"}
         if assets is not None:
             selector["assetSelection"] = [{"path": list(key_of(asset).path)} for asset in assets]
         params = {
