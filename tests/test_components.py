@@ -187,6 +187,21 @@ def test_several_recipes_of_the_environment_are_one_code_location(tmp_path: Path
         load_recipes("nothing*")
 
 
+def test_twenty_recipes_are_twenty_lineages(tmp_path: Path) -> None:
+    recipes = [load_recipe("quickstart").model_copy(update={"name": f"recipe-{number}"}) for number in range(20)]
+    definitions = build_definitions(load_settings({}), *recipes)
+    nodes = definitions.get_repository_def().get_all_jobs()
+    graph = definitions.resolve_asset_graph()
+    one = {key for key in graph.get_all_asset_keys() if key.path[0] == "recipe_7"}
+    assert len(graph.get_all_asset_keys()) == 20 * len(one) + 5 + 1
+    for key in one:
+        parents = graph.get(key).parent_keys
+        assert {parent.path[0] for parent in parents} <= {"recipe_7", "bundled"}
+    pools = {asset.op.pool for asset in graph.assets_defs if asset.is_executable}
+    assert len({pool for pool in pools if pool}) == 20
+    assert len([job for job in nodes if job.name.startswith("recipe_7__")]) == 4
+
+
 FORMS = {
     "polars": lambda table, _: table,
     "pandas": lambda table, _: table.to_pandas(),

@@ -91,6 +91,7 @@ def test_without_the_repository_the_commands_make_an_instance_below_phi_home(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_the_quickstart_trains_serves_and_says_what_came_of_it(environment: dict[str, str]) -> None:
     first = run(environment)
     assert first.returncode == 0, first.stderr

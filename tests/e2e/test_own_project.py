@@ -76,7 +76,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
         "DAGSTER_HOME": str(instance),
         "PHI_HOME": str(folder / "phi-home"),
         "COLUMNS": "200",
-        "DG_CLI_SUPPRESS_WARNINGS": "1",
+        # No look at an index for newer releases.
+        "DAGSTER_DG_UPDATE_CHECK_ENABLED": "0",
     }
     made = Project(root, python, env)
     scaffolded = made.script("create_dagster.cli", "project", "--no-uv-sync", str(root), folder=folder)
