@@ -10,7 +10,7 @@ import pytest
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.emulator.process import Connection
 from tests.graph_runs import Graph, actions, failure_message
-from tests.toy_graph import write_toy_recipe
+from tests.toy_graph import NAME, write_toy_recipe
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -68,7 +68,7 @@ def check(result: dg.ExecuteInProcessResult, name: str) -> dg.AssetCheckEvaluati
 
 
 def metadata(result: dg.ExecuteInProcessResult, asset: str = "scoring_result") -> dict[str, Any]:
-    (found,) = result.asset_materializations_for_node(asset)
+    (found,) = result.asset_materializations_for_node(f"{NAME}__{asset}")
     return {key: value.value for key, value in found.metadata.items()}
 
 
