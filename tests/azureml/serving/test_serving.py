@@ -245,14 +245,14 @@ def test_a_model_that_cannot_be_loaded_fails_with_the_containers_words_and_is_re
 ) -> None:
     broken_job = make_job(toys, tmp_path, "broken: ")
     code = next(emulator.directory.rglob(f"{broken_job.name}/trained_model/code/echo_model.py"))
-    working = code.read_text()
-    code.write_text("raise RuntimeError('this model is broken')")
+    # A registered model's files stay as they are, so what it needs to load lies elsewhere.
+    cure = tmp_path / "cure"
+    needed = f"import os\nif not os.path.exists({str(cure)!r}):\n    raise RuntimeError('this model is broken')\n"
+    code.write_text(needed + code.read_text())
     model = register(toys, broken_job)
     with pytest.raises(DeploymentFailed, match="this model is broken"):
         ensure_deployment(toys, served.endpoint, model, SERVING)
-    for copy in emulator.directory.rglob("echo_model.py"):
-        if "this model is broken" in copy.read_text():
-            copy.write_text(working)
+    cure.touch()
     lines: list[str] = []
     assert ensure_deployment(toys, served.endpoint, model, SERVING, None, lines.append).action == "created"
     assert any("is Failed; replacing it" in line for line in lines)
