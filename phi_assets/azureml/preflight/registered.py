@@ -38,8 +38,9 @@ def look_at_registered_model(ws: Workspace, recipe: Recipe, found: Findings) -> 
     tags = (version.get("properties") or {}).get("tags")
     whose, subject = ws.owner(recipe.name).whose(tags), f"Model {name} of the workspace"
     made = f"has a newest version, {version.get('name')}, that was made by {maker_of(tags)}"
-    if whose is Whose.OTHER_RECIPE:
+    # The default name says the base model, and recipes share it; each version says its job.
+    if whose is Whose.OTHER_RECIPE and recipe.serving.model_name is not None:
         found.warning("model", "model_of_another_recipe", subject, made, f"{_NEXT_STEP} to tell the two apart.")
-    elif whose is not Whose.OURS:
+    elif whose not in (Whose.OURS, Whose.OTHER_RECIPE):
         ways = "or accept that ours become newer ones: `preflight.accept: [model_taken]`."
         found.error("model", "model_taken", subject, made, f"{_NEXT_STEP}, {ways}")
