@@ -7,7 +7,7 @@ import dagster as dg
 
 from phi_assets.graph.automation.endings import DEPLOY
 from phi_assets.graph.automation.pools import patient_in_process_executor
-from phi_assets.graph.lineage import LABEL, Lineage
+from phi_assets.graph.lineage import FIRST, LABEL, Lineage
 from phi_assets.graph.operations.assets import STILL_BILLING
 from phi_assets.graph.operations.ending import teardown_job
 
@@ -20,6 +20,7 @@ list_billing = dg.define_asset_job(
     LIST_BILLING,
     selection=dg.AssetSelection.assets(STILL_BILLING),
     description="Show what is billing in the workspace. Changes nothing.",
+    tags=FIRST,
     executor_def=patient_in_process_executor,
 )
 

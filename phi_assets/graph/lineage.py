@@ -27,6 +27,9 @@ LABEL = "phi_assets"
 
 IO_MANAGER = "azureml_refs"
 
+FIRST = {"dagster/priority": "10"}
+"""Run tags of what ends or lists what is billing: it goes before every other run that is queued."""
+
 WORKSPACE = "workspace"
 """Prefix and group of what exists once, however many recipes there are."""
 

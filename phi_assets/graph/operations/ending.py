@@ -12,7 +12,7 @@ from phi_assets.azureml.billing.teardown import carry_out, check_gone, plan_tear
 from phi_assets.graph.automation.endings import REAP_EXPIRED, REAPED_TAG, TEARDOWN
 from phi_assets.graph.automation.history import active_run
 from phi_assets.graph.automation.pools import patient_in_process_executor
-from phi_assets.graph.lineage import Lineage
+from phi_assets.graph.lineage import FIRST, Lineage
 from phi_assets.graph.operations.assets import STILL_BILLING, known_things
 from phi_assets.graph.operations.metadata import billing_metadata
 from phi_assets.graph.resources.prices import PricesResource
@@ -67,7 +67,7 @@ def teardown_job(lineage: Lineage, lineages: Sequence[Lineage]) -> dg.JobDefinit
 
     @dg.job(
         name=lineage.node(TEARDOWN),
-        tags=lineage.run_tags,
+        tags={**lineage.run_tags, **FIRST},
         executor_def=patient_in_process_executor,
         description="List and delete the recipe's endpoint and idle cluster, and prove that nothing of it is billing.",
     )
@@ -108,6 +108,7 @@ def reap_expired_job(lineages: Sequence[Lineage]) -> dg.JobDefinition:
 
     @dg.job(
         name=REAP_EXPIRED,
+        tags=FIRST,
         executor_def=patient_in_process_executor,
         description="Delete every endpoint of this project whose lease has ended.",
     )
