@@ -117,7 +117,7 @@ class RunHistory:
     def query(self, experiment: str, condition: str) -> Iterator[Run]:
         """The runs of an experiment that an OData condition asks for, for example `RootRunId eq a or RootRunId eq b`.
 
-        Values are not quoted, and azureml-core (https://pypi.org/project/azureml-core), from which this is known, never
+        Values are not quoted, and azureml-core, from which this is known, never
         asks for more than 50 at once.
         """
         url = f"{self._workspace.api_url}/history/v1.0{self._workspace.path}/experiments/{quote(experiment)}/runs:query"

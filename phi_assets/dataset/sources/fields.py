@@ -27,7 +27,7 @@ REFUSED: Mapping[str, str] = {
     **dict.fromkeys(("tool_calls", "tools", "history", "system"), _TURNS),
 }
 """Fields that change what is learned and that Azure's component does not take, and why: it masks by the markers of
-roles alone, <https://pypi.org/project/azureml-acft-contrib-hf-nlp/>. Fields of the same names that a format carries are
+roles alone, the package azureml-acft-contrib-hf-nlp. Fields of the same names that a format carries are
 no matter of this list."""
 
 _SAME_AS_NONE = (None, "", [], {}, ())

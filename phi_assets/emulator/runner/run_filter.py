@@ -1,6 +1,6 @@
 """The filter of `runs:query`: which runs of an experiment are asked for, as an OData expression.
 
-Known of it is what azureml-core sends (https://pypi.org/project/azureml-core, `_restclient/_odata`): `RunId eq a or
+Known of it is what azureml-core sends (`_restclient/_odata`): `RunId eq a or
 RunId eq b`, never more than 50 of them, `RootRunId eq a`, `(Status eq Running)`, `(ParentRunId eq null)`, joined by
 `and` and `or`, with values that are not quoted. Nobody says what is too long, so more than that is refused.
 """
