@@ -30,19 +30,28 @@ attributes:
     percent: 11
 """
 
+_SCAFFOLD_PYTHON = """\
+import dagster as dg
+
+from phi_assets import FineTune
+from phi_assets.config.recipe_files import load_recipe
+
+
+@dg.component_instance
+def load(context: dg.ComponentLoadContext) -> FineTune:
+    return FineTune(load_recipe("quickstart").model_copy(update={{"name": "{name}"}}))
+"""
+
 
 class FineTuneScaffolder(dg.Scaffolder):
     """`dg scaffold defs phi_assets.FineTune NAME` writes a fine-tune that runs on the local emulator."""
 
     def scaffold(self, request: dg.ScaffoldRequest) -> None:
         """`defs.yaml` is there; with `--format python` a `component.py` that makes the same."""
-        if request.scaffold_format == "python":
-            dg.scaffold_component(request, {})
-            return
-        name = request.target_path.name
-        (request.target_path / "defs.yaml").write_text(
-            _SCAFFOLD.format(type=request.type_name, name=name), encoding="utf-8"
-        )
+        python = request.scaffold_format == "python"
+        file, content = ("component.py", _SCAFFOLD_PYTHON) if python else ("defs.yaml", _SCAFFOLD)
+        text = content.format(type=request.type_name, name=request.target_path.name)
+        (request.target_path / file).write_text(text, encoding="utf-8")
 
 
 @dg.scaffold_with(FineTuneScaffolder)

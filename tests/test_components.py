@@ -10,10 +10,12 @@ import polars as pl
 import pytest
 import yaml
 from dagster.components.core.component_tree import ComponentTreeException
+from dagster.components.scaffold.scaffold import NoParams
 from dagster.components.testing import create_defs_folder_sandbox
 
 import phi_assets
 from phi_assets import FineTune
+from phi_assets.components import FineTuneScaffolder
 from phi_assets.config.recipe_files import RecipeError, load_recipe, load_recipes
 from phi_assets.config.settings import Settings, load_settings
 from phi_assets.dataset.errors import DatasetError
@@ -84,6 +86,17 @@ def test_two_fine_tunes_stand_side_by_side_and_share_what_they_have_in_common(pr
     nodes = {spec.key: spec for spec in definitions.resolve_all_asset_specs()}
     assert nodes[dg.AssetKey(["sales_bot", "finetune_job"])].group_name == "sales"
     assert nodes[dg.AssetKey(["support_bot", "finetune_job"])].group_name == "support_bot"
+
+
+@pytest.mark.parametrize("kind", ["yaml", "python"])
+def test_what_is_scaffolded_works(project: Project, kind: Any) -> None:
+    folder = project.defs / "bot"
+    folder.mkdir()
+    request = dg.ScaffoldRequest(
+        type_name=TYPE, target_path=folder, scaffold_format=kind, project_root=None, params=NoParams()
+    )
+    FineTuneScaffolder().scaffold(request)
+    assert "bot/scoring_result" in keys(project.load())
 
 
 def test_a_projects_own_assets_and_resources_are_left_alone(project: Project) -> None:
