@@ -77,8 +77,10 @@ class Forwarder:
             timeout=aiohttp.ClientTimeout(),
             cookie_jar=aiohttp.DummyCookieJar(),
         )
-        for unused in [other for other in self._sessions if other != socket and not Path(other).exists()]:
-            await self._sessions.pop(unused).close()
+        # Taken out before the first pause: two requests may come to this at the same time.
+        gone = [other for other in self._sessions if other != socket and not Path(other).exists()]
+        for unused in [self._sessions.pop(other) for other in gone]:
+            await unused.close()
         return session
 
 
