@@ -12,7 +12,7 @@ from phi_assets.graph.dataset.checks import sample_checks
 from phi_assets.graph.foundation.assets import foundation_assets
 from phi_assets.graph.foundation.checks import foundation_checks
 from phi_assets.graph.jobs import list_billing, recipe_jobs
-from phi_assets.graph.lineage import IO_MANAGER, DataSet, Lineage
+from phi_assets.graph.lineage import IO_MANAGER, Lineage
 from phi_assets.graph.operations.alerts import AlertWebhook
 from phi_assets.graph.operations.assets import still_billing_asset
 from phi_assets.graph.operations.checks import operations_checks
@@ -64,7 +64,8 @@ class Location:
         self._lineages.append(lineage)
         parts = [_recipe_definitions(lineage, self._lineages)]
         if has_new_data:
-            parts.append(_data_definitions(lineage.dataset, automated=lineage.automated))
+            # Whichever recipe comes first, another one may want its data to follow the source.
+            parts.append(dg.Definitions(assets=_automated(dataset_assets(lineage.dataset))))
         if is_first:
             parts.append(self._shared())
         self._definitions[lineage.prefix] = dg.Definitions.merge(*parts)
@@ -106,11 +107,6 @@ def _recipe_definitions(lineage: Lineage, lineages: Sequence[Lineage]) -> dg.Def
         ],
         jobs=recipe_jobs(lineage, lineages),
     )
-
-
-def _data_definitions(dataset: DataSet, *, automated: bool) -> dg.Definitions:
-    assets = dataset_assets(dataset)
-    return dg.Definitions(assets=_automated(assets) if automated else assets)
 
 
 def _automated(assets: Sequence[dg.AssetsDefinition]) -> Sequence[dg.AssetsDefinition]:

@@ -4,7 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -81,9 +81,12 @@ def _kept(scratch: Path, directory: Path) -> Path:
     """The files lie in a folder that is named by their content."""
     content = {path.name: file_sha256(path) for path in sorted(scratch.iterdir())}
     folder = directory / fingerprint(content)[:12]
-    # One that is there has the same content; somebody else may just have been as quick.
-    with suppress(OSError):
+    try:
         scratch.rename(folder)
+    except OSError:
+        # One that is there has the same content; somebody else may just have been as quick.
+        if not folder.is_dir():
+            raise
     return folder
 
 

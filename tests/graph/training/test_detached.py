@@ -1,8 +1,7 @@
 """Jobs that no run waits for: one sensor looks after them, and each is taken up by one run, whatever it has come to."""
 
 import re
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +12,6 @@ from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.training.lookup import get_job
 from phi_assets.cli.summary import print_left_job
 from phi_assets.emulator.control import Control
-from phi_assets.emulator.process import Connection
 from phi_assets.graph.training.assets import JOB_TAG
 from phi_assets.graph.training.detached import DETACHED_TAG, TAKES_UP_TAG, detached_jobs, leave
 from tests.e2e.harness.processes import until
@@ -21,19 +19,6 @@ from tests.emulator_requests import Requests
 from tests.graph.ticks import Ticker
 from tests.graph.training.left_jobs import TRAINING, World, add_run, leaver
 from tests.graph_runs import actions, failure_message
-
-
-@pytest.fixture(scope="module")
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as instance:
-        yield instance
-
-
-@pytest.fixture
-def world(emulator: Connection, toy_registry: Path, tmp_path: Path, instance: dg.DagsterInstance) -> Iterator[World]:
-    world = World(emulator, tmp_path, instance)
-    yield world
-    world.end()
 
 
 def test_a_job_is_left_watched_and_taken_up_by_one_run(

@@ -4,7 +4,6 @@ import time
 import tracemalloc
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -21,19 +20,6 @@ from tests.graph.training.left_jobs import Crowd, World, add_run, leaver
 
 RECIPES, JOBS = 20, 200
 STATES = [("Running", "Queued"), ("Running", "Running"), ("Completed", "Completed"), ("Failed", "Failed")]
-
-
-@pytest.fixture(scope="module")
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as instance:
-        yield instance
-
-
-@pytest.fixture
-def world(emulator: Connection, toy_registry: Path, tmp_path: Path, instance: dg.DagsterInstance) -> Iterator[World]:
-    world = World(emulator, tmp_path, instance)
-    yield world
-    world.end()
 
 
 @pytest.fixture
