@@ -21,8 +21,8 @@ from phi_assets.graph.location import Location
 _SCAFFOLD = """\
 type: {type}
 
-# A recipe: every key that it has is explained in the reference, `dg docs serve`. Whatever is not said here comes from
-# the recipe that it extends; this one runs on the local emulator in about a minute.
+# A recipe: the package's docs/reference/recipe.md explains every key. Whatever is not said here comes from the recipe
+# that it extends; this one runs on the local emulator.
 attributes:
   extends: quickstart
   description: What {name} is fine-tuned for.
