@@ -8,12 +8,17 @@ from phi_assets.azureml.connection.operations import Course, Voice
 from phi_assets.azureml.connection.retry import Log, poll_delays, silent
 from phi_assets.azureml.connection.status import JobStatus
 from phi_assets.azureml.connection.writes import write
-from phi_assets.azureml.ownership import Owner, maker_of
+from phi_assets.azureml.ownership import Owner, Tags, maker_of
 from phi_assets.azureml.training.lookup import find_new_job, get_job
 
 ARRIVAL_SECONDS = 60.0
 """How long a submission that was interrupted may take to arrive."""
 _CANCEL_TIMEOUT_SECONDS = 60 * 60.0
+
+
+def of_others(tags: Tags, owner: Owner) -> str:
+    """Why a job with these tags is not ended on the owner's behalf, as a clause about it; empty where it is."""
+    return "" if owner.owns(tags) else f"was submitted by {maker_of(tags)}, for which it runs on"
 
 
 def request_cancellation(ws: Workspace, name: str, log: Log = silent) -> JobStatus:
@@ -74,8 +79,8 @@ def cancel_if_submitted(ws: Workspace, name: str, log: Log = silent, *, owner: O
     if job is None:
         log(f"Job {name} was not submitted; nothing to cancel.")
         return None
-    if not (owner or ws.owner()).owns(job.tags):
-        log(f"Job {name} was submitted by {maker_of(job.tags)}, for which it runs on; it is not cancelled.")
+    if theirs := of_others(job.tags, owner or ws.owner()):
+        log(f"Job {name} {theirs}; it is not cancelled.")
         return None
     return cancel_job(ws, name, log)
 

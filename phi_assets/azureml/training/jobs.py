@@ -112,7 +112,7 @@ def ensure_job(
         limits = Limits.of(request.finetune)
         if not wait and JobStatus.of(job).is_active:
             raise JobUnderway(job.name, ws.studio_url(job))
-        job = wait_for_job(ws, job.name, limits, request.compute.name, log, output, on_poll)
+        job = wait_for_job(ws, job.name, limits, request.compute.name, log, output, on_poll, request.owner)
         if take_up:
             _require_in_time(ws, job, limits, log)
         report = require_success(ws, job, log)

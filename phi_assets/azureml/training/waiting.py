@@ -11,9 +11,10 @@ from phi_assets.azureml.connection.errors import AzureMLError, JobNotFound
 from phi_assets.azureml.connection.retry import Log, one_line, patience, poll_delays, silent
 from phi_assets.azureml.connection.sight import in_words, watching
 from phi_assets.azureml.connection.status import JobStatus, service_text
-from phi_assets.azureml.training.cancelling import cancel_job
+from phi_assets.azureml.ownership import Owner
+from phi_assets.azureml.training.cancelling import cancel_job, of_others
 from phi_assets.azureml.training.history import UNREADABLE, Run, RunHistory
-from phi_assets.azureml.training.live.limits import Limits
+from phi_assets.azureml.training.live.limits import CANCELLED, Limits
 from phi_assets.azureml.training.logs import StepLogs
 from phi_assets.azureml.training.lookup import created_at, find_new_job, get_job, in_utc
 
@@ -33,6 +34,7 @@ def wait_for_job(
     log: Log = silent,
     output: Log | None = None,
     on_poll: OnPoll | None = None,
+    owner: Owner | None = None,
 ) -> Any:
     """The job once it is Completed, Failed or Canceled, whatever it goes through before.
 
@@ -41,16 +43,18 @@ def wait_for_job(
 
     The time limit counts from the start of the job's first step, as run history has it, so waiting for capacity before
     that does not use it up and attaching later does not extend it. Before that, the limit of the queue counts from the
-    job's creation. Both count the service's time. `log` receives transitions of the job and its steps, a heartbeat, why
+    job's creation. Both count the service's time. A job that is not the owner's (the project's, unless one is given) is not
+    cancelled when it is over: it runs on for those who have submitted it. `log` receives transitions of the job and its steps, a heartbeat, why
     the cluster `compute` has no node for it, and lines about the loss; `output` every line that the steps write.
     `on_poll` is called before each further look, and may raise. Where many wait with one identity, each of them looks
     less often, so that they stay below the service's request limits together.
 
     Raises:
         JobNotFound: the job has been deleted.
-        JobTimeout, QueueTimeout: the time is over; the job has been cancelled.
+        JobTimeout, QueueTimeout: the time is over; the job has been cancelled if it is the owner's.
         SightLost: the service could not be asked for hours; the job was left as it is.
     """
+    owner = owner or ws.owner()
     watch = _Watch(ws, name, limits, compute, log, output)
     delays = poll_delays()
     with watching(ws.watched(f"Job {name}", ws.studio_url(name))):
@@ -62,7 +66,10 @@ def wait_for_job(
             watch.report(job)
             if JobStatus.of(job).is_terminal:
                 return job
-            over = watch.over(job)
+            theirs = of_others(job.tags, owner)
+            over = watch.over(job, f"is not waited for any longer: it {theirs}" if theirs else CANCELLED)
+            if over is not None and theirs:
+                raise over
             if over is not None:
                 return _end(ws, job, over, log)
             time.sleep(next(delays))
@@ -124,8 +131,8 @@ class _Watch:
         if time.monotonic() - self._last_line > self._limits.heartbeat_seconds:
             self._say(self._heartbeat(waiting))
 
-    def over(self, job: Any) -> AzureMLError | None:
-        """The error that the job's time is over; None where it is not, or where that is not known."""
+    def over(self, job: Any, fate: str) -> AzureMLError | None:
+        """The error that the job's time is over, with its fate; None where it is not, or where that is not known."""
         if not self._running.has_begun and self._status is not None and self._status.may_have_started:
             self._note_start(self._status)
         return self._limits.exceeded(
@@ -134,6 +141,7 @@ class _Watch:
             queued=self._queued.seconds(),
             running=self._running.seconds() if self._running.has_begun else None,
             condition=self._queue.now,
+            fate=fate,
         )
 
     def _heartbeat(self, waiting: list[Run]) -> str:

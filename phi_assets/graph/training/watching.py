@@ -10,7 +10,7 @@ from phi_assets.azureml.compute.condition import cluster_conditions
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.connection.retry import patience
 from phi_assets.azureml.connection.status import JobStatus
-from phi_assets.azureml.training.cancelling import request_cancellation
+from phi_assets.azureml.training.cancelling import of_others, request_cancellation
 from phi_assets.azureml.training.live.limits import Limits
 from phi_assets.azureml.training.live.states import NOT_STARTED, JobState, Survey, survey
 from phi_assets.azureml.training.lookup import get_job
@@ -87,7 +87,7 @@ class _Watch:
         if state.status.is_terminal:
             return self._take_up(job, f"Job {job.name} is {state.status}.")
         if state.status is not JobStatus.CANCEL_REQUESTED:
-            self._end_in_time(job, state)
+            return self._end_in_time(job, state)
         return None
 
     def _look_for(self, job: DetachedJob) -> dg.RunRequest | None:
@@ -111,13 +111,19 @@ class _Watch:
             self._context.log.info(f"{condition.in_words}.")
         return {name: condition.in_words for name, condition in found.items()}
 
-    def _end_in_time(self, job: DetachedJob, state: JobState) -> None:
+    def _end_in_time(self, job: DetachedJob, state: JobState) -> dg.RunRequest | None:
+        """One whose time is over has been cancelled; the run that fails because of it, where it is somebody else's."""
         recipe = self._lineages[job.recipe].recipe
         limits, condition = Limits.of(recipe.finetune), self._clusters.get(recipe.compute.name, NOT_STARTED)
         over = state.exceeded(limits, self._ws.studio_url(job.name), self._now, condition)
-        if over is not None and self._may_ask():
-            self._context.log.warning(str(over))
-            request_cancellation(self._ws, job.name, self._context.log.info)
+        if over is None or not self._may_ask():
+            return None
+        made = get_job(self._ws, job.name, self._context.log.info)
+        if made is not None and (theirs := of_others(made.tags, self._ws.owner(recipe.name))):
+            return self._take_up(job, f"The time that recipe {job.recipe} has for job {job.name} is over. It {theirs}.")
+        self._context.log.warning(str(over))
+        request_cancellation(self._ws, job.name, self._context.log.info)
+        return None
 
     def _take_up(self, job: DetachedJob, reason: str) -> dg.RunRequest | None:
         repository = self._context.repository_def

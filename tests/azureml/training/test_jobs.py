@@ -17,6 +17,7 @@ from phi_assets.azureml.connection.errors import (
     JobFailed,
     JobNotFound,
     JobTimeout,
+    JobUnderway,
     OutputMissing,
     SubmissionFailed,
 )
@@ -202,6 +203,20 @@ def test_a_job_over_its_time_is_cancelled(toys: Workspace, tmp_path: Path, gate:
     with pytest.raises(JobTimeout, match=r"ran for more than .*has been cancelled"):
         ensure_job(toys, request=hurried)
     assert get_job(toys, request.job_name(1)).status == "Canceled"
+
+
+def test_a_job_that_another_recipe_has_submitted_runs_on_when_this_one_waits_no_longer(
+    toys: Workspace, tmp_path: Path, gate: Path
+) -> None:
+    theirs = replace(make_request(toys, tmp_path, gate=str(gate)), owner=toys.owner("patient"))
+    with pytest.raises(JobUnderway):
+        ensure_job(toys, request=theirs, wait=False)
+    hurried = theirs.finetune.model_copy(update={"timeout_hours": 0.5 / 3600})
+    words = r"ran for more than .*: it was submitted by recipe 'patient' of project .*, for which it runs on"
+    with pytest.raises(JobTimeout, match=words):
+        ensure_job(toys, request=replace(theirs, owner=toys.owner("hasty"), finetune=hurried))
+    gate.touch()
+    assert ensure_job(toys, request=theirs).action == "attached"
 
 
 def test_a_refused_job_says_why_and_leaves_nothing(toys: Workspace, tmp_path: Path) -> None:

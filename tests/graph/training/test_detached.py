@@ -223,6 +223,21 @@ def test_a_job_whose_time_is_over_is_cancelled_and_its_run_says_so(
     assert failure_message(result).startswith(f"Job {name} ran for more than 1:00:00 and has been cancelled. Raise")
 
 
+def test_a_job_of_another_recipe_whose_time_is_over_runs_on_and_the_run_here_fails(
+    world: World, workspace: Workspace, control: Control
+) -> None:
+    name, _ = world.leave()
+    world.tick_until(workspace, name, "Running")
+    job = get_job(workspace, name)
+    job.tags = {**job.tags, "phi-recipe": "patient"}
+    workspace.ml.jobs.create_or_update(job)
+    world.use(world.graph_of(timeout_hours=1))
+    control.set_clock(2 * 3600.0)
+    result = world.take_up(world.sensor.tick())
+    assert "is not waited for any longer: it was submitted by recipe 'patient'" in failure_message(result)
+    assert get_job(workspace, name).status == "Running"
+
+
 def test_a_job_that_waits_too_long_for_a_node_is_cancelled(
     world: World, workspace: Workspace, control: Control, capfd: pytest.CaptureFixture[str]
 ) -> None:

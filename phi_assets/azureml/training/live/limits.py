@@ -7,6 +7,8 @@ from datetime import timedelta
 from phi_assets.azureml.connection.errors import AzureMLError, JobTimeout, QueueTimeout
 from phi_assets.config.recipe import FinetuneSection
 
+CANCELLED = "has been cancelled"
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -30,28 +32,36 @@ class Limits:
         )
 
     def exceeded(
-        self, name: str, studio_url: str, *, queued: float, running: float | None, condition: Callable[[], str]
+        self,
+        name: str,
+        studio_url: str,
+        *,
+        queued: float,
+        running: float | None,
+        condition: Callable[[], str],
+        fate: str = CANCELLED,
     ) -> AzureMLError | None:
-        """The error of a job that is cancelled because its time is over; None where it is not.
+        """The error of a job whose time is over; None where it is not.
 
         Args:
             queued: seconds since its submission.
             running: seconds since the start of its first step; None where none has started.
             condition: says how its cluster is, without a full stop; asked only where that matters.
+            fate: what becomes of it, as the end of a sentence about it.
         """
         if running is not None:
             if running <= self.running.total_seconds():
                 return None
             return JobTimeout(
-                f"Job {name} ran for more than {self.running} and has been cancelled. Raise `finetune.timeout_hours`, "
-                "use a larger VM size, or train on less.",
+                f"Job {name} ran for more than {self.running} and {fate}. Raise `finetune.timeout_hours`, use a "
+                "larger VM size, or train on less.",
                 studio_url=studio_url,
             )
         if queued <= self.queued.total_seconds():
             return None
         return QueueTimeout(
-            f"Job {name} waited for a node for more than {self.queued} and has been cancelled; nothing of it is "
-            f"billing. {condition()}. Raise `finetune.max_queue_hours`, or choose a VM size or tier with free quota "
+            f"Job {name} waited for a node for more than {self.queued} and {fate}; nothing of it is billing. "
+            f"{condition()}. Raise `finetune.max_queue_hours`, or choose a VM size or tier with free quota "
             "and capacity in the recipe's `compute`.",
             studio_url=studio_url,
         )
