@@ -1,28 +1,37 @@
 """The end of leases: endpoints of this project that nobody has asked for again in time, and nobody is at work on."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 import httpx
 from azure.core.exceptions import AzureError
 
-from phi_assets.azureml.compute.live_jobs import LiveJob, live_jobs
+from phi_assets.azureml.compute.live_jobs import OurJob, our_jobs
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.connection.errors import AzureMLError, EndpointFailed, ListingFailed
 from phi_assets.azureml.connection.inventory import find_deployments, find_endpoint
 from phi_assets.azureml.connection.provisioning import is_settled, state_of
 from phi_assets.azureml.connection.retry import Log, one_line, ride_out, silent
-from phi_assets.azureml.ownership import belonging, maker_of
+from phi_assets.azureml.connection.status import JobStatus
+from phi_assets.azureml.ownership import belonging, maker_of, recipe_of
 from phi_assets.azureml.serving.ending import end_endpoint
 from phi_assets.azureml.serving.leases import has_expired, lease_end
+from phi_assets.azureml.training.history import RunHistory
+from phi_assets.azureml.training.lookup import in_utc
+
+_HANDOVER = timedelta(minutes=10)
+"""From the end of a job to the first sign of its model at an endpoint: it is registered, and its deployment begins."""
+_NEWEST = 3
+"""Completed jobs whose end is looked at; the one that was created last need not be the one that ended last."""
 
 
 def expired_endpoints(ws: Workspace, log: Log = silent) -> list[str]:
     """Names of the endpoints of this project whose lease has ended by the service's clock, and that are to be ended.
 
-    Those stay, and the log says why, that a job of their recipe which has not ended may be for, that somebody is
-    changing, and behind which there is nothing but what somebody else has made. One list is read where no lease has
-    ended.
+    Those stay, and the log says why, that a job of their recipe may be for which has not ended or has just been
+    Completed, that somebody is changing, and behind which there is nothing but what somebody else has made. One list is
+    read where no lease has ended.
 
     Raises:
         ListingFailed: the service does not say.
@@ -30,7 +39,7 @@ def expired_endpoints(ws: Workspace, log: Log = silent) -> list[str]:
     try:
         found: list[Any] = ride_out(lambda: list(ws.ml.online_endpoints.list()), "endpoints", log)
         expired = [each for each in found if has_expired(each.tags, ws.clock.now(), ws.owner())]
-        jobs = live_jobs(ws, log) if expired else []
+        jobs = our_jobs(ws, log) if expired else []
         why = {str(each.name): _why_it_stays(ws, each, jobs, log) for each in expired}
     except (AzureError, httpx.HTTPError) as error:
         raise ListingFailed(
@@ -84,11 +93,28 @@ def reap(
     return deleted
 
 
-def _why_it_stays(ws: Workspace, endpoint: Any, jobs: Collection[LiveJob], log: Log) -> str:
+def _handed_over(ws: Workspace, job: OurJob, log: Log) -> str:
+    """That the job's model may be on its way to the endpoint, by a run of any Dagster instance; empty where not."""
+    try:
+        ended, now = RunHistory(ws, log).details(job.name).end_time_utc, ws.clock.now()
+    except httpx.HTTPStatusError as error:
+        if error.response.status_code == httpx.codes.NOT_FOUND:
+            return ""
+        raise
+    if ended is None or now is None or now - in_utc(ended) > _HANDOVER:
+        return ""
+    return f"{job.in_words} since {ended:%H:%M} UTC, and its model may be on its way there"
+
+
+def _why_it_stays(ws: Workspace, endpoint: Any, jobs: Sequence[OurJob], log: Log) -> str:
     """What holds an endpoint whose lease has ended; empty where nothing does."""
-    job = next((job for job in jobs if job.may_be_for(endpoint.tags)), None)
-    if job is not None:
-        return job.in_words
+    its_jobs = [job for job in jobs if job.may_be_for(endpoint.tags)]
+    if words := next((job.in_words for job in its_jobs if job.status.is_active), ""):
+        return words
+    # Endpoints of earlier releases do not say whose they are; every job would hold them.
+    completed = [job for job in its_jobs if job.status is JobStatus.COMPLETED and recipe_of(endpoint.tags)]
+    if words := next((words for job in completed[:_NEWEST] if (words := _handed_over(ws, job, log))), ""):
+        return words
     deployments = find_deployments(ws, str(endpoint.name), log) or []
     moving = next((each for each in [endpoint, *deployments] if not is_settled(each)), None)
     if moving is not None:

@@ -1,4 +1,4 @@
-"""Jobs of this package that have not ended: what a cluster, or the lease of an endpoint, must not be ended under."""
+"""Jobs of this package: what a cluster, or the lease of an endpoint, must not be ended under."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,12 +17,14 @@ FINGERPRINT_TAG = "phi/fingerprint"
 
 
 @dataclass(frozen=True)
-class LiveJob:
-    """A job that has not ended, of any recipe of any project that writes this package's tags."""
+class OurJob:
+    """A job of any recipe of any project that writes this package's tags."""
 
     name: str
     status: JobStatus
     tags: Mapping[str, str]
+    created: str
+    """When, as the service writes it; empty where it does not say."""
 
     @property
     def in_words(self) -> str:
@@ -39,24 +41,34 @@ class LiveJob:
         return all(mine == its or not (mine and its) for mine, its in pairs)
 
 
-def live_jobs(ws: Workspace, log: Log = silent) -> list[LiveJob]:
-    """All of them that the workspace has, archived ones included.
+def live_jobs(ws: Workspace, log: Log = silent) -> list[OurJob]:
+    """Those that have not ended; see `our_jobs`."""
+    return [job for job in our_jobs(ws, log) if job.status.is_active]
+
+
+def our_jobs(ws: Workspace, log: Log = silent) -> list[OurJob]:
+    """All of them that the workspace has, archived ones included, the newest first.
 
     The service filters jobs by the key of a tag and by no state
-    (https://learn.microsoft.com/rest/api/azureml/jobs/list), so pages of jobs that have ended are read as well: for
-    those who are about to end something, not for those who look again and again.
+    (https://learn.microsoft.com/rest/api/azureml/jobs/list), so all pages are read: for those who are about to end
+    something, not for those who look again and again.
 
     Raises:
         httpx.HTTPError: the service refused, or does not answer.
     """
     found = {
-        str(document.get("name")): document.get("properties") or {}
+        str(document.get("name")): document
         for tag in (MANAGED_TAG, FINGERPRINT_TAG)
         for document in arm_list(ws, "jobs", log, tag=tag, listViewType="All")
     }
-    jobs = [_job(name, properties) for name, properties in found.items()]
-    return [job for job in jobs if job.status.is_active]
+    return sorted((_job(document) for document in found.values()), key=lambda job: job.created, reverse=True)
 
 
-def _job(name: str, properties: Mapping[str, Any]) -> LiveJob:
-    return LiveJob(name, JobStatus(str(properties.get("status"))), dict(properties.get("tags") or {}))
+def _job(document: Mapping[str, Any]) -> OurJob:
+    properties, system_data = document.get("properties") or {}, document.get("systemData") or {}
+    return OurJob(
+        name=str(document.get("name")),
+        status=JobStatus(str(properties.get("status"))),
+        tags=dict(properties.get("tags") or {}),
+        created=str(system_data.get("createdAt") or ""),
+    )
