@@ -108,7 +108,8 @@ class FinetuneSection(Section):
     """Time that the job may wait for its first node, which costs nothing; one that waits longer is cancelled."""
     wait: Literal["in_run", "detached"] = "in_run"
     """Who waits for the job: the run that submits it, or nobody. A `detached` run ends as soon as the job exists, and
-    the sensor `detached_jobs` starts the run that takes it up."""
+    the sensor `detached_jobs` starts the run that takes it up. Runs that a sensor, a schedule or `phi_automation` has
+    started are always detached."""
 
 
 class ServingSection(Section):

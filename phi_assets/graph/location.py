@@ -65,7 +65,7 @@ class Location:
         parts = [_recipe_definitions(lineage, self._lineages)]
         if has_new_data:
             # Whichever recipe comes first, another one may want its data to follow the source.
-            parts.append(dg.Definitions(assets=_automated(dataset_assets(lineage.dataset))))
+            parts.append(dg.Definitions(assets=with_automation(dataset_assets(lineage.dataset))))
         if is_first:
             parts.append(self._shared())
         self._definitions[lineage.prefix] = dg.Definitions.merge(*parts)
@@ -98,7 +98,7 @@ def _recipe_definitions(lineage: Lineage, lineages: Sequence[Lineage]) -> dg.Def
         *scoring_assets(lineage),
     ]
     return dg.Definitions(
-        assets=_automated(assets) if lineage.automated else assets,
+        assets=with_automation(assets, dataset_assets(lineage.dataset)) if lineage.automated else assets,
         asset_checks=[
             *sample_checks(lineage),
             *foundation_checks(lineage),
@@ -107,10 +107,6 @@ def _recipe_definitions(lineage: Lineage, lineages: Sequence[Lineage]) -> dg.Def
         ],
         jobs=recipe_jobs(lineage, lineages),
     )
-
-
-def _automated(assets: Sequence[dg.AssetsDefinition]) -> Sequence[dg.AssetsDefinition]:
-    return dg.map_asset_specs(with_automation, assets)
 
 
 def _refuse_conflicts(new: Lineage, old: Lineage) -> None:

@@ -43,9 +43,10 @@ def wait_for_job(
 
     The time limit counts from the start of the job's first step, as run history has it, so waiting for capacity before
     that does not use it up and attaching later does not extend it. Before that, the limit of the queue counts from the
-    job's creation. Both count the service's time. A job that is not the owner's (the project's, unless one is given) is not
-    cancelled when it is over: it runs on for those who have submitted it. `log` receives transitions of the job and its steps, a heartbeat, why
-    the cluster `compute` has no node for it, and lines about the loss; `output` every line that the steps write.
+    job's creation. Both count the service's time. A job that is not the owner's (the project's, unless one is given) is
+    not cancelled then: it runs on for those who have submitted it. `log` receives transitions of the job and its steps,
+    a heartbeat, why the cluster `compute` has no node for it, and lines about the loss; `output` every line that the
+    steps write.
     `on_poll` is called before each further look, and may raise. Where many wait with one identity, each of them looks
     less often, so that they stay below the service's request limits together.
 

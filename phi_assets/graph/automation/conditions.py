@@ -1,5 +1,8 @@
 """When an asset is materialized by itself, once somebody has switched `phi_automation` on."""
 
+from collections.abc import Iterable, Sequence
+from functools import reduce
+from operator import or_
 from typing import Any
 
 import dagster as dg
@@ -7,23 +10,27 @@ import dagster as dg
 # Conditions on assets, on checks and on both are different types to a type checker, and do not mix.
 _Condition = dg.AutomationCondition[Any]
 
-GRAPH_LEVELS = 9
-"""Dependencies on the longest way from an asset back to a root; a test compares it with the graph."""
+DETACHED_TAG, WAITING = "phi/detached", "waiting"
+"""Tag of a run that has left a job to itself, and its value until somebody has taken the job up."""
+_LEAVES_JOBS = "finetune_job"
 
+_on_its_way: _Condition = (
+    dg.AutomationCondition.in_progress()
+    | dg.AutomationCondition.will_be_requested()
+    | dg.AutomationCondition.any_checks_match(dg.AutomationCondition.run_in_progress(), blocking_only=True)
+).with_label("on_its_way")
+"""The asset is being materialized or will be.
 
-def _on_its_way(levels: int) -> _Condition:
-    """The asset, or one of those that it is made from up to so many levels above, is being materialized or will be.
+A run is at it until the blocking checks are over as well: only then what stands below is requested.
+"""
 
-    A run is at it until the blocking checks are over as well: only then what stands below is requested.
-    """
-    moving: _Condition = (
-        dg.AutomationCondition.in_progress()
-        | dg.AutomationCondition.will_be_requested()
-        | dg.AutomationCondition.any_checks_match(dg.AutomationCondition.run_in_progress(), blocking_only=True)
-    )
-    if levels <= 1:
-        return moving
-    return moving | dg.AutomationCondition.any_deps_match(_on_its_way(levels - 1))
+_left_to_itself: _Condition = dg.AutomationCondition.any_checks_match(
+    dg.AutomationCondition.executed_with_tags(tag_values={DETACHED_TAG: WAITING})
+).with_label("left_to_itself")
+"""The newest run that was to check the asset has left its job to itself, and nobody has taken it up.
+
+It has planned the checks and come to none, so it is theirs and not the one that materialized the asset last.
+"""
 
 
 def _not_yet_requested(condition: _Condition) -> _Condition:
@@ -54,14 +61,21 @@ Nothing starts while an input has never been materialized or has not passed its 
 that have never run. What had changed before the automation was switched on does not count.
 """
 
-upstream_is_settled: _Condition = (~dg.AutomationCondition.any_deps_match(_on_its_way(GRAPH_LEVELS))).with_label(
-    "upstream_is_settled"
-)
-"""Nothing that the asset is made from is on its way, however far up.
 
-A new revision changes `sampled_test_gen` long before the job that it also starts has led to other live traffic.
-Without this, `scoring_result` would be made twice: for the old model, and for the new one.
-"""
+def upstream_is_settled(upstream: Iterable[dg.AssetKey]) -> _Condition:
+    """Nothing of all that the asset is made from, however far up, is on its way, or waits for a job left to itself.
+
+    A new revision changes `sampled_test_gen` long before the job that it also starts has led to other live traffic.
+    Without this, `scoring_result` would be made twice: for the old model, and for the new one. Each asset is named
+    once: a condition on dependencies, and on theirs in turn, is evaluated once for every way that leads there.
+    """
+    moving = [dg.AutomationCondition.asset_matches(key, _on_its_way_up(key)) for key in sorted(upstream)]
+    return (~reduce(or_, moving)).with_label("upstream_is_settled")
+
+
+def _on_its_way_up(key: dg.AssetKey) -> _Condition:
+    return _on_its_way | _left_to_itself if key.path[-1] == _LEAVES_JOBS else _on_its_way
+
 
 on_edited_recipe: _Condition = (
     _not_yet_requested(dg.AutomationCondition.code_version_changed())
@@ -75,9 +89,23 @@ on_edited_recipe: _Condition = (
 _BY_HAND = frozenset({"online_endpoint", "still_billing"})
 
 
-def with_automation(spec: dg.AssetSpec) -> dg.AssetSpec:
-    """The asset with the condition that is right for its place in the graph."""
-    if spec.key.path[-1] in _BY_HAND:
-        return spec
-    condition = on_new_inputs & upstream_is_settled if list(spec.deps) else on_edited_recipe
-    return spec.replace_attributes(automation_condition=condition)
+def with_automation(
+    assets: Sequence[dg.AssetsDefinition], others: Sequence[dg.AssetsDefinition] = ()
+) -> Sequence[dg.AssetsDefinition]:
+    """The assets, each with the condition that is right for its place in the graph; `others` are part of that."""
+    deps = {spec.key: {dep.asset_key for dep in spec.deps} for each in (*assets, *others) for spec in each.specs}
+
+    def upstream(key: dg.AssetKey) -> set[dg.AssetKey]:
+        direct = deps.get(key, set())
+        return direct.union(*map(upstream, direct))
+
+    def automated(spec: dg.AssetSpec) -> dg.AssetSpec:
+        if spec.key.path[-1] in _BY_HAND:
+            return spec
+        above = upstream(spec.key)
+        condition = on_new_inputs & upstream_is_settled(above) if above else on_edited_recipe
+        if spec.key.path[-1] == _LEAVES_JOBS:
+            condition &= ~_left_to_itself
+        return spec.replace_attributes(automation_condition=condition)
+
+    return dg.map_asset_specs(automated, assets)

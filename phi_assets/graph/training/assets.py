@@ -20,7 +20,7 @@ from phi_assets.graph.lineage import Lineage
 from phi_assets.graph.preflight.assets import PREFLIGHT
 from phi_assets.graph.resources.prices import PricesResource
 from phi_assets.graph.resources.workspace import AzureMLWorkspace
-from phi_assets.graph.training.detached import HOW_IT_GOES_ON, leave
+from phi_assets.graph.training.detached import HOW_IT_GOES_ON, is_unattended, leave
 from phi_assets.graph.training.metadata import job_metadata, registered_model_metadata, submitted_metadata
 from phi_assets.graph.training.spending import spending
 from phi_assets.refs import ComputeRef, JobRef, ModelRef, RegisteredModelRef, SampleRef
@@ -80,7 +80,8 @@ def _finetune_job(lineage: Lineage) -> dg.AssetsDefinition:
         """A fine-tuning pipeline job is Completed in Azure ML and its `trained_model` output has been looked for.
 
         It has trained on `train_sft` and been evaluated meanwhile on `validation_sft`, which no step trains on. A
-        recipe that waits `detached` submits it, and ends without an output where the job has not ended.
+        run of a recipe that waits `detached`, or that a sensor, a schedule or `phi_automation` has started, submits it,
+        and ends without an output where the job has not ended.
         """
         with (
             azureml.session() as ws,
@@ -105,7 +106,7 @@ def _finetune_job(lineage: Lineage) -> dg.AssetsDefinition:
                     submit=config.submit,
                     # A crashed run that forced a job is started again with the same configuration.
                     forced_by=context.run.root_run_id or context.run.run_id,
-                    wait=recipe.finetune.wait == "in_run" or bool(config.take_up),
+                    wait=bool(config.take_up) or (recipe.finetune.wait == "in_run" and not is_unattended(context)),
                     take_up=config.take_up,
                 )
             except JobUnderway as underway:

@@ -12,11 +12,10 @@ from typing import Any
 
 import dagster as dg
 
+from phi_assets.graph.automation.conditions import DETACHED_TAG, WAITING
 from phi_assets.graph.automation.history import data_version, has_ended, planned_assets
 from phi_assets.graph.lineage import Lineage
 
-DETACHED_TAG = "phi/detached"
-"""Run tag of a run that has left a job to itself: `waiting`, and `over` once its jobs have been taken up."""
 TAKES_UP_TAG = "phi/takes_up"
 """Run tag with the name of the job that the run takes up."""
 
@@ -25,9 +24,13 @@ HOW_IT_GOES_ON = (
     "daemon has to run. Without them, materialize finetune_job again then."
 )
 
+_STARTED_BY = frozenset({"dagster/sensor_name", "dagster/schedule_name", "dagster/from_automation_condition"})
+"""Dagster's tags of a run that a tick has requested."""
+
 _TRIES, _SETTLING_SECONDS = 5, 0.2
 
-_WAITING, _OVER = "waiting", "over"
+_OVER = "over"
+"""Value of `DETACHED_TAG` once its jobs have been taken up."""
 _JOB_TAG = "phi/detached.{}"
 """Run tag, made with the job's name. It names the run, as whoever is made from it inherits its tags."""
 
@@ -49,6 +52,11 @@ class DetachedJob:
     def unended_run(self) -> dg.DagsterRun | None:
         """A run that has left it and is still at something else."""
         return next((run for run in self.runs if not has_ended(run)), None)
+
+
+def is_unattended(context: dg.AssetExecutionContext) -> bool:
+    """Whether nobody has asked for this run: a sensor, a schedule or `phi_automation` has started it."""
+    return not _STARTED_BY.isdisjoint(context.run.tags)
 
 
 def leave(context: dg.AssetExecutionContext, name: str, lineage: Lineage) -> None:
@@ -77,12 +85,12 @@ def tags_of_leaver(run_id: str, name: str, asset: dg.AssetKey, lineage: Lineage)
     """The tags of a run that has left the job to itself."""
     experiment = lineage.recipe.finetune.experiment
     about = {"run": run_id, "recipe": lineage.name, "asset": asset.path, "experiment": experiment}
-    return {DETACHED_TAG: _WAITING, _JOB_TAG.format(name): json.dumps(about)}
+    return {DETACHED_TAG: WAITING, _JOB_TAG.format(name): json.dumps(about)}
 
 
 def detached_jobs(instance: dg.DagsterInstance) -> list[DetachedJob]:
     """The jobs that nobody has taken up yet, the oldest first."""
-    leavers = instance.get_runs(dg.RunsFilter(tags={DETACHED_TAG: _WAITING}))
+    leavers = instance.get_runs(dg.RunsFilter(tags={DETACHED_TAG: WAITING}))
     jobs: dict[str, DetachedJob] = {}
     for run in leavers:
         for name, about in _left_by(run).items():

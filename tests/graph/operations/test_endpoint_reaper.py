@@ -1,6 +1,5 @@
 """A lease really ends: the schedule sees it, the job deletes the endpoint, and nothing brings it back."""
 
-import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path

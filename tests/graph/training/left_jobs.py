@@ -15,9 +15,10 @@ from phi_assets.config.settings import load_settings
 from phi_assets.definitions import build_definitions
 from phi_assets.emulator.process import Connection
 from phi_assets.emulator.store.state import Store
+from phi_assets.graph.automation.conditions import DETACHED_TAG
 from phi_assets.graph.lineage import Lineage
 from phi_assets.graph.training.assets import FINETUNE_JOB, JOB_TAG
-from phi_assets.graph.training.detached import DETACHED_TAG, tags_of_leaver
+from phi_assets.graph.training.detached import tags_of_leaver
 from tests.e2e.harness.processes import until
 from tests.graph.ticks import Tick, Ticker, materialized
 from tests.graph_runs import Graph, failure_message

@@ -12,8 +12,9 @@ from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.training.lookup import get_job
 from phi_assets.cli.summary import print_left_job
 from phi_assets.emulator.control import Control
+from phi_assets.graph.automation.conditions import DETACHED_TAG
 from phi_assets.graph.training.assets import JOB_TAG
-from phi_assets.graph.training.detached import DETACHED_TAG, TAKES_UP_TAG, detached_jobs, leave
+from phi_assets.graph.training.detached import TAKES_UP_TAG, detached_jobs, leave
 from tests.e2e.harness.processes import until
 from tests.emulator_requests import Requests
 from tests.graph.ticks import Ticker
