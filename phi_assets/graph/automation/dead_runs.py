@@ -11,7 +11,13 @@ PROCESS_TAG = "phi/process"
 
 DEATH = "The process that executed the run has ended without a word."
 
-_EXECUTING = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+# A run of a command is made by the process that executes it, which may have died before it began.
+_EXECUTING = [
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
 
 
 def process_tags(run_id: str) -> Mapping[str, str]:

@@ -17,6 +17,7 @@ from phi_assets.processes import this_process
 GONE = this_process() + "0"
 ELSEWHERE = "elsewhere/" + this_process().partition("/")[2]
 POOL = "some-pool"
+NOT_STARTED, STARTED = dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTED
 
 
 @dg.job
@@ -31,27 +32,30 @@ def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
-def started(instance: dg.DagsterInstance, process: str | None, run_id: str = "") -> str:
+def started(
+    instance: dg.DagsterInstance, process: str | None, run_id: str = "", status: dg.DagsterRunStatus = STARTED
+) -> str:
     """A run that is underway and holds a slot."""
     own = str(uuid.uuid4())
     tags = {PROCESS_TAG: f"{run_id or own}/{process}"} if process else {}
-    instance.create_run_for_job(some_job, run_id=own, tags=tags, status=dg.DagsterRunStatus.STARTED)
+    instance.create_run_for_job(some_job, run_id=own, tags=tags, status=status)
     assert instance.event_log_storage.claim_concurrency_slot(POOL, own, "step").is_claimed
     return own
 
 
-def test_only_a_run_whose_process_is_gone_is_ended(instance: dg.DagsterInstance) -> None:
+@pytest.mark.parametrize("status", [NOT_STARTED, STARTED])
+def test_only_a_run_whose_process_is_gone_is_ended(instance: dg.DagsterInstance, status: dg.DagsterRunStatus) -> None:
     runs = {
-        "gone": started(instance, GONE),
-        "alive": started(instance, this_process()),
-        "elsewhere": started(instance, ELSEWHERE),
-        "unnamed": started(instance, None),
-        "made from another one": started(instance, GONE, run_id=str(uuid.uuid4())),
+        "gone": started(instance, GONE, status=status),
+        "alive": started(instance, this_process(), status=status),
+        "elsewhere": started(instance, ELSEWHERE, status=status),
+        "unnamed": started(instance, None, status=status),
+        "made from another one": started(instance, GONE, run_id=str(uuid.uuid4()), status=status),
     }
     assert [run.run_id for run in end_dead_runs(instance)] == [runs["gone"]]
     statuses = {name: instance.get_run_by_id(run_id).status for name, run_id in runs.items()}  # type: ignore[union-attr]
     assert statuses.pop("gone") is dg.DagsterRunStatus.FAILURE
-    assert set(statuses.values()) == {dg.DagsterRunStatus.STARTED}
+    assert set(statuses.values()) == {status}
     holding = instance.event_log_storage.get_concurrency_info(POOL).active_run_ids
     assert holding == {run_id for name, run_id in runs.items() if name != "gone"}
     assert not end_dead_runs(instance)
