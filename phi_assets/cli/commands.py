@@ -61,8 +61,11 @@ def preflight(recipes: Sequence[str]) -> None:
             [event] = graph.materialize(lineage, "preflight").get_asset_materialization_events()
             metadata = event.step_materialization_data.materialization.metadata
             click.echo(f"recipe: {lineage.name}")
-            for key in ("workspace", "identity", "tenant", "model", "component"):
+            for key in ("workspace", "identity", "tenant", "model", "component", "data"):
                 click.echo(f"{key}: {metadata[key].value}")
+            for key in metadata:
+                if key.startswith("data/"):
+                    click.echo(f"  {key.removeprefix('data/')}: {metadata[key].value}")
             if "estimated_cost" in metadata:
                 hours, cost, currency = (
                     metadata[key].value for key in ("estimated_hours", "estimated_cost", "currency")

@@ -64,7 +64,15 @@ def run(environment: dict[str, str], *arguments: str, folder: Path = PROJECT) ->
 def test_preflight_says_who_asks_and_that_nothing_stands_in_the_way(environment: dict[str, str]) -> None:
     looked = run(environment, "preflight")
     assert looked.returncode == 0, looked.stderr
-    for part in ("identity: ", "tenant: ", "model: azureml://", "hours of fine-tuning", "Nothing stands in the way."):
+    for part in (
+        "identity: ",
+        "tenant: ",
+        "model: azureml://",
+        "data: bundled",
+        "  train_sft: 1,500 rows in 1 file(s)",
+        "hours of fine-tuning",
+        "Nothing stands in the way.",
+    ):
         assert part in looked.stdout
 
 

@@ -10,11 +10,12 @@ import pytest
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.emulator.control import Control
 from phi_assets.emulator.process import Connection
+from tests.dataset.cases.inputs import asked, chats, held_out, lines
 from tests.emulator_requests import Requests
 from tests.graph_runs import FAST_PARAMETERS, Graph, actions, failure_message, write_recipe
 from tests.toy_graph import write_toy_recipe
 
-CHECKS = ["access", "model", "parameters", "machines", "quota", "endpoint", "budget"]
+CHECKS = ["data", "access", "model", "parameters", "machines", "quota", "endpoint", "budget"]
 """Those that keep what costs money from running."""
 SEED_TODAY = {
     "model": {"registry": "azureml-2026"},
@@ -81,6 +82,23 @@ def test_the_seeds_defaults_stop_before_anything_is_written(
     assert not outcome["model"]
     assert outcome["access"]
     assert not {name for name in materialized(result) if not name.startswith(("source", "raw_", "sampled_"))}
+
+
+def test_data_that_cannot_be_used_stops_the_run_before_anything_is_written(
+    emulator: Connection, toys: Workspace, tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    folder = tmp_path / "chats"
+    folder.mkdir()
+    (folder / "test.jsonl").write_bytes(lines(held_out()))
+    (folder / "train.jsonl").write_bytes(lines([*chats(2), {"messages": asked(2), "weight": 0.5}]))
+    changes = {"dataset": {"source": "local", "path": str(folder), "name": "unusable"}}
+    recipe = write_recipe(tmp_path / "recipe.yaml", changes)
+    with Requests(emulator) as requests:
+        result = graph(emulator, tmp_path, recipe, instance).materialize("preflight")
+    assert not result.success
+    assert requests.writes == []
+    assert [name for name, passed in checks(result).items() if not passed] == ["data"]
+    assert "train.jsonl, row 3 has weight 0.5" in failure_message(result)
 
 
 def test_warnings_stop_nothing(

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-Group = Literal["access", "model", "parameters", "machines", "quota", "endpoint", "budget"]
+Group = Literal["data", "access", "model", "parameters", "machines", "quota", "endpoint", "budget"]
 Level = Literal["error", "warning"]
 
 GROUPS: tuple[Group, ...] = get_args(Group)

@@ -17,6 +17,7 @@ from phi_assets.azureml.connection.errors import AzureMLError
 from phi_assets.azureml.connection.retry import one_line, patience
 from phi_assets.azureml.preflight.access import look_at_access
 from phi_assets.azureml.preflight.budget import look_at_budget
+from phi_assets.azureml.preflight.data import judge_data
 from phi_assets.azureml.preflight.endpoint import look_at_endpoint
 from phi_assets.azureml.preflight.estimate import Training
 from phi_assets.azureml.preflight.findings import Finding, Findings, Group
@@ -28,6 +29,7 @@ from phi_assets.azureml.preflight.parameters import NODES_PARAMETER, look_at_par
 from phi_assets.azureml.preflight.quota import look_at_quota
 from phi_assets.azureml.preflight.registered import look_at_registered_model
 from phi_assets.config.recipe import Recipe
+from phi_assets.dataset.samples.first_look import DataLook
 from phi_assets.fingerprint import fingerprint
 
 T = TypeVar("T")
@@ -85,14 +87,17 @@ def run_preflight(
     credential: str,
     prices: PriceList | None,
     training: Training | None,
+    data: DataLook | None = None,
     today: date | None = None,
 ) -> Preflight:
     """Look at everything that the recipe needs; some ten reads.
 
-    `credential` is the mode of the settings, `training` what is known of the data: preflight does not wait for it.
+    `credential` is the mode of the settings, `data` what a look at its first rows has found, and `training` how much
+    there is to train on by that: preflight waits for no more of it.
     """
     started = time.monotonic()
     found = Findings(accepted=frozenset(recipe.preflight.accept))
+    judge_data(data, found)
     with patience(_PATIENCE_SECONDS):
         region = look_at_access(ws, credential, found)
         if region is not None:

@@ -47,14 +47,24 @@ _REMEDIES = {
 """What is wrong with a row that breaks a rule, and what helps."""
 
 
+class NoneUsableError(DatasetError):
+    """Every row breaks the contract."""
+
+    def __init__(self, problem: str, rejected: Path) -> None:
+        super().__init__(f"{problem}. All of them, with the reasons, are in {rejected}")
+        self.problem = problem
+        """Without the place where the rows are kept."""
+
+
 def prove_usable(
     ref: SplitRef, sample: SampleSection, report: SplitReport, quarantine: Path, destination: Path
 ) -> None:
     """There is something to train on, and no rule is broken that forbids it.
 
     Raises:
-        DatasetError: otherwise; where no row keeps the contract, the message quotes the commonest problem, and the rows
-            are kept in `destination`.
+        DatasetError: otherwise.
+        NoneUsableError: no row keeps the contract; the message quotes the commonest problem, and the rows are kept in
+            `destination`.
     """
     broken = {violation.rule: violation for violation in report.violations if violation.rows}
     listed = ", ".join(f"{rule} {violation.rows:,}" for rule, violation in broken.items())
@@ -81,9 +91,10 @@ def prove_usable(
     if not sum(rows):
         rejected = destination / f"{ref.split}.rejected.parquet"
         os.replace(quarantine, rejected)
-        raise DatasetError(
+        raise NoneUsableError(
             f"None of the {report.rows_quarantined:,} sampled rows of {ref.split!r} keeps the contract ({listed}). "
-            f"{_commonest(ref, rejected)}. All of them, with the reasons, are in {rejected}"
+            f"{_commonest(ref, rejected)}",
+            rejected,
         )
     if not all(rows):
         raise DatasetError(

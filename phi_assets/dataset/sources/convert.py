@@ -4,9 +4,9 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from phi_assets.dataset.files.disk import room_in
 from phi_assets.dataset.files.write import JSON_LINE, staging
 from phi_assets.dataset.progress import Progress
 from phi_assets.dataset.sources.fields import Fields, is_refused
-from phi_assets.dataset.sources.formats import choose_format
+from phi_assets.dataset.sources.formats import SourceFormat, choose_format
 from phi_assets.dataset.sources.readers import container, open_table
 from phi_assets.dataset.sources.row_mapping import Row, RowMapping
 from phi_assets.dataset.sources.schema import (
@@ -29,7 +29,7 @@ from phi_assets.dataset.sources.schema import (
     is_canonical,
     read_footer,
 )
-from phi_assets.dataset.sources.tables import Table
+from phi_assets.dataset.sources.tables import Batch, Table
 from phi_assets.fingerprint import file_sha256, fingerprint
 
 Log = Callable[[str], None]
@@ -39,6 +39,8 @@ FORMAT_VERSION = 2
 
 _REPEATED: Any = ["messages.list.element.role", PROBLEM]
 """Columns whose values are few; a dictionary of the others would be made and thrown away."""
+
+_BEGINNING_ROWS, _BEGINNING_BYTES = 200, 512 << 10
 
 _MANIFEST = "conversion.json"
 
@@ -100,6 +102,58 @@ def convert(files: Sequence[Path], dataset: DatasetSection, directory: Path, log
     return replace(written, files=tuple(final / shard.name for shard in written.files))
 
 
+@dataclass(frozen=True)
+class Beginning:
+    """The first rows of a file, as conversations."""
+
+    shards: Shards
+    format: SourceFormat
+    columns: tuple[str, ...]
+    """Of the file."""
+    rows: int
+    size: int
+    """Bytes that these rows have in the file, roughly."""
+    rows_of_file: int | None
+    """How many there are in all, where that is known."""
+
+
+def convert_beginning(file: Path, dataset: DatasetSection, directory: Path, log: Log) -> Beginning:
+    """The first 200 rows of a file, or the first 512 kB, lie below `directory`, as `convert` would convert all of them.
+
+    Raises:
+        DatasetError: as `convert` does, of these rows.
+    """
+    scratch, shard = directory / "scratch", directory / "rows-00000-of-00001.parquet"
+    scratch.mkdir(parents=True)
+    table = open_table(file, scratch)
+    if not table.columns:
+        raise _without_rows([file])
+    taken: list[Batch] = []
+    more: list[Batch] = []
+
+    def beginning(columns: Sequence[str]) -> Iterator[Batch]:
+        batches = table.batches(columns)
+        for batch in islice(batches, 1):
+            most = min(_BEGINNING_ROWS, max(_BEGINNING_BYTES * len(batch.rows) // max(batch.size, 1), 1))
+            part = Batch(batch.rows[:most], batch.size * min(most, len(batch.rows)) // len(batch.rows))
+            taken.append(part)
+            yield part
+            more.extend([batch] if most < len(batch.rows) else islice(batches, 1))
+
+    mapping = RowMapping(choose_format(dataset, table.columns, str(file)), dataset.roles, Fields(dataset.drop))
+    rows = _write_shard(replace(table, batches=beginning), mapping, file, shard, log)
+    if not rows:
+        raise _without_rows([file])
+    return Beginning(
+        shards=_shards([shard], [file], mapping.fields.rows),
+        format=mapping.format,
+        columns=table.columns,
+        rows=rows,
+        size=taken[0].size,
+        rows_of_file=table.rows if table.rows is not None else (None if more else rows),
+    )
+
+
 def _schema(file: Path) -> pa.Schema:
     return read_footer(file).schema.to_arrow_schema()
 
@@ -147,8 +201,12 @@ def _convert(files: Sequence[Path], dataset: DatasetSection, folder: Path, log: 
                 shards.append(shard)
         shutil.rmtree(scratch)
     if not shards:
-        raise DatasetError(f"{', '.join(map(str, files))} has no rows: there is nothing to sample from")
+        raise _without_rows(files)
     return _shards(shards, files, fields.rows)
+
+
+def _without_rows(files: Sequence[Path]) -> DatasetError:
+    return DatasetError(f"{', '.join(map(str, files))} has no rows: there is nothing to sample from")
 
 
 def _write_shard(table: Table, mapping: RowMapping, file: Path, shard: Path, log: Log) -> int:

@@ -33,6 +33,17 @@ def fetch_files(dataset: DatasetSection, split: str, directory: Path, log: Log) 
     Raises:
         DatasetError: repository, revision, configuration or split do not exist, no hub answers, or the disk is full.
     """
+    commit, names, part = listed_files(dataset, split, directory, log)
+    files = [_download(dataset.repo, commit, name, directory, log) for name in names]
+    return files, f"{dataset.repo}@{commit}", part
+
+
+def listed_files(dataset: DatasetSection, split: str, directory: Path, log: Log) -> tuple[str, list[str], Part]:
+    """The commit that is meant, the names of the split's files in it, and which part of their rows is meant.
+
+    Raises:
+        DatasetError: repository, revision, configuration or split do not exist, or no hub answers.
+    """
     commit = resolve_commit(dataset, log)
     splits = _cached_splits(dataset.repo, dataset.config, commit, directory, log)
     part, split = dataset.part_of(split, splits), dataset.source_split(split, splits)
@@ -46,8 +57,7 @@ def fetch_files(dataset: DatasetSection, split: str, directory: Path, log: Log) 
             f"Split {split!r} of {dataset.repo}@{commit} lies outside the repository ({abroad[0]}): download it and "
             f"{ELSEWHERE}"
         )
-    files = [_download(dataset.repo, commit, name, directory, log) for name in splits[split]]
-    return files, f"{dataset.repo}@{commit}", part
+    return commit, splits[split], part
 
 
 def resolve_commit(
@@ -130,13 +140,20 @@ def _configurations(repo: str, config: str | None, commit: str, complaint: str) 
     return f"{repo}@{commit} has no configuration {config!r}: there are {names}"
 
 
+def downloaded(repo: str, commit: str, name: str, directory: Path) -> Path | None:
+    """The file of that commit, where it lies below `directory` already."""
+    from huggingface_hub import try_to_load_from_cache
+
+    cached = try_to_load_from_cache(repo, name, cache_dir=directory, revision=commit, repo_type="dataset")
+    return Path(cached) if isinstance(cached, str) else None
+
+
 def _download(repo: str, commit: str, name: str, directory: Path, log: Log) -> Path:
     def get() -> Path:
-        from huggingface_hub import hf_hub_download, try_to_load_from_cache
+        from huggingface_hub import hf_hub_download
 
-        cached = try_to_load_from_cache(repo, name, cache_dir=directory, revision=commit, repo_type="dataset")
-        if isinstance(cached, str):
-            return Path(cached)
+        if (cached := downloaded(repo, commit, name, directory)) is not None:
+            return cached
         log(f"Downloading {name} of {repo}@{commit[:8]}")
         path = Path(hf_hub_download(repo, name, repo_type="dataset", revision=commit, cache_dir=directory))
         if commit not in path.parts:

@@ -26,7 +26,7 @@ LONGEST_ROW_BYTES = 256 << 20
 
 _CODECS = {"gz": "gzip", "zst": "zstd"}
 _DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError, EOFError, lzma.LZMAError, zlib.error, zipfile.BadZipFile)
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,8 @@ class Table:
 def opened(path: Path, packed: str | None) -> Iterator[io.BufferedReader]:
     """The file's text, unpacked, after the mark that some editors put at its beginning."""
     with _stream(path, packed) as stream, io.BufferedReader(stream, 1 << 20) as file:
-        if file.peek(len(_BYTE_ORDER_MARK))[: len(_BYTE_ORDER_MARK)] == _BYTE_ORDER_MARK:
-            file.read(len(_BYTE_ORDER_MARK))
+        if file.peek(len(BYTE_ORDER_MARK))[: len(BYTE_ORDER_MARK)] == BYTE_ORDER_MARK:
+            file.read(len(BYTE_ORDER_MARK))
         yield file
 
 

@@ -36,6 +36,9 @@ ASKS = {
 }
 """What each rule of the contract asks of a row."""
 
+FOLDER = "folder"
+"""Metadata of `source`: where the files lie that another asset has handed over."""
+
 _FIELDS = 100
 """Rows of the table of fields that are not carried: the report has them all."""
 
@@ -50,6 +53,8 @@ def dataset_metadata(ref: DatasetRef) -> dict[str, Any]:
         metadata["dagster/uri"] = dg.MetadataValue.url(
             f"https://huggingface.co/datasets/{ref.name}/tree/{ref.revision}"
         )
+    if ref.folder:
+        metadata[FOLDER] = dg.MetadataValue.path(ref.folder)
     return metadata
 
 

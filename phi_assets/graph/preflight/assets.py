@@ -8,17 +8,18 @@ from phi_assets.azureml.preflight.estimate import Training
 from phi_assets.azureml.preflight.findings import GROUPS, Finding, Group
 from phi_assets.azureml.preflight.run import run_preflight
 from phi_assets.config.recipe import Recipe
-from phi_assets.dataset.errors import DatasetError
-from phi_assets.dataset.sources.size import training_size
+from phi_assets.dataset.samples.first_look import DataLook, rows_to_train_on
 from phi_assets.graph.explanation import explained
 from phi_assets.graph.lineage import Lineage
-from phi_assets.graph.preflight.metadata import findings_table, preflight_metadata
+from phi_assets.graph.preflight.data import first_look
+from phi_assets.graph.preflight.metadata import findings_table, first_rows, preflight_metadata
 from phi_assets.graph.resources.prices import PricesResource
 from phi_assets.graph.resources.workspace import AzureMLWorkspace
 
 PREFLIGHT = "preflight"
 
 _WHAT_HOLDS: dict[Group, str] = {
+    "data": "The data can be reached, has the splits, and its first rows become conversations that keep the contract.",
     "access": "The credential gives a token, and the workspace and its resource provider let that identity in.",
     "model": "The model exists, may be fine-tuned, and is not archived, legacy, deprecated or retired.",
     "parameters": "The component exists and declares every parameter that will be sent, by type, choice and range.",
@@ -44,7 +45,7 @@ _READS = (
     "finetune.timeout_hours",
     "serving",
     "scoring.compare_with_base",
-    "contract.context_tokens",
+    "contract",
 )
 
 
@@ -59,8 +60,8 @@ def preflight_asset(lineage: Lineage) -> dg.AssetsDefinition:
                 key,
                 kinds={"azureml"},
                 description="Everything that can be known to go wrong has been looked at, in seconds and without "
-                "changing anything: identity, workspace, model, parameters, machines, quota, endpoint, budget. Errors "
-                "stop all that costs money; warnings do not.",
+                "changing anything: the first rows of the data, identity, workspace, model, parameters, machines, "
+                "quota, endpoint, budget. Errors stop all that costs money; warnings do not.",
                 **lineage.attributes(PREFLIGHT, *_READS),
             )
         ],
@@ -80,21 +81,24 @@ def preflight_asset(lineage: Lineage) -> dg.AssetsDefinition:
         every other input of its own; so a quota that changes, or an edited recipe, makes nothing stale, while another
         workspace makes everything so. It takes no place in a pool: it waits for no job, and writes nothing.
         """
+        data = first_look(context, lineage)
         with azureml.session() as ws:
             found = run_preflight(
                 ws,
                 recipe,
                 credential=azureml.credential if azureml.target == "azure" else "the emulator's managed identity",
                 prices=azureml_prices.value_or_none(context.log.warning),
-                training=_training(context, recipe),
+                training=_training(recipe, data),
+                data=data,
             )
         context.log.info(f"Looked ahead in {found.seconds:.1f} s as {found.facts.get('identity', 'nobody')}.")
+        shown = preflight_metadata(found) | first_rows(data)
         errors = {group: [each for each in found.of(group) if each.level == "error"] for group in found.looked_at}
         checks = [_outcome(key, group, findings) for group, findings in errors.items()]
         checks.append(_outcome(key, _NO_WARNINGS, found.warnings, dg.AssetCheckSeverity.WARN))
         if found.errors:
             yield from checks
-            raise dg.Failure(description=found.in_words, metadata=preflight_metadata(found), allow_retries=False)
+            raise dg.Failure(description=found.in_words, metadata=shown, allow_retries=False)
         for warning in found.warnings:
             context.log.warning(warning.in_words)
         named = ("workspace", "region", "identity", "model", "component")
@@ -102,7 +106,7 @@ def preflight_asset(lineage: Lineage) -> dg.AssetsDefinition:
         yield dg.MaterializeResult(
             asset_key=key,
             data_version=dg.DataVersion(found.identity),
-            metadata=preflight_metadata(found) | explained(context, inputs, found.in_words, key),
+            metadata=shown | explained(context, inputs, found.in_words, key),
             check_results=checks,
         )
 
@@ -125,11 +129,8 @@ def _outcome(
     )
 
 
-def _training(context: dg.AssetExecutionContext, recipe: Recipe) -> Training | None:
-    """What is known of the data before it is prepared; that it cannot be read is for the data's own assets to say."""
-    try:
-        size = training_size(recipe)
-    except DatasetError as error:
-        context.log.warning(f"How long the fine-tune takes cannot be told: {error}")
-        return None
-    return None if size is None else Training(size.rows, size.tokens_per_row)
+def _training(recipe: Recipe, data: DataLook) -> Training | None:
+    """How much there is to train on, by the first rows; None where nobody can tell."""
+    rows, train = rows_to_train_on(recipe, data), data.of("train_sft")
+    profile = train.profile if train else None
+    return Training(rows, profile.tokens / profile.rows) if rows and profile and profile.rows else None

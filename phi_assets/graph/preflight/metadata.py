@@ -7,6 +7,8 @@ import dagster as dg
 
 from phi_assets.azureml.preflight.findings import Finding
 from phi_assets.azureml.preflight.run import Preflight
+from phi_assets.dataset.reports.preview import conversations_markdown
+from phi_assets.dataset.samples.first_look import DataLook
 from phi_assets.graph.rendering import table
 
 
@@ -21,6 +23,14 @@ def preflight_metadata(found: Preflight) -> dict[str, Any]:
     if found.findings:
         metadata["findings"] = findings_table(found.findings)
     return metadata
+
+
+def first_rows(look: DataLook) -> dict[str, Any]:
+    """Some of the first rows to train on, to read; nothing where there are none."""
+    train = look.of("train_sft")
+    if train is None or train.profile is None:
+        return {}
+    return {"first_rows": dg.MetadataValue.md(conversations_markdown(train.profile.examples))}
 
 
 def findings_table(findings: Sequence[Finding]) -> dg.TableMetadataValue:

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 import re
 import socket
 import threading
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+from urllib.parse import parse_qs
 
 import uvicorn
 from starlette.applications import Starlette
@@ -140,7 +142,8 @@ class Hub:
     async def _paths_info(self, request: Request) -> Response:
         if refusal := await self._refusal(request):
             return refusal
-        paths = (await request.form()).getlist("paths") or (await request.json())["paths"]
+        body = await request.body()
+        paths = parse_qs(body.decode())["paths"] if body[:1] != b"{" else json.loads(body)["paths"]
         return JSONResponse([self._entry(path) for name in paths if (path := self.folder / str(name)).exists()])
 
     def _entry(self, path: Path) -> dict[str, object]:

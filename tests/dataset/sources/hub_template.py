@@ -29,10 +29,13 @@ import yaml  # noqa: F401
 
 
 def answers(attempts: int, data_dir: str, calls: list[tuple[str, dict[str, Any]]]) -> list[dict[str, Any]]:
-    """What `fetch_split(section, split, ...)` answers for each call (`latest_revision` where no split is named)."""
+    """What `fetch_split(section, split, ...)` answers for each call: `latest_revision` where no split is named, and a
+    look at the first rows for the split `look`."""
     import huggingface_hub.constants
 
     from phi_assets.config.dataset import DatasetSection
+    from phi_assets.config.recipe import Recipe
+    from phi_assets.dataset.samples.first_look import look_at_data
     from phi_assets.dataset.sources import hub_client
     from phi_assets.dataset.sources.raw_splits import fetch_split, latest_revision
 
@@ -49,7 +52,11 @@ def answers(attempts: int, data_dir: str, calls: list[tuple[str, dict[str, Any]]
         answer: Any
         try:
             answer = latest_revision(section, longest_pause_seconds=60)
-            if split:
+            if split == "look":
+                look = look_at_data(Recipe(name="mine", dataset=section), section, Path(data_dir), log.append)
+                words = {each.split: each.in_words for each in look.splits}
+                answer = {"splits": words, "problems": look.problems, "warnings": look.warnings}
+            elif split:
                 answer = fetch_split(section, split, Path(data_dir), log.append).model_dump()
         except Exception as error:
             answer = f"{type(error).__name__}: {error}"

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -68,7 +69,8 @@ def call(
     attempts: int = 4,
     env: Mapping[str, str] | None = None,
 ) -> list[dict[str, Any]]:
-    """What `fetch_split(section, split, ...)` answers for each call (`latest_revision` where no split is named)."""
+    """What `fetch_split(section, split, ...)` answers for each call: `latest_revision` where no split is named, and a
+    look at the first rows for the split `look`."""
     (program,) = _TEMPLATE
     assert program.stdin is not None
     assert program.stdout is not None
@@ -399,3 +401,59 @@ def test_a_configuration_can_be_chosen(tmp_path: Path) -> None:
     assert (small["rows"], large["rows"]) == (3, 5)
     assert "no configuration 'huge': there are small, large" in huge
     assert "several configurations (small, large): choose one in the recipe's dataset.config" in neither
+
+
+def test_the_first_rows_are_looked_at_and_no_file_is_downloaded(hub: Hub, tmp_path: Path) -> None:
+    (looked,) = call(hub.url, tmp_path / "data", ("look", {"revision": "main"}))
+    found = looked["answer"]
+    assert (found["problems"], found["warnings"]) == ([], [])
+    # By the first of the files.
+    assert re.match(r"about (299|300|301) rows in 3 file\(s\)", found["splits"]["train_sft"])
+    assert (
+        "format messages (columns prompt, prompt_id, messages); of the first 100 rows 100 keep the contract"
+        in (found["splits"]["train_sft"])
+    )
+    assert found["splits"]["test_sft"].startswith("40 rows in 1 file(s)")
+    # Pieces were asked for, and no whole file.
+    assert hub.ranges
+    assert len(hub.ranges) == len(hub.downloads())
+    assert not list((tmp_path / "data" / "hub").glob("datasets--*/blobs/*"))
+    # What has been downloaded is not asked for again.
+    call(hub.url, tmp_path / "data", ("train_sft", {"revision": COMMIT}))
+    hub.requests.clear()
+    (again,) = call(hub.url, tmp_path / "data", ("look", {"revision": COMMIT}))
+    assert again["answer"]["splits"]["train_sft"] == found["splits"]["train_sft"]
+    assert {name.partition("-")[0] for name in hub.downloads()} == {"test_sft"}
+
+
+def test_of_lines_on_the_hub_the_beginning_is_read(tmp_path: Path) -> None:
+    rows = [{"messages": row["messages"], "mood": "good"} for row in make_rows(5000, seed=7, words=400)]
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    assert len(text) > 5 << 20
+    # What the end says is not known yet.
+    (tmp_path / "repository").mkdir()
+    (tmp_path / "repository" / "train.jsonl").write_text(f"{text}no JSON\n", encoding="utf-8")
+    with running(Hub(tmp_path / "repository")) as hub:
+        (looked,) = call(hub.url, tmp_path / "data", ("look", {"revision": COMMIT}))
+    found = looked["answer"]
+    assert (found["problems"], found["warnings"]) == ([], [])
+    words = found["splits"]["train_sft"]
+    counted = re.match(r"about ([\d,]+) rows in 1 file\(s\)", words)
+    assert counted is not None
+    assert int(counted[1].replace(",", "")) == pytest.approx(5000, rel=0.1)
+    assert re.search(r"in no conversation are mood \(\d+ rows\)$", words)
+    assert len(hub.ranges) <= 4
+
+
+def test_what_stands_in_the_way_on_the_hub_is_told_by_the_first_rows(hub: Hub, tmp_path: Path) -> None:
+    file = hub.folder / "data" / "test_sft-00000-of-00001.parquet"
+    table = pq.read_table(file)
+    pq.write_table(table.append_column("label", pa.array([True] * len(table))), file)
+    (hub.folder / "data" / "train_sft-00000-of-00003.parquet").write_bytes(b"PAR1 and no more of it")
+    (looked,) = call(hub.url, tmp_path, ("look", {"revision": COMMIT, "splits": {"train_gen": "nobody"}}))
+    damaged, labelled, lacking = looked["answer"]["problems"]
+    assert damaged.startswith("train_sft: data/train_sft-00000-of-00003.parquet cannot be read to its end")
+    assert labelled.startswith(
+        "test_sft, test_gen: data/test_sft-00000-of-00001.parquet, row 1 has label True: it says"
+    )
+    assert lacking.startswith(f"train_gen: owner/chat@{COMMIT} has no split 'nobody': there are test_sft, train_sft")
