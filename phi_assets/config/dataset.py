@@ -6,7 +6,7 @@ from typing import Annotated, Literal, cast
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from phi_assets.config.section import RECIPES_DIR, Section
+from phi_assets.config.section import RECIPES_DIR, Section, later
 
 SPLITS = ("train_sft", "test_sft", "train_gen", "test_gen")
 VALIDATION_SPLIT = "validation_sft"
@@ -122,6 +122,12 @@ class Policies(Section):
     leaked_text: Policy = "drop"
     """No row of the test sample asks the same at its beginning; case, width, accents' encoding, punctuation and white
     space aside."""
+    near_duplicate: Policy = later("drop")
+    """No earlier row of the sample is nearly the same; asked where there is a `contract.near_duplicate_threshold`."""
+    leaked_near_duplicate: Policy = later("drop")
+    """No row of the test sample is nearly the same; asked as `near_duplicate` is."""
+    contaminated: Policy = later("drop")
+    """No question of the files in `contract.decontaminate` is in the conversation."""
     too_long: Policy = "warn"
     """The conversation fits into `contract.context_tokens`."""
 
@@ -140,6 +146,13 @@ class ContractSection(Section):
     tokenizer: Path | None = None
     """A `tokenizer.json` to count tokens with, its path relative to the recipe or to the package's own recipes; tokens
     are estimated from the bytes without one."""
+    near_duplicate_threshold: Annotated[float, Field(ge=0.5, le=1)] | None = later(None)
+    """From which similarity on two conversations are nearly the same, for example 0.8: the sequences of five words that
+    both have, as a share of those that either has. Without it, nothing is compared."""
+    decontaminate: list[Path] = later([])
+    """Files, such as benchmarks, whose questions shall not be learned, their paths relative to the recipe."""
+    decontaminate_threshold: Annotated[float, Field(gt=0, le=1)] = later(0.5)
+    """From which share on a question of `decontaminate` is in a conversation: of its sequences of eight words."""
 
     minimum_rows: Annotated[int, Field(ge=1)] = 10
     """A sample with fewer rows fails its check."""
@@ -158,3 +171,8 @@ class ContractSection(Section):
         # So that a copy of one of the package's own recipes is good wherever it lies.
         packaged = RECIPES_DIR / path
         return packaged if packaged.is_file() and not beside.is_file() else beside
+
+    @field_validator("decontaminate")
+    @classmethod
+    def _each_beside_the_recipe(cls, value: list[Path], info: ValidationInfo) -> list[Path]:
+        return [(info.context or Path()) / path.expanduser() for path in value]

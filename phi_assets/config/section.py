@@ -1,10 +1,16 @@
 """What every section of a recipe is, and where the package's own recipes lie."""
 
 from pathlib import Path
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 RECIPES_DIR = Path(__file__).parents[1] / "recipes"
+
+
+def later(default: Any) -> Any:
+    """A key that recipes have not always had: where it has its default, no identity of what was made before changes."""
+    return Field(default, exclude_if=lambda value: value == default)
 
 
 class Section(BaseModel):

@@ -191,10 +191,19 @@ def ours_bare(mode: str) -> Callable[[Job], Work]:
 
 def ours_whole(job: Job) -> Work:
     """All that this project's `sampled` assets do; the test split that a lone train split is compared with is there."""
+    return _whole(job, {})
+
+
+def near_duplicates(job: Job) -> Work:
+    """The same, with conversations compared that are nearly the same."""
+    return _whole(job, {"near_duplicate_threshold": 0.8})
+
+
+def _whole(job: Job, contract_section: dict[str, Any]) -> Work:
     from phi_assets.config.dataset import ContractSection, SampleSection
     from phi_assets.dataset.samples.prepare import prepare_split
 
-    contract, sample = ContractSection(), SampleSection(percent=job.percent)
+    contract, sample = ContractSection(**contract_section), SampleSection(percent=job.percent)
     # Test splits first, since the others are compared with them.
     refs = [raw_split(job, split) for split in sorted(job.splits)]
     tests: dict[str, Any] = {}
@@ -244,6 +253,7 @@ CONTESTANTS: dict[str, Contestant] = {
     "decode-2-100": Contestant(decode(2), 100),
     "ours-bare-100": Contestant(ours_bare("head"), 100),
     "ours-whole-100": Contestant(ours_whole, 100, beside=("test_sft",)),
+    "near-duplicates-100": Contestant(near_duplicates, 100, beside=("test_sft",)),
 }
 """By name: whose way, what of it, and the percentage; of `train_sft` unless it says `all`."""
 

@@ -108,6 +108,8 @@ TARGETS = (
         for name in CONTESTANTS
         if name.startswith("ours-")
     ),
+    Target("near duplicates: peak MB", "peak_mb", "near-duplicates-100", None, at_most=2000),
+    Target("near duplicates: of the whole pass", "work_s", "near-duplicates-100", "ours-whole-100", at_most=20),
     Target("bare: peak MB at 100 % over 5 %", "peak_mb", "ours-bare-100", "ours-bare-5", at_most=1.25),
     Target("whole: peak MB at 100 % over 5 %", "peak_mb", "ours-whole-100", "ours-whole-all-5", at_most=1.25),
 )

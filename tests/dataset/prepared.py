@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from phi_assets.config.dataset import Policies
+from phi_assets.config.dataset import ContractSection, Policies
 from phi_assets.dataset.contract.rules import applicable_rules
 from phi_assets.dataset.reports.report import (
     Conversation,
@@ -24,6 +24,9 @@ from phi_assets.dataset.sources.schema import POLARS_SCHEMA
 from phi_assets.refs import Message, SampleRef
 
 CONTEXT_TOKENS = 64
+
+USUAL_RULES = applicable_rules("train_sft", ContractSection(), against=True)
+"""What is asked of data to train on, unless the recipe asks for more."""
 
 
 def chat_rows(count: int, name: str = "chat", turns: int = 2) -> list[dict[str, Any]]:
@@ -84,7 +87,7 @@ def make_violations(split: str, rows: dict[str, int], examples: Sequence[dict[st
             rows=rows.get(rule, 0),
             examples=tuple(map(make_conversation, range(3), examples)) if rows.get(rule) else (),
         )
-        for rule in applicable_rules(split, against=split.startswith("train"))
+        for rule in applicable_rules(split, ContractSection(), against=split.startswith("train"))
     )
 
 

@@ -19,7 +19,14 @@ from phi_assets.graph.dataset.pictures import token_histogram
 from phi_assets.graph.rendering import table
 from phi_assets.graph.training.pictures import loss_curve
 from phi_assets.refs import SampleRef, SplitRef
-from tests.dataset.prepared import chat_rows, make_conversation, make_profile, make_violations, write_sample
+from tests.dataset.prepared import (
+    USUAL_RULES,
+    chat_rows,
+    make_conversation,
+    make_profile,
+    make_violations,
+    write_sample,
+)
 
 RAW = dg.AssetKey(["ultrachat", "raw_split"])
 
@@ -129,7 +136,7 @@ def test_a_sample_has_numbers_under_stable_keys(tmp_path: Path) -> None:
     metadata = metadata_of(ref)
     numbers = {key: value for key, value in metadata.items() if type(value) in (int, float)}
     violations = {key: value for key, value in numbers.items() if key.startswith("violations/")}
-    assert violations == {f"violations/{rule}": 3 if rule == "roles" else 0 for rule in RULES}
+    assert violations == {f"violations/{rule}": 3 if rule == "roles" else 0 for rule in USUAL_RULES}
     size = sum(len(message["content"].encode()) for row in rows for message in row["messages"])
     words = [sum(len(message["content"].split()) for message in row["messages"]) for row in rows]
     assert {key: value for key, value in numbers.items() if key not in violations} == {
@@ -160,7 +167,7 @@ def test_a_sample_shows_where_rows_went_what_was_asked_and_how_long_they_are(tmp
         ("sampled_test_sft", "30"),
     ]
     contract = {row["rule"]: row for row in records(metadata["contract"])}
-    assert list(contract) == [rule for rule in RULES if not rule.startswith("leaked")]
+    assert list(contract) == [rule for rule in USUAL_RULES if not rule.startswith("leaked")]
     assert contract["roles"]["rows"] == "3"
     assert contract["roles"]["policy"] == "drop"
     assert contract["roles"]["they are"] == "in quarantine"

@@ -1,6 +1,6 @@
 """The chat contract: what is asked of every row, and which rows break it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -8,10 +8,13 @@ import polars as pl
 import polars.selectors as cs
 
 from phi_assets.config.dataset import ContractSection
+from phi_assets.dataset.contract.contamination import Benchmarks
 from phi_assets.dataset.contract.markup import holds_markup
+from phi_assets.dataset.contract.near import SIGNATURE, SIGNATURE_SIZE, Nearest, NearRows, Similar, said, signatures
 from phi_assets.dataset.contract.openings import field_of, first_question, openings
 from phi_assets.dataset.contract.seen import MISSING, Seen, occur_twice
 from phi_assets.dataset.contract.tokens import TokenCounter
+from phi_assets.dataset.contract.words import words_of
 
 RULES = (
     "schema",
@@ -23,14 +26,20 @@ RULES = (
     "prompt_mismatch",
     "leaked_id",
     "leaked_text",
+    "leaked_near_duplicate",
+    "contaminated",
     "duplicate_id",
     "duplicate_conversation",
+    "near_duplicate",
     "too_long",
 )
 """Names of all rules, in the order in which a row's reasons are listed."""
 
 LEFT_OUT = "left_out"
 """Name of the column that says whether a row breaks a rule that is not merely warned about."""
+
+FOUND = "found"
+"""Name of the column that says in words what a row is like or what it holds; null where there is nothing to say."""
 
 _FLAG = "broken:"
 
@@ -51,12 +60,26 @@ _roles: pl.Expr = _messages.list.eval(_role.str.replace_all(_SEPARATOR, "?", lit
 """All roles in one text; one that holds the separator itself is none that is known."""
 
 
-def applicable_rules(split: str, *, against: bool) -> tuple[str, ...]:
-    """The rules for rows of a split: only `*_sft` has to end with an answer, only what has a test split can leak."""
-    without = set() if against else {"leaked_id", "leaked_text"}
+_LEAKS = {"leaked_id", "leaked_text", "leaked_near_duplicate"}
+
+
+def applicable_rules(split: str, section: ContractSection, *, against: bool) -> tuple[str, ...]:
+    """The rules for rows of a split: only `*_sft` has to end with an answer, only what has a test split can leak, and
+    some are asked where the recipe says what to compare with.
+    """
+    without = set() if against else set(_LEAKS)
     if not split.endswith("_sft"):
         without.add("ending")
+    if section.near_duplicate_threshold is None:
+        without |= {"near_duplicate", "leaked_near_duplicate"}
+    if not section.decontaminate or not is_learned(split):
+        without.add("contaminated")
     return tuple(rule for rule in RULES if rule not in without)
+
+
+def is_learned(split: str) -> bool:
+    """Whether the split, or the sample of one, is none to test with."""
+    return not split.startswith("test")
 
 
 @dataclass(frozen=True)
@@ -65,15 +88,20 @@ class Unseen:
 
     ids: Seen = field(default_factory=Seen)
     questions: Seen = field(default_factory=Seen)
+    similar: Similar | None = None
+    """What must not be nearly repeated; None where nobody asks."""
 
 
-def unseen_rows(parquet: str) -> Unseen:
-    """The ids and questions of a sample."""
+def unseen_rows(parquet: str, near_duplicate_threshold: float | None) -> Unseen:
+    """The ids and questions of a sample, and with a threshold what its rows say."""
     rows = pl.scan_parquet(parquet, glob=False).select("prompt_id", "messages")
-    unseen = Unseen()
+    unseen = Unseen(similar=None if near_duplicate_threshold is None else Similar(near_duplicate_threshold))
     # A piece at a time: to read text it may need all of it at once.
     for first in range(0, rows.select(pl.len()).collect().item(), _ROWS_AT_ONCE):
         found = rows.slice(first, _ROWS_AT_ONCE).collect()
+        if unseen.similar:
+            signed = np.concatenate([signatures(words) for words in words_of(said(found["messages"]))])
+            unseen.similar.add(signed, unseen.similar.keys(signed), np.arange(first, first + found.height))
         found = found.select("prompt_id", question=openings(found["messages"]))
         unseen.ids.add(found.select(_id_hash).to_series().to_numpy())
         unseen.questions.add(found.select(_question_hash).to_series().to_numpy())
@@ -95,16 +123,20 @@ class Contract:
         tokens: TokenCounter,
         unseen: Callable[[], Unseen] | None,
         *,
+        benchmarks: Benchmarks | None = None,
         with_validation: bool = False,
     ) -> None:
-        self.rules = applicable_rules(split, against=unseen is not None)
+        self.rules = applicable_rules(split, section, against=unseen is not None)
         self.context_tokens = section.context_tokens
         self._policies = section.policies
         self._tokens = tokens
         self.token_counter = tokens.label
         self.with_validation = with_validation
-        self._with_questions = with_validation or unseen is not None
+        self._benchmarks = benchmarks if "contaminated" in self.rules else None
+        self._with_questions = with_validation or unseen is not None or self._benchmarks is not None
         self._unseen = unseen or Unseen
+        threshold = section.near_duplicate_threshold
+        self._similar = None if threshold is None else Similar(threshold)
         self._kept_ids = Seen()
         self._kept_conversations = Seen()
 
@@ -112,7 +144,7 @@ class Contract:
         """The rows with measures and verdicts as further columns, as far as a row alone can tell.
 
         Measures: `size` (bytes), `characters`, `message_characters` (of each), `turns`, `tokens`, `question`
-        (the opening; null unless asked for).
+        (the opening; null unless asked for), `FOUND`, and `SIGNATURE` where it is asked for.
         Verdicts: see `flag`.
         """
         measured = rows.with_columns(
@@ -139,10 +171,35 @@ class Contract:
             "too_long": pl.col("tokens") > self.context_tokens,
         }
         return measured.with_columns(
-            verdict.fill_null(value=False).alias(_FLAG + rule)
-            for rule, verdict in verdicts.items()
-            if rule in self.rules
+            *(
+                verdict.fill_null(value=False).alias(_FLAG + rule)
+                for rule, verdict in verdicts.items()
+                if rule in self.rules
+            ),
+            *self._likeness(measured),
         )
+
+    def _likeness(self, rows: pl.DataFrame) -> Iterator[pl.Series]:
+        """Columns about what a row says as a whole."""
+        found = pl.Series(FOUND, [None], dtype=pl.String).new_from_index(0, rows.height)
+        if self._similar is None and self._benchmarks is None:
+            yield found
+            return
+        signed: list[np.ndarray] = [np.empty((0, SIGNATURE_SIZE), dtype=np.uint16)]
+        held: list[str | None] = []
+        for words in words_of(said(rows["messages"])):
+            if self._similar is not None:
+                signed.append(signatures(words))
+            if self._benchmarks is not None:
+                held += self._benchmarks.held_by(words)
+        if self._similar is not None:
+            yield pl.Series(SIGNATURE, np.concatenate(signed))
+        if self._benchmarks is not None:
+            asked = rows["question"].is_in(self._benchmarks.questions.implode())
+            begins = pl.when(asked).then(pl.lit("begins with a short question of the files"))
+            found = pl.select(pl.coalesce(pl.Series(FOUND, held, dtype=pl.String), begins).alias(FOUND)).to_series()
+            yield found.is_not_null().alias(self.flag("contaminated"))
+        yield found
 
     def compare(self, judged: pl.DataFrame) -> pl.DataFrame:
         """The judged rows with the verdicts that need other rows; has to be called for all batches, in order.
@@ -151,9 +208,12 @@ class Contract:
         the verdicts there is the column `LEFT_OUT`.
         """
         unseen = self._unseen()
+        near = NearRows(self._similar, unseen.similar, judged) if self._similar else None
+        leaked = near.unseen if near else None
         leaks = {
             "leaked_id": unseen.ids.has(judged["id_hash"].to_numpy()),
             "leaked_text": unseen.questions.has(judged["question_hash"].to_numpy()),
+            **({"leaked_near_duplicate": leaked.number >= 0} if leaked else {}),
         }
         strict = "|".join(rule for rule in self.rules if self._is_strict(rule))
         judged = (
@@ -162,19 +222,27 @@ class Contract:
             .with_columns(pl.any_horizontal(pl.lit(value=False), cs.matches(f"^{_FLAG}({strict})$")).alias(LEFT_OUT))
             .collect()
         )
-        ids, conversations = judged["id_hash"].to_numpy(), judged["conversation_hash"].to_numpy()
-        return judged.with_columns(self._repetitions(ids, conversations, judged[LEFT_OUT].to_numpy()))
+        if leaked:
+            judged = judged.with_columns(pl.coalesce(FOUND, _in_words(leaked, " of the test sample")))
+        return judged.with_columns(self._repetitions(judged, near))
 
-    def _repetitions(self, ids: np.ndarray, conversations: np.ndarray, left_out: np.ndarray) -> list[pl.Series]:
-        """For each row whether it repeats the id or the conversation of one that is kept, and the final `LEFT_OUT`."""
+    def _repetitions(self, judged: pl.DataFrame, near: NearRows | None) -> list[pl.Series]:
+        """For each row whether it repeats the id or the conversation of one that is kept, or nearly the latter, and the
+        final `LEFT_OUT`.
+        """
+        names = ("id_hash", "conversation_hash", LEFT_OUT)
+        ids, conversations, left_out = (judged[name].to_numpy() for name in names)
         id_known, conversation_known = self._kept_ids.has(ids), self._kept_conversations.has(conversations)
         id_repeated, conversation_repeated = np.zeros(len(ids), dtype=bool), np.zeros(len(ids), dtype=bool)
         kept = ~left_out
         # Only these can repeat a row or be repeated; whether they do depends on which of those before them are kept.
         doubtful = kept & (id_known | conversation_known | occur_twice(ids) | occur_twice(conversations))
+        if near:
+            doubtful |= kept & near.doubtful
+        like = Nearest(np.full(len(ids), -1, dtype=np.int64), np.zeros(len(ids)))
         kept_ids: set[int] = set()
         kept_conversations: set[int] = set()
-        for place in np.flatnonzero(doubtful):
+        for place in np.flatnonzero(doubtful).tolist():
             prompt_id, conversation = int(ids[place]), int(conversations[place])
             id_repeated[place] = id_known[place] or prompt_id in kept_ids
             conversation_repeated[place] = conversation_known[place] or conversation in kept_conversations
@@ -182,6 +250,11 @@ class Contract:
                 (id_repeated[place] and self._is_strict("duplicate_id"))
                 or (conversation_repeated[place] and self._is_strict("duplicate_conversation"))
             )
+            if near and not conversation_repeated[place] and (found := near.like(place)):
+                like.number[place], like.similarity[place] = found
+                kept[place] &= not self._is_strict("near_duplicate")
+            if kept[place] and near:
+                near.keep(place)
             if kept[place]:
                 kept_ids.add(prompt_id)
                 kept_conversations.add(conversation)
@@ -190,7 +263,13 @@ class Contract:
                 kept_conversations.discard(MISSING)
         self._kept_ids.add(ids[kept])
         self._kept_conversations.add(conversations[kept])
+        nearly = []
+        if near:
+            near.close(kept)
+            words = judged.select(pl.coalesce(FOUND, _in_words(like, ""))).to_series()
+            nearly = [pl.Series(self.flag("near_duplicate"), like.number >= 0), words]
         return [
+            *nearly,
             pl.Series(self.flag("duplicate_id"), id_repeated),
             pl.Series(self.flag("duplicate_conversation"), conversation_repeated),
             pl.Series(LEFT_OUT, ~kept),
@@ -208,6 +287,14 @@ class Contract:
         """The names of all rules that a judged row breaks."""
         names = [pl.when(self.flag(rule)).then(pl.lit(rule)) for rule in self.rules]
         return pl.concat_list(names).list.drop_nulls()
+
+
+def _in_words(like: Nearest, where: str) -> pl.Series:
+    """What each row is like; null where it is like nothing."""
+    found = pl.Series(FOUND, [None], dtype=pl.String).new_from_index(0, len(like.number))
+    places = np.flatnonzero(like.number >= 0)
+    texts = [f"{like.similarity[place]:.0%} like row {like.number[place]:,}{where}" for place in places]
+    return found.scatter(places, texts)
 
 
 _opening: pl.Expr = _messages.map_batches(openings, return_dtype=pl.String)

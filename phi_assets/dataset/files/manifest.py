@@ -8,8 +8,9 @@ from typing import Any
 
 from phi_assets.config.dataset import ContractSection, SampleSection
 from phi_assets.dataset.contract.tokens import TokenCounter
+from phi_assets.dataset.errors import DatasetError
 from phi_assets.dataset.files.write import Written, checksum
-from phi_assets.fingerprint import fingerprint
+from phi_assets.fingerprint import file_sha256, fingerprint
 from phi_assets.refs import SampleRef, SplitRef
 
 _FORMAT = 3
@@ -21,7 +22,11 @@ _PATHS = ("jsonl", "parquet", "quarantine", "report")
 def preparation_identity(
     ref: SplitRef, sample: SampleSection, contract: ContractSection, *, validation: bool, against: SampleRef | None
 ) -> dict[str, Any]:
-    """Everything that decides the bytes of the prepared files."""
+    """Everything that decides the bytes of the prepared files.
+
+    Raises:
+        DatasetError: a file to decontaminate against cannot be read.
+    """
     return {
         "format": _FORMAT,
         "split": ref.split,
@@ -31,9 +36,26 @@ def preparation_identity(
         "tokenizer_sha256": TokenCounter(contract.tokenizer).identity,
         "validation": validation,
         "against_sha256": against.sha256 if against else None,
+        **_compared_with(contract),
         # Of the report alone; left out where it is empty, as samples of earlier versions have it.
         **({"not_carried": ref.not_carried} if ref.not_carried else {}),
     }
+
+
+def _compared_with(contract: ContractSection) -> dict[str, Any]:
+    """What of the contract is asked for by name; nothing where it is not."""
+    said = contract.model_dump(mode="json", include={"near_duplicate_threshold", "decontaminate_threshold"})
+    files = [[file.name, _sha256(file)] for file in contract.decontaminate]
+    return {**said, **({"decontaminate": files} if files else {})}
+
+
+def _sha256(file: Path) -> str:
+    try:
+        return file_sha256(file)
+    except OSError as error:
+        raise DatasetError(
+            f"The recipe's contract.decontaminate names {file}, which cannot be read: {error}"
+        ) from error
 
 
 def manifest_name(split: str) -> str:

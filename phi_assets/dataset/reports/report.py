@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from phi_assets.config.dataset import Policy
+from phi_assets.config.section import later
 from phi_assets.refs import Message
 
 
@@ -20,6 +21,8 @@ class Conversation(_Part):
     """Its number in the raw split, from 0."""
     prompt_id: str
     messages: tuple[Message, ...]
+    found: str = later("")
+    """What the row is like or what it holds, where a rule is about that: `93% like row 17`."""
 
 
 class Violation(_Part):

@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow as pa
 
 from phi_assets.config.dataset import VALIDATION_SPLIT, ContractSection, Policies, SampleSection
-from phi_assets.dataset.contract.rules import LEFT_OUT, Contract, unseen_rows
+from phi_assets.dataset.contract.rules import FOUND, LEFT_OUT, Contract, is_learned, unseen_rows
 from phi_assets.dataset.contract.tokens import TokenCounter
 from phi_assets.dataset.errors import DatasetError
 from phi_assets.dataset.files.manifest import existing_samples, manifest_json, manifest_name, preparation_identity
@@ -19,6 +19,7 @@ from phi_assets.dataset.progress import Progress
 from phi_assets.dataset.reports.profile import ProfileBuilder, conversations
 from phi_assets.dataset.reports.report import Conversation, Profile, SplitReport, Violation
 from phi_assets.dataset.samples.batches import read_batches
+from phi_assets.dataset.samples.benchmarks import read_benchmarks
 from phi_assets.dataset.samples.selection import chosen_by_opening, rows_to_read, take_sample
 from phi_assets.dataset.samples.usable import prove_usable
 from phi_assets.dataset.sources.schema import ARROW_SCHEMA, JSON_LINE_FIELD, carries_more
@@ -76,9 +77,16 @@ def prepare_split(
                 return known
             _prove_unchanged(ref)
             # Needed once rows are compared; until then others are read.
-            unseen = aside.submit(unseen_rows, against.parquet).result if against else None
-            tokens = TokenCounter(contract.tokenizer)
-            judge = Contract(ref.split, contract, tokens, unseen, with_validation=validation)
+            near = contract.near_duplicate_threshold
+            unseen = aside.submit(unseen_rows, against.parquet, near).result if against else None
+            judge = Contract(
+                ref.split,
+                contract,
+                TokenCounter(contract.tokenizer),
+                unseen,
+                benchmarks=read_benchmarks(contract, log) if is_learned(ref.split) else None,
+                with_validation=validation,
+            )
             outcome = _write(ref, sample, contract, judge, folder, destination, log)
             refs = _refs(outcome, destination)
             manifest = folder / manifest_name(ref.split)
@@ -177,7 +185,7 @@ def _write(
                 lines.call(part.jsonl.write, share.select(part.schema.names))
                 columns.call(part.parquet.write, share.select(part.schema.names), share["size"])
             if others.height:
-                named = others.with_columns(rules=contract.reasons())
+                named = others.with_columns(rules=contract.reasons(), problem=pl.coalesce("problem", FOUND))
                 columns.call(quarantine.write, named.select(quarantine_schema.names), named["size"])
             progress.advance(read, int(judged["size"].sum()))
 

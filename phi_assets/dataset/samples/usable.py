@@ -42,6 +42,15 @@ _REMEDIES = {
         "a row of the test split asks the same",
         "name another split to test with in dataset.splits: a model that has seen its questions is measured too good",
     ),
+    "leaked_near_duplicate": (
+        "a row of the test split says nearly the same",
+        "name another split to test with in dataset.splits, or raise contract.near_duplicate_threshold",
+    ),
+    "contaminated": (
+        "a question of the files in contract.decontaminate is in it",
+        "take the row out of the source, or raise contract.decontaminate_threshold",
+    ),
+    "near_duplicate": ("an earlier row says nearly the same", "raise contract.near_duplicate_threshold"),
     "too_long": ("it is longer than contract.context_tokens", "raise that, or set contract.policies.too_long to warn"),
 }
 """What is wrong with a row that breaks a rule, and what helps."""

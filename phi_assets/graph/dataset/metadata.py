@@ -32,6 +32,9 @@ ASKS = {
     "duplicate_conversation": "no earlier row of the sample has the same messages",
     "leaked_id": "no row of the test sample has the same prompt_id",
     "leaked_text": "no row of the test sample asks the same at its beginning, however it is written",
+    "leaked_near_duplicate": "no row of the test sample says nearly the same",
+    "contaminated": "no question of the files to decontaminate against is in it",
+    "near_duplicate": "no earlier row of the sample says nearly the same",
     "too_long": "the conversation fits into the model's context",
 }
 """What each rule of the contract asks of a row."""

@@ -1,6 +1,6 @@
 """What the checks of a sample find, in words and figures: one result for each question about its files."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from phi_assets.config.dataset import VALIDATION_SPLIT, ContractSection
 from phi_assets.dataset.contract.rules import applicable_rules
 from phi_assets.dataset.contract.tokens import TokenCounter
 from phi_assets.dataset.reports.report import SplitReport, read_report
+from phi_assets.dataset.samples.likeness import LIKENESS_RULES, likeness
 from phi_assets.dataset.samples.verify import Common, Examined, common, examine, examples, file_problems, keys
 from phi_assets.graph.rendering import table
 from phi_assets.refs import SampleRef
@@ -18,7 +19,7 @@ from phi_assets.refs import SampleRef
 # `all_deps_blocking_checks_passed` takes a blocking check that failed with WARN for failed: automation would stop.
 NOT_BLOCKING = frozenset({"no_warnings"})
 
-_LEAKS = ("leaked_id", "leaked_text")
+_LEAKS = ("leaked_id", "leaked_text", *LIKENESS_RULES)
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class Subject:
     examined: Examined
     others: Mapping[str, Common]
     """Its rows that occur in other samples, by the names of those."""
+    likeness: Mapping[str, Sequence[int]]
+    """Its rows that break rules about what they are like, by rule."""
 
     @property
     def name(self) -> str:
@@ -40,17 +43,23 @@ class Subject:
         """Rows in the file that break a rule with one of these policies, by rule, without rules that none breaks."""
         rows = {rule: len(found) for rule, found in self.examined.broken.items()}
         rows["too_long"] = self.report.samples[self.sample.split].truncated_rows
+        # Which rows are nearly the same depends on the rows that come before: what was found then is what there is.
+        warned = [broken for broken in self.report.violations if broken.policy == "warn"]
+        rows |= {broken.rule: broken.rows for broken in warned if broken.rule == "near_duplicate"}
+        rows |= {rule: len(found) for rule, found in self.likeness.items()}
         for other, found in self.others.items():
             # No policy allows training on what is evaluated with.
             if other != VALIDATION_SPLIT:
                 rows |= {"leaked_id": len(found.ids), "leaked_text": len(found.questions)}
-        applicable = applicable_rules(self.sample.split, against=bool(self.others))
+        applicable = applicable_rules(self.sample.split, self.contract, against=bool(self.others))
         wanted = [rule for rule in applicable if self.contract.policies.of(rule) in policies]
         return {rule: rows[rule] for rule in wanted if rows.get(rule)}
 
 
 def subject_of(sample: SampleRef, contract: ContractSection, others: Iterable[SampleRef]) -> Subject:
-    """The sample with its rows read, and compared with those of the others."""
+    """The sample with its rows read, and compared with those of the others and with files that the contract names."""
+    others = list(others)
+    test = next((other for other in others if other.split != VALIDATION_SPLIT), None)
     examined = examine(Path(sample.parquet), TokenCounter(contract.tokenizer).markup)
     return Subject(
         sample=sample,
@@ -58,6 +67,7 @@ def subject_of(sample: SampleRef, contract: ContractSection, others: Iterable[Sa
         report=read_report(Path(sample.report)),
         examined=examined,
         others={other.split: common(examined.keys, keys(Path(other.parquet))) for other in others},
+        likeness=likeness(sample, contract, test),
     )
 
 
@@ -152,6 +162,14 @@ def leakage_result(subject: Subject) -> dg.AssetCheckResult:
                 f"{len({*ids, *questions}):,} rows of {subject.name} are in {asset_name(other)} as well: {len(ids):,} "
                 f"by prompt_id, {len(questions):,} by their question. A model that has seen them is measured too good: "
                 f"materialize {asset_name('train_sft' if held_out else subject.sample.split)} again."
+            )
+    for rule, found in subject.likeness.items():
+        numbers[rule] = len(found)
+        if found and policies.of(rule) != "warn":
+            rows |= set(found)
+            problems.append(
+                f"{len(found):,} rows of {subject.name} break the rule {rule}: the file, or what it is compared with, "
+                f"has changed since it was written: materialize {subject.name} again."
             )
     compared = " and ".join(map(asset_name, subject.others))
     allowed = len({row for found in subject.others.values() for row in found.rows})

@@ -296,9 +296,20 @@ def test_a_row_breaks_exactly_these_rules(tmp_path: Path, name: str) -> None:
     assert {row: tuple(rules) for row, rules in quarantined(ref).items()} == case.broken
     assert kept(ref) == [row for number, row in enumerate(rows) if number not in case.broken]
     assert ref.rows_quarantined == len(case.broken)
-    rules = applicable_rules(case.split, against=bool(case.unseen))
+    rules = applicable_rules(case.split, ContractSection(), against=bool(case.unseen))
     assert ref.violations == {rule: sum(rule in names for names in case.broken.values()) for rule in rules}
 
+
+RECIPE = "Wash it, cut it into small cubes, and let it simmer in salted water until a fork goes in without force."
+REPAIR = "Take off the cover, look for the wire that has come loose, solder it back to its pin, and try the lamp."
+MILLER = " went on to become a miller, and I will tell you."
+
+FOUND = {
+    "leaked_near_duplicate": ["96% like row 2 of the test sample", "96% like row 3 of the test sample"],
+    "contaminated": ["holds 100% of row 2 of benchmark.csv", "holds 80% of row 2 of benchmark.csv"],
+    "near_duplicate": ["100% like row 0", "100% like row 0"],
+}
+"""What is said of each of the rows that break a rule about what they are like."""
 
 BREAKING: dict[str, tuple[Row, ...]] = {
     "schema": (chat("a", prompt=None), chat("b", said("b?", None))),
@@ -313,6 +324,26 @@ BREAKING: dict[str, tuple[Row, ...]] = {
     "leaked_text": (chat("a", said("leak 1", "a")), chat("b", said("leak 2", "b"))),
     "duplicate_id": (chat("a", prompt_id="id of it"), chat("b", prompt_id="id of it")),
     "duplicate_conversation": (chat("it", prompt_id="a"), chat("it", prompt_id="b")),
+    "leaked_near_duplicate": (
+        chat("a", said("Well, how do I cook it?", RECIPE)),
+        chat("b", said("Now, how do I mend it?", REPAIR)),
+    ),
+    "contaminated": (
+        chat("a", said("a?", "a", "How many of the seven brothers went on to become a miller?", "One.")),
+        chat(
+            "b",
+            said(
+                "b?",
+                "b",
+                "Which of these is the capital of Mali?",
+                "Tell me which of the many of the seven brothers" + MILLER,
+            ),
+        ),
+    ),
+    "near_duplicate": (
+        chat("a", said("What is it?", "It -- that is all!")),
+        chat("b", said("WHAT is it?", "it that is ALL")),
+    ),
     "too_long": (chat("a", said("a?", "long " * 100)), chat("b", said("b?", "long " * 100))),
 }
 """For each rule rows that break no other one, if `it` is kept and `TESTED` are in the test sample."""
@@ -320,6 +351,8 @@ BREAKING: dict[str, tuple[Row, ...]] = {
 TESTED = (
     chat("1", said("Leak 1!", "So."), prompt_id="leaked 1"),
     chat("2", said("Leak 2!", "So."), prompt_id="leaked 2"),
+    chat("3", said("How do I cook it?", RECIPE)),
+    chat("4", said("How do I mend it?", REPAIR)),
 )
 
 
@@ -332,6 +365,8 @@ class Spoiled:
     """Numbers of those that break it."""
     ref: SplitRef
     unseen: SampleRef
+    compared: dict[str, Any]
+    """What the contract says for all rules to be asked."""
 
     @property
     def good(self) -> list[Row]:
@@ -342,19 +377,23 @@ def spoiled(folder: Path, rule: str) -> Spoiled:
     bad = BREAKING[rule]
     rows = (chat("it"), bad[0], chat("c"), *bad[1:], chat("d"))
     unseen = unseen_sample(folder, "train_sft", TESTED)
-    return Spoiled(rows, (1, 3)[: len(bad)], raw(folder, "train_sft", rows), unseen)
+    benchmark = folder / "benchmark.csv"
+    benchmark.write_text("question\nIs it?\nHow many of the seven brothers went on to become a miller?\n")
+    compared = {"near_duplicate_threshold": 0.6, "decontaminate": [benchmark], "context_tokens": 62}
+    return Spoiled(rows, (1, 3)[: len(bad)], raw(folder, "train_sft", rows), unseen, compared)
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_drop_moves_rows_to_quarantine_with_the_reason(tmp_path: Path, rule: str) -> None:
     split = spoiled(tmp_path, rule)
-    section = ContractSection(policies=policies("fail", **{rule: "drop"}), context_tokens=62)
+    section = ContractSection(policies=policies("fail", **{rule: "drop"}), **split.compared)
     (sample,) = prepare_split(split.ref, EVERYTHING, section, tmp_path / "out", quiet, against=split.unseen)
 
     table = pq.read_table(sample.quarantine)
     assert table.schema.equals(QUARANTINE_SCHEMA)
     assert table.to_pylist() == [
-        split.rows[number] | {"row": number, "rules": [rule], "problem": None} for number in split.bad
+        split.rows[number] | {"row": number, "rules": [rule], "problem": found}
+        for number, found in zip(split.bad, FOUND.get(rule, [None, None]), strict=False)
     ]
     assert kept(sample) == pq.read_table(sample.parquet).to_pylist() == split.good
     bad = len(split.bad)
@@ -362,12 +401,13 @@ def test_drop_moves_rows_to_quarantine_with_the_reason(tmp_path: Path, rule: str
     (violation,) = (found for found in read_report(Path(sample.report)).violations if found.rows)
     assert (violation.rule, violation.policy, violation.rows) == (rule, "drop", bad)
     assert tuple(example.row for example in violation.examples) == split.bad
+    assert [example.found for example in violation.examples] == FOUND.get(rule, [""] * bad)
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_warn_keeps_rows_and_counts_them(tmp_path: Path, rule: str) -> None:
     split = spoiled(tmp_path, rule)
-    section = ContractSection(policies=policies("fail", **{rule: "warn"}), context_tokens=62)
+    section = ContractSection(policies=policies("fail", **{rule: "warn"}), **split.compared)
     lines: list[str] = []
     (sample,) = prepare_split(split.ref, EVERYTHING, section, tmp_path / "out", lines.append, against=split.unseen)
 
@@ -384,7 +424,7 @@ def test_warn_keeps_rows_and_counts_them(tmp_path: Path, rule: str) -> None:
 @pytest.mark.parametrize("rule", RULES)
 def test_fail_names_rule_count_and_first_row_and_publishes_nothing(tmp_path: Path, rule: str) -> None:
     split = spoiled(tmp_path, rule)
-    section = ContractSection(policies=policies("drop", **{rule: "fail"}), context_tokens=62)
+    section = ContractSection(policies=policies("drop", **{rule: "fail"}), **split.compared)
     with pytest.raises(DatasetError) as raised:
         prepare_split(split.ref, EVERYTHING, section, tmp_path / "out", quiet, against=split.unseen)
 
@@ -418,9 +458,9 @@ def test_nothing_left_is_an_error_with_the_reasons(tmp_path: Path) -> None:
 
 
 def test_the_default_policies_warn_of_what_can_be_trained_on(tmp_path: Path) -> None:
-    section = ContractSection(context_tokens=62)
     for rule in RULES:
         split = spoiled(tmp_path / rule, rule)
+        section = ContractSection(**split.compared)
         (sample,) = prepare_split(split.ref, EVERYTHING, section, tmp_path / rule, quiet, against=split.unseen)
         expected = list(split.rows) if rule in ("prompt_mismatch", "too_long") else split.good
         assert kept(sample) == expected
@@ -699,7 +739,7 @@ def test_every_row_is_judged_as_a_plain_reading_of_the_contract_does(case: Situa
             return
         refs = case.prepare(Path(folder))
         assert quarantined(refs[0]) == expected.left_out
-        rules = applicable_rules(case.split, against=case.tested is not None)
+        rules = applicable_rules(case.split, ContractSection(), against=case.tested is not None)
         counts = {rule: sum(rule in broken for broken in expected.broken.values()) for rule in rules}
         report = read_report(Path(refs[0].report))
         assert_nothing_vanished(report, *refs)

@@ -12,14 +12,13 @@ import pytest
 from phi_assets.config.dataset import SAMPLED_SPLITS, SPLITS
 from phi_assets.config.recipe_files import load_recipe
 from phi_assets.config.settings import load_settings
-from phi_assets.dataset.contract.rules import RULES
 from phi_assets.dataset.reports.report import read_report
 from phi_assets.graph.dataset.checks import sample_checks
 from phi_assets.graph.dataset.metadata import sample_metadata
 from phi_assets.graph.lineage import Lineage
 from phi_assets.graph.resources.refs_io import RefIOManager
 from phi_assets.refs import Ref, SampleRef
-from tests.dataset.prepared import chat_rows, make_violations, write_sample
+from tests.dataset.prepared import USUAL_RULES, chat_rows, make_violations, write_sample
 from tests.dataset.shards import write_shards
 from tests.graph_runs import Graph, failure_message, write_recipe
 
@@ -338,6 +337,34 @@ def test_what_the_recipe_warns_about_is_a_warning(world: World) -> None:
     assert "finetune" in run.made
 
 
+def test_what_is_nearly_in_the_test_sample_or_in_a_named_file_fails_leakage(world: World) -> None:
+    answer = "First wash it, then cut it into cubes of equal size, and let it boil until it is soft enough for a spoon."
+    answer += " Then put salt on it, and some of the butter that was left over, stir, and serve it while it is hot."
+    theirs, mine = chat_rows(12, "test_sft"), chat_rows(12, "train_sft")
+    theirs[4]["messages"][-1]["content"] = mine[2]["messages"][-1]["content"] = answer
+    theirs[4]["messages"][1]["content"] = mine[2]["messages"][1]["content"] = (
+        "Which one do you mean, the red or the blue?"
+    )
+    mine[5]["messages"][2]["content"] = "Which of the seven brothers went on to become a miller in Mali?"
+    file = world.folder / "benchmark.csv"
+    file.write_text("question\nWhich of the seven brothers went on to become a miller in Mali?\n")
+    world.rewrite("train_sft", mine)
+    world.rewrite("test_sft", theirs)
+    world.with_contract(
+        near_duplicate_threshold=0.6,
+        decontaminate=[str(file)],
+        policies={"near_duplicate": "warn", "contaminated": "warn"},
+    )
+    run = world.run()
+    assert [name for name, found in run.failed.items() if found.severity == dg.AssetCheckSeverity.ERROR] == [
+        "train_sft/leakage"
+    ]
+    found = run.failed["train_sft/leakage"]
+    assert "1 rows of sampled_train_sft break the rule leaked_near_duplicate" in text(found)
+    assert (number(found, "leaked_near_duplicate"), number(found, "contaminated")) == (1, 1)
+    assert "contaminated 1" in text(run.failed["train_sft/no_warnings"])
+
+
 def test_a_stricter_recipe_forbids_what_was_written_under_a_milder_one(world: World) -> None:
     rows = chat_rows(12, "train_sft")
     rows[1]["messages"][1]["content"] = "word " * 80
@@ -488,7 +515,7 @@ def test_what_the_engine_makes_of_dirty_data_passes_and_is_shown(tmp_path: Path)
     assert event.asset_materialization is not None
     metadata = event.asset_materialization.metadata
     assert {key.partition("/")[2]: metadata[key].value for key in metadata if key.startswith("violations/")} == {
-        **dict.fromkeys(RULES, 1),
+        **dict.fromkeys(USUAL_RULES, 1),
         # Also where the first message has gone, and where another conversation has the id.
         "prompt_mismatch": 3,
         "leaked_id": 2,
@@ -498,4 +525,4 @@ def test_what_the_engine_makes_of_dirty_data_passes_and_is_shown(tmp_path: Path)
     assert isinstance(shown, dg.MarkdownMetadataValue)
     assert shown.md_str
     headings = [line.partition(":")[0] for line in shown.md_str.splitlines() if line.startswith("### ")]
-    assert headings == [f"### {rule}" for rule in RULES]
+    assert headings == [f"### {rule}" for rule in USUAL_RULES]
