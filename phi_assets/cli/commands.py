@@ -143,6 +143,7 @@ class _Graph:
         tags: dict[str, str] | None = None,
     ) -> Any:
         from phi_assets.graph.automation.dead_runs import process_tags
+        from phi_assets.graph.automation.failures import reason_of
         from phi_assets.graph.automation.pools import patient_pools
 
         run_id = str(uuid.uuid4())
@@ -157,7 +158,11 @@ class _Graph:
                 asset_selection=assets,
             )
         if not result.success:
-            click.echo(f"\nRun {result.run_id} of job {job.name} failed; the reason stands above.", err=True)
+            click.echo(f"\nRun {result.run_id} of job {job.name} failed.", err=True)
+            for event in result.all_events:
+                if event.is_step_failure:
+                    name = (event.step_key or "").rpartition("__")[2]
+                    click.echo(f"{name}: {reason_of(event.step_failure_data)}", err=True)
             sys.exit(1)
         return result
 
@@ -175,6 +180,9 @@ def _loaded(recipes: Sequence[str]) -> tuple[Settings, list[Recipe]]:
 def _graph(recipes: Sequence[str]) -> Iterator[_Graph]:
     """The graph of these recipes, or of those that the settings name; runs of dead processes hold nothing any more."""
     settings, loaded = _loaded(recipes)
+    # Before the imports, which take seconds.
+    names = ", ".join(recipe.name for recipe in loaded)
+    click.echo(f"{names} in workspace {settings.workspace_name} ({settings.target})", err=True)
 
     import dagster as dg
 

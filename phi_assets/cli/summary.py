@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from phi_assets.changes import in_short
 from phi_assets.cli.instance import ui_command
 from phi_assets.config.settings import Settings
 
@@ -49,10 +50,8 @@ def print_left_job(result: Any) -> bool:
 
 
 def print_summary(settings: Settings, lineage: "Lineage", result: Any) -> None:
-    """The job, the losses, the model, one question with its answer, and what to do next."""
-    import rich
-    from rich.panel import Panel
-    from rich.table import Table
+    """How good the model is, the job, the losses, the model, one question with its answer, and what to do next."""
+    from rich.console import Console
 
     from phi_assets.dataset.files.jsonl import read_jsonl
     from phi_assets.evaluation.report import read_scoring_report
@@ -62,27 +61,39 @@ def print_summary(settings: Settings, lineage: "Lineage", result: Any) -> None:
     traffic = result.asset_value(lineage.key("live_traffic"))
     scores = result.asset_value(lineage.key("scoring_result"))
     sample = next(row for row in read_jsonl(Path(scores.jsonl)) if not row["failure"])
-
-    summary = Table.grid(padding=(0, 2))
-    summary.add_column(style="bold", no_wrap=True)
-    summary.add_column(overflow="fold")
-    summary.add_row("workspace", f"{settings.workspace_name} ({settings.target})")
-    summary.add_row("job", f"{job.name} ({job.action})")
-    summary.add_row("its page", job.studio_url)
-    if losses := _losses(job.metrics):
-        summary.add_row("loss", losses)
-    summary.add_row("model", f"{model.name}:{model.version} ({model.action})")
-    summary.add_row("endpoint", f"{traffic.endpoint} {traffic.scoring_uri}")
-    summary.add_row("question", sample["prompt"])
-    summary.add_row("answer", f"[green]{sample['answer']}[/green]")
-    if sample["base_answer"] is not None:
-        summary.add_row("base model's answer", f"[red]{sample['base_answer']}[/red]")
-    summary.add_row("quality", _quality(read_scoring_report(Path(scores.report))))
+    report = read_scoring_report(Path(scores.report))
     python = os.path.relpath(sys.executable)
-    summary.add_row("open the UI", ui_command(os.environ))
-    summary.add_row("what is billing", f"{python} -m phi_assets still-billing")
-    summary.add_row("delete the endpoint", f"{python} -m phi_assets teardown")
-    rich.print(Panel(summary, title=f"{lineage.name}: fine-tuned, registered, deployed, scored", expand=False))
+    lines = [
+        ("against the champion", _against_champion(report), ""),
+        ("quality", _quality(report), ""),
+        ("loss", _losses(job.metrics), ""),
+        ("job", f"{job.name} ({job.action})", ""),
+        ("its page", job.studio_url, ""),
+        ("model", f"{model.name}:{model.version} ({model.action})", ""),
+        ("endpoint", f"{traffic.endpoint} in workspace {settings.workspace_name} ({settings.target})", ""),
+        ("scoring URI", traffic.scoring_uri, ""),
+        ("question", sample["prompt"], ""),
+        ("answer", sample["answer"], "green"),
+        ("base model's answer", sample["base_answer"] or "", "red"),
+        ("open the UI", ui_command(os.environ), ""),
+        ("what is billing", f"{python} -m phi_assets still-billing", ""),
+        ("delete the endpoint", f"{python} -m phi_assets teardown", ""),
+    ]
+    console = Console(highlight=False)
+    console.print(f"\n{lineage.name}: fine-tuned, registered, deployed, scored", style="bold")
+    for label, text, style in lines:
+        if text:
+            # Neither cut nor broken: what is a link can be clicked, what is a command can be copied.
+            said = text.replace("\n", f"\n{'':<24}")
+            console.print(f"  {label:<21} {said}", style=style, markup=False, soft_wrap=True)
+
+
+def _against_champion(report: Any) -> str:
+    other = report.champion
+    if other is None or other.chrf_gain is None:
+        return report.champion_note
+    verdict = "better" if other.is_better else "worse" if other.is_worse else "neither better nor worse beyond chance"
+    return f"{verdict} than {in_short(other.model_id)}: chrF differs by {other.chrf_gain} on {other.figures.answers}"
 
 
 def _losses(metrics: dict[str, float]) -> str:

@@ -32,7 +32,8 @@ class DatasetSection(Section):
     config: str | None = None
     """Configuration (subset) of the hub repository; its default one unless given."""
     path: Path | None = None
-    """Folder for `source: local`, holding `data/<split>-*.parquet`, or files as `format` and `splits` describe them."""
+    """For `source: local`: a file of conversations, or a folder that holds `data/<split>-*.parquet` or files as
+    `format` and `splits` describe them."""
     asset: Annotated[str, Field(pattern=r"^[^/]+(/[^/]+)*$")] | None = None
     """Key of the asset for `source: asset`, as `team/conversations`. Its value is the path or the URL of files, or a
     polars, pandas or pyarrow table; it comes through the asset's own IO manager."""
@@ -72,7 +73,7 @@ class DatasetSection(Section):
     @model_validator(mode="after")
     def _is_found_where_it_says(self) -> "DatasetSection":
         if self.source == "local" and self.path is None:
-            raise ValueError("source 'local' needs `path`, a folder that holds data/<split>-*.parquet")
+            raise ValueError("source 'local' needs `path`: a file of conversations, or a folder of such files")
         if (self.source == "asset") != (self.asset is not None):
             raise ValueError("source 'asset' and `asset`, the key of a Dagster asset, need each other")
         return self

@@ -7,6 +7,7 @@ from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.connection.errors import ScoringFailed
 from phi_assets.azureml.connection.retry import Log, silent
 from phi_assets.azureml.scoring.asking import ask_model
+from phi_assets.changes import in_short
 from phi_assets.config.recipe import Recipe
 from phi_assets.dataset.contract.tokens import TokenCounter
 from phi_assets.evaluation.answers import Questions, ensure_answers, kept_answers
@@ -63,7 +64,7 @@ def ensure_scores(
         model_id=traffic.model_id,
         deployment=max(traffic.traffic, key=lambda name: traffic.traffic[name]),
         action="reused" if is_known else "scored",
-        reason=_reason(is_new, is_known, force, traffic.model_id),
+        reason=_reason(is_new, is_known, force, in_short(traffic.model_id)),
     )
 
 

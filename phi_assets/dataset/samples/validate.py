@@ -59,22 +59,18 @@ def validate_file(file: Path, recipe: Recipe, log: Log) -> list[str]:
         data = Path(scratch) / "out"
         if file.is_dir():
             return validate_recipe(recipe.model_copy(update={"dataset": chosen, "sample": everything}), data, log)
-        # Alone, whatever lies beside it.
-        alone = Path(scratch) / "alone"
-        alone.mkdir()
-        (alone / file.name).symlink_to(file.resolve())
-        section = chosen.model_copy(update={"path": alone, "splits": {}})
+        section = chosen.model_copy(update={"splits": {}})
         try:
             raw = fetch_split(section, _only_split(section), data, log).model_copy(update={"part": "all"})
             raw = raw.model_copy(update={"split": "train_sft", "source": str(file)})
             refs = prepare_split(raw, everything, recipe.contract, data / "sample", log)
         except DatasetError as error:
-            return [str(error).replace(f"{alone}/", "")]
+            return [str(error).replace(f"{file.resolve().parent}/", "")]
         return _limits(refs, recipe.contract)
 
 
 def _only_split(section: DatasetSection) -> str:
-    """Ours that the file of a folder with one file is called, or that it becomes."""
+    """Ours that the file is called, or that it becomes."""
     name = split_names(section)[0]
     return name if name in SPLITS else "train_sft"
 

@@ -22,7 +22,7 @@ _EXPECTED = (
 
 
 def folder_of(dataset: DatasetSection) -> Path:
-    """The folder that the recipe names, or the package's own.
+    """The folder that the recipe names, or the one file, or the package's own folder.
 
     Raises:
         DatasetError: it does not exist.
@@ -30,8 +30,11 @@ def folder_of(dataset: DatasetSection) -> Path:
     if dataset.source == "bundled":
         return Path(str(files("phi_assets.dataset") / "bundled"))
     folder = Path(str(dataset.path)).expanduser().resolve()
-    if not folder.is_dir():
-        raise DatasetError(f"The recipe's dataset.path {folder} is not a folder: it must hold {_EXPECTED}")
+    if not folder.exists():
+        raise DatasetError(
+            f"Nothing is at {folder}, the recipe's dataset.path: name a file of conversations, or a folder that holds "
+            f"{_EXPECTED}"
+        )
     return folder
 
 
@@ -82,10 +85,12 @@ def split_files(dataset: DatasetSection, split: str) -> tuple[list[Path], Part]:
 
 
 def _splits(folder: Path) -> dict[str, list[tuple[Path, int, int]]]:
-    """The files of each split, with their place among how many.
+    """The files of each split, with their place among how many. A file is a split by itself.
 
     A folder is a split if its name ends as a file's does, or where there is nothing else: others lie there by chance.
     """
+    if folder.is_file() and (name := _NAME.match(folder.name)):
+        return {name["split"]: [(folder, 0, 1)]}
     found: dict[str, list[tuple[Path, int, int]]] = {}
     bare: dict[str, list[tuple[Path, int, int]]] = {}
     for place in (folder / "data", folder):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from phi_assets.changes import in_short
 from phi_assets.evaluation.scoring import Champion
 from phi_assets.evaluation.write import read_rival
 from phi_assets.graph.scoring.metadata import IS_CHAMPION, MODEL, ROWS
@@ -19,8 +20,8 @@ def find_champion(context: dg.AssetExecutionContext, model_id: str) -> Champion:
         if not isinstance(model, str) or model == model_id or not is_champion:
             continue
         if not rows or not Path(str(rows)).is_file():
-            return Champion(None, f"The answers of champion {model} are gone from {rows}.")
-        return Champion(read_rival(model, Path(str(rows))), f"{model} is the champion so far.")
+            return Champion(None, f"The answers of champion {in_short(model)} are gone from {rows}.")
+        return Champion(read_rival(model, Path(str(rows))), f"{in_short(model)} is the champion so far.")
     return Champion(None, "No other model has been scored.")
 
 

@@ -1,6 +1,7 @@
 """Local folders and the bundled data set."""
 
 import hashlib
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -55,8 +56,21 @@ def test_the_bundled_data_set_has_all_splits(tmp_path: Path) -> None:
     assert latest_revision(section) == latest_revision(section)
 
 
+def test_one_file_of_conversations_is_all_that_has_to_be_named(tmp_path: Path) -> None:
+    file = tmp_path / "faq.jsonl"
+    turns = [{"role": "user", "content": "Where?"}, {"role": "assistant", "content": "Here."}]
+    file.write_text("".join(json.dumps({"messages": turns}) + "\n" for _ in range(40)), encoding="utf-8")
+    (tmp_path / "notes.csv").write_text("not,a,conversation\n", encoding="utf-8")
+    section = DatasetSection(source="local", path=file)
+    before = latest_revision(section)
+    refs = [fetch_split(section, split, tmp_path / "data", print) for split in ("train_sft", "test_sft")]
+    assert [(ref.rows, ref.source) for ref in refs] == [(40, str(file))] * 2
+    file.write_text(file.read_text(encoding="utf-8") * 2, encoding="utf-8")
+    assert latest_revision(section) != before
+
+
 def test_missing_things_are_named(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"absent is not a folder"):
+    with pytest.raises(DatasetError, match=r"Nothing is at .*absent"):
         fetch(tmp_path / "absent")
     with pytest.raises(DatasetError, match=r"holds no data: put .*\.jsonl.*`source: hub` or `bundled`"):
         fetch(tmp_path)
