@@ -11,6 +11,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from phi_assets.config.dataset import SAMPLED_SPLITS, SPLITS
 from phi_assets.config.recipe_files import load_recipe
 from phi_assets.config.settings import load_settings
 from phi_assets.emulator import process
@@ -21,6 +22,11 @@ from tests.graph_runs import write_recipe
 
 PREFLIGHT = dg.AssetKey(["quickstart", "preflight"])
 PROJECT = Path(__file__).parents[2]
+EVERY_ASSET = {
+    *("source", *(f"raw_{split}" for split in SPLITS), *(f"sampled_{split}" for split in SAMPLED_SPLITS), "preflight"),
+    *("foundation_model", "finetune_compute", "finetune_job", "registered_model"),
+    *("online_endpoint", "online_deployment", "live_traffic", "base_answers", "scoring_result"),
+}
 
 
 def test_validate_says_in_its_exit_code_whether_a_file_can_be_trained_on(
@@ -108,7 +114,11 @@ def test_the_quickstart_trains_serves_and_says_what_came_of_it(environment: dict
     before, after, _ = map(float, said.groups())
     assert after < 0.7 * before
     for word in ("job", "model", "endpoint", "question", "answer", "open the UI", "delete the endpoint"):
-        assert word in first.stdout
+        assert re.search(rf"^  {word} ", first.stdout, re.MULTILINE), word
+    told = tells(first.stderr)
+    made = [asset for asset, action, _ in told if action not in ("...", "job", "warning")]
+    assert (len(made), set(made)) == (len(EVERY_ASSET), EVERY_ASSET)
+    assert [why for _, action, why in told if action == "job"] == [f"{job_of(first.stdout)}: {page_of(first.stdout)}"]
 
     connection = process.status(Path(environment["PHI_HOME"]) / "emulator")
     assert connection is not None
@@ -122,6 +132,9 @@ def test_the_quickstart_trains_serves_and_says_what_came_of_it(environment: dict
     assert dead is not None
     assert dead.status is dg.DagsterRunStatus.FAILURE
     assert second.stdout.count("(reused)") == 2
+    # A calm run fits a screen, and no link in it is broken.
+    assert len((second.stderr + second.stdout).splitlines()) <= 40, second.stderr + second.stdout
+    assert page_of(second.stdout) == page_of(first.stdout)
     assert requests.writes == []
 
     billing = run(environment, "still-billing")
@@ -135,6 +148,24 @@ def test_the_quickstart_trains_serves_and_says_what_came_of_it(environment: dict
     assert deleted.returncode == 0, deleted.stderr
     assert "deleted" in deleted.stderr
     assert "Nothing is billing in workspace phi-workspace." in deleted.stdout
+
+
+def tells(stderr: str) -> list[tuple[str, str, str]]:
+    """What the lines about assets say: asset, action and text."""
+    lines = [line for line in stderr.splitlines() if re.match(r"\d\d:\d\d:\d\d ", line)]
+    return [(line[9:31].strip(), line[32:42].strip(), line[52:]) for line in lines]
+
+
+def job_of(stdout: str) -> str:
+    found = re.search(r"^  job +(\S+) ", stdout, re.MULTILINE)
+    assert found is not None, stdout
+    return found[1]
+
+
+def page_of(stdout: str) -> str:
+    found = re.search(r"^  its page +(http\S+/runs/\S+)$", stdout, re.MULTILINE)
+    assert found is not None, stdout
+    return found[1]
 
 
 def kill_while_it_holds_a_slot(environment: dict[str, str]) -> str:
