@@ -1,51 +1,24 @@
-"""The commands: each runs jobs of the graph in this process, on one Dagster instance."""
+"""The commands that run the graph's jobs in this process, on one Dagster instance, and what judges data."""
 
 import os
 import sys
-import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from phi_assets.cli.console import own_stderr
-from phi_assets.cli.instance import ensure_dagster_home
-from phi_assets.cli.summary import print_bill, print_left_job, print_summary
-from phi_assets.config.recipe import Recipe
-from phi_assets.config.recipe_files import RecipeError, load_recipes
-from phi_assets.config.settings import Settings, SettingsError, load_settings, read_env_file
-
-if TYPE_CHECKING:
-    import dagster as dg
-
-    from phi_assets.graph.lineage import Lineage
-
-_which_recipes = click.option(
-    "--recipe",
-    "recipes",
-    multiple=True,
-    help="Name or path of a recipe; may be given several times. Those of PHI_RECIPE unless given.",
-)
-
-
-@click.group(invoke_without_command=True)
-@click.pass_context
-def main(context: click.Context) -> None:
-    """Fine-tune, register, deploy and score a chat model; on the local emulator unless PHI_TARGET=azure."""
-    read_env_file()
-    os.environ["DAGSTER_HOME"] = str(ensure_dagster_home(os.environ))
-    if context.invoked_subcommand is None:
-        context.invoke(materialize)
+from phi_assets.cli.bill import print_bill
+from phi_assets.cli.graph import loaded_recipes, open_graph, which_recipes
+from phi_assets.cli.main import main
+from phi_assets.cli.summary import print_left_job, print_summary
 
 
 @main.command()
-@_which_recipes
+@which_recipes
 def materialize(recipes: Sequence[str] = ()) -> None:
     """Materialize every asset of each recipe, one recipe after the other, and print a summary."""
-    with _graph(recipes) as graph:
+    with open_graph(recipes) as graph:
         for lineage in graph.lineages:
             result = graph.run(lineage.node("finetune_and_deploy"))
             if not print_left_job(result):
@@ -53,10 +26,10 @@ def materialize(recipes: Sequence[str] = ()) -> None:
 
 
 @main.command()
-@_which_recipes
+@which_recipes
 def preflight(recipes: Sequence[str]) -> None:
     """Look at everything that can be known to go wrong with a recipe; seconds, and nothing is changed."""
-    with _graph(recipes) as graph:
+    with open_graph(recipes) as graph:
         for lineage in graph.lineages:
             [event] = graph.materialize(lineage, "preflight").get_asset_materialization_events()
             metadata = event.step_materialization_data.materialization.metadata
@@ -75,27 +48,39 @@ def preflight(recipes: Sequence[str]) -> None:
 
 
 @main.command()
-@_which_recipes
+@which_recipes
 @click.option("--keep-cluster", is_flag=True, help="Leave the recipe's cluster, which costs nothing while it is idle.")
 @click.option("--models", is_flag=True, help="Also delete the registered versions of the recipe's model.")
-def teardown(recipes: Sequence[str], keep_cluster: bool, models: bool) -> None:
-    """List and delete what a recipe has made and is billing, and say what still is."""
+@click.option("--dry-run", is_flag=True, help="Only list what would be deleted, and what is kept and why.")
+@click.option("--yes", is_flag=True, help="Delete without asking, as in a script.")
+def teardown(recipes: Sequence[str], keep_cluster: bool, models: bool, dry_run: bool, yes: bool) -> None:
+    """List what a recipe has made and is billing, ask, delete it, and say what still is billing."""
     config = {"cluster": not keep_cluster, "models": models}
-    with _graph(recipes) as graph:
+    with open_graph(recipes) as graph:
         for lineage in graph.lineages:
             job, step = lineage.node("teardown"), lineage.node("tear_down_recipe")
-            print_bill(graph.run(job, {step: {"config": config}}))
+
+            def run(*, only_list: bool, job: str = job, step: str = step) -> Any:
+                return graph.run(job, {step: {"config": {**config, "dry_run": only_list}}})
+
+            if dry_run or not yes:
+                listed = run(only_list=True)
+                if dry_run or not _number(listed, "to_delete"):
+                    print_bill(listed, pretended=graph.is_pretended)
+                    continue
+                click.confirm(f"Delete what is listed of {lineage.name}?", abort=True, err=True)
+            print_bill(run(only_list=False), pretended=graph.is_pretended)
 
 
 @main.command()
 @click.argument("file", required=False, type=click.Path(exists=True, path_type=Path))
-@_which_recipes
+@which_recipes
 def validate(file: Path | None, recipes: Sequence[str]) -> None:
     """Read and judge the data of each recipe, or FILE (a file or a folder) by the contract of the first, without a
     network; the exit code is 1 where it cannot be trained on."""
     # Before the hub's client is imported, which reads it once.
     os.environ["HF_HUB_OFFLINE"] = "1"
-    settings, loaded = _loaded(recipes)
+    settings, loaded = loaded_recipes(recipes)
 
     from phi_assets.dataset.samples.validate import validate_file, validate_recipe
 
@@ -111,91 +96,18 @@ def validate(file: Path | None, recipes: Sequence[str]) -> None:
 
 
 @main.command("still-billing")
-def still_billing() -> None:
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def still_billing(as_json: bool) -> None:
     """Show everything in the workspace that is billing: age, price an hour, owner, lease, orphans."""
-    with _graph(()) as graph:
-        print_bill(graph.run("list_billing"))
+    with open_graph(()) as graph:
+        print_bill(graph.run("list_billing"), as_json=as_json, pretended=graph.is_pretended)
 
 
-@dataclass(frozen=True)
-class _Graph:
-    """The recipes' graph on this Dagster instance."""
-
-    settings: Settings
-    lineages: "Sequence[Lineage]"
-    definitions: "dg.Definitions"
-    instance: "dg.DagsterInstance"
-
-    def run(self, job: str, ops: dict[str, Any] | None = None) -> Any:
-        """The job has run in this process; ends the program where it failed."""
-        return self._execute(self.definitions.resolve_job_def(job), ops or {})
-
-    def materialize(self, lineage: "Lineage", *assets: str) -> Any:
-        """Assets of the recipe have been materialized in this process; ends the program where one failed."""
-        job = self.definitions.resolve_implicit_global_asset_job_def()
-        return self._execute(job, {}, lineage.keys(*assets), lineage.run_tags)
-
-    def _execute(
-        self,
-        job: Any,
-        ops: dict[str, Any],
-        assets: "Sequence[dg.AssetKey] | None" = None,
-        tags: dict[str, str] | None = None,
-    ) -> Any:
-        from phi_assets.graph.automation.dead_runs import process_tags
-        from phi_assets.graph.automation.failures import reason_of
-        from phi_assets.graph.automation.pools import patient_pools
-
-        run_id = str(uuid.uuid4())
-        # What the steps print is the jobs' own logs, line by line; the console logger tells what people want to know.
-        with Path(os.devnull).open("w") as sink, redirect_stdout(sink), own_stderr() as say, patient_pools(say):
-            result = job.execute_in_process(
-                instance=self.instance,
-                raise_on_error=False,
-                run_config={"loggers": {"console": {}}, "ops": ops},
-                run_id=run_id,
-                tags={**(tags or {}), **process_tags(run_id)},
-                asset_selection=assets,
-            )
-        if not result.success:
-            click.echo(f"\nRun {result.run_id} of job {job.name} failed.", err=True)
-            for event in result.all_events:
-                if event.is_step_failure:
-                    name = (event.step_key or "").rpartition("__")[2]
-                    click.echo(f"{name}: {reason_of(event.step_failure_data)}", err=True)
-            sys.exit(1)
-        return result
-
-
-def _loaded(recipes: Sequence[str]) -> tuple[Settings, list[Recipe]]:
-    """The settings, and these recipes or those that the settings name."""
-    try:
-        settings = load_settings()
-        return settings, load_recipes(",".join(recipes) or settings.recipe)
-    except (SettingsError, RecipeError) as error:
-        raise click.ClickException(str(error)) from error
-
-
-@contextmanager
-def _graph(recipes: Sequence[str]) -> Iterator[_Graph]:
-    """The graph of these recipes, or of those that the settings name; runs of dead processes hold nothing any more."""
-    settings, loaded = _loaded(recipes)
-    # Before the imports, which take seconds.
-    names = ", ".join(recipe.name for recipe in loaded)
-    click.echo(f"{names} in workspace {settings.workspace_name} ({settings.target})", err=True)
-
-    import dagster as dg
-
-    from phi_assets.cli.console import calm_console
-    from phi_assets.definitions import build_definitions
-    from phi_assets.graph.automation.dead_runs import DEATH, end_dead_runs
-    from phi_assets.graph.lineage import Lineage
-
-    try:
-        definitions = build_definitions(settings, *loaded, loggers={"console": calm_console})
-    except RecipeError as error:
-        raise click.ClickException(str(error)) from error
-    with dg.DagsterInstance.get() as instance:
-        for dead in end_dead_runs(instance):
-            click.echo(f"Run {dead.run_id} of job {dead.job_name}: {DEATH} It is marked as failed.", err=True)
-        yield _Graph(settings, [Lineage.of(recipe, settings) for recipe in loaded], definitions, instance)
+def _number(result: Any, key: str) -> int:
+    """Of the metadata of the step's output."""
+    (found,) = (
+        event.step_output_data.metadata[key].value
+        for event in result.all_events
+        if event.is_successful_output and key in event.step_output_data.metadata
+    )
+    return int(found)

@@ -4,8 +4,6 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -22,17 +20,6 @@ _LONG_SECONDS = 3.0
 """What a step says is shown once it has taken so long."""
 _BETWEEN_LINES_SECONDS = 10.0
 """Lines of progress come no closer, where they stay and are not overwritten."""
-
-
-@contextmanager
-def own_stderr() -> Iterator[Callable[[str], None]]:
-    """A function that prints a line to the terminal's stderr, wherever Dagster has sent that of this process."""
-    with os.fdopen(os.dup(sys.__stderr__.fileno() if sys.__stderr__ else 2), "w", encoding="utf-8") as stderr:
-
-        def say(text: str) -> None:
-            print(text, file=stderr, flush=True)
-
-        yield say
 
 
 @dataclass

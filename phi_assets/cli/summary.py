@@ -15,26 +15,6 @@ if TYPE_CHECKING:
     from phi_assets.graph.lineage import Lineage
 
 
-def print_bill(result: Any) -> None:
-    """The last listing of the run, as a table."""
-    import rich
-    from rich.table import Table
-
-    from phi_assets.graph.operations.assets import STILL_BILLING
-
-    events = [event for event in result.get_asset_materialization_events() if event.asset_key == STILL_BILLING]
-    metadata = events[-1].step_materialization_data.materialization.metadata
-    rows = [record.data for record in metadata["billing"].records]
-    if rows:
-        shown = Table(*rows[0])
-        for row in rows:
-            shown.add_row(*map(str, row.values()))
-        rich.print(shown)
-    click.echo(metadata["summary"].value)
-    if rows:
-        click.echo(f"Prices: {metadata['prices'].value}; the workspace is in {metadata['region'].value}.")
-
-
 def print_left_job(result: Any) -> bool:
     """Name, page and next step of a job that the run has left to itself; False where it has left none."""
     made = {event.asset_key for event in result.get_asset_materialization_events()}

@@ -1,5 +1,6 @@
 """`python -m phi_assets` as a newcomer runs it, in a process of its own."""
 
+import json
 import os
 import re
 import shutil
@@ -139,12 +140,25 @@ def test_the_quickstart_trains_serves_and_says_what_came_of_it(environment: dict
 
     billing = run(environment, "still-billing")
     assert billing.returncode == 0, billing.stderr
-    assert re.search(
-        r"deployment\s+│\s+quickstart-[0-9a-f]{8}/ft-\d+.*1 x Standard_NC24ads_A100_v4.*3\.67", billing.stdout
-    )
+    billed = r"^deployment +quickstart-[0-9a-f]{8}/ft-\d+ .*1 x Standard_NC24ads_A100_v4 .*3\.67"
+    assert re.search(billed, billing.stdout, re.MULTILINE), billing.stdout
     assert "1 endpoint, 1 deployment; 3.67 USD an hour" in billing.stdout
+    assert "The emulator charges nothing" in billing.stdout
+    for_programs = json.loads(run(environment, "still-billing", "--json").stdout)
+    assert for_programs["pretended"]
+    assert for_programs["hourly_price"] == 3.67
+    assert [item["what"] for item in for_programs["items"]] == ["endpoint", "deployment"]
 
-    deleted = run(environment, "teardown")
+    with Requests(connection) as requests:
+        listed = run(environment, "teardown", "--dry-run")
+        # Nobody is there to say yes.
+        refused = run(environment, "teardown")
+    assert (listed.returncode, refused.returncode) == (0, 1)
+    for shown in (listed.stderr, refused.stderr):
+        assert re.search(r"Delete endpoint quickstart-[0-9a-f]{8}", shown), shown
+    assert "Delete what is listed of quickstart? [y/N]" in refused.stderr
+    assert requests.writes == []
+    deleted = run(environment, "teardown", "--yes")
     assert deleted.returncode == 0, deleted.stderr
     assert "deleted" in deleted.stderr
     assert "Nothing is billing in workspace phi-workspace." in deleted.stdout
@@ -197,7 +211,7 @@ def test_nothing_is_billing_where_nothing_was_made(environment: dict[str, str], 
         assert "Price file /nowhere.yaml not found" in wrong.stderr
         assert "Traceback" not in wrong.stderr
         # Nothing goes on billing for want of prices.
-        assert run(environment | home | {"PHI_PRICES": "/nowhere.yaml"}, "teardown").returncode == 0
+        assert run(environment | home | {"PHI_PRICES": "/nowhere.yaml"}, "teardown", "--yes").returncode == 0
     finally:
         process.stop(tmp_path / "empty" / "emulator")
 

@@ -57,12 +57,14 @@ def reap(
     only: Collection[str] = (),
     held: Mapping[str, str] | None = None,
     on_name: Callable[[str], None] = silent,
+    dry_run: bool = False,
     log: Log = silent,
 ) -> list[str]:
     """No endpoint of this project is alive whose lease has ended and that nothing holds; the names of those that were.
 
     With `only`, others are left alone. `held` are those that a run is at work on, with the words for that. `on_name`
-    hears each name before anything is done to it. One whose lease was renewed since the list was read stays.
+    hears each name before anything is done to it. One whose lease was renewed since the list was read stays. A dry run
+    deletes nothing, and `log` says what would be.
 
     Raises:
         ListingFailed: the service does not say what there is.
@@ -81,6 +83,9 @@ def reap(
             log(f"Endpoint {name} is gone or has a new lease.")
             continue
         log(f"The lease of endpoint {name} ended at {lease_end(endpoint.tags)}.")
+        if dry_run:
+            log(f"Endpoint {name} would be deleted.")
+            continue
         on_name(name)
         try:
             if end_endpoint(ws, name, ws.owner(), log):

@@ -49,9 +49,14 @@ class TeardownPlan:
     owner: Owner
     """Whose they are; what somebody else has made in their places by the time of the deletion is left alone."""
 
+    @property
+    def doomed(self) -> list[Doomed]:
+        """What is to be deleted."""
+        return [thing for thing in self.things if not thing.is_kept]
+
     def of(self, kind: str) -> list[str]:
         """Names of what is to be deleted of a kind."""
-        return [thing.name for thing in self.things if thing.kind == kind and not thing.is_kept]
+        return [thing.name for thing in self.doomed if thing.kind == kind]
 
     @property
     def lines(self) -> list[str]:
@@ -113,7 +118,7 @@ def carry_out(ws: Workspace, plan: TeardownPlan, log: Log = silent) -> None:
         except httpx.HTTPError as error:
             raise TeardownIncomplete(f"Model {model} could not be deleted: {one_line(error)}. Run again.") from error
         log(f"Model {model} is gone.")
-    if doomed := [f"{thing.kind} {thing.name}" for thing in plan.things if not thing.is_kept]:
+    if doomed := [f"{thing.kind} {thing.name}" for thing in plan.doomed]:
         log(f"Have been deleted: {', '.join(doomed)}.")
 
 

@@ -53,21 +53,26 @@ def is_datastore_uri(uri: str) -> bool:
     return "${{" not in uri and _DATASTORE_URI.match(uri) is not None
 
 
+def place_of(uri: str) -> tuple[str, str]:
+    """The datastore, and the names of the folder's blobs up to and with the slash."""
+    match = _DATASTORE_URI.match(uri)
+    assert match, f"{uri} is no datastore uri"
+    return match["datastore"], match["path"].rstrip("/") + "/"
+
+
 def list_folder(ws: Workspace, uri: str, log: Log = silent) -> ModelFolder:
     """What lies under a datastore uri, in the short or the long form.
 
     Raises:
         StorageRefused: the storage account takes no keys, or does not let this identity read.
     """
-    match = _DATASTORE_URI.match(uri)
-    assert match, f"{uri} is no datastore uri"
-    datastore, prefix = match["datastore"], match["path"].rstrip("/") + "/"
+    datastore, prefix = place_of(uri)
     shown = f"azureml://datastores/{datastore}/paths/{prefix}"
 
     def walk() -> ModelFolder:
         files = size = 0
         mlmodel_bytes: int | None = None
-        with _container(ws, datastore) as container:
+        with container_of(ws, datastore) as container:
             for blob in container.list_blobs(name_starts_with=prefix):
                 files += 1
                 size += blob.size or 0
@@ -94,7 +99,8 @@ def _human(size_bytes: int) -> str:
     return f"{size_bytes} bytes"
 
 
-def _container(ws: Workspace, name: str) -> "ContainerClient":
+def container_of(ws: Workspace, name: str) -> "ContainerClient":
+    """A client of the datastore's container, with the datastore's own key or signature, else as the signed-in one."""
     from azure.storage.blob import ContainerClient
 
     datastore: Any = ws.ml.datastores.get(name, include_secrets=True)

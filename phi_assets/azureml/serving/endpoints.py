@@ -72,6 +72,11 @@ def ensure_endpoint(
     return _put(ws, section, wanted, check_owner, "created" if existing is None else "updated", reason, log)
 
 
+def recipes_endpoint(ws: Workspace, section: ServingSection, owner: Owner, log: Log = silent) -> Any | None:
+    """The recipe's endpoint as the service has it, under whichever of its names; None where there is none."""
+    return find_endpoint(ws, _name(ws, section, owner, log), log)
+
+
 def delete_endpoint(ws: Workspace, name: str, log: Log = silent) -> bool:
     """The endpoint and its deployments are gone, so nothing of them is billing. Whether there was one to delete.
 

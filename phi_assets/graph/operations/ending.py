@@ -27,6 +27,7 @@ class TeardownConfig(dg.Config):
 
     cluster: bool = Field(default=True, description="Also the recipe's cluster, where it is idle and this project's")
     models: bool = Field(default=False, description="Also the registered versions of the recipe's model")
+    dry_run: bool = Field(default=False, description="Only list what would be deleted, and what is kept and why")
 
 
 def teardown_job(lineage: Lineage, lineages: Sequence[Lineage]) -> dg.JobDefinition:
@@ -39,7 +40,9 @@ def teardown_job(lineage: Lineage, lineages: Sequence[Lineage]) -> dg.JobDefinit
         azureml: AzureMLWorkspace,
         azureml_prices: PricesResource,
     ) -> None:
-        """Everything of the recipe that is billing has been listed, deleted, and looked for again."""
+        """Everything of the recipe that is billing has been listed and, unless this is a dry run, deleted and looked
+        for again.
+        """
         log = context.log.info
         price_list = azureml_prices.value_or_none(context.log.warning)
         with azureml.session() as ws:
@@ -53,13 +56,16 @@ def teardown_job(lineage: Lineage, lineages: Sequence[Lineage]) -> dg.JobDefinit
             )
             for line in plan.lines:
                 log(line)
-            carry_out(ws, plan, log)
+            if not config.dry_run:
+                carry_out(ws, plan, log)
             left = read_bill(ws, price_list, log)
             _record(context, left, lineages)
-            check_gone(plan, left)
+            if not config.dry_run:
+                check_gone(plan, left)
         context.add_output_metadata(
             {
                 "listing": dg.MetadataValue.md("\n".join(f"- {line}" for line in plan.lines)),
+                "to_delete": len(plan.doomed),
                 "nothing_is_billing": not left.items,
                 "summary": left.in_words,
             }
@@ -81,6 +87,7 @@ class ReapConfig(dg.Config):
     """Which endpoints are looked at."""
 
     endpoints: list[str] = Field(default=[], description="Only these; all of this project unless given")
+    dry_run: bool = Field(default=False, description="Only say which would be deleted, and which stay and why")
 
 
 def reap_expired_job(lineages: Sequence[Lineage]) -> dg.JobDefinition:
@@ -101,7 +108,9 @@ def reap_expired_job(lineages: Sequence[Lineage]) -> dg.JobDefinition:
 
         with azureml.session() as ws:
             held = held_endpoints(context.instance, lineages)
-            deleted = reap(ws, only=config.endpoints, held=held, on_name=announce, log=context.log.info)
+            deleted = reap(
+                ws, only=config.endpoints, held=held, on_name=announce, dry_run=config.dry_run, log=context.log.info
+            )
             left = read_bill(ws, azureml_prices.value_or_none(context.log.warning), context.log.info)
             _record(context, left, lineages)
         context.add_output_metadata({"deleted": ", ".join(deleted) or "none", "summary": left.in_words})

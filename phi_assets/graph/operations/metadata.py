@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+import dagster as dg
+
 from phi_assets.azureml.billing.bill import Bill, Billed
 from phi_assets.azureml.ownership import project_of
 from phi_assets.graph.rendering import table
@@ -15,6 +17,7 @@ def billing_metadata(bill: Bill, orphaned: Sequence[Billed]) -> dict[str, Any]:
     return {
         "summary": bill.in_words,
         "hourly_price": round(bill.hourly, 4),
+        "hourly_by_recipe": dg.MetadataValue.json(_by_recipe(bill)),
         "endpoints": len(bill.of("endpoint")),
         "deployments": len(bill.of("deployment")),
         "nodes": sum(item.machines for item in [*bill.of("cluster"), *bill.of("instance")]),
@@ -25,6 +28,15 @@ def billing_metadata(bill: Bill, orphaned: Sequence[Billed]) -> dict[str, Any]:
         "prices": f"{prices.currency}, {prices.region}, as of {prices.as_of}" if prices else "cannot be read",
         "region": bill.region,
     }
+
+
+def _by_recipe(bill: Bill) -> dict[str, float]:
+    """What an hour is known to cost of what was made for each recipe; of what says none, under `none`."""
+    sums: dict[str, float] = {}
+    for item in bill.items:
+        name = item.recipe or "none"
+        sums[name] = round(sums.get(name, 0.0) + (item.hourly or 0.0), 4)
+    return dict(sorted(sums.items()))
 
 
 def billing_rows(bill: Bill, orphaned: Sequence[Billed]) -> list[dict[str, str]]:
