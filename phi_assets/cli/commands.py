@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from phi_assets.cli.bill import print_bill
-from phi_assets.cli.graph import loaded_recipes, open_graph, which_recipes
+from phi_assets.cli.bill import bill_in_words, print_bill
+from phi_assets.cli.graph import loaded_recipes, open_graph, require_success, which_recipes
 from phi_assets.cli.main import main
 from phi_assets.cli.summary import print_left_job, print_summary
 
@@ -17,12 +17,19 @@ from phi_assets.cli.summary import print_left_job, print_summary
 @main.command()
 @which_recipes
 def materialize(recipes: Sequence[str] = ()) -> None:
-    """Materialize every asset of each recipe, one recipe after the other, and print a summary."""
+    """Materialize every asset of each recipe, one recipe after the other, and print a summary.
+
+    What is billing is listed at last, also where a run has failed.
+    """
     with open_graph(recipes) as graph:
         for lineage in graph.lineages:
-            result = graph.run(lineage.node("finetune_and_deploy"))
+            result = graph.try_run(lineage.node("finetune_and_deploy"))
+            billing = bill_in_words(graph.run("list_billing"), pretended=graph.is_pretended)
+            if not result.success:
+                click.echo(f"\n{billing}", err=True)
+            require_success(result)
             if not print_left_job(result):
-                print_summary(graph.settings, lineage, result)
+                print_summary(graph.settings, lineage, result, billing)
 
 
 @main.command()

@@ -59,12 +59,20 @@ class Graph:
 
     def run(self, job: str, ops: dict[str, Any] | None = None) -> Any:
         """The job has run in this process; ends the program where it failed."""
+        result = self.try_run(job, ops)
+        require_success(result)
+        return result
+
+    def try_run(self, job: str, ops: dict[str, Any] | None = None) -> Any:
+        """The job has run in this process, with or without success."""
         return self._execute(self.definitions.resolve_job_def(job), ops or {})
 
     def materialize(self, lineage: "Lineage", *assets: str) -> Any:
         """Assets of the recipe have been materialized in this process; ends the program where one failed."""
         job = self.definitions.resolve_implicit_global_asset_job_def()
-        return self._execute(job, {}, lineage.keys(*assets), lineage.run_tags)
+        result = self._execute(job, {}, lineage.keys(*assets), lineage.run_tags)
+        require_success(result)
+        return result
 
     def _execute(
         self,
@@ -74,13 +82,12 @@ class Graph:
         tags: dict[str, str] | None = None,
     ) -> Any:
         from phi_assets.graph.automation.dead_runs import process_tags
-        from phi_assets.graph.automation.failures import reason_of
         from phi_assets.graph.automation.pools import patient_pools
 
         run_id = str(uuid.uuid4())
         # What the steps print is the jobs' own logs, line by line; the console logger tells what people want to know.
         with Path(os.devnull).open("w") as sink, redirect_stdout(sink), _own_stderr() as say, patient_pools(say):
-            result = job.execute_in_process(
+            return job.execute_in_process(
                 instance=self.instance,
                 raise_on_error=False,
                 run_config={"loggers": {"console": {}}, "ops": ops},
@@ -88,14 +95,20 @@ class Graph:
                 tags={**(tags or {}), **process_tags(run_id)},
                 asset_selection=assets,
             )
-        if not result.success:
-            click.echo(f"\nRun {result.run_id} of job {job.name} failed.", err=True)
-            for event in result.all_events:
-                if event.is_step_failure:
-                    name = (event.step_key or "").rpartition("__")[2]
-                    click.echo(f"{name}: {reason_of(event.step_failure_data)}", err=True)
-            sys.exit(1)
-        return result
+
+
+def require_success(result: Any) -> None:
+    """Ends the program where the run failed; the last lines are why."""
+    from phi_assets.graph.automation.failures import reason_of
+
+    if result.success:
+        return
+    click.echo(f"\nRun {result.run_id} of job {result.job_def.name} failed.", err=True)
+    for event in result.all_events:
+        if event.is_step_failure:
+            name = (event.step_key or "").rpartition("__")[2]
+            click.echo(f"{name}: {reason_of(event.step_failure_data)}", err=True)
+    sys.exit(1)
 
 
 def loaded_recipes(recipes: Sequence[str]) -> tuple[Settings, list[Recipe]]:

@@ -29,8 +29,11 @@ def print_left_job(result: Any) -> bool:
     return False
 
 
-def print_summary(settings: Settings, lineage: "Lineage", result: Any) -> None:
-    """How good the model is, the job, the losses, the model, one question with its answer, and what to do next."""
+def print_summary(settings: Settings, lineage: "Lineage", result: Any, billing: str) -> None:
+    """How good the model is, the job, the losses, the model, one question with its answer, and what to do next.
+
+    `billing` is what is billing now, in a sentence.
+    """
     from rich.console import Console
 
     from phi_assets.dataset.files.jsonl import read_jsonl
@@ -56,7 +59,7 @@ def print_summary(settings: Settings, lineage: "Lineage", result: Any) -> None:
         ("answer", sample["answer"], "green"),
         ("base model's answer", sample["base_answer"] or "", "red"),
         ("open the UI", ui_command(os.environ), ""),
-        ("what is billing", f"{python} -m phi_assets still-billing", ""),
+        ("what is billing", billing, ""),
         ("delete the endpoint", f"{python} -m phi_assets teardown", ""),
     ]
     console = Console(highlight=False)

@@ -1,4 +1,4 @@
-"""Sensors: what happens outside, noticed. All but `detached_jobs` are stopped until somebody switches them on.
+"""Sensors: what happens outside, noticed. All that may cost money are stopped until somebody switches them on.
 
 There is one of each kind, whatever the number of recipes. Each tick makes a fixed, small number of requests a recipe,
 however many jobs the workspace has. A service that cannot be reached fails the tick with its message; the next one
@@ -13,6 +13,7 @@ from phi_assets.graph.dataset.sensors import hub_revision_sensor
 from phi_assets.graph.foundation.sensors import foundation_model_sensor
 from phi_assets.graph.lineage import LABEL, Lineage
 from phi_assets.graph.operations.alerts import run_failure_alert
+from phi_assets.graph.operations.sensors import still_billing_sensor
 from phi_assets.graph.serving.sensors import endpoint_health_sensor
 from phi_assets.graph.training.sensors import orphaned_job_sensor
 from phi_assets.graph.training.watching import detached_jobs_sensor
@@ -36,5 +37,6 @@ def sensors(lineages: Sequence[Lineage]) -> list[dg.SensorDefinition]:
         orphaned_job_sensor(lineages),
         detached_jobs_sensor(lineages),
         endpoint_health_sensor(lineages),
+        still_billing_sensor(lineages),
         run_failure_alert,
     ]

@@ -7,8 +7,9 @@ from typing import Any
 import dagster as dg
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
-_ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
-_UNENDED = [status for status in dg.DagsterRunStatus if status not in _ENDED]
+ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+"""States of a run that will do nothing any more."""
+_UNENDED = [status for status in dg.DagsterRunStatus if status not in ENDED]
 
 _DATA_VERSION_TAG = "dagster/data_version"
 
@@ -67,7 +68,7 @@ def last_run(instance: dg.DagsterInstance, job: str) -> dg.RunRecord | None:
 
 def has_ended(run: dg.DagsterRun) -> bool:
     """Whether the run will do nothing any more."""
-    return run.status in _ENDED
+    return run.status in ENDED
 
 
 def planned_assets(instance: dg.DagsterInstance, run_id: str) -> set[dg.AssetKey]:
