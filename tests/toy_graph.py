@@ -39,7 +39,7 @@ def write_toy_recipe(path: Path, changes: dict[str, dict[str, Any]] | None = Non
     """The quickstart recipe on the registry `toys`, with the given keys of its sections replaced.
 
     `changes["parameters"]` are parameters of the toy pipeline: `prefix` (what its answers begin with), `gate` (a file
-    for which the job stays in Running until it exists, 60 s at most), `outcome` (`complete`, `rated`, `fail`,
+    for which the job stays in Running until it exists, 300 s at most), `outcome` (`complete`, `rated`, `fail`,
     `nothing`, `diverge` or `silent`), `seed`. The registry has to lie beside the emulator's own:
     `tests.azureml.toys.write_registry`.
     """

@@ -10,6 +10,7 @@ import yaml
 from phi_assets.azureml.compute.clusters import ensure_compute
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.models.foundation import get_foundation_model
+from phi_assets.azureml.training.history import Run, RunHistory
 from phi_assets.azureml.training.identity import JobRequest
 from phi_assets.azureml.training.parameters import effective_parameters
 from phi_assets.azureml.training.pipelines import get_component
@@ -115,6 +116,14 @@ def make_request(ws: Workspace, folder: Path, *, attempts: int = 3, **parameters
         parameters=effective_parameters(component.inputs, model.defaults, finetune),
         finetune=finetune,
     )
+
+
+def step_of(ws: Workspace, job: str) -> Run:
+    """The one step of a job of the toy pipeline, as run history has it."""
+    history = RunHistory(ws)
+    (pipeline,) = history.children(job)
+    (step,) = history.children(pipeline.run_id)
+    return step
 
 
 def _write_pipeline(base: Path, section: ComponentSection, inputs: dict[str, Any]) -> None:

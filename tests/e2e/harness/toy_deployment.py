@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.connection.status import JobStatus
+from phi_assets.azureml.ownership import recipe_of
 from phi_assets.azureml.serving.deployments import ensure_deployment
 from phi_assets.azureml.serving.endpoints import ensure_endpoint
 from phi_assets.azureml.serving.traffic import ensure_traffic
@@ -25,6 +26,8 @@ from tests.e2e.harness.run_records import FINISHED
 from tests.toy_graph import write_toy_recipe
 
 ENDPOINT = "toy-completion"
+BESIDE = "beside"
+"""What the second recipe of a code location is called, where it has one."""
 
 _JOB_SECONDS = 60
 
@@ -60,6 +63,10 @@ class ToyDeployment:
     def gate(self) -> Path:
         """Jobs go on running until this file exists; what is written into it is their outcome."""
         return self.home / "gate"
+
+    def runs_beside(self) -> set[str]:
+        """Ids of all runs that the second recipe has had."""
+        return {run.run_id for run in self.dagster.instance.get_runs() if run.job_name.startswith(f"{BESIDE}__")}
 
     def clean(self) -> None:
         """As after the start: nothing was ever run here, and the gate is closed."""
@@ -103,18 +110,22 @@ class ToyDeployment:
 
 @contextmanager
 def toy_deployment(
-    home: Path, changes: dict[str, dict[str, Any]] | None = None, pace: Pace | Literal["by hand"] = "quick"
+    home: Path,
+    changes: dict[str, dict[str, Any]] | None = None,
+    pace: Pace | Literal["by hand"] = "quick",
+    *others: Path,
 ) -> Iterator[ToyDeployment]:
     """Emulator and Dagster are up over a new PHI_HOME, their code location with the toy recipe; none is left over.
 
-    `changes` are made to the recipe. For `by hand` see `DagsterByHand`.
+    `changes` are made to the recipe. For `by hand` see `DagsterByHand`. `others` are recipes beside it.
     """
     connection = process.ensure_running(home / "emulator")
     try:
         write_registry(connection.directory / "registry")
         gate = home / "gate"
         recipe = write_toy_recipe(home / "recipe.yaml", {**(changes or {}), "parameters": {"gate": str(gate)}})
-        env = {"PHI_HOME": str(home), "PHI_RECIPE": str(recipe), "PHI_STORAGE": str(home / "storage")}
+        recipes = ",".join(str(each) for each in (recipe, *others))
+        env = {"PHI_HOME": str(home), "PHI_RECIPE": recipes, "PHI_STORAGE": str(home / "storage")}
         with (
             DagsterByHand(home, env) if pace == "by hand" else DagsterProcess(home, env, pace=pace) as dagster,
             Control(connection) as control,
@@ -127,7 +138,9 @@ def toy_deployment(
 
 def registered(toy: ToyDeployment) -> RegisteredModelRef:
     """The model version that the graph has registered."""
-    (model,) = toy.workspace.ml.models.list(name=load_recipe(str(toy.recipe)).registered_model_name)
+    recipe = load_recipe(str(toy.recipe))
+    versions = toy.workspace.ml.models.list(name=recipe.registered_model_name)
+    (model,) = (version for version in versions if recipe_of(version.tags or {}) == recipe.name)
     return RegisteredModelRef(
         id=str(model.id), name=str(model.name), version=str(model.version), job_name="x", action="created"
     )
