@@ -1,6 +1,7 @@
 """Running the real graph in a test: a recipe of one's own, the session's emulator, Dagster in this process."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,15 +59,18 @@ class Result(dg.ExecuteInProcessResult):
 
 
 class Graph:
-    """The definitions of one recipe over one PHI_HOME, materialized in this process."""
+    """The definitions of one recipe over one PHI_HOME, materialized in this process; `others` are in its location."""
 
-    def __init__(self, home: Path, recipe: Path | str, storage: Path, instance: dg.DagsterInstance) -> None:
+    def __init__(
+        self, home: Path, recipe: Path | str, storage: Path, instance: dg.DagsterInstance, *others: Path
+    ) -> None:
         settings = load_settings({"PHI_HOME": str(home), "PHI_RECIPE": str(recipe), "PHI_STORAGE": str(storage)})
         self.recipe = load_recipe(settings.recipe)
         self.lineage = Lineage.of(self.recipe, settings)
-        self.definitions = build_definitions(settings, self.recipe)
+        beside = [Lineage.of(load_recipe(str(other)), settings) for other in others]
+        self.definitions = build_definitions(settings, self.recipe, *(other.recipe for other in beside))
         self.instance = instance
-        self.keys = keys_of(self.definitions)
+        self.keys = keys_of(self.definitions, *(other.prefix for other in beside))
 
     def key(self, asset: str) -> dg.AssetKey:
         """Key of an asset, by what it is called below its prefix."""
@@ -99,9 +103,11 @@ class Graph:
         )
 
 
-def keys_of(definitions: dg.Definitions) -> dict[str, dg.AssetKey]:
-    """The keys of a recipe's graph, by what its assets are called below their prefixes."""
-    return {spec.key.path[-1]: spec.key for spec in definitions.resolve_all_asset_specs()}
+def keys_of(definitions: dg.Definitions, *without: Sequence[str]) -> dict[str, dg.AssetKey]:
+    """The keys of a recipe's graph by what its assets are called below their prefix; `without` are other prefixes."""
+    others = {tuple(prefix) for prefix in without}
+    keys = [spec.key for spec in definitions.resolve_all_asset_specs()]
+    return {key.path[-1]: key for key in keys if tuple(key.path[:-1]) not in others}
 
 
 def actions(result: dg.ExecuteInProcessResult) -> dict[str, str]:

@@ -2,6 +2,8 @@
 
 import itertools
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,9 @@ from phi_assets.emulator.process import Connection
 from phi_assets.graph.dataset import metadata
 from tests.azureml import toys as toy
 from tests.dataset.shards import write_shards
+from tests.e2e.harness.beside import EVERYWHERE, SAYS, assert_has_its_own, gate_of_second, write_second_recipe
+from tests.e2e.harness.run_records import RunRecords
+from tests.e2e.harness.toy_deployment import BESIDE
 from tests.graph_runs import Graph, actions, failure_message
 from tests.toy_graph import write_toy_recipe
 
@@ -44,6 +49,9 @@ class World:
     """What the last run had instead of the toy recipe's values."""
     versions: dict[str, str] = field(default_factory=dict)
     """Data versions as of the last run."""
+    recipe_file: Path = Path()
+    second: tuple[Path, ...] = ()
+    """The file of the recipe that is at work beside it, if one is."""
     is_settled: bool = False
     """Whether nothing has changed since the last run."""
     seeds: Iterator[int] = field(default_factory=itertools.count)
@@ -71,16 +79,46 @@ class World:
         self.is_settled = False
         for section, values in changes.items():
             self.recipe[section] = self.recipe.get(section, {}) | values
-        # The file's name is the recipe's, and a recipe is read once per path.
-        folder = self.folder / f"recipe-{len(list(self.folder.glob('recipe-*')))}"
-        folder.mkdir()
-        recipe = write_toy_recipe(folder / "matrix.yaml", self.recipe)
-        graph = Graph(self.emulator.directory.parent, recipe, self.folder / "storage", self.instance)
-        result = graph.run()
+        self.recipe_file = write_toy_recipe(self.new_folder() / "matrix.yaml", self.recipe)
+        result = self.graph(self.recipe_file, *self.second).run()
         assert result.success, failure_message(result)
         self.versions = data_versions(result)
         self.is_settled = True
         return result
+
+    def new_folder(self) -> Path:
+        """For a recipe: its file's name is its own, and a recipe is read once per path."""
+        folder = self.folder / f"recipe-{len(list(self.folder.glob('recipe-*')))}"
+        folder.mkdir()
+        return folder
+
+    def graph(self, recipe: Path, *others: Path) -> Graph:
+        """The recipe's, in a location with others."""
+        return Graph(self.emulator.directory.parent, recipe, self.folder / "storage", self.instance, *others)
+
+    @contextmanager
+    def second_recipe(self) -> Iterator[None]:
+        """Inside, a run of the second recipe waits for its job; afterwards it has ended well, with what is its own."""
+        folder = self.new_folder()
+        # The matrix calls its data as the bundled data is called.
+        second = write_second_recipe(folder, dataset={"name": BESIDE})
+        records = RunRecords()
+        records.instance = self.instance
+        with ThreadPoolExecutor(1) as executor:
+            try:
+                run = executor.submit(self.graph(second, self.recipe_file).run)
+                run_id = records.until(
+                    lambda: next((each.run_id for each in records.runs()), None), 60, "There is no run"
+                )
+                records.wait_for_message(run_id, "toy_step | ")
+                self.second = (second,)
+                yield
+                assert not run.done()
+            finally:
+                gate_of_second(folder).touch()
+                self.second = ()
+        assert run.result().success, failure_message(run.result())
+        assert_has_its_own(records, BESIDE, SAYS)
 
     def begin(self) -> None:
         """A first data set and recipe; nothing was run yet."""
@@ -151,10 +189,14 @@ def write_model_tag(registry: Path, version: str, value: str | None) -> None:
 
 @pytest.fixture(scope="module")
 def world(emulator: Connection, toys: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with dg.DagsterInstance.ephemeral() as instance, pytest.MonkeyPatch.context() as patch:
+    folder = tmp_path_factory.mktemp("matrix")
+    with (
+        dg.DagsterInstance.local_temp(str(tmp_path_factory.mktemp("dagster"))) as instance,
+        pytest.MonkeyPatch.context() as patch,
+    ):
         # A run draws the lengths of four samples, of which most are those of the run before: a quarter of its time.
         patch.setattr(metadata, "token_histogram", DrawnOnce(metadata.token_histogram))
-        world = World(tmp_path_factory.mktemp("matrix"), emulator, instance)
+        world = World(folder, emulator, instance)
         world.begin()
         yield world
         for version in ("1", "2"):
@@ -171,6 +213,8 @@ class Change:
     edit: Callable[[World], None] | None = None
     says: dict[str, str] = field(default_factory=dict)
     """Asset to a part of what its metadata must say has changed."""
+    beside: bool = False
+    """A run of another recipe goes on beside it; `PHI_TEST_BESIDE=1` has one everywhere."""
 
     @property
     def jobs(self) -> int:
@@ -232,6 +276,7 @@ CHANGES: dict[str, Change] = {
         {"source", "raw_train_sft", *TRAINING_DATA, *MODEL_CHAIN},
         edit=lambda world: world.ask("train_sft"),
         says={"finetune_job": "train data: ", "registered_model": "job: phi3-ft-"},
+        beside=True,
     ),
     "share of the validation data": Change(
         {*TRAINING_DATA, *MODEL_CHAIN},
@@ -278,21 +323,22 @@ def test_exactly_what_depends_on_the_change_acts(name: str, world: World, contro
     change = CHANGES[name]
     if not world.is_settled:
         world.run({})
-    earlier = world.versions
-    if change.edit is not None:
-        change.edit(world)
-    before = control.last_entry()
-    result = world.run(change.recipe)
-    acted = {asset for asset, action in actions(result).items() if action not in ("reused",)}
-    versions = world.versions
-    acted |= {asset for asset in versions if asset not in actions(result) and versions[asset] != earlier[asset]}
-    assert acted == change.acts
-    assert control.counts(since=before).get("PUT /jobs/{name}", 0) == change.jobs
-    changed = changes(result)
-    for asset, part in change.says.items():
-        assert part in changed[asset]
-    untouched = {asset for asset in versions if asset not in acted}
-    assert {asset: versions[asset] for asset in untouched} == {asset: earlier[asset] for asset in untouched}
+    with world.second_recipe() if change.beside or EVERYWHERE else nullcontext():
+        earlier = world.versions
+        if change.edit is not None:
+            change.edit(world)
+        before = control.last_entry()
+        result = world.run(change.recipe)
+        acted = {asset for asset, action in actions(result).items() if action not in ("reused",)}
+        versions = world.versions
+        acted |= {asset for asset in versions if asset not in actions(result) and versions[asset] != earlier[asset]}
+        assert acted == change.acts
+        assert control.counts(since=before).get("PUT /jobs/{name}", 0) == change.jobs
+        changed = changes(result)
+        for asset, part in change.says.items():
+            assert part in changed[asset]
+        untouched = {asset for asset in versions if asset not in acted}
+        assert {asset: versions[asset] for asset in untouched} == {asset: earlier[asset] for asset in untouched}
 
 
 def changes(result: dg.ExecuteInProcessResult) -> dict[str, Any]:

@@ -16,6 +16,8 @@ import pytest
 from phi_assets.azureml.connection.inventory import endpoint_state
 from phi_assets.azureml.connection.status import JobStatus
 from phi_assets.azureml.serving.deployments import deployment_name
+from tests.azureml.toys import step_of
+from tests.e2e.harness.beside import maybe_second_recipe, write_second_recipe
 from tests.e2e.harness.snapshot import Snapshot, newest_refs, snapshot
 from tests.e2e.harness.toy_deployment import ENDPOINT, ToyDeployment, registered, serve_older_version, toy_deployment
 from tests.hammer import Hammer
@@ -51,11 +53,13 @@ class Point:
     """A daemon in a process of its own starts the runs; for the others its code is called here."""
     takes_over: bool = False
     """The endpoint has an older deployment with all the traffic."""
+    beside: bool = False
+    """A run of another recipe goes on beside it; `PHI_TEST_BESIDE=1` has one everywhere."""
     actions: dict[str, str] = field(default_factory=dict)
     """What the second run says that it did."""
 
-    @property
-    def fault(self) -> dict[str, Any]:
+    def fault(self, path: str | None = None) -> dict[str, Any]:
+        """As `Control.add_fault` takes it; `path` is a narrower one than the point's."""
         return {
             "action": "hold",
             "count": 1,
@@ -63,7 +67,7 @@ class Point:
             "route": self.route,
             "when": self.when,
             "skip": self.skip,
-            "path": self.path,
+            "path": path or self.path,
         }
 
 
@@ -89,7 +93,7 @@ TRAINING_POINTS = {
     "job not submitted": Point("PUT", JOB, "before", whole=True, actions=SUBMITTED),
     "job on the wire for a long time": Point("PUT", JOB, "before", arrives_late=True, actions=SUBMITTED),
     "job submitted, answer lost": Point("PUT", JOB, "after", daemon=True),
-    "job being polled": Point("GET", JOB, "before", whole=True, while_running=True, actions=ATTACHED),
+    "job being polled": Point("GET", JOB, "before", whole=True, while_running=True, beside=True, actions=ATTACHED),
     "log being streamed": Point("GET", BLOB, "after", path="user_logs/std_log", while_running=True, actions=ATTACHED),
     "output being verified": Point("GET", "/{container}", "before", actions=REUSED),
     "model not registered": Point("PUT", MODEL, "before", actions={"registered_model": "created"}),
@@ -119,7 +123,7 @@ SERVING_POINTS = {
     # the state that the step before it leaves, so not every step is killed on both sides.
     "nothing mirrored": Point("PUT", ONLINE, "before", takes_over=True, actions=MOVED),
     "mirror being set": Point("PUT", ONLINE, "after", takes_over=True, actions=MOVED),
-    "traffic being moved to 10 %": Point("PUT", ONLINE, "after", skip=1, takes_over=True, actions=MOVED),
+    "traffic being moved to 10 %": Point("PUT", ONLINE, "after", skip=1, takes_over=True, beside=True, actions=MOVED),
     "not compared at 10 %": Point("POST", KEYS, "before", skip=2, takes_over=True, actions=MOVED),
     "traffic being moved to 50 %": Point("PUT", ONLINE, "after", skip=2, daemon=True, takes_over=True, actions=MOVED),
     "traffic not at 100 %": Point("PUT", ONLINE, "before", skip=3, takes_over=True, actions=MOVED),
@@ -133,7 +137,7 @@ SERVING_POINTS = {
 
 # The new model is slow, which is found out while traffic is mirrored to it; the second write gives the traffic back.
 ROLLBACK_POINTS = {
-    "traffic not given back": Point("PUT", ONLINE, "before", skip=1),
+    "traffic not given back": Point("PUT", ONLINE, "before", skip=1, beside=True),
     "traffic being given back": Point("PUT", ONLINE, "after", skip=1, daemon=True),
     "new deployment not deleted": Point("DELETE", DEPLOYMENT, "before"),
     "new deployment being deleted": Point("DELETE", DEPLOYMENT, "after"),
@@ -142,7 +146,8 @@ ROLLBACK_POINTS = {
 
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ToyDeployment]:
-    with toy_deployment(tmp_path_factory.mktemp("kill"), RECIPE, pace="by hand") as toy:
+    home = tmp_path_factory.mktemp("kill")
+    with toy_deployment(home, RECIPE, "by hand", write_second_recipe(home)) as toy:
         yield toy
 
 
@@ -228,34 +233,39 @@ def test_killed_while_training(name: str, toy: ToyDeployment, trained: Snapshot)
     nothing_trained(toy, data=not point.whole)
     if not point.while_running:
         toy.open_gate()
-    retry = killed_and_started_again(toy, point, start_all if point.whole else start_training)
-    assert_as_if_undisturbed(toy, retry, point, trained if point.whole else of_training(trained))
-    assert created(toy, "PUT", JOB) == 1
+    (job,) = trained["jobs"]
+    with maybe_second_recipe(toy, here=point.beside):
+        retry = killed_and_started_again(toy, point, start_all if point.whole else start_training, job=job)
+        assert_as_if_undisturbed(toy, retry, point, trained if point.whole else of_training(trained))
+        assert created(toy, "PUT", JOB, job) == 1
 
 
 @pytest.mark.parametrize("name", SERVING_POINTS)
 def test_killed_while_serving(name: str, toy: ToyDeployment, served: Snapshot) -> None:
     point = SERVING_POINTS[name]
     nothing_served(toy)
-    with customers(toy) if point.takes_over else nullcontext():
-        retry = killed_and_started_again(toy, point, start_serving)
-    assert_as_if_undisturbed(toy, retry, point, served)
+    with maybe_second_recipe(toy, here=point.beside):
+        with customers(toy) if point.takes_over else nullcontext():
+            retry = killed_and_started_again(toy, point, start_serving)
+        assert_as_if_undisturbed(toy, retry, point, served)
 
 
 @pytest.mark.parametrize("name", ROLLBACK_POINTS)
 def test_killed_while_rolling_back(name: str, toy: ToyDeployment, served: Snapshot) -> None:
     nothing_served(toy)
     new = f"{ENDPOINT}/{deployment_name(registered(toy))}"
-    with customers(toy) as hammer:
-        toy.control.add_scenario("deployment", scenario="slow", match=new, seconds=1, exact=True)
-        retry = killed_and_started_again(toy, ROLLBACK_POINTS[name], start_serving, ends=S.FAILURE)
-    toy.control.clear_scenarios()
-    (failure,) = [text for text in toy.dagster.failures(retry) if "ft-" in text]
-    assert "is worse than ft-older" in failure or "materialize online_deployment again" in failure
-    found = endpoint_state(toy.workspace, ENDPOINT)
-    assert (dict(found.traffic), set(found.deployments)) == ({"ft-older": 100}, {"ft-older"})
-    assert set(hammer.answered) == {"ft-older"}
-    assert served["models"] == snapshot(toy)["models"]
+    point = ROLLBACK_POINTS[name]
+    with maybe_second_recipe(toy, here=point.beside):
+        with customers(toy) as hammer:
+            toy.control.add_scenario("deployment", scenario="slow", match=new, seconds=1, exact=True)
+            retry = killed_and_started_again(toy, point, start_serving, ends=S.FAILURE)
+        toy.control.clear_scenarios()
+        (failure,) = [text for text in toy.dagster.failures(retry) if "ft-" in text]
+        assert "is worse than ft-older" in failure or "materialize online_deployment again" in failure
+        found = endpoint_state(toy.workspace, ENDPOINT)
+        assert (dict(found.traffic), set(found.deployments)) == ({"ft-older": 100}, {"ft-older"})
+        assert set(hammer.answered) == {"ft-older"}
+        assert served["models"] == snapshot(toy)["models"]
 
 
 @contextmanager
@@ -269,20 +279,22 @@ def customers(toy: ToyDeployment) -> Iterator[Hammer]:
 
 
 def killed_and_started_again(
-    toy: ToyDeployment, point: Point, start: Any, *, ends: dg.DagsterRunStatus = S.SUCCESS
+    toy: ToyDeployment, point: Point, start: Any, *, job: str | None = None, ends: dg.DagsterRunStatus = S.SUCCESS
 ) -> str:
-    """Id of the run that followed the killed one, and that has ended."""
+    """Id of the run that followed the killed one, and that has ended; `job` is the one that it may submit."""
     with toy.dagster.real_daemon() if point.daemon else nullcontext():
-        return _killed_and_started_again(toy, point, start, ends)
+        return _killed_and_started_again(toy, point, start, job, ends)
 
 
-def _killed_and_started_again(toy: ToyDeployment, point: Point, start: Any, ends: dg.DagsterRunStatus) -> str:
+def _killed_and_started_again(
+    toy: ToyDeployment, point: Point, start: Any, job: str | None, ends: dg.DagsterRunStatus
+) -> str:
     if point.while_running:
         run_id = start(toy)
         toy.wait_for_job(toy.job_of(run_id), JobStatus.RUNNING)
-        fault = toy.control.add_fault(**point.fault)
+        fault = toy.control.add_fault(**point.fault(path_of(toy, point, job)))
     else:
-        fault = toy.control.add_fault(**point.fault)
+        fault = toy.control.add_fault(**point.fault(path_of(toy, point, job)))
         run_id = start(toy)
     toy.control.wait_until_held(fault)
     os.kill(toy.dagster.worker_pid(run_id), signal.SIGKILL)
@@ -295,8 +307,22 @@ def _killed_and_started_again(toy: ToyDeployment, point: Point, start: Any, ends
         toy.open_gate()
     assert toy.dagster.wait(retry) is ends, toy.dagster.failures(retry)
     toy.control.release(fault)
-    assert {run.run_id for run in toy.dagster.runs()} == {run_id, retry}
+    assert {run.run_id for run in toy.dagster.runs()} - toy.runs_beside() == {run_id, retry}
     return retry
+
+
+def path_of(toy: ToyDeployment, point: Point, job: str | None) -> str | None:
+    """What tells the point's requests from those of a run beside, which waits for its own job."""
+    if job is not None and point.route == JOB:
+        return attempts(job)
+    if job is not None and point.while_running:
+        return f"{step_of(toy.workspace, job).run_id}/{point.path}"
+    return None
+
+
+def attempts(job: str) -> str:
+    """What the names of all attempts at the job begin with."""
+    return job.rpartition("-r")[0]
 
 
 def assert_as_if_undisturbed(toy: ToyDeployment, retry: str, point: Point, expected: Snapshot) -> None:
@@ -309,7 +335,9 @@ def assert_as_if_undisturbed(toy: ToyDeployment, retry: str, point: Point, expec
     )
 
 
-def created(toy: ToyDeployment, method: str, route: str) -> int:
-    """Requests that made something new."""
-    answers = Counter((entry.method, entry.route, entry.status) for entry in toy.control.journal())
+def created(toy: ToyDeployment, method: str, route: str, job: str) -> int:
+    """Requests that made something new: the job, or another attempt at it."""
+    answers = Counter(
+        (entry.method, entry.route, entry.status) for entry in toy.control.journal() if attempts(job) in entry.path
+    )
     return answers[method, route, 201]

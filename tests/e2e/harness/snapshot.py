@@ -2,11 +2,12 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.harness.toy_deployment import ENDPOINT, ToyDeployment
+from phi_assets.azureml.ownership import recipe_of
+from tests.e2e.harness.toy_deployment import BESIDE, ENDPOINT, ToyDeployment
 
 Snapshot = dict[str, Any]
 
@@ -18,6 +19,8 @@ _LATENCY = {"latency_ms"}
 def snapshot(toy: ToyDeployment) -> Snapshot:
     """Everything that a user of the workspace would find, and what the assets say about it.
 
+    What a recipe beside the toy recipe has made is left out.
+
     Numbers of model versions, which are times, are replaced by the job that the version comes from.
     """
     ml: Any = toy.workspace.ml
@@ -28,21 +31,23 @@ def snapshot(toy: ToyDeployment) -> Snapshot:
 
 def _found(toy: ToyDeployment, ml: Any) -> Snapshot:
     return {
-        "computes": {c.name: (c.size, c.tier, c.provisioning_state) for c in ml.compute.list()},
+        "computes": {c.name: (c.size, c.tier, c.provisioning_state) for c in _ours(ml.compute.list())},
         "data": {
             f"{data.name}:{version.version}": _tags(version)
             for data in ml.data.list()
-            for version in ml.data.list(name=data.name)
+            for version in _ours(ml.data.list(name=data.name))
         },
-        "jobs": {job.name: (job.status, job.display_name, job.experiment_name, _tags(job)) for job in ml.jobs.list()},
+        "jobs": {
+            job.name: (job.status, job.display_name, job.experiment_name, _tags(job)) for job in _ours(ml.jobs.list())
+        },
         "models": {
             f"{model.name}:{version.version}": (version.job_name, version.path, _tags(version))
             for model in ml.models.list()
-            for version in ml.models.list(name=model.name)
+            for version in _ours(ml.models.list(name=model.name))
         },
         "endpoints": {
             endpoint.name: (endpoint.provisioning_state, endpoint.traffic, _tags(endpoint))
-            for endpoint in ml.online_endpoints.list()
+            for endpoint in _ours(ml.online_endpoints.list())
         },
         "deployments": {
             deployment.name: (
@@ -56,7 +61,9 @@ def _found(toy: ToyDeployment, ml: Any) -> Snapshot:
             if endpoint.name == ENDPOINT
             for deployment in ml.online_deployments.list(endpoint_name=endpoint.name)
         },
-        "refs": {asset: _ref(path) for asset, path in sorted(newest_refs(toy.storage).items())},
+        "refs": {
+            asset: _ref(path) for asset, path in sorted(newest_refs(toy.storage, without=toy.runs_beside()).items())
+        },
         "answers": {path.name: _answers(path) for path in sorted(toy.answers.glob("*.jsonl"))},
         "leftovers": sorted(path.name for path in [*toy.storage.rglob(".*"), *toy.answers.glob("*.partial")]),
         "data_versions": {
@@ -64,6 +71,11 @@ def _found(toy: ToyDeployment, ml: Any) -> Snapshot:
             for asset, found in _materializations(toy).items()
         },
     }
+
+
+def _ours(entities: Iterable[Any]) -> Iterator[Any]:
+    """Those that do not belong to the recipe beside."""
+    return (entity for entity in entities if recipe_of(entity.tags or {}) != BESIDE)
 
 
 def _replaced(value: Any, texts: Mapping[str, str]) -> Any:
@@ -79,20 +91,23 @@ def _replaced(value: Any, texts: Mapping[str, str]) -> Any:
 
 def _materializations(toy: ToyDeployment) -> dict[str, list[Any]]:
     keys = sorted(key.to_user_string() for key in toy.dagster.instance.all_asset_keys())
-    return {key: found for key in keys if (found := toy.dagster.materializations(key))}
+    others = toy.runs_beside()
+    made = {key: [each for each in toy.dagster.materializations(key) if each.run_id not in others] for key in keys}
+    return {key: found for key, found in made.items() if found}
 
 
 def _tags(entity: Any) -> dict[str, str]:
     return {name: value for name, value in sorted((entity.tags or {}).items()) if name not in _TIMES}
 
 
-def newest_refs(storage: Path) -> dict[str, Path]:
-    """The file of each asset's newest ref, in the form of this release or of earlier ones."""
+def newest_refs(storage: Path, without: Collection[str] = ()) -> dict[str, Path]:
+    """The file of each asset's newest ref `without` those of some runs, in the form of this release or earlier ones."""
     newest: dict[str, Path] = {}
     for path in sorted(storage.rglob("*.json"), key=lambda path: path.stat().st_mtime):
         is_of_a_run = re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", path.stem)
         asset = path.parent if is_of_a_run else path.with_suffix("")
-        newest[str(asset.relative_to(storage))] = path
+        if path.stem not in without:
+            newest[str(asset.relative_to(storage))] = path
     return newest
 
 
