@@ -34,7 +34,7 @@ EXPECTED_DEPENDENCIES = {
     "registered_model": {"finetune_job"},
     "online_endpoint": {"preflight"},
     "online_deployment": {"preflight", "online_endpoint", "registered_model", "foundation_model"},
-    "live_traffic": {"online_endpoint", "online_deployment"},
+    "live_traffic": {"online_endpoint", "online_deployment", "sampled_test_gen"},
     "base_answers": {"live_traffic", "foundation_model", "sampled_test_gen"},
     "scoring_result": {"live_traffic", "base_answers", "sampled_test_gen"},
     "still_billing": set(),

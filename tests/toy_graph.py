@@ -22,6 +22,8 @@ _SECTIONS = {
     "compute": {"name": toys.COMPUTE.name, "size": toys.SIZE},
     "serving": {"endpoint": "toy-completion", "instance_type": toys.SIZE, "request_timeout_seconds": 30},
     "scoring": {"samples": 2},
+    # Its models say nothing that could be better or worse.
+    "rollout": {"score_before_live": False},
 }
 
 _PARAMETERS = {"prefix": "echo: ", "seed": 42}

@@ -75,8 +75,7 @@ def _against_champion(report: Any) -> str:
     other = report.champion
     if other is None or other.chrf_gain is None:
         return report.champion_note
-    verdict = "better" if other.is_better else "worse" if other.is_worse else "neither better nor worse beyond chance"
-    return f"{verdict} than {in_short(other.model_id)}: chrF differs by {other.chrf_gain} on {other.figures.answers}"
+    return f"{in_short(other.model_id)}: {other.in_words(report.margin)}"
 
 
 def _losses(metrics: dict[str, float]) -> str:

@@ -185,6 +185,9 @@ class RolloutSection(Section):
     """Share of the traffic that is copied to the new deployment before it answers anybody; 0: none."""
     steps: Annotated[list[Annotated[int, Field(ge=1, le=100)]], Field(min_length=1)] = Field(default=[10, 50, 100])
     """The new deployment's share of the traffic, step by step. The endpoint's first deployment gets all at once."""
+    score_before_live: bool = False
+    """Whether a new deployment answers the questions of `scoring` before it gets any traffic: where its answers are
+    further below the champion's than `scoring.margin`, it gets none and is removed."""
     retire: Literal["delete", "keep"] = "delete"
     """What becomes of the old deployment once the new one has all the traffic; a kept one is billed."""
 
@@ -223,6 +226,9 @@ class ScoringSection(Section):
     """Longest answer, in tokens."""
     compare_with_base: bool = True
     """Whether the foundation model is asked the same, once, by a deployment of its own that is deleted right after."""
+    margin: Annotated[float, Field(ge=0, le=100)] = 2
+    """Points of chrF that a model may be below the champion without being worse. The champion stays the best that was
+    seen; what the number of answers cannot tell is a warning."""
     max_p95_seconds: Annotated[float, Field(gt=0)] = 30
     """A p95 latency above it fails a check."""
 

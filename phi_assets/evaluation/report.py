@@ -1,10 +1,14 @@
 """What is known about a scored model: its answers in figures, how fast it gave them, and how others compare."""
 
+from math import ceil
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from phi_assets.evaluation.intervals import Interval
+from phi_assets.evaluation.intervals import FEWEST, Interval
+
+Verdict = Literal["better", "not worse", "worse", "unclear"]
 
 
 class _Part(BaseModel):
@@ -66,6 +70,35 @@ class Comparison(_Part):
         """The model is worse than the other beyond the interval."""
         return self.chrf_gain is not None and self.chrf_gain.is_below_zero
 
+    def verdict(self, margin: float) -> Verdict:
+        """Whether the model may be `margin` points of chrF below the other, and not more; as far as that is known."""
+        gain = self.chrf_gain
+        if gain is None or gain.low is None or gain.high is None or gain.count < FEWEST:
+            return "unclear"
+        if gain.high < -margin:
+            return "worse"
+        if gain.low < -margin:
+            return "unclear"
+        return "better" if gain.is_above_zero else "not worse"
+
+    def answers_needed(self, margin: float) -> int | None:
+        """How many answers would tell, if they differ as these do; None where no number would."""
+        gain = self.chrf_gain
+        if gain is None or gain.low is None or gain.high is None or not (distance := abs(gain.mean + margin)):
+            return None
+        return max(ceil(gain.count * ((gain.high - gain.low) / 2 / distance) ** 2), FEWEST)
+
+    def in_words(self, margin: float) -> str:
+        """The verdict with its figures, and how many answers would do where it cannot be told."""
+        differs = f"chrF differs by {self.chrf_gain} on {self.figures.answers} questions"
+        verdict = self.verdict(margin)
+        if verdict != "unclear":
+            return f"{differs}: {verdict}{'' if verdict == 'better' else f' by more than {margin:g}'}."
+        needed = self.answers_needed(margin)
+        enough = f"; about {needed:,} would do (`scoring.samples`)" if needed and needed > self.figures.answers else ""
+        few = f"{self.figures.answers} answers cannot tell whether that is worse by more than {margin:g}"
+        return f"{differs}: {few}{enough}."
+
 
 class ScoringReport(_Part):
     """A scored model."""
@@ -86,11 +119,26 @@ class ScoringReport(_Part):
     champion: Comparison | None = None
     """None where there is none; `champion_note` says why."""
     champion_note: str = ""
+    margin: float = 0.0
+    """Points of chrF that the model may be below the champion."""
 
     @property
     def is_champion(self) -> bool:
-        """Whether the next model has to live up to this one: it is not worse than its own champion."""
-        return self.champion is None or not self.champion.is_worse
+        """Whether the next model has to live up to this one: it is not worse than the champion, and not below it.
+
+        A model that is within the margin below it may serve. The champion stays the best that was seen, or many small
+        losses would add up.
+        """
+        other = self.champion
+        if other is None or other.chrf_gain is None:
+            return True
+        return other.verdict(self.margin) in ("better", "not worse") and other.chrf_gain.mean >= 0
+
+    @property
+    def looks_worse(self) -> bool:
+        """The answers say that the model is further below the champion than the margin, proven or not."""
+        other = self.champion
+        return other is not None and other.chrf_gain is not None and other.chrf_gain.mean < -self.margin
 
 
 def read_scoring_report(path: Path) -> ScoringReport:

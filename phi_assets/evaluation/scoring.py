@@ -63,11 +63,13 @@ def evaluate(
     base: Rival | None,
     champion: Champion,
     left_out: int = 0,
+    margin: float = 0.0,
 ) -> Scored:
     """The answers judged by themselves, by their references, and against those of other models.
 
     There is at least one answer; questions without one are in the rows, and in no figure. `seed` is for the intervals:
-    the same answers have the same ones. `left_out` questions were not asked.
+    the same answers have the same ones. `left_out` questions were not asked. With `margin` points of chrF below the
+    champion's, the answers are no worse.
     """
     pairs = [
         (question, answer)
@@ -91,6 +93,7 @@ def evaluate(
         base=compare(answered, texts, base, seed) if base else None,
         champion=against,
         champion_note=note,
+        margin=margin,
     )
     rows = iter(_rows(answered, answers, tokens, base))
     return Scored(

@@ -1,4 +1,4 @@
-"""Models follow one another on the same questions: who is worse beyond chance is named, and is no champion."""
+"""Models follow one another on the same questions: who is worse than the best so far is named, and turned down."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,8 +31,8 @@ class Models:
         self._emulator, self._folder, self._instance = emulator, folder, instance
         self._recipes: dict[str, Path] = {}
 
-    def graph(self, prefix: str, **scoring: Any) -> Graph:
-        key = f"{prefix}{scoring}"
+    def graph(self, prefix: str, *, gate: bool = False, **scoring: Any) -> Graph:
+        key = f"{prefix}{gate}{scoring}"
         # A recipe is read once per path.
         if key not in self._recipes:
             folder = self._folder / str(len(self._recipes))
@@ -44,6 +44,7 @@ class Models:
                     "parameters": {"prefix": prefix},
                     "serving": {"endpoint": "champions"},
                     "scoring": {"samples": 12, **scoring},
+                    "rollout": {"score_before_live": gate},
                 },
             )
         return Graph(self._emulator.directory.parent, self._recipes[key], self._folder / "storage", self._instance)
@@ -73,13 +74,13 @@ def metadata(result: dg.ExecuteInProcessResult, asset: str = "scoring_result") -
 
 
 def test_each_model_is_measured_by_the_last_one_that_was_good(models: Models, toys: Workspace) -> None:
-    first = models.score("")
+    first = models.score("", margin=0)
     good = metadata(first)
     assert check(first, "not_worse_than_champion").passed
     assert check(first, "not_worse_than_champion").description == "No other model has been scored."
     assert good["is_champion"]
 
-    worse = models.score(WORSE)
+    worse = models.score(WORSE, margin=0)
     verdict = check(worse, "not_worse_than_champion")
     assert (verdict.passed, verdict.severity) == (False, dg.AssetCheckSeverity.ERROR)
     assert verdict.metadata["champion"].value == good["model"]
@@ -92,16 +93,39 @@ def test_each_model_is_measured_by_the_last_one_that_was_good(models: Models, to
     assert names == {metadata(worse)["deployment"]}
 
     # As bad as the last one, which does not help it: the champion is still the first.
-    bad = models.score(AS_BAD)
+    bad = models.score(AS_BAD, margin=0)
     assert not check(bad, "not_worse_than_champion").passed
     assert check(bad, "not_worse_than_champion").metadata["champion"].value == good["model"]
 
     # Nobody but itself has ever been a champion.
-    again = models.score("")
+    again = models.score("", margin=0)
     assert actions(again)["scoring_result"] == "reused"
     assert check(again, "not_worse_than_champion").passed
     assert metadata(again)["model"] == good["model"]
     assert metadata(again)["champion_note"] == "No other model has been scored."
+
+
+def test_a_model_that_answers_worse_than_the_champion_does_not_go_live(models: Models, toys: Workspace) -> None:
+    good = models.score("")
+    before = metadata(good, "live_traffic")["traffic"]
+    worse = models.graph(WORSE, gate=True).run()
+    assert not worse.success
+    said = failure_message(worse)
+    assert "was turned down at " in said
+    assert f"against champion {NAME}-model-ultrachat-200k:" in said
+    assert "worse by more than 2" in said
+    gate = check(worse, "rollout_gate")
+    assert not gate.passed
+    # Nothing of it has got any traffic, and nothing of it is left to bill.
+    endpoint = toys.ml.online_endpoints.get("champions")
+    assert endpoint.traffic == before
+    assert {str(found.name) for found in toys.ml.online_deployments.list(endpoint_name="champions")} == set(before)
+
+    # The same words again are no worse, and what the gate has asked is not asked again for the scores.
+    again = models.score("!", gate=True)
+    assert metadata(again, "live_traffic")["traffic"] != before
+    assert metadata(again)["action"] == "scored"
+    assert metadata(again)["champion/chrf_gain"] >= -2
 
 
 def test_other_questions_are_not_compared(models: Models) -> None:

@@ -11,7 +11,8 @@ from sacrebleu import sentence_chrf
 from phi_assets.dataset.contract.tokens import TokenCounter
 from phi_assets.evaluation.chrf import chrf
 from phi_assets.evaluation.figures import answer_figures
-from phi_assets.evaluation.report import ScoringReport, read_scoring_report
+from phi_assets.evaluation.intervals import mean_interval
+from phi_assets.evaluation.report import Comparison, ScoringReport, read_scoring_report
 from phi_assets.evaluation.scoring import Champion, Rival, Scored, evaluate
 from phi_assets.evaluation.write import ScoringFiles, read_rival
 from tests.evaluation.answers import MODEL, first_messages, make_answers, make_questions, make_rival
@@ -120,9 +121,54 @@ def test_who_is_worse_than_the_champion_is_none() -> None:
     questions = make_questions(REFERENCES)
     assert not scored(BAD, champion=Champion(make_rival(GOOD, questions), "")).report.is_champion
     assert scored(GOOD, champion=Champion(make_rival(BAD, questions), "")).report.is_champion
-    # Not better either, but nobody can tell them apart.
+    # As good.
     assert scored(GOOD, champion=Champion(make_rival(GOOD, questions), "")).report.is_champion
     assert scored(BAD).report.is_champion
+
+
+def compared(gains: list[float]) -> Comparison:
+    base = scored(GOOD, base=BAD).report.base
+    assert base is not None
+    return base.model_copy(update={"chrf_gain": mean_interval(gains, 0)})
+
+
+@pytest.mark.parametrize(
+    ("gains", "verdict"),
+    [
+        ([5.0, 6.0] * 6, "better"),
+        ([-1.0, -1.5] * 6, "not worse"),
+        ([-5.0, -6.0] * 6, "worse"),
+        ([-20.0, 20.0] * 6, "unclear"),
+        # Nobody can tell with so few, however far they are apart.
+        ([-50.0, -51.0], "unclear"),
+    ],
+)
+def test_a_model_may_be_below_the_champion_by_the_margin(gains: list[float], verdict: str) -> None:
+    assert compared(gains).verdict(2) == verdict
+
+
+def test_where_answers_cannot_tell_it_is_said_how_many_would() -> None:
+    doubtful = compared([-20.0, 16.0] * 6)
+    assert doubtful.chrf_gain is not None
+    # As many as draw the interval together to the distance between the mean and the margin; here there is none.
+    assert doubtful.chrf_gain.mean == -2
+    assert doubtful.answers_needed(2) is None
+    needed = compared([-20.0, 30.0] * 6).answers_needed(2)
+    assert needed is not None
+    assert 12 < needed < 100
+    words = compared([-20.0, 30.0] * 6).in_words(2)
+    assert "cannot tell whether that is worse by more than 2; " in words
+    assert words.endswith(f"about {needed} would do (`scoring.samples`).")
+    assert compared([-5.0, -6.0] * 6).in_words(2).endswith("worse by more than 2.")
+
+
+def test_many_small_losses_do_not_add_up() -> None:
+    report = scored(GOOD, champion=Champion(make_rival(GOOD, make_questions(REFERENCES)), "")).report
+    within = report.model_copy(update={"champion": compared([-1.0, -1.5] * 6), "margin": 2.0})
+    assert not within.looks_worse
+    # It may serve, and the next one is measured by the champion all the same.
+    assert not within.is_champion
+    assert report.model_copy(update={"champion": compared([0.0, 0.5] * 6), "margin": 2.0}).is_champion
 
 
 def test_every_question_has_a_row_in_both_formats(tmp_path: Path) -> None:

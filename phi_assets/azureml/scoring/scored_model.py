@@ -48,7 +48,16 @@ def ensure_scores(
         log=log,
     )
     counter = TokenCounter(recipe.contract.tokenizer)
-    scored = evaluate(prompts, given, counter, recipe.scoring.seed, base=rival, champion=champion, left_out=left_out)
+    scored = evaluate(
+        prompts,
+        given,
+        counter,
+        recipe.scoring.seed,
+        base=rival,
+        champion=champion,
+        left_out=left_out,
+        margin=recipe.scoring.margin,
+    )
     identity = fingerprint({"answers": key, "base": base.fingerprint})[:16]
     files = ScoringFiles.named(directory, identity)
     is_known = not is_new and files.exist

@@ -18,7 +18,9 @@ from phi_assets.azureml.serving.deployments import delete_deployment
 from phi_assets.azureml.serving.gates import Comparison, Reply, compare, has_failures
 from phi_assets.azureml.serving.reach import within_reach
 from phi_assets.azureml.serving.routing import Routing, Shares, in_words
+from phi_assets.azureml.serving.scored_gate import Judge
 from phi_assets.azureml.serving.traffic import ensure_traffic, move, routing_of
+from phi_assets.changes import in_short
 from phi_assets.config.recipe import RolloutSection
 from phi_assets.refs import DeploymentRef, EndpointRef, TrafficRef
 
@@ -102,15 +104,16 @@ def ensure_rollout(
     timeout_seconds: float,
     owner: Owner | None = None,
     lease_hours: float | None = None,
+    judge: Judge | None = None,
     log: Log = silent,
 ) -> Rollout:
     """All live traffic goes to the deployment; where it is worse than the old one, all goes back, and it is gone.
 
     The old deployment has some of the traffic until the new one has passed every step before the last, and exists until
     it has passed the last. Where no other healthy deployment has traffic, as for an endpoint's first one, there is
-    nothing to compare with and nothing to lose: it gets all of it at once. With `lease_hours` the endpoint's lease
-    begins anew with every move of its traffic. What is not the owner's (the project's, unless one is given) loses its
-    traffic and is left alone.
+    nothing to compare with and nothing to lose: it gets all of it at once. Before a new one gets any traffic beside
+    another, the `judge` is asked. With `lease_hours` the endpoint's lease begins anew with every move of its traffic.
+    What is not the owner's (the project's, unless one is given) loses its traffic and is left alone.
 
     Raises:
         TrafficFailed: endpoint or deployment are gone, the endpoint is somebody else's, the service refused, or the
@@ -121,17 +124,20 @@ def ensure_rollout(
     begun = routing_of(ws, endpoint.name, log, owner=course.owner)
     # From here on two deployments may share the traffic, and both are billing.
     with watching(course.watched):
-        return _roll_out(course, endpoint, begun)
+        return _roll_out(course, endpoint, begun, judge)
 
 
-def _roll_out(course: _Course, endpoint: EndpointRef, begun: Routing) -> Rollout:
+def _roll_out(course: _Course, endpoint: EndpointRef, begun: Routing, judge: Judge | None) -> Rollout:
     ws, deployment, section, log, routing = course.ws, course.deployment, course.section, course.log, begun
     rivals = _rivals(routing, course.new)
+    if judge is not None and rivals and course.new not in {**routing.live, **routing.mirror} and (why := judge()):
+        return _turned_down(course, routing, rivals, why)
     while rivals:
         routing = _mirrored(course, routing)
         comparison = _comparison(course, routing, max(rivals, key=lambda name: rivals[name]))
         if not comparison.passed:
-            return _turned_down(course, routing, rivals, comparison)
+            why = f"worse than {comparison.old}: {'; '.join(comparison.reasons)}"
+            return _turned_down(course, routing, rivals, why, comparison)
         course.note(routing, "passed", comparison)
         routing = _next(course, routing, rivals)
         rivals = _rivals(routing, course.new)
@@ -224,13 +230,14 @@ def _next(course: _Course, routing: Routing, rivals: Shares) -> Routing:
     return course.move(routing, {**scaled(rivals, _ALL - more), course.new: more})
 
 
-def _turned_down(course: _Course, routing: Routing, rivals: Shares, comparison: Comparison) -> Rollout:
+def _turned_down(
+    course: _Course, routing: Routing, rivals: Shares, why: str, comparison: Comparison | None = None
+) -> Rollout:
     ws, log, name = course.ws, course.log, course.deployment.name
-    why = "; ".join(comparison.reasons)
     course.note(routing, f"failed: {why}", comparison)
     back = _given_back(ws, routing, rivals, course.lease_hours, log)
     # Its log goes with the deployment.
-    is_silent = has_failures(comparison.new_replies)
+    is_silent = comparison is not None and has_failures(comparison.new_replies)
     lines = f"\n{last_lines(ws, routing.endpoint, name, log=log)}" if is_silent else ""
     fate = "is not ours and is left without traffic"
     if back.is_owned(course.new, course.owner):
@@ -240,7 +247,7 @@ def _turned_down(course: _Course, routing: Routing, rivals: Shares, comparison: 
     return Rollout(
         tuple(course.steps),
         None,
-        f"Deployment {name} of {course.deployment.model_id} is worse than {comparison.old} at "
+        f"Deployment {name} of {in_short(course.deployment.model_id)} was turned down at "
         f"{in_words(routing.live, routing.mirror)}: {why}. It {fate}; traffic goes to {in_words(back.live)}. Look at "
         "the comparison below, and change the model or the `rollout` section of the recipe before you run again."
         f"{lines}",

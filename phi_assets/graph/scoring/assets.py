@@ -13,11 +13,11 @@ from phi_assets.evaluation.answers import Questions
 from phi_assets.graph.explanation import explained
 from phi_assets.graph.lineage import Lineage
 from phi_assets.graph.resources.workspace import AzureMLWorkspace
-from phi_assets.graph.scoring.champion import find_champion
 from phi_assets.graph.scoring.metadata import base_metadata, scoring_metadata
+from phi_assets.graph.serving.champion import SCORING_RESULT, find_champion
 from phi_assets.refs import AnswersRef, ModelRef, SampleRef, ScoringRef, TrafficRef
 
-BASE_ANSWERS, SCORING_RESULT = "base_answers", "scoring_result"
+BASE_ANSWERS = "base_answers"
 
 QUESTION_KEYS = (
     *(f"scoring.{name}" for name in ("samples", "seed", "temperature", "top_p", "do_sample", "max_new_tokens")),
@@ -88,7 +88,7 @@ def _scoring_result(lineage: Lineage) -> dg.AssetsDefinition:
     @lineage.asset(
         SCORING_RESULT,
         *QUESTION_KEYS,
-        *("scoring.compare_with_base", "serving.request_timeout_seconds"),
+        *("scoring.compare_with_base", "scoring.margin", "serving.request_timeout_seconds"),
         version="2",
         needs=lineage.ins("live_traffic", BASE_ANSWERS, test="sampled_test_gen"),
         kinds={"azureml", "polars"},
@@ -110,7 +110,7 @@ def _scoring_result(lineage: Lineage) -> dg.AssetsDefinition:
                 prompts.conversations,
                 prompts.left_out,
                 base_answers,
-                find_champion(context, live_traffic.model_id),
+                find_champion(context.instance, context.asset_key, live_traffic.model_id),
                 recipe,
                 directory=Path(azureml.home) / "data" / "scoring",
                 force=config.force,

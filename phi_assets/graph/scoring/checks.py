@@ -7,8 +7,9 @@ import dagster as dg
 from phi_assets.dataset.files.jsonl import read_jsonl
 from phi_assets.evaluation.report import Comparison, read_scoring_report
 from phi_assets.graph.lineage import Lineage
-from phi_assets.graph.scoring.assets import BASE_ANSWERS, SCORING_RESULT
+from phi_assets.graph.scoring.assets import BASE_ANSWERS
 from phi_assets.graph.scoring.metadata import comparison_numbers
+from phi_assets.graph.serving.champion import SCORING_RESULT
 from phi_assets.refs import AnswersRef, ScoringRef
 
 
@@ -54,16 +55,18 @@ def scoring_checks(lineage: Lineage) -> list[dg.AssetChecksDefinition]:
 
     @dg.asset_check(asset=scores_key)
     def not_worse_than_champion(scoring_result: ScoringRef) -> dg.AssetCheckResult:
-        """On the same questions, the answers are not further from the references than the champion's, beyond chance.
+        """On the same questions, the answers are at most `scoring.margin` points of chrF below the champion's.
 
-        The champion is the latest other model that was scored and was not worse than its own champion.
+        A warning where the number of answers cannot tell. The champion is the best model that was scored so far.
         """
         report = read_scoring_report(Path(scoring_result.report))
         if report.champion is None or report.champion.chrf_gain is None:
             return dg.AssetCheckResult(passed=True, description=report.champion_note or _NO_REFERENCE)
+        verdict = report.champion.verdict(report.margin)
         return dg.AssetCheckResult(
-            passed=not report.champion.is_worse,
-            description=_said(report.champion),
+            passed=verdict in ("better", "not worse"),
+            severity=dg.AssetCheckSeverity.ERROR if verdict == "worse" else dg.AssetCheckSeverity.WARN,
+            description=report.champion.in_words(report.margin),
             metadata={"champion": report.champion.model_id, **comparison_numbers(report.champion)},
         )
 

@@ -12,9 +12,9 @@ from phi_assets.evaluation.intervals import Interval
 from phi_assets.evaluation.report import Comparison, Figures, ScoringReport, read_scoring_report
 from phi_assets.graph.rendering import table
 from phi_assets.graph.scoring.pictures import latency_picture, quality_picture
+from phi_assets.graph.serving.champion import IS_CHAMPION, MODEL, ROWS
 from phi_assets.refs import AnswersRef, ScoringRef
 
-MODEL, ROWS, IS_CHAMPION = "model", "jsonl", "is_champion"
 """What later models are compared by: they find it in the history of the asset."""
 
 _SHOWN, _SHOWN_CHARACTERS = 20, 400

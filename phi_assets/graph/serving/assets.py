@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any, TypedDict
 
 import dagster as dg
@@ -12,16 +13,19 @@ from phi_assets.azureml.ownership import Owner
 from phi_assets.azureml.serving.deployments import discard_deployment, ensure_deployment
 from phi_assets.azureml.serving.endpoints import ensure_endpoint
 from phi_assets.azureml.serving.rollout import abandon_rollout, ensure_rollout
+from phi_assets.azureml.serving.scored_gate import Judge, champions_judge
 from phi_assets.azureml.serving.smoke import ensure_smoke
+from phi_assets.dataset.samples.held_out import askable_conversations
 from phi_assets.fingerprint import fingerprint
 from phi_assets.graph.explanation import explained
 from phi_assets.graph.interrupts import undone_unless_killed
 from phi_assets.graph.lineage import Lineage
 from phi_assets.graph.preflight.assets import PREFLIGHT
 from phi_assets.graph.resources.workspace import AzureMLWorkspace
+from phi_assets.graph.serving.champion import SCORING_RESULT, find_champion
 from phi_assets.graph.serving.metadata import deployment_metadata, endpoint_metadata, traffic_metadata
 from phi_assets.graph.serving.rollout_metadata import rollout_metadata, smoke_metadata
-from phi_assets.refs import DeploymentRef, EndpointRef, ModelRef, RegisteredModelRef, TrafficRef
+from phi_assets.refs import DeploymentRef, EndpointRef, ModelRef, RegisteredModelRef, SampleRef, TrafficRef
 
 ONLINE_ENDPOINT, ONLINE_DEPLOYMENT, LIVE_TRAFFIC = "online_endpoint", "online_deployment", "live_traffic"
 
@@ -157,11 +161,13 @@ class _Course(TypedDict):
 
 def _live_traffic(lineage: Lineage) -> dg.AssetsDefinition:
     recipe, rollout, serving = lineage.recipe, lineage.recipe.rollout, lineage.recipe.serving
+    test = dg.AssetIn(lineage.key("sampled_test_gen"), dagster_type=SampleRef)  # type: ignore[arg-type]
+    held_out = {"test": test} if rollout.score_before_live else {}
 
     @lineage.asset(
         LIVE_TRAFFIC,
         "rollout.retire",
-        needs=lineage.ins(ONLINE_ENDPOINT, ONLINE_DEPLOYMENT),
+        needs={**lineage.ins(ONLINE_ENDPOINT, ONLINE_DEPLOYMENT), **held_out},
         kinds={"azureml"},
         pool=lineage.endpoint_pool,
         check_specs=[
@@ -179,6 +185,7 @@ def _live_traffic(lineage: Lineage) -> dg.AssetsDefinition:
         online_endpoint: EndpointRef,
         online_deployment: DeploymentRef,
         azureml: AzureMLWorkspace,
+        **held_out: SampleRef,
     ) -> Iterator[dg.MaterializeResult[TrafficRef] | dg.AssetCheckResult]:
         """All traffic goes to the newest deployment, read back from the service; older ones are gone or kept."""
         endpoint, deployment, log = online_endpoint, online_deployment, context.log.info
@@ -188,7 +195,8 @@ def _live_traffic(lineage: Lineage) -> dg.AssetsDefinition:
             undone_unless_killed(context, lambda _: abandon_rollout(ws, endpoint, deployment, rollout, **course)),
         ):
             timeout = serving.request_timeout_seconds
-            done = ensure_rollout(ws, endpoint, deployment, rollout, timeout_seconds=timeout, **course)
+            judge = _judge(context, lineage, azureml, endpoint, deployment, held_out.get("test"))
+            done = ensure_rollout(ws, endpoint, deployment, rollout, timeout_seconds=timeout, judge=judge, **course)
         evidence = rollout_metadata(done, deployment)
         check = _outcome(ROLLOUT_GATE, done.traffic is not None, done.summary, evidence)
         if done.traffic is None:
@@ -206,6 +214,30 @@ def _live_traffic(lineage: Lineage) -> dg.AssetsDefinition:
         )
 
     return live_traffic
+
+
+def _judge(
+    context: dg.AssetExecutionContext,
+    lineage: Lineage,
+    azureml: AzureMLWorkspace,
+    endpoint: EndpointRef,
+    deployment: DeploymentRef,
+    test: SampleRef | None,
+) -> Judge | None:
+    """Who compares the model with the recipe's champion before it goes live, where the recipe asks for that."""
+    if test is None:
+        return None
+    recipe = lineage.recipe
+    return champions_judge(
+        azureml.connect(),
+        endpoint,
+        deployment,
+        askable_conversations(test, recipe.scoring, recipe.contract).conversations,
+        find_champion(context.instance, lineage.key(SCORING_RESULT), deployment.model_id),
+        recipe,
+        directory=Path(azureml.home) / "data" / "scoring",
+        log=context.log.info,
+    )
 
 
 def _outcome(gate: str, passed: bool, summary: str, evidence: Mapping[str, Any]) -> dg.AssetCheckResult:

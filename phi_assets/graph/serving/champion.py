@@ -8,14 +8,20 @@ import dagster as dg
 from phi_assets.changes import in_short
 from phi_assets.evaluation.scoring import Champion
 from phi_assets.evaluation.write import read_rival
-from phi_assets.graph.scoring.metadata import IS_CHAMPION, MODEL, ROWS
+
+SCORING_RESULT = "scoring_result"
+MODEL, ROWS, IS_CHAMPION = "model", "jsonl", "is_champion"
+"""Metadata of a materialization of `scoring_result`."""
 
 _PAGE = 100
 
 
-def find_champion(context: dg.AssetExecutionContext, model_id: str) -> Champion:
-    """The latest other model that this asset has scored, and that was not worse than its own champion."""
-    for materialization in _history(context):
+def find_champion(instance: dg.DagsterInstance, scores: dg.AssetKey, model_id: str) -> Champion:
+    """The latest other model that was scored and became the champion: the best one so far.
+
+    `scores` is the key of the recipe's `scoring_result`.
+    """
+    for materialization in _history(instance, scores):
         model, rows, is_champion = (_value(materialization, key) for key in (MODEL, ROWS, IS_CHAMPION))
         if not isinstance(model, str) or model == model_id or not is_champion:
             continue
@@ -25,11 +31,11 @@ def find_champion(context: dg.AssetExecutionContext, model_id: str) -> Champion:
     return Champion(None, "No other model has been scored.")
 
 
-def _history(context: dg.AssetExecutionContext) -> Iterator[dg.AssetMaterialization]:
+def _history(instance: dg.DagsterInstance, asset: dg.AssetKey) -> Iterator[dg.AssetMaterialization]:
     """Materializations of the asset, the latest first."""
     cursor = None
     while True:
-        page = context.instance.fetch_materializations(context.asset_key, limit=_PAGE, cursor=cursor)
+        page = instance.fetch_materializations(asset, limit=_PAGE, cursor=cursor)
         yield from (record.asset_materialization for record in page.records if record.asset_materialization)
         if not page.has_more:
             return
