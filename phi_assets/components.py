@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, get_args
 
 import dagster as dg
 from pydantic import BaseModel, ConfigDict, Field, ValidatorFunctionWrapHandler, WrapValidator, create_model
 
 from phi_assets.config.recipe import Recipe
 from phi_assets.config.recipe_files import EXTENDS, recipe_of
-from phi_assets.config.section import Section
+from phi_assets.config.section import Section, member_section
 from phi_assets.config.settings import Settings, load_settings
 from phi_assets.config.trust import trust_authorities
 from phi_assets.graph.automation.instance_settings import tell_missing_settings
@@ -180,6 +180,8 @@ def _templated(section: type[Section], fields: Mapping[str, Any]) -> type[BaseMo
         kind: Any = info.annotation
         if isinstance(kind, type) and issubclass(kind, Section):
             kind = _templated(kind, {})
+        elif (member := member_section(kind)) is not None:
+            kind = dict[get_args(kind)[0], _or_template(_templated(member, {}))]
         elif info.metadata:
             kind = Annotated[kind, *info.metadata]
         # Constraints of the field itself would be asked of a template as well.

@@ -152,6 +152,17 @@ def test_templates_stand_for_values_and_what_they_stand_for_is_checked(
     assert "serving.endpoint = 'No such name!'" in str(caught.value.__cause__)
 
 
+def test_templates_stand_for_values_of_the_sources_of_a_mixture(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FOLDER", "/data/chats")
+    monkeypatch.setenv("ROWS", "9")
+    chats = {"source": "local", "path": "{{ env.FOLDER }}", "rows": "{{ env.ROWS }}"}
+    project.add("bot", {"extends": "quickstart", "dataset": {"name": "both", "mixture": {"chats": chats, "ours": {}}}})
+    keys = {spec.key.to_user_string() for spec in project.load().resolve_all_asset_specs()}
+    assert {"chats/raw_train_sft", "ours/raw_train_sft"} <= keys
+
+
 def test_keys_can_be_decided_in_python() -> None:
     class TeamFineTune(FineTune):
         def get_lineage(self, settings: Settings) -> Lineage:

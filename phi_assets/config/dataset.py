@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal, Self, cast
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -19,8 +19,11 @@ Part = Literal["all", "train", "test"]
 """What of a source's split one of ours is."""
 
 
-class DatasetSection(Section):
-    """Where the four splits come from."""
+_NAME = r"^[a-z0-9][a-z0-9-]{0,40}$"
+
+
+class SourceSection(Section):
+    """Where four splits come from, and how conversations are written there."""
 
     source: Literal["bundled", "hub", "local", "asset"] = "hub"
     """`bundled`: the package's small data set; `hub`: the Hugging Face hub; `local`: a folder in the hub's layout;
@@ -37,9 +40,6 @@ class DatasetSection(Section):
     asset: Annotated[str, Field(pattern=r"^[^/]+(/[^/]+)*$")] | None = None
     """Key of the asset for `source: asset`, as `team/conversations`. Its value is the path or the URL of files, or a
     polars, pandas or pyarrow table; it comes through the asset's own IO manager."""
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,40}$")] = "ultrachat"
-    """What the data set is called: the raw splits' assets begin with it, as do the names of registered data assets
-    (`ultrachat-train-sft`). Recipes that describe the same data set share its raw splits."""
     splits: dict[Split, str] = Field(default_factory=dict)
     """The source's own names of the four splits where they differ, for example `{train_sft: chats}`. `train` and `test`
     are known, and a source with one split is cut in two: see `sample.test_percent`."""
@@ -71,11 +71,61 @@ class DatasetSection(Section):
         return cast("Part", part) if train == test else "all"
 
     @model_validator(mode="after")
-    def _is_found_where_it_says(self) -> "DatasetSection":
+    def _is_found_where_it_says(self) -> Self:
         if self.source == "local" and self.path is None:
             raise ValueError("source 'local' needs `path`: a file of conversations, or a folder of such files")
         if (self.source == "asset") != (self.asset is not None):
             raise ValueError("source 'asset' and `asset`, the key of a Dagster asset, need each other")
+        return self
+
+
+class MemberSection(SourceSection):
+    """One of several sources, and how many of its rows are trained on: all that `sample` leaves, unless it says."""
+
+    weight: Annotated[float, Field(gt=0)] | None = None
+    """Its part of the rows, beside the weights of the others, for example 3 to 1."""
+    rows: Annotated[int, Field(ge=1)] | None = None
+    """How many of its rows."""
+
+
+class DatasetSection(SourceSection):
+    """Where the data comes from."""
+
+    name: Annotated[str, Field(pattern=_NAME)] = "ultrachat"
+    """What the data set is called: the raw splits' assets begin with it, as do the names of registered data assets
+    (`ultrachat-train-sft`). Recipes that describe the same data set share its raw splits."""
+    mixture: dict[Annotated[str, Field(pattern=_NAME)], MemberSection] = later({})
+    """Several sources instead of one, by their names, each with its own `source`, `format`, `columns`, and so on, and
+    with a `weight` or `rows`. Each is a data set with assets of its own, which recipes share."""
+    total_rows: Annotated[int, Field(ge=1)] | None = later(None)
+    """How many rows of `train_sft` the weights share out; as many as there are without repeating one, unless given."""
+    oversample: bool = later(False)
+    """Whether rows are repeated where a source of a mixture has too few; it is an error otherwise."""
+
+    def sources(self) -> "dict[str, DatasetSection]":
+        """Every source as a data set of its own, by its name."""
+        if not self.mixture:
+            return {self.name: self}
+        ours = set(SourceSection.model_fields)
+        return {name: DatasetSection(name=name, **each.model_dump(include=ours)) for name, each in self.mixture.items()}
+
+    @model_validator(mode="after")
+    def _is_one_source_or_several(self) -> Self:
+        members = self.mixture
+        mixing = {"total_rows", "oversample"} & self.model_fields_set
+        if not members and mixing:
+            raise ValueError(f"without a `mixture`, nothing is meant by {' and '.join(sorted(mixing))}")
+        if members and (own := sorted(set(SourceSection.model_fields) & self.model_fields_set)):
+            raise ValueError(f"with a `mixture`, each of its members says {', '.join(own)}, and the dataset does not")
+        weighted = [name for name, member in members.items() if member.weight is not None]
+        if weighted and len(weighted) < len(members):
+            raise ValueError(
+                f"a `weight` is given to {', '.join(weighted)} alone: give one to every member of the mixture"
+            )
+        if counted := [name for name in weighted if members[name].rows is not None]:
+            raise ValueError(f"`rows` and `weight` exclude each other: give {', '.join(counted)} one of them")
+        if self.total_rows and not weighted:
+            raise ValueError("`total_rows` is shared out by weights: give every member of the mixture a `weight`")
         return self
 
 

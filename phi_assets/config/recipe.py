@@ -283,10 +283,17 @@ class Recipe(Section):
         A key is a section (`sample`) or a field of one (`serving.endpoint`).
         """
         content = self.model_dump(mode="json")
-        return fingerprint({key: _lookup(content, key) for key in keys})[:12]
+        if members := content["dataset"].get("mixture"):
+            # Of rows that are the same, the first is kept: the order counts.
+            content["dataset"]["mixture"] = list(members.items())
+        return fingerprint({key: _lookup(content, key, type(self)) for key in keys})[:12]
 
 
-def _lookup(content: dict[str, Any], key: str) -> Any:
-    for part in key.split("."):
-        content = content[part]
-    return content
+def _lookup(content: dict[str, Any], key: str, model: type[Section]) -> Any:
+    section, _, field = key.partition(".")
+    found = content[section]
+    if not field:
+        return found
+    # A key that came later is left out where it has its default.
+    is_known = field in getattr(model.model_fields[section].annotation, "model_fields", {})
+    return found.get(field) if is_known else found[field]

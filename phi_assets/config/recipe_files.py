@@ -11,8 +11,9 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from phi_assets.config.dataset import DatasetSection, SourceSection
 from phi_assets.config.recipe import Recipe
-from phi_assets.config.section import RECIPES_DIR
+from phi_assets.config.section import RECIPES_DIR, member_section
 
 EXTENDS = "extends"
 
@@ -98,9 +99,8 @@ def _recipe(content: dict[str, Any], path: Path, extending: tuple[Path, ...]) ->
             raise RecipeError(f"{path}: {EXTENDS} = {base!r}: give the name or the path of a recipe")
         extended = _load(_find(base, path.parent), (*extending, path.resolve()))
         # Paths in it are complete by now.
-        content = _merged(
-            extended.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude={"name"}), content
-        )
+        before = extended.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude={"name"})
+        content = _merged(_without_other_data(before, content), content)
     try:
         return Recipe.model_validate({"name": path.stem, **content}, context=path.resolve().parent)
     except ValidationError as error:
@@ -125,6 +125,16 @@ def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
     return merged
 
 
+def _without_other_data(base: Mapping[str, Any], changes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The base without its source where the changes have a mixture, and the other way round."""
+    data, new = base.get("dataset"), changes.get("dataset")
+    if not isinstance(data, dict) or not isinstance(new, dict):
+        return base
+    mixing = DatasetSection.model_fields.keys() - SourceSection.model_fields.keys() - {"name"}
+    replaced = set(SourceSection.model_fields) if new.get("mixture") else mixing if new.keys() & {"source"} else set()
+    return {**base, "dataset": {key: value for key, value in data.items() if key not in replaced}}
+
+
 def _problems(error: ValidationError) -> list[str]:
     lines = []
     for problem in error.errors():
@@ -139,6 +149,7 @@ def _problems(error: ValidationError) -> list[str]:
 def _suggestion(location: tuple[int | str, ...]) -> str:
     model: Any = Recipe
     for part in location[:-1]:
-        model = model.model_fields[str(part)].annotation
+        # In a mapping, what follows is a name.
+        model = member_section(model) or model.model_fields[str(part)].annotation
     close = difflib.get_close_matches(str(location[-1]), model.model_fields, n=1)
     return f"; did you mean {close[0]!r}?" if close else f"; known keys: {', '.join(model.model_fields)}"

@@ -1,7 +1,7 @@
 """What every section of a recipe is, and where the package's own recipes lie."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -17,3 +17,9 @@ class Section(BaseModel):
     """Part of a recipe, which refuses keys that it does not know."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+def member_section(kind: Any) -> type[Section] | None:
+    """The section that each value of such a mapping is; None where the type is none."""
+    value = get_args(kind)[1] if get_origin(kind) is dict else None
+    return value if isinstance(value, type) and issubclass(value, Section) else None

@@ -11,6 +11,7 @@ import click
 from pydantic import BaseModel
 
 from phi_assets.config.recipe import Recipe
+from phi_assets.config.section import member_section
 from phi_assets.config.settings import Settings, setting_variables
 from phi_assets.config.variables import ReadElsewhere
 
@@ -89,15 +90,27 @@ def attribute_docstrings(owner: type) -> dict[str, str]:
 def _rows(
     section: type[BaseModel], schema: Mapping[str, Any], definitions: Mapping[str, Any], prefix: str
 ) -> Iterator[tuple[str, str, str, str]]:
-    meanings = attribute_docstrings(section)
+    meanings = _meanings(section)
     for field, info in section.model_fields.items():
         key = f"{prefix}{info.alias or field}"
         if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
             yield from _rows(info.annotation, definitions[info.annotation.__name__], definitions, f"{key}.")
             continue
+        if (member := member_section(info.annotation)) is not None:
+            yield f"`{key}`", "mapping to the keys of a source", "", _meaning(meanings, field, section)
+            # What a source of several has in common with one that is alone is said there.
+            known = {f"`{key}.<name>.{name}`" for name in section.model_fields}
+            rows = _rows(member, definitions[member.__name__], definitions, f"{key}.<name>.")
+            yield from (row for row in rows if row[0] not in known)
+            continue
         value = schema["properties"][info.alias or field]
         default = info.get_default(call_default_factory=True)
         yield f"`{key}`", _kind(value), _default(default), _meaning(meanings, field, section)
+
+
+def _meanings(section: type[BaseModel]) -> dict[str, str]:
+    owners = [owner for owner in reversed(section.__mro__) if issubclass(owner, BaseModel) and owner is not BaseModel]
+    return {name: text for owner in owners for name, text in attribute_docstrings(owner).items()}
 
 
 def _kind(schema: Mapping[str, Any]) -> str:

@@ -113,9 +113,9 @@ class Lineage:
         )
 
     @cached_property
-    def dataset(self) -> DataSet:
-        """Where the samples of the recipe come from."""
-        return DataSet(self.recipe.dataset, self.data_dir)
+    def datasets(self) -> tuple[DataSet, ...]:
+        """Where the samples of the recipe come from: one data set, or every member of a mixture."""
+        return tuple(DataSet(section, self.data_dir) for section in self.recipe.dataset.sources().values())
 
     @property
     def name(self) -> str:

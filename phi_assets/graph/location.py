@@ -60,12 +60,13 @@ class Location:
         for other in self._lineages:
             _refuse_conflicts(lineage, other)
         is_first = not self._lineages
-        has_new_data = all(lineage.dataset.prefix != other.dataset.prefix for other in self._lineages)
+        known = {dataset.prefix for other in self._lineages for dataset in other.datasets}
         self._lineages.append(lineage)
         parts = [_recipe_definitions(lineage, self._lineages)]
-        if has_new_data:
-            # Whichever recipe comes first, another one may want its data to follow the source.
-            parts.append(dg.Definitions(assets=with_automation(dataset_assets(lineage.dataset))))
+        for dataset in lineage.datasets:
+            if dataset.prefix not in known:
+                # Whichever recipe comes first, another one may want its data to follow the source.
+                parts.append(dg.Definitions(assets=with_automation(dataset_assets(dataset))))
         if is_first:
             parts.append(self._shared())
         self._definitions[lineage.prefix] = dg.Definitions.merge(*parts)
@@ -97,8 +98,9 @@ def _recipe_definitions(lineage: Lineage, lineages: Sequence[Lineage]) -> dg.Def
         *serving_assets(lineage),
         *scoring_assets(lineage),
     ]
+    data = [asset for dataset in lineage.datasets for asset in dataset_assets(dataset)]
     return dg.Definitions(
-        assets=with_automation(assets, dataset_assets(lineage.dataset)) if lineage.automated else assets,
+        assets=with_automation(assets, data) if lineage.automated else assets,
         asset_checks=[
             *sample_checks(lineage),
             *foundation_checks(lineage),
@@ -123,8 +125,15 @@ def _refuse_conflicts(new: Lineage, old: Lineage) -> None:
             f"{both} describe cluster {mine.compute.name} differently: give one of them another `compute.name`, or "
             "both the same `compute`"
         )
-    if new.dataset.prefix == old.dataset.prefix and mine.dataset != yours.dataset:
+    if mine.dataset.name == yours.dataset.name and mine.dataset != yours.dataset:
         raise RecipeError(
             f"{both} call different data {mine.dataset.name}: give one of them another `dataset.name`, or both the "
             "same `dataset`"
         )
+    theirs = {dataset.prefix: dataset.section for dataset in old.datasets}
+    for dataset in new.datasets:
+        if theirs.get(dataset.prefix, dataset.section) != dataset.section:
+            raise RecipeError(
+                f"{both} call different data {dataset.section.name}: give it another name in one of them, or "
+                "both the same source"
+            )

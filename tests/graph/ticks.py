@@ -43,7 +43,7 @@ class Ticker:
 
     @state.setter
     def state(self, state: Cursor) -> None:
-        names = {"hub_revision_sensor": self.graph.lineage.dataset.prefix}
+        names = {"hub_revision_sensor": self.graph.lineage.datasets[0].prefix}
         self.cursor = json.dumps({names.get(self.name, self.graph.lineage.name): state.model_dump()})
 
     def tick(self) -> Tick:

@@ -12,7 +12,7 @@ def judge_data(look: DataLook | None, found: Findings) -> None:
         return
     found.looked_at.append("data")
     found.facts["data"] = f"{look.source}: {look.unknown}" if look.unknown else look.source
-    found.facts |= {f"data/{each.split}": each.in_words for each in look.splits}
+    found.facts |= {f"data/{each.name}": each.in_words for each in look.splits}
     subject = f"Data of {look.source}"
     for problem in look.problems:
         code = "data_unusable" if look.splits else "data_unreachable"

@@ -157,10 +157,10 @@ class Similar:
 class NearRows:
     """The rows of a batch, asked one after the other for an earlier one that is kept and nearly the same."""
 
-    def __init__(self, similar: Similar, unseen: Similar | None, judged: pl.DataFrame) -> None:
+    def __init__(self, similar: Similar, unseen: Similar | None, rows: np.ndarray, numbers: np.ndarray) -> None:
         self._similar = similar
-        self._rows = judged[SIGNATURE].to_numpy()
-        self._numbers = judged["row"].to_numpy()
+        self._rows = rows
+        self._numbers = numbers
         self._keys = similar.keys(self._rows)
         self.unseen = unseen.nearest(self._rows, self._keys) if unseen else None
         """What of the test sample is most like each row."""

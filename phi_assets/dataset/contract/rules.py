@@ -1,6 +1,6 @@
 """The chat contract: what is asked of every row, and which rows break it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -41,7 +41,12 @@ LEFT_OUT = "left_out"
 FOUND = "found"
 """Name of the column that says in words what a row is like or what it holds; null where there is nothing to say."""
 
+SOURCE = "source"
+"""Name of the column that says which source of a mixture a row is of."""
+
 _FLAG = "broken:"
+_ROW_BITS = 40
+"""Of a number that says row and source."""
 
 _ROWS_AT_ONCE = 1000
 
@@ -124,8 +129,10 @@ class Contract:
         unseen: Callable[[], Unseen] | None,
         *,
         benchmarks: Benchmarks | None = None,
+        sources: Sequence[str] = ("",),
         with_validation: bool = False,
     ) -> None:
+        """`sources` are the names of those that are mixed, as the column `SOURCE` has them."""
         self.rules = applicable_rules(split, section, against=unseen is not None)
         self.context_tokens = section.context_tokens
         self._policies = section.policies
@@ -137,6 +144,7 @@ class Contract:
         self._unseen = unseen or Unseen
         threshold = section.near_duplicate_threshold
         self._similar = None if threshold is None else Similar(threshold)
+        self._sources = tuple(sources)
         self._kept_ids = Seen()
         self._kept_conversations = Seen()
 
@@ -208,7 +216,7 @@ class Contract:
         the verdicts there is the column `LEFT_OUT`.
         """
         unseen = self._unseen()
-        near = NearRows(self._similar, unseen.similar, judged) if self._similar else None
+        near = self._near(judged, unseen) if self._similar else None
         leaked = near.unseen if near else None
         leaks = {
             "leaked_id": unseen.ids.has(judged["id_hash"].to_numpy()),
@@ -223,7 +231,8 @@ class Contract:
             .collect()
         )
         if leaked:
-            judged = judged.with_columns(pl.coalesce(FOUND, _in_words(leaked, " of the test sample")))
+            words = self._in_words(leaked, lambda number: f"row {number:,} of the test sample")
+            judged = judged.with_columns(pl.coalesce(FOUND, words))
         return judged.with_columns(self._repetitions(judged, near))
 
     def _repetitions(self, judged: pl.DataFrame, near: NearRows | None) -> list[pl.Series]:
@@ -266,7 +275,7 @@ class Contract:
         nearly = []
         if near:
             near.close(kept)
-            words = judged.select(pl.coalesce(FOUND, _in_words(like, ""))).to_series()
+            words = judged.select(pl.coalesce(FOUND, self._in_words(like, self._named))).to_series()
             nearly = [pl.Series(self.flag("near_duplicate"), like.number >= 0), words]
         return [
             *nearly,
@@ -274,6 +283,26 @@ class Contract:
             pl.Series(self.flag("duplicate_conversation"), conversation_repeated),
             pl.Series(LEFT_OUT, ~kept),
         ]
+
+    def _near(self, judged: pl.DataFrame, unseen: Unseen) -> NearRows:
+        assert self._similar is not None
+        numbers = judged["row"].to_numpy()
+        if len(self._sources) > 1:
+            source = judged[SOURCE].replace_strict(self._sources, range(len(self._sources)), return_dtype=pl.Int64)
+            numbers = numbers | source.to_numpy() << _ROW_BITS
+        return NearRows(self._similar, unseen.similar, judged[SIGNATURE].to_numpy(), numbers)
+
+    def _named(self, number: int) -> str:
+        source = self._sources[number >> _ROW_BITS]
+        return f"row {number & (1 << _ROW_BITS) - 1:,}" + (f" of {source}" if source else "")
+
+    @staticmethod
+    def _in_words(like: Nearest, named: Callable[[int], str]) -> pl.Series:
+        """What each row is like; null where it is like nothing."""
+        found = pl.Series(FOUND, [None], dtype=pl.String).new_from_index(0, len(like.number))
+        places = np.flatnonzero(like.number >= 0)
+        texts = [f"{like.similarity[place]:.0%} like {named(int(like.number[place]))}" for place in places]
+        return found.scatter(places, texts)
 
     def _is_strict(self, rule: str) -> bool:
         return self._policies.of(rule) != "warn"
@@ -287,14 +316,6 @@ class Contract:
         """The names of all rules that a judged row breaks."""
         names = [pl.when(self.flag(rule)).then(pl.lit(rule)) for rule in self.rules]
         return pl.concat_list(names).list.drop_nulls()
-
-
-def _in_words(like: Nearest, where: str) -> pl.Series:
-    """What each row is like; null where it is like nothing."""
-    found = pl.Series(FOUND, [None], dtype=pl.String).new_from_index(0, len(like.number))
-    places = np.flatnonzero(like.number >= 0)
-    texts = [f"{like.similarity[place]:.0%} like row {like.number[place]:,}{where}" for place in places]
-    return found.scatter(places, texts)
 
 
 _opening: pl.Expr = _messages.map_batches(openings, return_dtype=pl.String)

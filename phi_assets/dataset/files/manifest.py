@@ -20,9 +20,15 @@ _PATHS = ("jsonl", "parquet", "quarantine", "report")
 
 
 def preparation_identity(
-    ref: SplitRef, sample: SampleSection, contract: ContractSection, *, validation: bool, against: SampleRef | None
+    ref: SplitRef,
+    sample: SampleSection,
+    contract: ContractSection,
+    *,
+    validation: bool,
+    against: SampleRef | None,
+    mixture: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Everything that decides the bytes of the prepared files.
+    """Everything that decides the bytes of the prepared files; `mixture` is what says how sources are mixed.
 
     Raises:
         DatasetError: a file to decontaminate against cannot be read.
@@ -37,6 +43,7 @@ def preparation_identity(
         "validation": validation,
         "against_sha256": against.sha256 if against else None,
         **_compared_with(contract),
+        **(mixture or {}),
         # Of the report alone; left out where it is empty, as samples of earlier versions have it.
         **({"not_carried": ref.not_carried} if ref.not_carried else {}),
     }

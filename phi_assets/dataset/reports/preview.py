@@ -97,7 +97,8 @@ def _fitting(render: Callable[[_Limits], str], limits: Sequence[_Limits], budget
 
 
 def _conversation(conversation: Conversation, limits: _Limits) -> str:
-    heading = f"#### Row {conversation.row:,}, {_code(conversation.prompt_id, 12)}"
+    of = f" of {conversation.source}" if conversation.source else ""
+    heading = f"#### Row {conversation.row:,}{of}, {_code(conversation.prompt_id, 12)}"
     if conversation.found:
         heading += f": {shown(conversation.found, 100)}"
     return "\n\n".join([heading, *_messages(conversation.messages, limits)])

@@ -6,7 +6,7 @@ from typing import Literal, cast
 import numpy as np
 import polars as pl
 
-from phi_assets.dataset.contract.rules import FOUND
+from phi_assets.dataset.contract.rules import FOUND, SOURCE
 from phi_assets.dataset.reports.report import Conversation, Lengths, Profile, RoleProfile, TokenHistogram
 from phi_assets.refs import Message
 
@@ -98,7 +98,7 @@ class ProfileBuilder:
     def _choose_examples(self, judged: pl.DataFrame) -> None:
         # Fibonacci hashing: neighbours come to lie far apart. https://en.wikipedia.org/wiki/Hash_function#Fibonacci_hashing
         place = (pl.col("row").cast(pl.UInt64) + self._seed % (1 << 32)) * pl.lit(_GOLDEN, dtype=pl.UInt64)
-        best = judged.lazy().select("row", "prompt_id", "messages", FOUND, key=place)
+        best = judged.lazy().select("row", "prompt_id", "messages", SOURCE, FOUND, key=place)
         if len(self._examples) == EXAMPLES:
             best = best.filter(pl.col("key") < self._examples[-1][0])
         best = best.bottom_k(EXAMPLES, by="key").collect()
@@ -117,9 +117,10 @@ def conversations(rows: pl.DataFrame) -> tuple[Conversation, ...]:
                 for message in row["messages"] or ()
                 if message is not None
             ),
-            found=row["found"] or "",
+            source=row[SOURCE] or "",
+            found=row[FOUND] or "",
         )
-        for row in rows.select("row", "prompt_id", "messages", FOUND).iter_rows(named=True)
+        for row in rows.select("row", "prompt_id", "messages", SOURCE, FOUND).iter_rows(named=True)
     )
 
 

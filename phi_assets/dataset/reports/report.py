@@ -18,7 +18,9 @@ class Conversation(_Part):
     """A row, to be read by people."""
 
     row: int
-    """Its number in the raw split, from 0."""
+    """Its number in the raw split, from 0; of a mixture, in that of its source."""
+    source: str = later("")
+    """Its source, where several are mixed."""
     prompt_id: str
     messages: tuple[Message, ...]
     found: str = later("")
@@ -94,8 +96,24 @@ class Profile(_Part):
         return self.truncated_rows / self.rows if self.rows else 0.0
 
 
+class SourceReport(_Part):
+    """What became of the rows of one source of a mixture."""
+
+    name: str
+    rows_total: int
+    rows_asked: int
+    """Rows that were wanted, repetitions included."""
+    rows_quarantined: int
+    lost: dict[str, int]
+    """Of these, how many break which rule; only rules that some break. One row may break several."""
+    rows: dict[str, int]
+    """Rows in each sample, repetitions included, by the name of the file."""
+
+
 class SplitReport(_Part):
-    """Where every row of a raw split went: `rows_total` = not sampled + quarantined + kept in all `samples`."""
+    """Where every row of a raw split went: `rows_total` = not sampled + quarantined + kept in all `samples`, without
+    those that repeat others.
+    """
 
     split: str
     rows_total: int
@@ -107,6 +125,10 @@ class SplitReport(_Part):
     """Every rule that applies to the split, in the recipe's order, also those that no row breaks."""
     samples: dict[str, Profile]
     """By the name of the file: `train_sft`, `validation_sft`."""
+    rows_repeated: int = later(0)
+    """Rows in the samples beyond the first time that each is there, where a mixture asks for more than there are."""
+    sources: tuple[SourceReport, ...] = later(())
+    """Of a mixture."""
 
 
 def read_report(path: Path) -> SplitReport:

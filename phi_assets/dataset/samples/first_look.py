@@ -1,7 +1,7 @@
 """What is known of a recipe's data by its first rows, in seconds, before any of it is fetched as a whole."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -9,6 +9,7 @@ from phi_assets.config.dataset import SPLITS, DatasetSection, SampleSection
 from phi_assets.config.recipe import Recipe
 from phi_assets.dataset.errors import DatasetError
 from phi_assets.dataset.reports.report import Profile, SplitReport, read_report
+from phi_assets.dataset.samples.mixture import mixed_rows
 from phi_assets.dataset.samples.prepare import prepare_split
 from phi_assets.dataset.samples.usable import NoneUsableError
 from phi_assets.dataset.sources.fields import described
@@ -34,6 +35,13 @@ class SplitLook:
     """Why it cannot be trained on or tested with, as a message for people; empty where nothing is known against it."""
     unknown: str = ""
     """Why its rows cannot be looked at before all of it is there; empty where they were."""
+    source: str = ""
+    """Which source of a mixture it is of."""
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return f"{self.source}/{self.split}" if self.source else self.split
 
     @property
     def profile(self) -> Profile | None:
@@ -79,17 +87,16 @@ class DataLook:
     @property
     def problems(self) -> list[str]:
         """Each thing that has to be put right first, once, after the names of the splits that it is about."""
-        if self.problem:
-            return [self.problem]
         found: dict[str, list[str]] = {}
         for look in self.splits:
             if look.problem:
-                found.setdefault(look.problem, []).append(look.split)
-        return [f"{', '.join(splits)}: {problem}" for problem, splits in found.items()]
+                found.setdefault(look.problem, []).append(look.name)
+        named = [f"{', '.join(splits)}: {problem}" for problem, splits in found.items()]
+        return [*([self.problem] if self.problem else []), *named]
 
-    def of(self, split: str) -> SplitLook | None:
-        """The look at that split."""
-        return next((look for look in self.splits if look.split == split), None)
+    def of(self, split: str, source: str = "") -> SplitLook | None:
+        """The look at that split, of the source where several are mixed."""
+        return next((look for look in self.splits if (look.split, look.source) == (split, source)), None)
 
 
 def look_at_data(recipe: Recipe, dataset: DatasetSection, data_dir: Path, log: Log) -> DataLook:
@@ -110,16 +117,49 @@ def look_at_data(recipe: Recipe, dataset: DatasetSection, data_dir: Path, log: L
     return DataLook(name, looks, warnings=tuple(_warnings(recipe, looks)))
 
 
+def look_at_mixture(recipe: Recipe, looks: Mapping[str, DataLook]) -> DataLook:
+    """What is known of all sources of a mixture, by their names; a source with too few rows is a problem."""
+    mixed = DataLook(
+        ", ".join(f"{name} ({look.source})" for name, look in looks.items()),
+        tuple(replace(split, source=name) for name, look in looks.items() for split in look.splits),
+        "; ".join(f"{name}: {look.problem}" for name, look in looks.items() if look.problem),
+        "; ".join(f"{name}: {look.unknown}" for name, look in looks.items() if look.unknown),
+        tuple(f"{name}: {warning}" for name, look in looks.items() for warning in look.warnings),
+    )
+    try:
+        rows_by_source(recipe, mixed)
+    except DatasetError as error:
+        trains = [split.head for split in mixed.splits if split.split == "train_sft"]
+        if all(head and head.is_counted and head.part == "all" for head in trains):
+            return replace(mixed, problem="; ".join(filter(None, [mixed.problem, str(error)])))
+        return replace(mixed, warnings=(*mixed.warnings, f"by what is known now, {error}"))
+    return mixed
+
+
 def rows_to_train_on(recipe: Recipe, look: DataLook) -> int | None:
     """About how many rows the recipe trains on in an epoch; None where nobody can tell yet."""
-    train = look.of("train_sft")
-    if train is None or train.head is None or train.head.rows is None:
-        return None
-    sample = recipe.sample
-    rows = train.head.rows * sample.percent / 100 * (1 - sample.validation_percent / 100)
-    if train.head.part == "train":
-        rows *= 1 - sample.test_percent / 100
-    return max(round(rows), 1)
+    rows = rows_by_source(recipe, look)
+    return None if rows is None else sum(rows.values())
+
+
+def rows_by_source(recipe: Recipe, look: DataLook) -> dict[str, int] | None:
+    """About how many rows of each source the recipe trains on in an epoch, by the name that it has where several are
+    mixed; None where nobody can tell yet.
+
+    Raises:
+        DatasetError: a source has too few.
+    """
+    sample, dataset = recipe.sample, recipe.dataset
+    rows: dict[str, float] = {}
+    for name in dataset.mixture or ("",):
+        train, member = look.of("train_sft", name), dataset.mixture.get(name)
+        if train is None or train.head is None or train.head.rows is None:
+            return None
+        share = 1 if member and (member.rows or dataset.total_rows) else sample.percent / 100
+        rows[name] = train.head.rows * share * (1 - sample.test_percent / 100 if train.head.part == "train" else 1)
+    if dataset.mixture:
+        rows = dict(mixed_rows(dataset, {name: round(each) for name, each in rows.items()}))
+    return {name: max(round(each * (1 - sample.validation_percent / 100)), 1) for name, each in rows.items()}
 
 
 def _look(recipe: Recipe, dataset: DatasetSection, split: str, data_dir: Path, scratch: Path, log: Log) -> SplitLook:

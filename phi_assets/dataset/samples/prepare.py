@@ -1,26 +1,39 @@
 """From a raw split to files to train on: one pass that samples, judges, portrays and writes."""
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from phi_assets.config.dataset import VALIDATION_SPLIT, ContractSection, Policies, SampleSection
-from phi_assets.dataset.contract.rules import FOUND, LEFT_OUT, Contract, is_learned, unseen_rows
+from phi_assets.config.dataset import VALIDATION_SPLIT, ContractSection, SampleSection
+from phi_assets.dataset.contract.rules import FOUND, LEFT_OUT, SOURCE, Contract, is_learned, unseen_rows
 from phi_assets.dataset.contract.tokens import TokenCounter
 from phi_assets.dataset.errors import DatasetError
-from phi_assets.dataset.files.manifest import existing_samples, manifest_json, manifest_name, preparation_identity
+from phi_assets.dataset.files.manifest import existing_samples, manifest_json, manifest_name
 from phi_assets.dataset.files.write import HashingFile, InOrder, JsonLinesFile, ParquetFile, Written, publish, staging
 from phi_assets.dataset.progress import Progress
-from phi_assets.dataset.reports.profile import ProfileBuilder, conversations
-from phi_assets.dataset.reports.report import Conversation, Profile, SplitReport, Violation
-from phi_assets.dataset.samples.batches import read_batches
+from phi_assets.dataset.reports.profile import ProfileBuilder
+from phi_assets.dataset.reports.report import Profile, SplitReport
 from phi_assets.dataset.samples.benchmarks import read_benchmarks
-from phi_assets.dataset.samples.selection import chosen_by_opening, rows_to_read, take_sample
+from phi_assets.dataset.samples.mixture import (
+    TIMES,
+    Drawn,
+    Mixture,
+    Raw,
+    draw,
+    drawn_batches,
+    identity_of,
+    ref_of,
+    refs_of,
+)
+from phi_assets.dataset.samples.selection import chosen_by_opening
+from phi_assets.dataset.samples.tally import Tally
 from phi_assets.dataset.samples.usable import prove_usable
 from phi_assets.dataset.sources.schema import ARROW_SCHEMA, JSON_LINE_FIELD, carries_more
 from phi_assets.refs import SampleRef, SplitRef
@@ -33,11 +46,10 @@ QUARANTINE_SCHEMA = pa.schema(
 
 _READ_AHEAD = 1
 _BATCH_ROWS = 1000
-_VIOLATION_EXAMPLES = 3
 
 
 def prepare_split(
-    ref: SplitRef,
+    raw: Raw,
     sample: SampleSection,
     contract: ContractSection,
     destination: Path,
@@ -47,6 +59,9 @@ def prepare_split(
     against: SampleRef | None = None,
 ) -> tuple[SampleRef, ...]:
     """`destination` holds the sampled rows that keep the contract, the others with the reason, and a report.
+
+    The rows are those of a raw split, or of those of several sources, one after the other as if they were one. Which
+    source a row is of is in the Parquet files and the report, not in the JSON Lines, from which a model learns.
 
     `<split>.jsonl` and `<split>.parquet` have equal rows in the raw split's order; with `validation`, a seeded share of
     them is in `validation_sft.jsonl` and `.parquet` instead. `<split>.quarantine.parquet` is there if rows were left
@@ -65,11 +80,12 @@ def prepare_split(
         The sample, and with `validation` the sample that was kept from it.
 
     Raises:
-        DatasetError: the raw shards have gone, changed or cannot be read, a rule with the policy `fail` is broken, no
-            row is left, or the files cannot be written; what was in `destination` before is untouched. Rows none of
-            which can be used are kept as `<split>.rejected.parquet`.
+        DatasetError: the raw shards have gone, changed or cannot be read, a source of a mixture has too few rows, a
+            rule with the policy `fail` is broken, no row is left, or the files cannot be written; what was in
+            `destination` before is untouched. Rows none of which can be used are kept as `<split>.rejected.parquet`.
     """
-    identity = preparation_identity(ref, sample, contract, validation=validation, against=against)
+    ref = ref_of(raw)
+    identity = identity_of(raw, sample, contract, validation=validation, against=against)
     try:
         with staging(destination, ref.split) as folder, ThreadPoolExecutor(max_workers=1) as aside:
             if known := existing_samples(destination, ref.split, identity):
@@ -85,9 +101,10 @@ def prepare_split(
                 TokenCounter(contract.tokenizer),
                 unseen,
                 benchmarks=read_benchmarks(contract, log) if is_learned(ref.split) else None,
+                sources=tuple(refs_of(raw)),
                 with_validation=validation,
             )
-            outcome = _write(ref, sample, contract, judge, folder, destination, log)
+            outcome = _write(raw, sample, contract, judge, folder, destination, log)
             refs = _refs(outcome, destination)
             manifest = folder / manifest_name(ref.split)
             manifest.write_text(manifest_json(identity, refs, outcome.files), encoding="utf-8")
@@ -119,6 +136,15 @@ class _SampleFiles:
         self.jsonl = JsonLinesFile(folder / f"{name}.jsonl")
         self.parquet = ParquetFile(folder / f"{name}.parquet", schema)
         self.profile = ProfileBuilder(seed)
+        self.by_source: Counter[str | None] = Counter()
+        """Rows of each source."""
+
+    def write(self, rows: pl.DataFrame, lines: InOrder, columns: InOrder) -> None:
+        """Add rows, each as often as it is wanted."""
+        self.profile.add(rows)
+        self.by_source.update(dict(rows[SOURCE].value_counts().iter_rows()))
+        lines.call(self.jsonl.write, rows.select(name for name in self.schema.names if name != SOURCE))
+        columns.call(self.parquet.write, rows.select(self.schema.names), rows["size"])
 
     def close(self) -> dict[str, Written]:
         """Both files as they were written."""
@@ -127,36 +153,8 @@ class _SampleFiles:
         return files | ({f"{self.name}.parquet": parquet} if parquet else {})
 
 
-class _Tally:
-    """How many sampled rows there were, and how many of them break which rule."""
-
-    def __init__(self, rules: tuple[str, ...]) -> None:
-        self.sampled = self.left_out = 0
-        self._broken = dict.fromkeys(rules, 0)
-        self._examples: dict[str, list[Conversation]] = {rule: [] for rule in rules}
-
-    def add(self, rows: pl.DataFrame) -> None:
-        """Count judged rows."""
-        counts = rows.select(pl.col(LEFT_OUT, *map(Contract.flag, self._broken)).sum()).row(0, named=True)
-        self.left_out += counts[LEFT_OUT]
-        for rule in self._broken:
-            count = counts[Contract.flag(rule)]
-            self._broken[rule] += count
-            room = _VIOLATION_EXAMPLES - len(self._examples[rule])
-            if count and room:
-                self._examples[rule] += conversations(rows.filter(Contract.flag(rule)).head(room))
-        self.sampled += rows.height
-
-    def violations(self, policies: Policies) -> tuple[Violation, ...]:
-        """One for each rule, broken or not."""
-        return tuple(
-            Violation(rule=rule, policy=policies.of(rule), rows=rows, examples=tuple(self._examples[rule]))
-            for rule, rows in self._broken.items()
-        )
-
-
 def _write(
-    ref: SplitRef,
+    raw: Raw,
     sample: SampleSection,
     section: ContractSection,
     contract: Contract,
@@ -164,16 +162,18 @@ def _write(
     destination: Path,
     log: Log,
 ) -> _Outcome:
+    ref, drawn = ref_of(raw), draw(raw, sample)
     names = (ref.split, VALIDATION_SPLIT) if contract.with_validation else (ref.split,)
     more = [JSON_LINE_FIELD] if carries_more(ref.files) else []
+    more += [pa.field(SOURCE, pa.string())] if isinstance(raw, Mixture) else []
     schema, quarantine_schema = (pa.schema([*known, *more]) for known in (ARROW_SCHEMA, QUARANTINE_SCHEMA))
     samples = [_SampleFiles(folder, name, schema, sample.seed) for name in names]
     quarantine = ParquetFile(folder / _quarantine_name(ref.split), quarantine_schema)
-    tally = _Tally(contract.rules)
+    tally = Tally(contract.rules)
     with ExitStack() as stack:
         for part in samples:
             stack.callback(part.jsonl.close)
-        progress = stack.enter_context(Progress(ref.split, rows_to_read(ref.rows, sample), log))
+        progress = stack.enter_context(Progress(ref.split, sum(each.rows for each in drawn.values()), log))
         lines, columns = stack.enter_context(InOrder()), stack.enter_context(InOrder())
 
         def work_off(read: int, judged: pl.DataFrame) -> None:
@@ -181,15 +181,13 @@ def _write(
             tally.add(rows)
             kept, others = rows.filter(~pl.col(LEFT_OUT)), rows.filter(LEFT_OUT)
             for part, share in zip(samples, _shares(kept, sample, len(samples)), strict=True):
-                part.profile.add(share)
-                lines.call(part.jsonl.write, share.select(part.schema.names))
-                columns.call(part.parquet.write, share.select(part.schema.names), share["size"])
+                part.write(share, lines, columns)
             if others.height:
                 named = others.with_columns(rules=contract.reasons(), problem=pl.coalesce("problem", FOUND))
                 columns.call(quarantine.write, named.select(quarantine_schema.names), named["size"])
             progress.advance(read, int(judged["size"].sum()))
 
-        for batch in _ahead(_judged_batches(ref, sample, contract)):
+        for batch in _ahead(_judged_batches(drawn, sample, contract)):
             work_off(*batch)
             del batch
     files: dict[str, Written] = {}
@@ -208,21 +206,25 @@ def _write(
             part.name: part.profile.build(context_tokens=section.context_tokens, token_counter=contract.token_counter)
             for part in samples
         },
+        rows_repeated=sum(part.profile.rows for part in samples) + tally.left_out - tally.sampled,
+        sources=tally.sources(drawn, {part.name: part.by_source for part in samples}) if raw is not ref else (),
     )
-    prove_usable(ref, sample, report, folder / _quarantine_name(ref.split), destination)
+    prove_usable(raw, sample, report, folder / _quarantine_name(ref.split), destination)
     with HashingFile(folder / _report_name(ref.split)) as file:
         file.write(report.model_dump_json(indent=1).encode())
     return _Outcome(files | {_report_name(ref.split): file.written}, report)
 
 
-def _judged_batches(ref: SplitRef, sample: SampleSection, contract: Contract) -> Iterator[tuple[int, pl.DataFrame]]:
+def _judged_batches(
+    drawn: Mapping[str, Drawn], sample: SampleSection, contract: Contract
+) -> Iterator[tuple[int, pl.DataFrame]]:
     """How many rows were read, and those of them that are sampled, judged."""
     read, waiting = 0, []
-    for batch in read_batches(ref, rows_to_read(ref.rows, sample)):
-        read += batch.height
-        waiting.append(_alone(take_sample(batch, sample, ref.part), batch))
+    for height, rows in drawn_batches(drawn, sample):
+        read += height
+        waiting.append(_alone(rows, height))
         # Whoever is given a batch shall be the last to hold it, else it lies in memory until there is the next one.
-        del batch
+        del rows
         # A batch costs some milliseconds however few its rows are.
         if sum(rows.height for rows in waiting) >= _BATCH_ROWS:
             yield read, contract.judge(_joined(waiting))
@@ -238,9 +240,9 @@ def _joined(parts: list[pl.DataFrame]) -> pl.DataFrame:
     return rows
 
 
-def _alone(rows: pl.DataFrame, batch: pl.DataFrame) -> pl.DataFrame:
-    """The rows without the memory of the batch that they were taken from."""
-    return rows if rows.height == batch.height else pl.DataFrame(rows.to_arrow(compat_level=pl.CompatLevel.oldest()))
+def _alone(rows: pl.DataFrame, height: int) -> pl.DataFrame:
+    """The rows without the memory of the batch of that height that they were taken from."""
+    return rows if rows.height == height else pl.DataFrame(rows.to_arrow(compat_level=pl.CompatLevel.oldest()))
 
 
 def _ahead(batches: Iterator[tuple[int, pl.DataFrame]]) -> Iterator[tuple[int, pl.DataFrame]]:
@@ -254,11 +256,18 @@ def _ahead(batches: Iterator[tuple[int, pl.DataFrame]]) -> Iterator[tuple[int, p
 
 
 def _shares(kept: pl.DataFrame, sample: SampleSection, count: int) -> tuple[pl.DataFrame, ...]:
-    """The rows to train on, and, where there are two samples, those that are kept from it."""
+    """The rows to train on, each as often as it is wanted, and, where there are two samples, those that are kept from
+    it.
+    """
     if count == 1:
-        return (kept,)
+        return (_repeated(kept),)
     kept_back = chosen_by_opening(kept, kept["question"], "validation:", sample.validation_percent, sample.seed)
-    return kept.filter(~kept_back), kept.filter(kept_back)
+    return _repeated(kept.filter(~kept_back)), kept.filter(kept_back)
+
+
+def _repeated(rows: pl.DataFrame) -> pl.DataFrame:
+    times = rows[TIMES].to_numpy()
+    return rows[np.repeat(np.arange(rows.height), times)] if (times > 1).any() else rows
 
 
 def _refs(outcome: _Outcome, destination: Path) -> tuple[SampleRef, ...]:

@@ -7,8 +7,10 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from phi_assets.config.dataset import SampleSection
+from phi_assets.dataset.contract.rules import SOURCE
 from phi_assets.dataset.errors import DatasetError
 from phi_assets.dataset.reports.report import SplitReport
+from phi_assets.dataset.samples.mixture import Raw, ref_of, refs_of
 from phi_assets.refs import SplitRef
 
 _REMEDIES = {
@@ -65,9 +67,7 @@ class NoneUsableError(DatasetError):
         """Without the place where the rows are kept."""
 
 
-def prove_usable(
-    ref: SplitRef, sample: SampleSection, report: SplitReport, quarantine: Path, destination: Path
-) -> None:
+def prove_usable(raw: Raw, sample: SampleSection, report: SplitReport, quarantine: Path, destination: Path) -> None:
     """There is something to train on, and no rule is broken that forbids it.
 
     Raises:
@@ -75,6 +75,7 @@ def prove_usable(
         NoneUsableError: no row keeps the contract; the message quotes the commonest problem, and the rows are kept in
             `destination`.
     """
+    ref = ref_of(raw)
     broken = {violation.rule: violation for violation in report.violations if violation.rows}
     listed = ", ".join(f"{rule} {violation.rows:,}" for rule, violation in broken.items())
     forbidden = [violation for violation in broken.values() if violation.policy == "fail"]
@@ -102,7 +103,7 @@ def prove_usable(
         os.replace(quarantine, rejected)
         raise NoneUsableError(
             f"None of the {report.rows_quarantined:,} sampled rows of {ref.split!r} keeps the contract ({listed}). "
-            f"{_commonest(ref, rejected)}",
+            f"{_commonest(raw, rejected)}",
             rejected,
         )
     if not all(rows):
@@ -113,9 +114,9 @@ def prove_usable(
         )
 
 
-def _commonest(ref: SplitRef, rejected: Path) -> str:
+def _commonest(raw: Raw, rejected: Path) -> str:
     """The problem that most of the rows have, where the first of them is, and what helps."""
-    rows = pl.read_parquet(rejected, columns=["row", "messages", "rules", "problem"])
+    rows = pl.read_parquet(rejected)
     # Problems name the message: [7] and [9] are one.
     kind = pl.coalesce(pl.col("problem").str.replace_all(r"\[\d+\]", "[]"), pl.col("rules").list.first())
     found = rows.with_columns(kind=kind).group_by("kind", maintain_order=True).agg(pl.len(), pl.all().first())
@@ -125,7 +126,7 @@ def _commonest(ref: SplitRef, rejected: Path) -> str:
     what = first["problem"] or what
     if rule == "roles":
         what += f" ({', '.join(str(message['role']) for message in first['messages'][:6])})"
-    file, row = _place(ref, first["row"])
+    file, row = _place(refs_of(raw)[first.get(SOURCE, "")], first["row"])
     where = f"row {row:,} of {file} is the first"
     return f"The commonest problem, of {first['len']:,}, is that {what}: {where}. To mend it, {remedy}"
 

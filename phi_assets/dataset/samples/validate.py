@@ -8,6 +8,7 @@ from phi_assets.config.dataset import SPLITS, ContractSection, DatasetSection, S
 from phi_assets.config.recipe import Recipe
 from phi_assets.dataset.errors import DatasetError
 from phi_assets.dataset.reports.report import read_report
+from phi_assets.dataset.samples.mixture import Mixture
 from phi_assets.dataset.samples.prepare import prepare_split
 from phi_assets.dataset.sources.local import split_names
 from phi_assets.dataset.sources.raw_splits import fetch_split
@@ -23,15 +24,16 @@ def validate_recipe(recipe: Recipe, data_dir: Path, log: Log) -> list[str]:
     lies in `data_dir` or is looked for there; samples are thrown away.
     """
     problems: list[str] = []
+    sources = recipe.dataset.sources()
     with TemporaryDirectory() as scratch:
         found: dict[str, SampleRef] = {}
         # What is trained on is compared with what is tested with.
         for split in sorted(SPLITS, reverse=True, key=lambda each: each.startswith("test")):
             against = found.get(split.replace("train", "test")) if split.startswith("train") else None
             try:
-                raw = fetch_split(recipe.dataset, split, data_dir, log)
+                raw = {name: fetch_split(section, split, data_dir, log) for name, section in sources.items()}
                 refs = prepare_split(
-                    raw,
+                    Mixture(recipe.dataset, raw) if recipe.dataset.mixture else raw[recipe.dataset.name],
                     recipe.sample,
                     recipe.contract,
                     Path(scratch),
@@ -53,7 +55,7 @@ def validate_file(file: Path, recipe: Recipe, log: Log) -> list[str]:
     The recipe's `format`, `columns`, `roles` and `drop` say how it is read; all of its rows are judged. A folder holds
     the recipe's splits.
     """
-    chosen = recipe.dataset.model_copy(update={"source": "local", "path": file})
+    chosen = recipe.dataset.model_copy(update={"source": "local", "path": file, "mixture": {}})
     everything = SampleSection(percent=100)
     with TemporaryDirectory() as scratch:
         data = Path(scratch) / "out"

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from phi_assets.dataset.contract.markup import FAMILIES
 from phi_assets.dataset.contract.openings import openings
+from phi_assets.dataset.contract.rules import SOURCE
 from phi_assets.dataset.errors import DatasetError
 from phi_assets.dataset.files.write import JSON_LINE
 from phi_assets.dataset.reports.report import read_report
@@ -32,7 +33,8 @@ VERIFIED_RULES = (
 )
 """Rules that the rows of one file tell by themselves."""
 
-_CARRYING_SCHEMA = pl.Schema({**POLARS_SCHEMA, JSON_LINE: pl.String})
+_MORE = (JSON_LINE, SOURCE)
+"""Columns of text that a sample may have besides, in this order: lines that say more, and sources that are mixed."""
 
 _CHUNK = 1 << 20
 
@@ -78,6 +80,9 @@ _KEYS: dict[str, pl.Expr] = {
     "question": _key(_messages.map_batches(openings, return_dtype=pl.String).replace("", None)),
     "conversation": _key(_messages),
 }
+
+
+_IDENTITY = ("prompt_id", "conversation")
 
 
 @dataclass(frozen=True)
@@ -136,7 +141,8 @@ def _parquet_problems(path: Path, rows: int) -> Iterator[str]:
     except (OSError, pa.ArrowException, pl.exceptions.PolarsError) as error:
         yield f"{path} is not readable Parquet: {error}"
         return
-    if list(found.items()) not in (list(POLARS_SCHEMA.items()), list(_CARRYING_SCHEMA.items())):
+    more = {name: pl.String for name in _MORE if name in found}
+    if list(found.items()) != [*POLARS_SCHEMA.items(), *more.items()]:
         yield f"{path} has the columns {_described(found)}, expected {_described(POLARS_SCHEMA)}"
     if count != rows:
         yield f"{path} has {count:,} rows, expected {rows:,}"
@@ -153,10 +159,11 @@ def _report_problems(ref: SampleRef) -> Iterator[str]:
         yield f"The report {ref.report} is about {rows:,} rows of {ref.split}, expected {ref.rows:,}"
 
 
-def examine(parquet: Path, markup: Sequence[str] = FAMILIES) -> Examined:
+def examine(parquet: Path, markup: Sequence[str] = FAMILIES, repeated: int = 0) -> Examined:
     """All rows of a sample's Parquet file, read once; in memory are 10,000 rows at most, and a few bytes of each other.
 
-    `markup` is what no message may hold.
+    `markup` is what no message may hold. So many rows may be `repeated` on purpose: exactly as many as are the same as
+    the row right before them, or none is.
 
     Raises:
         DatasetError: the file cannot be read, or has other columns than a conversation.
@@ -167,8 +174,11 @@ def examine(parquet: Path, markup: Sequence[str] = FAMILIES) -> Examined:
     parts += _scanned(parquet, {**breaks, **_KEYS})
     frame = pl.concat(parts)
     broken = {rule: _numbers(frame[rule].fill_null(value=False)) for rule in breaks}
-    broken["duplicate_id"] = _numbers(_repeats(frame["prompt_id"]))
-    broken["duplicate_conversation"] = _numbers(_repeats(frame["conversation"]))
+    same = frame.select((pl.col(name) == pl.col(name).shift()).fill_null(value=False) for name in _IDENTITY)
+    again = same.to_series(0) & same.to_series(1)
+    first = ~again if repeated and again.sum() == repeated else pl.Series([True]).new_from_index(0, frame.height)
+    for rule, name in zip(("duplicate_id", "duplicate_conversation"), _IDENTITY, strict=True):
+        broken[rule] = _numbers(_repeats(frame[name]) & first)
     return Examined(parquet, broken, frame.select("prompt_id", "question"))
 
 
@@ -215,7 +225,7 @@ def _scan(parquet: Path) -> pl.LazyFrame:
 def _whole_row(parquet: Path, number: int) -> dict[str, Any]:
     """A row as its line has it."""
     row = pl.scan_parquet(parquet, glob=False).slice(number, 1).collect().row(0, named=True)
-    line = row.pop(JSON_LINE, None)
+    line, _ = (row.pop(name, None) for name in _MORE)
     return row if line is None else orjson.loads(line)
 
 

@@ -1,12 +1,13 @@
 """Raw splits of a data set, and the samples that a recipe takes of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
 import dagster as dg
 
 from phi_assets.config.dataset import SPLITS
+from phi_assets.dataset.samples.mixture import Raw, mixed_in_words, ref_of, refs_of
 from phi_assets.graph.dataset.metadata import dataset_metadata, sample_metadata, split_metadata
 from phi_assets.graph.dataset.source import ChatDataSource
 from phi_assets.graph.explanation import explained
@@ -80,35 +81,36 @@ def sample_assets(lineage: Lineage) -> list[dg.AssetsDefinition]:
 
 
 def _sampled_training_data(lineage: Lineage) -> dg.AssetsDefinition:
-    dataset, recipe = lineage.dataset, lineage.recipe
-    chat_data = ChatDataSource(dataset.section, dataset.data_dir)
+    recipe = lineage.recipe
+    chat_data = ChatDataSource(recipe.dataset, lineage.data_dir)
     out = partial(dg.AssetOut, io_manager_key=IO_MANAGER, kinds={"polars", "parquet"})
 
     @dg.multi_asset(
         name=lineage.node("sampled_train_sft"),
         ins={
-            "raw": dg.AssetIn(dataset.key("raw_train_sft")),
             "test": dg.AssetIn(lineage.key("sampled_test_sft")),
+            **_raw_splits(lineage, "train_sft"),
         },
         outs={
             "train": out(
                 key=lineage.key("sampled_train_sft"),
                 description="The recipe's sample of `train_sft` that keeps the chat contract, without what is kept for "
                 "validation and what occurs in the test sample: JSON Lines for Azure ML, Parquet for people.",
-                **lineage.attributes("sampled_train_sft", *_SAMPLE_READS, version=_SAMPLE_VERSION),
+                **lineage.attributes("sampled_train_sft", *_reads(lineage), version=_SAMPLE_VERSION),
             ),
             "validation": out(
                 key=lineage.key("sampled_validation_sft"),
                 description="A seeded share of the sample of `train_sft`, kept from training to evaluate on while it "
                 "runs.",
-                **lineage.attributes("sampled_validation_sft", *_SAMPLE_READS, version=_SAMPLE_VERSION),
+                **lineage.attributes("sampled_validation_sft", *_reads(lineage), version=_SAMPLE_VERSION),
             ),
         },
     )
     def sampled_training_data(
-        context: dg.AssetExecutionContext, raw: SplitRef, test: SampleRef
+        context: dg.AssetExecutionContext, test: SampleRef, **raw_splits: SplitRef
     ) -> Iterator[dg.MaterializeResult[SampleRef]]:
         """Rows to train on and rows to evaluate on while training, which have no question in common."""
+        raw = chat_data.together(_by_source(lineage, raw_splits))
         refs = chat_data.prepare(raw, recipe.sample, recipe.contract, context.log.info, validation=True, against=test)
         for ref in refs:
             yield _sampled_result(context, lineage, ref, raw, test)
@@ -117,36 +119,52 @@ def _sampled_training_data(lineage: Lineage) -> dg.AssetsDefinition:
 
 
 def _sampled(lineage: Lineage, split: str, test_split: str | None = None) -> dg.AssetsDefinition:
-    dataset, recipe = lineage.dataset, lineage.recipe
-    chat_data = ChatDataSource(dataset.section, dataset.data_dir)
+    recipe = lineage.recipe
+    chat_data = ChatDataSource(recipe.dataset, lineage.data_dir)
     test_key = lineage.key(f"sampled_{test_split}")
     unseen = {"test": dg.AssetIn(test_key, dagster_type=SampleRef)} if test_split else {}  # type: ignore[arg-type]
 
     @lineage.asset(
         f"sampled_{split}",
-        *_SAMPLE_READS,
+        *_reads(lineage),
         version=_SAMPLE_VERSION,
-        needs={"raw": dg.AssetIn(dataset.key(f"raw_{split}")), **unseen},
+        needs={**_raw_splits(lineage, split), **unseen},
         kinds={"polars", "parquet"},
         description=f"The recipe's sample of `{split}` that keeps the chat contract, as JSON Lines and as Parquet.",
     )
-    def sampled(
-        context: dg.AssetExecutionContext, raw: SplitRef, **unseen: SampleRef
-    ) -> dg.MaterializeResult[SampleRef]:
-        test = unseen.get("test")
+    def sampled(context: dg.AssetExecutionContext, **inputs: Any) -> dg.MaterializeResult[SampleRef]:
+        test: SampleRef | None = inputs.pop("test", None)
+        raw = chat_data.together(_by_source(lineage, inputs))
         (ref,) = chat_data.prepare(raw, recipe.sample, recipe.contract, context.log.info, against=test)
         return _sampled_result(context, lineage, ref, raw, test)
 
     return sampled
 
 
+def _raw_splits(lineage: Lineage, split: str) -> dict[str, dg.AssetIn]:
+    """The split of each source of the recipe."""
+    kind: Any = SplitRef
+    return {each.prefix: dg.AssetIn(each.key(f"raw_{split}"), dagster_type=kind) for each in lineage.datasets}
+
+
+def _by_source(lineage: Lineage, inputs: Mapping[str, SplitRef]) -> dict[str, SplitRef]:
+    return {each.section.name: inputs[each.prefix] for each in lineage.datasets}
+
+
+def _reads(lineage: Lineage) -> tuple[str, ...]:
+    """What of the recipe decides a sample: how sources are mixed, too; what they are is their own assets' matter."""
+    return (*_SAMPLE_READS, "dataset") if lineage.recipe.dataset.mixture else _SAMPLE_READS
+
+
 def _sampled_result(
-    context: dg.AssetExecutionContext, lineage: Lineage, ref: SampleRef, raw: SplitRef, test: SampleRef | None
+    context: dg.AssetExecutionContext, lineage: Lineage, ref: SampleRef, raw: Raw, test: SampleRef | None
 ) -> dg.MaterializeResult[SampleRef]:
     recipe, key = lineage.recipe, lineage.key(f"sampled_{ref.split}")
     choices = recipe.sample.model_dump(mode="json") | recipe.contract.model_dump(mode="json")
-    inputs = {"raw data": raw.sha256[:12], **({"test data": test.sha256[:12]} if test else {}), **choices}
-    metadata = sample_metadata(ref, lineage.dataset.key(f"raw_{raw.split}"))
+    sources = {f"raw data of {name}" if name else "raw data": each.sha256[:12] for name, each in refs_of(raw).items()}
+    mixed = {"mixed": mixed_in_words(recipe.dataset)} if recipe.dataset.mixture else {}
+    inputs = {**sources, **mixed, **({"test data": test.sha256[:12]} if test else {}), **choices}
+    metadata = sample_metadata(ref, *(each.key(f"raw_{ref_of(raw).split}") for each in lineage.datasets))
     return dg.MaterializeResult(
         asset_key=key,
         value=ref,

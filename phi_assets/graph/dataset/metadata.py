@@ -7,7 +7,14 @@ from typing import Any
 import dagster as dg
 
 from phi_assets.dataset.reports.preview import became, conversations_markdown, shown, violations_markdown
-from phi_assets.dataset.reports.report import Lengths, Profile, RoleProfile, SplitReport, read_report
+from phi_assets.dataset.reports.report import (
+    Lengths,
+    Profile,
+    RoleProfile,
+    SourceReport,
+    SplitReport,
+    read_report,
+)
 from phi_assets.graph.dataset.pictures import token_histogram
 from phi_assets.graph.rendering import table
 from phi_assets.refs import DatasetRef, SampleRef, SplitRef
@@ -19,6 +26,11 @@ CHAT_SCHEMA = dg.TableSchema(
         dg.TableColumn("messages", "list<struct<content: string, role: string>>", description="The conversation"),
     ]
 )
+
+MIXED_SCHEMA = dg.TableSchema(
+    columns=[*CHAT_SCHEMA.columns, dg.TableColumn("source", "string", description="Which source the row is of")]
+)
+"""Of a sample of several sources, as Parquet; what is trained on has no such column."""
 
 ASKS = {
     "schema": "prompt, prompt_id, messages, and the role and content of each message are there",
@@ -80,7 +92,7 @@ def _not_carried(rows: Mapping[str, int]) -> dict[str, Any]:
     return {"not_carried": table(listed[:_FIELDS])} if listed else {}
 
 
-def sample_metadata(ref: SampleRef, raw: dg.AssetKey) -> dict[str, Any]:
+def sample_metadata(ref: SampleRef, *raw: dg.AssetKey) -> dict[str, Any]:
     """Where every row of the raw split went, a portrait of those in this sample, and some of them to read.
 
     Numbers: `rows_total`, `rows_not_sampled`, `rows_quarantined`, `size_bytes` (of the JSON Lines), `bytes` (UTF-8 of
@@ -94,13 +106,14 @@ def sample_metadata(ref: SampleRef, raw: dg.AssetKey) -> dict[str, Any]:
     profile = report.samples[ref.split]
     return {
         "dagster/row_count": ref.rows,
-        "dagster/column_schema": CHAT_SCHEMA,
-        "dagster/column_lineage": column_lineage(raw),
+        "dagster/column_schema": MIXED_SCHEMA if report.sources else CHAT_SCHEMA,
+        "dagster/column_lineage": column_lineage(*raw),
         # First what there is to look at: the UI keeps this order.
         "conversations": dg.MetadataValue.md(conversations_markdown(profile.examples)),
         "violations": dg.MetadataValue.md(violations_markdown(report.violations)),
         "token_histogram": dg.MetadataValue.md(token_histogram(profile)),
         "where_rows_went": table(list(_whereabouts(report))),
+        **({"sources": table(list(map(_source_row, report.sources)))} if report.sources else {}),
         **_not_carried(report.not_carried),
         "contract": table(_contract_rows(report)),
         "lengths": table([_length_row({"of a conversation": each.what}, each) for each in profile.lengths]),
@@ -116,10 +129,11 @@ def sample_metadata(ref: SampleRef, raw: dg.AssetKey) -> dict[str, Any]:
     }
 
 
-def column_lineage(raw: dg.AssetKey) -> dg.TableColumnLineage:
-    """Each column of a sample is made from the same column of the raw split."""
+def column_lineage(*raw: dg.AssetKey) -> dg.TableColumnLineage:
+    """Each column of a sample is made from the same column of the raw splits."""
+    names = [column.name for column in CHAT_SCHEMA.columns]
     return dg.TableColumnLineage(
-        {column.name: [dg.TableColumnDep(asset_key=raw, column_name=column.name)] for column in CHAT_SCHEMA.columns}
+        {name: [dg.TableColumnDep(asset_key=key, column_name=name) for key in raw] for name in names}
     )
 
 
@@ -149,8 +163,22 @@ def _whereabouts(report: SplitReport) -> Iterator[dict[str, str]]:
         "in quarantine": report.rows_quarantined,
         **{f"sampled_{name}": profile.rows for name, profile in report.samples.items()},
     }
+    if report.rows_repeated:
+        places["of these, repeated"] = report.rows_repeated
     for place, rows in places.items():
         yield {"where": place, "rows": f"{rows:,}"}
+
+
+def _source_row(source: SourceReport) -> dict[str, str]:
+    lost = ", ".join(f"{rule} {rows:,}" for rule, rows in source.lost.items())
+    return {
+        "source": source.name,
+        "rows": f"{source.rows_total:,}",
+        "asked": f"{source.rows_asked:,}",
+        **{f"in sampled_{name}": f"{rows:,}" for name, rows in source.rows.items()},
+        "in quarantine": f"{source.rows_quarantined:,}",
+        "rules broken": lost or "-",
+    }
 
 
 def _length_row(first: dict[str, str], lengths: Lengths) -> dict[str, str]:

@@ -32,6 +32,7 @@ def hub_revision_sensor(lineages: Sequence[Lineage]) -> dg.SensorDefinition:
             now = latest_revision(dataset.section)
             return follow(context.instance, cursor, dataset.key(SOURCE), now=now, recorded=data_version)
 
-        return for_each(context, {lineage.dataset.prefix: lineage.dataset for lineage in lineages}, look)
+        datasets = {dataset.prefix: dataset for lineage in lineages for dataset in lineage.datasets}
+        return for_each(context, datasets, look)
 
     return hub_revisions

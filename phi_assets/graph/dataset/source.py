@@ -1,6 +1,6 @@
 """The source of chat data, whose errors are words that a run ends with."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ import dagster as dg
 
 from phi_assets.config.dataset import ContractSection, DatasetSection, SampleSection
 from phi_assets.dataset.errors import DatasetError
-from phi_assets.dataset.files.manifest import preparation_identity
+from phi_assets.dataset.samples.mixture import Mixture, Raw, identity_of
 from phi_assets.dataset.samples.prepare import prepare_split
 from phi_assets.dataset.sources.handed_over import folder_with
 from phi_assets.dataset.sources.raw_splits import fetch_split, latest_revision
@@ -52,9 +52,13 @@ class ChatDataSource:
     def _of_folder(self, folder: str) -> DatasetSection:
         return self.section.model_copy(update={"source": "local", "path": Path(folder)})
 
+    def together(self, raw: Mapping[str, SplitRef]) -> Raw:
+        """What a sample is taken of: the raw split of the only source, or of all that are mixed, by their names."""
+        return Mixture(self.section, raw) if self.section.mixture else next(iter(raw.values()))
+
     def prepare(
         self,
-        raw: SplitRef,
+        raw: Raw,
         sample: SampleSection,
         contract: ContractSection,
         log: Callable[[str], None],
@@ -68,7 +72,7 @@ class ChatDataSource:
         to point at other rows.
         """
         with _in_words():
-            identity = preparation_identity(raw, sample, contract, validation=validation, against=against)
+            identity = identity_of(raw, sample, contract, validation=validation, against=against)
             folder = self.data_dir / "sampled" / fingerprint(identity)[:12]
             return prepare_split(raw, sample, contract, folder, log, validation=validation, against=against)
 

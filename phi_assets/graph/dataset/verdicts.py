@@ -60,11 +60,13 @@ def subject_of(sample: SampleRef, contract: ContractSection, others: Iterable[Sa
     """The sample with its rows read, and compared with those of the others and with files that the contract names."""
     others = list(others)
     test = next((other for other in others if other.split != VALIDATION_SPLIT), None)
-    examined = examine(Path(sample.parquet), TokenCounter(contract.tokenizer).markup)
+    report = read_report(Path(sample.report))
+    repeated = report.rows_repeated if sample.split == report.split else 0
+    examined = examine(Path(sample.parquet), TokenCounter(contract.tokenizer).markup, repeated)
     return Subject(
         sample=sample,
         contract=contract,
-        report=read_report(Path(sample.report)),
+        report=report,
         examined=examined,
         others={other.split: common(examined.keys, keys(Path(other.parquet))) for other in others},
         likeness=likeness(sample, contract, test),
@@ -114,7 +116,7 @@ def contract_result(subject: Subject) -> dg.AssetCheckResult:
     # What was left out of `train_sft` before `validation_sft` was kept from it is the matter of the former alone.
     if report.split == subject.sample.split:
         problems += _quarantine_problems(subject, percent)
-        if sampled != report.rows_quarantined + kept:
+        if sampled != report.rows_quarantined + kept - report.rows_repeated:
             problems.append(
                 f"Of {sampled:,} sampled rows {report.rows_quarantined:,} are in quarantine and {kept:,} were kept: "
                 f"{subject.sample.report} and the files are of different runs. Materialize {subject.name} again."

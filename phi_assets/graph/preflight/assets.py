@@ -8,7 +8,7 @@ from phi_assets.azureml.preflight.estimate import Training
 from phi_assets.azureml.preflight.findings import GROUPS, Finding, Group
 from phi_assets.azureml.preflight.run import run_preflight
 from phi_assets.config.recipe import Recipe
-from phi_assets.dataset.samples.first_look import DataLook, rows_to_train_on
+from phi_assets.dataset.samples.first_look import DataLook, rows_by_source
 from phi_assets.graph.explanation import explained
 from phi_assets.graph.lineage import Lineage
 from phi_assets.graph.preflight.data import first_look
@@ -131,6 +131,11 @@ def _outcome(
 
 def _training(recipe: Recipe, data: DataLook) -> Training | None:
     """How much there is to train on, by the first rows; None where nobody can tell."""
-    rows, train = rows_to_train_on(recipe, data), data.of("train_sft")
-    profile = train.profile if train else None
-    return Training(rows, profile.tokens / profile.rows) if rows and profile and profile.rows else None
+    if data.problems or (rows := rows_by_source(recipe, data)) is None:
+        return None
+    profiles = {each.source: each.profile for each in data.splits if each.split == "train_sft"}
+    known = {name: profile for name, profile in profiles.items() if profile and profile.rows}
+    if known.keys() != rows.keys():
+        return None
+    total = sum(rows.values())
+    return Training(total, sum(rows[name] * known[name].tokens / known[name].rows for name in rows) / total)

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import dagster as dg
 
-from phi_assets.dataset.samples.first_look import DataLook, look_at_data
+from phi_assets.config.recipe import Recipe
+from phi_assets.dataset.samples.first_look import DataLook, look_at_data, look_at_mixture
 from phi_assets.graph.dataset.assets import SOURCE
 from phi_assets.graph.dataset.metadata import FOLDER
-from phi_assets.graph.lineage import Lineage
+from phi_assets.graph.lineage import DataSet, Lineage
 
 
 def first_look(context: dg.AssetExecutionContext, lineage: Lineage) -> DataLook:
@@ -17,7 +18,22 @@ def first_look(context: dg.AssetExecutionContext, lineage: Lineage) -> DataLook:
     What another asset hands over is known by the last time that it did. It may be handed over anew in this very run, so
     whatever stands in its way is a warning.
     """
-    recipe, dataset, data_dir = lineage.recipe, lineage.dataset, lineage.data_dir
+    recipe = lineage.recipe
+    if not recipe.dataset.mixture:
+        return _look_at(context, recipe, lineage.datasets[0])
+    # How many rows there have to be is asked of all sources together.
+    alone = recipe.model_copy(
+        update={
+            "sample": recipe.sample.model_copy(update={"percent": 100}),
+            "contract": recipe.contract.model_copy(update={"minimum_rows": 1}),
+        }
+    )
+    looks = {dataset.section.name: _look_at(context, alone, dataset) for dataset in lineage.datasets}
+    return look_at_mixture(recipe, looks)
+
+
+def _look_at(context: dg.AssetExecutionContext, recipe: Recipe, dataset: DataSet) -> DataLook:
+    data_dir = dataset.data_dir
     if dataset.section.asset is None:
         return look_at_data(recipe, dataset.section, data_dir, context.log.info)
     name = f"asset {dataset.section.asset}"

@@ -8,6 +8,7 @@ import dagster as dg
 from phi_assets.azureml.preflight.findings import Finding
 from phi_assets.azureml.preflight.run import Preflight
 from phi_assets.dataset.reports.preview import conversations_markdown
+from phi_assets.dataset.reports.profile import EXAMPLES
 from phi_assets.dataset.samples.first_look import DataLook
 from phi_assets.graph.rendering import table
 
@@ -27,10 +28,10 @@ def preflight_metadata(found: Preflight) -> dict[str, Any]:
 
 def first_rows(look: DataLook) -> dict[str, Any]:
     """Some of the first rows to train on, to read; nothing where there are none."""
-    train = look.of("train_sft")
-    if train is None or train.profile is None:
-        return {}
-    return {"first_rows": dg.MetadataValue.md(conversations_markdown(train.profile.examples))}
+    profiles = [each.profile for each in look.splits if each.split == "train_sft" and each.profile]
+    # Some of each source, where several are mixed.
+    examples = [example for profile in profiles for example in profile.examples[: max(1, EXAMPLES // len(profiles))]]
+    return {"first_rows": dg.MetadataValue.md(conversations_markdown(examples))} if profiles else {}
 
 
 def findings_table(findings: Sequence[Finding]) -> dg.TableMetadataValue:

@@ -154,9 +154,10 @@ def test_examples_are_rows_of_the_sample_chosen_by_the_seed(tmp_path: Path) -> N
     assert max(example.row for example in report.samples["train_sft"].examples) > 60
 
 
-def judged(rows: list[Row]) -> pl.DataFrame:
+def judged(rows: list[Row], first: int = 0) -> pl.DataFrame:
     contract = Contract("train_sft", ContractSection(), TokenCounter(None), None)
-    return contract.judge(pl.DataFrame(rows, schema=POLARS_SCHEMA).with_row_index("row"))
+    frame = pl.DataFrame(rows, schema=POLARS_SCHEMA).with_row_index("row", offset=first)
+    return contract.judge(frame.with_columns(source=pl.lit(None, dtype=pl.String)))
 
 
 def test_a_portrait_does_not_depend_on_the_batches() -> None:
@@ -189,7 +190,7 @@ def test_long_texts_are_cut_in_examples_and_say_so() -> None:
     rows = make_rows(1)
     rows[0]["messages"][0]["content"] = "😀" * LONGEST_TEXT
     rows[0]["messages"][1]["content"] = "é" * (LONGEST_TEXT + 1234)
-    (example,) = conversations(pl.DataFrame(rows, schema=POLARS_SCHEMA).with_row_index("row"))
+    (example,) = conversations(judged(rows))
     assert example.messages[0].content == "😀" * LONGEST_TEXT
     assert example.messages[1].content == "é" * LONGEST_TEXT + "… (1,234 more characters)"
 
@@ -199,6 +200,6 @@ def test_examples_show_what_is_missing() -> None:
         {"prompt": None, "prompt_id": None, "messages": None},
         {"prompt": "a", "prompt_id": "b", "messages": [{"content": None, "role": None}]},
     ]
-    first, second = conversations(pl.DataFrame(rows, schema=POLARS_SCHEMA).with_row_index("row", offset=7))
+    first, second = conversations(judged(rows, first=7))
     assert (first.row, first.prompt_id, first.messages) == (7, "", ())
     assert [message.model_dump() for message in second.messages] == [{"role": None, "content": None}]

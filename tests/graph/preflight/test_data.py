@@ -21,7 +21,7 @@ def test_what_is_handed_over_is_unknown_at_first_and_doubtful_where_it_was_no_go
         assert look.unknown == "nothing is known of it before it has been handed over for the first time"
 
         landed = {"folder": dg.MetadataValue.path(str(tmp_path))}
-        handed_over = dg.AssetMaterialization(lineage.dataset.key("source"), metadata=landed)
+        handed_over = dg.AssetMaterialization(lineage.datasets[0].key("source"), metadata=landed)
         instance.report_runless_asset_event(handed_over)
         (tmp_path / "test.jsonl").write_bytes(lines(held_out()))
         (tmp_path / "train.jsonl").write_bytes(lines([{"messages": asked(n), "label": True} for n in range(40)]))
