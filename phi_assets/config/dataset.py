@@ -145,6 +145,25 @@ class SampleSection(Section):
     together, and `seed` chooses them."""
 
 
+PersonalKind = Literal[
+    "EMAIL",
+    "PHONE",
+    "CREDIT_CARD",
+    "SSN",
+    "DE_IBAN",
+    "IP_ADDRESS",
+    "API_KEY",
+    "BEARER_TOKEN",
+    "CREDENTIAL_URI",
+    "JWT",
+    "PRIVATE_KEY",
+]
+"""Personal data and credentials that can be looked for, as datafog-core names them.
+
+<https://github.com/DataFog/datafog-core>
+"""
+
+
 class Policies(Section):
     """What happens to a row that breaks a rule: `drop` moves it to quarantine, `warn` keeps it, `fail` ends the run."""
 
@@ -179,6 +198,8 @@ class Policies(Section):
     """No row of the test sample is nearly the same; asked as `near_duplicate` is."""
     contaminated: Policy = later("drop")
     """No question of the files in `contract.decontaminate` is in the conversation."""
+    personal_data: Policy = later("drop")
+    """No message holds personal data of the kinds in `contract.personal_data`."""
     too_long: Policy = "warn"
     """The conversation fits into `contract.context_tokens`."""
 
@@ -202,6 +223,9 @@ class ContractSection(Section):
     both have, as a share of those that either has. Without it, nothing is compared."""
     decontaminate: list[Path] = later([])
     """Files, such as benchmarks, whose questions shall not be learned, their paths relative to the recipe."""
+    personal_data: list[PersonalKind] = later([])
+    """Kinds of personal data and credentials that no message may hold; what finds them comes with
+    `pip install 'phi_assets[pii]'`."""
     decontaminate_threshold: Annotated[float, Field(gt=0, le=1)] = later(0.5)
     """From which share on a question of `decontaminate` is in a conversation: of its sequences of eight words."""
 

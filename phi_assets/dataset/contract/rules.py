@@ -1,6 +1,6 @@
 """The chat contract: what is asked of every row, and which rows break it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,8 +9,9 @@ import polars.selectors as cs
 
 from phi_assets.config.dataset import ContractSection
 from phi_assets.dataset.contract.contamination import Benchmarks
+from phi_assets.dataset.contract.content import FOUND, Content
 from phi_assets.dataset.contract.markup import holds_markup
-from phi_assets.dataset.contract.near import SIGNATURE, SIGNATURE_SIZE, Nearest, NearRows, Similar, said, signatures
+from phi_assets.dataset.contract.near import SIGNATURE, Nearest, NearRows, Similar, said, signatures
 from phi_assets.dataset.contract.openings import field_of, first_question, openings
 from phi_assets.dataset.contract.seen import MISSING, Seen, occur_twice
 from phi_assets.dataset.contract.tokens import TokenCounter
@@ -23,6 +24,7 @@ RULES = (
     "ending",
     "empty_content",
     "markup",
+    "personal_data",
     "prompt_mismatch",
     "leaked_id",
     "leaked_text",
@@ -37,9 +39,6 @@ RULES = (
 
 LEFT_OUT = "left_out"
 """Name of the column that says whether a row breaks a rule that is not merely warned about."""
-
-FOUND = "found"
-"""Name of the column that says in words what a row is like or what it holds; null where there is nothing to say."""
 
 SOURCE = "source"
 """Name of the column that says which source of a mixture a row is of."""
@@ -77,6 +76,8 @@ def applicable_rules(split: str, section: ContractSection, *, against: bool) -> 
         without.add("ending")
     if section.near_duplicate_threshold is None:
         without |= {"near_duplicate", "leaked_near_duplicate"}
+    if not section.personal_data:
+        without.add("personal_data")
     if not section.decontaminate or not is_learned(split):
         without.add("contaminated")
     return tuple(rule for rule in RULES if rule not in without)
@@ -139,8 +140,9 @@ class Contract:
         self._tokens = tokens
         self.token_counter = tokens.label
         self.with_validation = with_validation
-        self._benchmarks = benchmarks if "contaminated" in self.rules else None
-        self._with_questions = with_validation or unseen is not None or self._benchmarks is not None
+        benchmarks = benchmarks if "contaminated" in self.rules else None
+        self._content = Content(section, benchmarks)
+        self._with_questions = with_validation or unseen is not None or benchmarks is not None
         self._unseen = unseen or Unseen
         threshold = section.near_duplicate_threshold
         self._similar = None if threshold is None else Similar(threshold)
@@ -184,30 +186,11 @@ class Contract:
                 for rule, verdict in verdicts.items()
                 if rule in self.rules
             ),
-            *self._likeness(measured),
+            *(
+                series.alias(self.flag(name) if name in self.rules else name)
+                for name, series in self._content.columns(measured).items()
+            ),
         )
-
-    def _likeness(self, rows: pl.DataFrame) -> Iterator[pl.Series]:
-        """Columns about what a row says as a whole."""
-        found = pl.Series(FOUND, [None], dtype=pl.String).new_from_index(0, rows.height)
-        if self._similar is None and self._benchmarks is None:
-            yield found
-            return
-        signed: list[np.ndarray] = [np.empty((0, SIGNATURE_SIZE), dtype=np.uint16)]
-        held: list[str | None] = []
-        for words in words_of(said(rows["messages"])):
-            if self._similar is not None:
-                signed.append(signatures(words))
-            if self._benchmarks is not None:
-                held += self._benchmarks.held_by(words)
-        if self._similar is not None:
-            yield pl.Series(SIGNATURE, np.concatenate(signed))
-        if self._benchmarks is not None:
-            asked = rows["question"].is_in(self._benchmarks.questions.implode())
-            begins = pl.when(asked).then(pl.lit("begins with a short question of the files"))
-            found = pl.select(pl.coalesce(pl.Series(FOUND, held, dtype=pl.String), begins).alias(FOUND)).to_series()
-            yield found.is_not_null().alias(self.flag("contaminated"))
-        yield found
 
     def compare(self, judged: pl.DataFrame) -> pl.DataFrame:
         """The judged rows with the verdicts that need other rows; has to be called for all batches, in order.

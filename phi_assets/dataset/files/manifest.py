@@ -51,7 +51,9 @@ def preparation_identity(
 
 def _compared_with(contract: ContractSection) -> dict[str, Any]:
     """What of the contract is asked for by name; nothing where it is not."""
-    said = contract.model_dump(mode="json", include={"near_duplicate_threshold", "decontaminate_threshold"})
+    said = contract.model_dump(
+        mode="json", include={"near_duplicate_threshold", "decontaminate_threshold", "personal_data"}
+    )
     files = [[file.name, _sha256(file)] for file in contract.decontaminate]
     return {**said, **({"decontaminate": files} if files else {})}
 

@@ -1,12 +1,15 @@
 """A portrait of conversations, drawn while they go by."""
 
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Literal, cast
 
 import numpy as np
 import polars as pl
 
-from phi_assets.dataset.contract.rules import FOUND, SOURCE
+from phi_assets.dataset.contract.content import FOUND
+from phi_assets.dataset.contract.personal import PersonalData
+from phi_assets.dataset.contract.rules import SOURCE, Contract
 from phi_assets.dataset.reports.report import Conversation, Lengths, Profile, RoleProfile, TokenHistogram
 from phi_assets.refs import Message
 
@@ -98,7 +101,8 @@ class ProfileBuilder:
     def _choose_examples(self, judged: pl.DataFrame) -> None:
         # Fibonacci hashing: neighbours come to lie far apart. https://en.wikipedia.org/wiki/Hash_function#Fibonacci_hashing
         place = (pl.col("row").cast(pl.UInt64) + self._seed % (1 << 32)) * pl.lit(_GOLDEN, dtype=pl.UInt64)
-        best = judged.lazy().select("row", "prompt_id", "messages", SOURCE, FOUND, key=place)
+        personal = pl.selectors.matches(f"^{Contract.flag('personal_data')}$")
+        best = judged.lazy().select("row", "prompt_id", "messages", SOURCE, FOUND, personal, key=place)
         if len(self._examples) == EXAMPLES:
             best = best.filter(pl.col("key") < self._examples[-1][0])
         best = best.bottom_k(EXAMPLES, by="key").collect()
@@ -107,21 +111,31 @@ class ProfileBuilder:
 
 
 def conversations(rows: pl.DataFrame) -> tuple[Conversation, ...]:
-    """Rows to be read by people; what is too long is cut."""
+    """Rows to be read by people; what is too long is cut, and personal data that a rule has found is not shown."""
+    personal = Contract.flag("personal_data")
+    names = ["row", "prompt_id", "messages", SOURCE, FOUND, *([personal] if personal in rows.columns else [])]
+    hidden = PersonalData().redacted if personal in rows.columns and rows[personal].any() else None
     return tuple(
         Conversation(
             row=row["row"],
             prompt_id=row["prompt_id"] or "",
             messages=tuple(
-                Message(role=message["role"], content=_cut(message["content"]))
+                Message(
+                    role=message["role"],
+                    content=_cut(_shown(message["content"], hidden if row.get(personal) else None)),
+                )
                 for message in row["messages"] or ()
                 if message is not None
             ),
             source=row[SOURCE] or "",
             found=row[FOUND] or "",
         )
-        for row in rows.select("row", "prompt_id", "messages", SOURCE, FOUND).iter_rows(named=True)
+        for row in rows.select(names).iter_rows(named=True)
     )
+
+
+def _shown(text: str | None, hidden: Callable[[str], str] | None) -> str | None:
+    return hidden(text) if text and hidden else text
 
 
 def _cut(text: str | None) -> str | None:

@@ -1,4 +1,4 @@
-"""Written samples compared again with what they must be unlike."""
+"""Written samples looked at again for what they must not hold, and compared with what they must be unlike."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from phi_assets.dataset.contract.tokens import TokenCounter
 from phi_assets.dataset.samples.benchmarks import read_benchmarks
 from phi_assets.refs import SampleRef
 
-LIKENESS_RULES = ("leaked_near_duplicate", "contaminated")
+LIKENESS_RULES = ("leaked_near_duplicate", "contaminated", "personal_data")
 """Rules that a row of the file breaks or not, whatever the others are."""
 
 _ROWS_AT_ONCE = 1000

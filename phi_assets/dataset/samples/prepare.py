@@ -12,7 +12,8 @@ import polars as pl
 import pyarrow as pa
 
 from phi_assets.config.dataset import VALIDATION_SPLIT, ContractSection, SampleSection
-from phi_assets.dataset.contract.rules import FOUND, LEFT_OUT, SOURCE, Contract, is_learned, unseen_rows
+from phi_assets.dataset.contract.content import FOUND
+from phi_assets.dataset.contract.rules import LEFT_OUT, SOURCE, Contract, is_learned, unseen_rows
 from phi_assets.dataset.contract.tokens import TokenCounter
 from phi_assets.dataset.errors import DatasetError
 from phi_assets.dataset.files.manifest import existing_samples, manifest_json, manifest_name

@@ -33,6 +33,10 @@ _REMEDIES = {
         "a message holds the model's own markup, such as <|assistant|>",
         "write it otherwise in the source; with contract.policies.markup set to warn, the wrong words are trained",
     ),
+    "personal_data": (
+        "a message holds personal data",
+        "take it out of the source, or name fewer kinds in contract.personal_data",
+    ),
     "prompt_mismatch": ("the prompt is not the first question", "set contract.policies.prompt_mismatch to warn"),
     "duplicate_id": ("an earlier row has the same prompt_id", "give rows ids of their own, or leave the column out"),
     "duplicate_conversation": ("an earlier row has the same messages", "set contract.policies.duplicate_conversation"),

@@ -39,6 +39,7 @@ ASKS = {
     "ending": "the assistant has the last word",
     "empty_content": "no message is empty or blank",
     "markup": "no message holds the model's own markup, which would turn around what is trained",
+    "personal_data": "no message holds personal data of the kinds that the recipe names",
     "prompt_mismatch": "the prompt is the first message of the user",
     "duplicate_id": "no earlier row of the sample has the same prompt_id",
     "duplicate_conversation": "no earlier row of the sample has the same messages",

@@ -11,7 +11,7 @@ from phi_assets.config.dataset import VALIDATION_SPLIT, ContractSection
 from phi_assets.dataset.contract.rules import applicable_rules
 from phi_assets.dataset.contract.tokens import TokenCounter
 from phi_assets.dataset.reports.report import SplitReport, read_report
-from phi_assets.dataset.samples.likeness import LIKENESS_RULES, likeness
+from phi_assets.dataset.samples.likeness import likeness
 from phi_assets.dataset.samples.verify import Common, Examined, common, examine, examples, file_problems, keys
 from phi_assets.graph.rendering import table
 from phi_assets.refs import SampleRef
@@ -19,7 +19,7 @@ from phi_assets.refs import SampleRef
 # `all_deps_blocking_checks_passed` takes a blocking check that failed with WARN for failed: automation would stop.
 NOT_BLOCKING = frozenset({"no_warnings"})
 
-_LEAKS = ("leaked_id", "leaked_text", *LIKENESS_RULES)
+_LEAKS = ("leaked_id", "leaked_text", "leaked_near_duplicate", "contaminated")
 
 
 @dataclass(frozen=True)
@@ -166,6 +166,8 @@ def leakage_result(subject: Subject) -> dg.AssetCheckResult:
                 f"materialize {asset_name('train_sft' if held_out else subject.sample.split)} again."
             )
     for rule, found in subject.likeness.items():
+        if rule not in _LEAKS:
+            continue
         numbers[rule] = len(found)
         if found and policies.of(rule) != "warn":
             rows |= set(found)

@@ -308,6 +308,7 @@ FOUND = {
     "leaked_near_duplicate": ["96% like row 2 of the test sample", "96% like row 3 of the test sample"],
     "contaminated": ["holds 100% of row 2 of benchmark.csv", "holds 80% of row 2 of benchmark.csv"],
     "near_duplicate": ["100% like row 0", "100% like row 0"],
+    "personal_data": ["holds EMAIL", "holds PHONE, EMAIL"],
 }
 """What is said of each of the rows that break a rule about what they are like."""
 
@@ -319,6 +320,10 @@ BREAKING: dict[str, tuple[Row, ...]] = {
     "ending": (chat("a", USER_LAST), chat("b", FOUR[2:3])),
     "empty_content": (chat("a", said("a?", "")), chat("b", said("b?", "\u3000"))),
     "markup": (chat("a", said("What is <|assistant|>?", "a")), chat("b", said("b?", "It ends.<|im_end|>"))),
+    "personal_data": (
+        chat("a", said("a?", "Ask ann@example.com.")),
+        chat("b", said("Call (212) 555-0143 or ask bob@example.com", "b")),
+    ),
     "prompt_mismatch": (chat("a", prompt="else"), chat("b", prompt="")),
     "leaked_id": (chat("a", prompt_id="leaked 1"), chat("b", prompt_id="leaked 2")),
     "leaked_text": (chat("a", said("leak 1", "a")), chat("b", said("leak 2", "b"))),
@@ -379,7 +384,12 @@ def spoiled(folder: Path, rule: str) -> Spoiled:
     unseen = unseen_sample(folder, "train_sft", TESTED)
     benchmark = folder / "benchmark.csv"
     benchmark.write_text("question\nIs it?\nHow many of the seven brothers went on to become a miller?\n")
-    compared = {"near_duplicate_threshold": 0.6, "decontaminate": [benchmark], "context_tokens": 62}
+    compared = {
+        "near_duplicate_threshold": 0.6,
+        "decontaminate": [benchmark],
+        "context_tokens": 62,
+        "personal_data": ["EMAIL", "PHONE"],
+    }
     return Spoiled(rows, (1, 3)[: len(bad)], raw(folder, "train_sft", rows), unseen, compared)
 
 
