@@ -161,10 +161,10 @@ def _in_order(ref: SplitRef, sample: SampleSection) -> np.ndarray:
 
 def _drawn(ref: SplitRef, order: np.ndarray, wanted: int) -> Drawn:
     times = np.zeros(ref.rows, dtype=np.int64)
-    every, more = divmod(wanted, len(order)) if len(order) else (0, 0)
+    every, more = divmod(wanted, len(order))
     times[order] = every
     times[order[:more]] += 1
-    rows = int(np.flatnonzero(times)[-1]) + 1 if wanted else 0
+    rows = int(np.flatnonzero(times)[-1]) + 1
     return Drawn(ref, rows, wanted, times[:rows])
 
 
@@ -179,8 +179,10 @@ def mixed_rows(dataset: DatasetSection, there: Mapping[str, int]) -> dict[str, i
         there: rows of each source that can be taken.
 
     Raises:
-        DatasetError: a source has too few rows, and they must not be repeated.
+        DatasetError: a source has no rows, or too few, and they must not be repeated.
     """
+    if none := [name for name, rows in there.items() if not rows]:
+        raise DatasetError(f"{', '.join(none)} would add no row to train on: raise sample.percent, or bring more rows")
     weights = {name: member.weight for name, member in dataset.mixture.items() if member.weight is not None}
     if not weights:
         wanted = {name: member.rows or there[name] for name, member in dataset.mixture.items()}

@@ -149,6 +149,7 @@ def test_weights_are_kept(
             "a has 10 rows .*; b has 30 rows to train on, 30",
         ),
         ({"a": {"weight": 1}, "b": {"weight": 1000}}, {}, "No row of a would be in the mixture"),
+        ({"a": {"weight": 1}, "b": {"weight": 1000}}, {"total_rows": 9}, "No row of a would be in the mixture"),
     ],
 )
 def test_too_few_rows_are_an_error_unless_they_may_be_repeated(
@@ -157,6 +158,13 @@ def test_too_few_rows_are_an_error_unless_they_may_be_repeated(
     made = world(tmp_path, a=10, b=30)
     with pytest.raises(DatasetError, match=said.replace("b has 30 rows to train on, 30", "a has 10|a has 10")):
         made.prepare(made.section(members, **mixing))
+
+
+def test_a_source_that_adds_nothing_is_an_error_however_rows_may_be_repeated(tmp_path: Path) -> None:
+    made = world(tmp_path, a=10, b=300)
+    section = made.section({"a": {"weight": 1}, "b": {"weight": 1}}, oversample=True)
+    with pytest.raises(DatasetError, match=r"a would add no row to train on: raise sample\.percent"):
+        made.prepare(section, SampleSection(percent=1))
 
 
 def test_rows_are_repeated_evenly_and_only_to_train_on(tmp_path: Path) -> None:

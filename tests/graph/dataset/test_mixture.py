@@ -26,7 +26,11 @@ def write_recipe(folder: Path, dataset: Mapping[str, Any], name: str = "bot") ->
         "name": name,
         "dataset": dataset,
         "sample": {"percent": 100},
-        "contract": {"context_tokens": 4096},
+        "contract": {
+            "context_tokens": 4096,
+            "near_duplicate_threshold": 0.7,
+            "policies": {"near_duplicate": "warn"},
+        },
         "serving": {"endpoint": f"{name}-endpoint"},
     }
     (folder / f"{name}.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
@@ -69,7 +73,10 @@ def test_sources_of_every_kind_are_sampled_as_one_and_changes_are_named(chats: P
 
     @dg.asset(key=["team", "conversations"])
     def conversations() -> Any:
-        return pl.DataFrame(make_rows(60, seed=next(seeds)))
+        rows = make_rows(60, seed=next(seeds))
+        for row in rows[:2]:
+            row["messages"][1]["content"] = f"{row['prompt_id'][:3]} {' '.join(map(str, range(200)))}"
+        return pl.DataFrame(rows)
 
     wanted = [["team", "conversations"], *([name, "source"] for name in ("chats", "desk"))]
     wanted += [[name, f"raw_{split}"] for name in ("chats", "desk") for split in ("train_sft", "test_sft")]
@@ -86,6 +93,15 @@ def test_sources_of_every_kind_are_sampled_as_one_and_changes_are_named(chats: P
             checks = {each.check_name for each in result.get_asset_check_evaluations() if not each.passed}
             assert checks <= {"no_warnings"}
             train = metadata(instance, "bot", "sampled_train_sft")
+            # What is only warned about is counted, shown with an example, and told by the check.
+            assert train["violations/near_duplicate"].value == 1
+            assert "% like row 0 of desk" in str(train["violations"].value)
+            (warned,) = (
+                each.description
+                for each in result.get_asset_check_evaluations()
+                if each.check_name == "no_warnings" and each.asset_key.path[-1] == "sampled_train_sft"
+            )
+            assert "near_duplicate 1" in str(warned)
             changes.append(str(train["changed"].value))
             if number == 0:
                 table = train["sources"]
@@ -93,7 +109,7 @@ def test_sources_of_every_kind_are_sampled_as_one_and_changes_are_named(chats: P
                 rows_of = {record.data["source"]: record.data for record in table.records}
                 assert (rows_of["chats"]["rows"], rows_of["chats"]["asked"]) == ("40", "90")
                 assert rows_of["desk"]["rows"] == "60"
-                assert rows_of["desk"]["rules broken"] == "-"
+                assert (rows_of["chats"]["rules broken"], rows_of["desk"]["rules broken"]) == ("-", "near_duplicate 1")
     assert changes[1] == "mixed: chats 90 rows, desk all rows, rows repeated -> chats 20 rows, desk all rows"
     assert changes[2].startswith("raw data of desk: ")
     assert "raw data of chats" not in changes[2]
