@@ -53,7 +53,32 @@ def recipe_tables() -> str:
     return "\n\n".join(parts)
 
 
-TABLES = {"settings.md": ("settings", settings_table), "recipe.md": ("recipe keys", recipe_tables)}
+def commands_text() -> str:
+    """Every command with its options, as its help says it."""
+    from phi_assets.__main__ import main as commands
+
+    return "\n\n".join(_command(name, command) for name, command in sorted(commands.commands.items()))
+
+
+def _command(name: str, command: click.Command) -> str:
+    arguments = [
+        each.make_metavar(click.Context(command)) for each in command.params if isinstance(each, click.Argument)
+    ]
+    rows = [
+        (f"`{', '.join(each.opts)}`", "" if each.is_flag else "a value", str(each.help))
+        for each in command.params
+        if isinstance(each, click.Option)
+    ]
+    said = inspect.cleandoc(command.help or "").replace("\b\n", "")
+    parts = [f"## {' '.join([name, *arguments])}", said]
+    return "\n\n".join(parts + ([_table(("option", "takes", "meaning"), rows)] if rows else []))
+
+
+TABLES = {
+    "settings.md": ("settings", settings_table),
+    "recipe.md": ("recipe keys", recipe_tables),
+    "commands.md": ("commands", commands_text),
+}
 """What is generated in each page of the reference."""
 
 
