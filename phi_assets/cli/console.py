@@ -53,7 +53,8 @@ class _PeopleHandler(logging.Handler):
         name = str(meta.get("step_key") or "")
         if event is not None:
             self._tell(event, name)
-        elif record.levelno >= logging.INFO:
+        elif record.levelno >= logging.INFO and (not name or name in self._steps):
+            # Of a step that has not begun, Dagster says which others are to blame: those have said why.
             self._pass_on(name or str(meta.get("job_name")), meta.get("orig_message") or record.getMessage(), record)
 
     def _tell(self, event: dg.DagsterEvent, name: str) -> None:
@@ -71,7 +72,9 @@ class _PeopleHandler(logging.Handler):
         elif event.is_step_failure:
             self._end_status()
             step = self._steps.pop(name, _Step())
-            self._print(_last(name), "failed", step.seconds, reason_of(event.step_failure_data), "red")
+            # The whole of it stands at the end.
+            first_line = reason_of(event.step_failure_data).partition("\n")[0]
+            self._print(_last(name), "failed", step.seconds, first_line, "red")
         elif event.is_run_failure or event.event_type is dg.DagsterEventType.RUN_SUCCESS:
             self._end_status()
 
@@ -94,7 +97,9 @@ class _PeopleHandler(logging.Handler):
     def _tell_of_check(self, evaluation: Any) -> None:
         if not evaluation.passed:
             is_error = evaluation.severity is dg.AssetCheckSeverity.ERROR
-            words = f"{evaluation.check_name}: {evaluation.description or 'it did not pass'}"
+            description = (evaluation.description or "it did not pass").splitlines()
+            more = f" (and {len(description) - 1} more)" if len(description) > 1 else ""
+            words = f"{evaluation.check_name}: {description[0]}{more}"
             verdict, style = ("check failed", "red") if is_error else ("warning", "yellow")
             self._print(evaluation.asset_key.path[-1], verdict, None, words, style)
 

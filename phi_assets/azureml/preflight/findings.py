@@ -28,7 +28,7 @@ class Finding:
     @property
     def in_words(self) -> str:
         """One line."""
-        return f"{self.subject} {self.cause}. {self.next_step}"
+        return f"{self.subject} {self.cause.rstrip('.')}{'' if self.cause.endswith('?') else '.'} {self.next_step}"
 
 
 @dataclass
