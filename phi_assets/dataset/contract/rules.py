@@ -216,7 +216,8 @@ class Contract:
         if leaked:
             words = self._in_words(leaked, lambda number: f"row {number:,} of the test sample")
             judged = judged.with_columns(pl.coalesce(FOUND, words))
-        return judged.with_columns(self._repetitions(judged, near))
+        # Nobody needs signatures any more, which take more memory than short conversations.
+        return judged.with_columns(self._repetitions(judged, near)).drop(SIGNATURE, strict=False)
 
     def _repetitions(self, judged: pl.DataFrame, near: NearRows | None) -> list[pl.Series]:
         """For each row whether it repeats the id or the conversation of one that is kept, or nearly the latter, and the

@@ -10,7 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from phi_assets.config.dataset import ContractSection, Policies, SampleSection
-from phi_assets.dataset.contract.near import signatures, similarity
+from phi_assets.dataset.contract import near as near_module
+from phi_assets.dataset.contract.near import Similar, signatures, similarity
+from phi_assets.dataset.contract.seen import MISSING
 from phi_assets.dataset.contract.words import words_of
 from phi_assets.dataset.files.manifest import preparation_identity
 from phi_assets.dataset.reports.report import read_report
@@ -67,6 +69,35 @@ def test_the_estimate_is_right_on_average_and_seldom_far_off(words: int) -> None
     errors = similarity(found[::2], found[1::2]) - shares
     assert abs(errors.mean()) < 0.006
     assert np.sqrt((errors**2).mean()) < 0.03
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.8, 0.95])
+def test_signatures_of_few_and_of_many_sequences_are_filled_alike(
+    threshold: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choice = np.random.default_rng(5)
+    rows = np.full((300, 256), 0xFFFF, dtype=np.uint16)
+    for row in rows[1:]:
+        places = choice.choice(256, choice.integers(1, 80), replace=False)
+        row[places] = choice.integers(0, 0xFFFF, len(places))
+    found = []
+    for few in (-1, 32, 256):
+        monkeypatch.setattr(near_module, "_FEW_PARTS", few)
+        found.append(Similar(threshold).keys(rows))
+    assert (found[0] == found[1]).all()
+    assert (found[0] == found[2]).all()
+    # Nothing is like a row without sequences.
+    assert (found[0][0] == MISSING).all()
+    assert (found[0][1:] != MISSING).all()
+
+
+@pytest.mark.parametrize(("policy", "kept"), [("drop", 1), ("warn", 150)])
+def test_of_rows_that_are_all_alike_the_first_is_kept(tmp_path: Path, policy: str, kept: int) -> None:
+    text = prose("a", 150)
+    rows = [chat("Which?", changed(text, number), str(number)) for number in range(150)]
+    contract = near(0.8, near_duplicate=policy)
+    (sample,) = prepare_split(raw_split(tmp_path, rows, group=40), ALL, contract, tmp_path / "out", quiet)
+    assert (sample.rows, sample.violations["near_duplicate"]) == (kept, 149)
 
 
 def test_short_conversations_are_compared_exactly() -> None:
