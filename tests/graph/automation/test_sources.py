@@ -80,6 +80,23 @@ def test_a_new_revision_is_requested_once_and_materialized(hub: Hub, hub_graph: 
         assert "up to date" in str(hub_sensor.tick().skip)
 
 
+def test_every_source_of_a_mixture_is_followed(hub: Hub, tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    members = {"pushed": {"source": "hub", "repo": hub.repo}, "ours": {"source": "bundled"}}
+    recipe = tmp_path / "mixed.yaml"
+    content = {"extends": "quickstart", "dataset": {"name": "both", "mixture": members}, "sample": {"percent": 100}}
+    recipe.write_text(yaml.safe_dump(content), encoding="utf-8")
+    graph = Graph(tmp_path / "home", recipe, tmp_path / "storage", instance)
+    sensor = Ticker(graph, "hub_revision_sensor")
+    job = graph.definitions.resolve_implicit_global_asset_job_def()
+    sources = [dg.AssetKey([name, "source"]) for name in members]
+    job.execute_in_process(instance=instance, asset_selection=sources)
+    assert "up to date" in str(sensor.tick().skip)
+    move(hub, NEXT)
+    (request,) = sensor.tick().requests
+    assert request.asset_selection == sources[:1]
+    assert request.tags["phi/reason"] == f"source: {COMMIT} -> {NEXT}."
+
+
 def test_a_run_that_has_not_ended_is_not_requested_again(hub: Hub, hub_graph: Graph, hub_sensor: Ticker) -> None:
     materialized(hub_graph, "key:source")
     move(hub, NEXT)
