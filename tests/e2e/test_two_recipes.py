@@ -98,16 +98,20 @@ class World:
         self.control.reset()
         self.dagster.look_away()
 
-    def new_run(self, known: Collection[str]) -> str | None:
-        """Id of a run that is not among those; None where there is none."""
-        return next((run.run_id for run in self.dagster.runs() if run.run_id not in known), None)
+    def runs_of(self, recipe: str) -> dict[str, dg.DagsterRunStatus]:
+        """Id and status of the recipe's own runs, newest first."""
+        return {run.run_id: run.status for run in self.dagster.runs() if run.job_name.startswith(f"{recipe}__")}
+
+    def new_run(self, recipe: str, known: Collection[str]) -> str | None:
+        """Id of a run of the recipe that is not among those; None where there is none."""
+        return next((run_id for run_id in self.runs_of(recipe) if run_id not in known), None)
 
     def killed(self, recipe: str, records: int, seconds: float, known: Collection[str]) -> str:
         """Id of the run of a command that was killed so many seconds after its run had that many events on record."""
         process = self.command(recipe)
         storage = self.dagster.instance.event_log_storage
         try:
-            run_id = until(lambda: self.new_run(known), 60, "The command has made no run")
+            run_id = until(lambda: self.new_run(recipe, known), 60, "The command has made no run")
             until(
                 lambda: len(storage.get_records_for_run(run_id).records) > records or None, 60, f"Run {run_id} stands"
             )
@@ -196,8 +200,8 @@ def test_a_command_that_is_killed_ten_times_does_nothing_twice(world: World) -> 
     for moment in sorted(chance.sample(range(RECORDS), KILLS)):
         killed.append(world.killed("one", moment, chance.choice([0, LONGEST_STEP_SECONDS]) * chance.random(), killed))
     world.assert_succeeded(world.command("one"))
-    runs = {run.run_id: run.status for run in world.dagster.runs()}
-    assert runs == {**dict.fromkeys(killed, S.FAILURE), world.new_run(killed): S.SUCCESS}
+    runs = world.runs_of("one")
+    assert runs == {**dict.fromkeys(killed, S.FAILURE), world.new_run("one", killed): S.SUCCESS}
     for run_id in killed:
         assert DEATH in world.dagster.failures(run_id)
     assert not [
