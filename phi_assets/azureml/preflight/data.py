@@ -1,6 +1,10 @@
 """Whether the data can be trained on, as far as its first rows tell."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from phi_assets.azureml.preflight.findings import Findings
+from phi_assets.config.recipe import Recipe
 from phi_assets.dataset.samples.first_look import DataLook
 
 _CLOSER = "`python -m phi_assets validate` reads and judges all of its rows."
@@ -19,3 +23,31 @@ def judge_data(look: DataLook | None, found: Findings) -> None:
         found.error("data", code, subject, f"cannot be used: {problem.rstrip('.')}", _CLOSER)
     for warning in look.warnings:
         found.warning("data", "data_doubtful", subject, f"may not do: {warning}", _CLOSER)
+
+
+def judge_lengths(look: DataLook | None, recipe: Recipe, parameters: Mapping[str, Any], found: Findings) -> None:
+    """Few of the first rows to train on are longer than the component's `max_seq_length`, which cuts them."""
+    trains = [each for each in look.splits if each.split == "train_sft" and each.tokens] if look else []
+    tokens = [count for each in trains for count in each.tokens]
+    # -1 is the model's own length.
+    limit = int(parameters.get("max_seq_length", -1))
+    if not tokens or limit < 1:
+        return
+    longer = sum(count > limit for count in tokens)
+    counters = {each.profile.token_counter for each in trains if each.profile}
+    said = (
+        f"{longer:,} of the first {len(tokens):,} rows to train on are longer, the longest with "
+        f"{max(tokens):,} tokens ({', '.join(sorted(counters))})"
+    )
+    found.facts["data/max_seq_length"] = f"{limit:,}: {said}"
+    # What is longer than `contract.context_tokens` is told of the data itself.
+    contract, percent = recipe.contract, 100 * longer / len(tokens)
+    if limit < contract.context_tokens and percent > contract.max_truncated_percent:
+        found.warning(
+            "data",
+            "rows_truncated",
+            f"max_seq_length {limit:,}",
+            f"is too short: {said}; the component cuts them, and how they end is not learned",
+            "Raise finetune.parameters.max_seq_length, or set contract.context_tokens to it and "
+            "contract.policies.too_long to drop.",
+        )

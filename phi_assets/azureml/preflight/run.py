@@ -17,7 +17,7 @@ from phi_assets.azureml.connection.errors import AzureMLError
 from phi_assets.azureml.connection.retry import one_line, patience
 from phi_assets.azureml.preflight.access import look_at_access
 from phi_assets.azureml.preflight.budget import look_at_budget
-from phi_assets.azureml.preflight.data import judge_data
+from phi_assets.azureml.preflight.data import judge_data, judge_lengths
 from phi_assets.azureml.preflight.endpoint import look_at_endpoint
 from phi_assets.azureml.preflight.estimate import Training
 from phi_assets.azureml.preflight.findings import Finding, Findings, Group
@@ -101,7 +101,7 @@ def run_preflight(
     with patience(_PATIENCE_SECONDS):
         region = look_at_access(ws, credential, found)
         if region is not None:
-            _look_at_the_rest(ws, region, recipe, prices, training, today or current_date(), found)
+            _look_at_the_rest(ws, region, recipe, prices, training, data, today or current_date(), found)
     return Preflight(tuple(found.all), tuple(found.looked_at), found.facts, time.monotonic() - started)
 
 
@@ -111,6 +111,7 @@ def _look_at_the_rest(
     recipe: Recipe,
     prices: PriceList | None,
     training: Training | None,
+    data: DataLook | None,
     today: date,
     found: Findings,
 ) -> None:
@@ -119,6 +120,7 @@ def _look_at_the_rest(
     look_at_registered_model(ws, recipe, found)
     effective = _attempt("parameters", lambda: look_at_parameters(ws, recipe, model, found), found)
     parameters: Mapping[str, Any] = effective.complete if effective is not None else {}
+    judge_lengths(data, recipe, parameters, found)
     offers, cluster = look_at_machines(ws, recipe, model, prices, found)
     look_at_networks(ws, recipe, cluster, found)
     nodes = int(parameters.get(NODES_PARAMETER, 1))

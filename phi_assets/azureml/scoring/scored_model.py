@@ -9,7 +9,8 @@ from phi_assets.azureml.connection.retry import Log, silent
 from phi_assets.azureml.scoring.asking import ask_model
 from phi_assets.changes import in_short
 from phi_assets.config.recipe import Recipe
-from phi_assets.dataset.contract.tokens import TokenCounter
+from phi_assets.dataset.contract.tokenizers import ModelTokenizer
+from phi_assets.dataset.samples.held_out import prompt_counter
 from phi_assets.evaluation.answers import Questions, ensure_answers, kept_answers
 from phi_assets.evaluation.scoring import Champion, Question, Rival, evaluate
 from phi_assets.evaluation.write import ScoringFiles
@@ -27,13 +28,14 @@ def ensure_scores(
     recipe: Recipe,
     *,
     directory: Path,
+    tokenizer: ModelTokenizer | None = None,
     force: bool = False,
     log: Log = silent,
 ) -> ScoringRef:
     """The live model's answers lie in `directory` with their report, asked for unless the same model gave them before.
 
-    `left_out` questions were too long to be among `prompts`. One that the model fails at is in the rows with its
-    reason; the figures are over the others.
+    `left_out` questions were too long to be among `prompts`; `tokenizer` is the model's own, where it is at hand. A
+    question that the model fails at is in the rows with its reason; the figures are over the others.
 
     Raises:
         ScoringFailed: the endpoint answered none of the questions, or the base model's answers are gone.
@@ -47,7 +49,7 @@ def ensure_scores(
         force=force,
         log=log,
     )
-    counter = TokenCounter(recipe.contract.tokenizer)
+    counter = prompt_counter(recipe.contract, tokenizer)
     scored = evaluate(
         prompts,
         given,

@@ -138,7 +138,6 @@ class Contract:
         self.context_tokens = section.context_tokens
         self._policies = section.policies
         self._tokens = tokens
-        self.token_counter = tokens.label
         self.with_validation = with_validation
         benchmarks = benchmarks if "contaminated" in self.rules else None
         self._content = Content(section, benchmarks)
@@ -149,6 +148,11 @@ class Contract:
         self._sources = tuple(sources)
         self._kept_ids = Seen()
         self._kept_conversations = Seen()
+
+    @property
+    def token_counter(self) -> str:
+        """How the tokens of the rows so far were counted, for people."""
+        return self._tokens.label
 
     def judge(self, rows: pl.DataFrame) -> pl.DataFrame:
         """The rows with measures and verdicts as further columns, as far as a row alone can tell.

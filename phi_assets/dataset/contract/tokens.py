@@ -1,6 +1,7 @@
 """How many tokens a conversation has: counted with a tokenizer where one is at hand, estimated where none is."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from phi_assets.fingerprint import file_sha256
 TOKENS_PER_BYTE = 0.214
 """Measured on a byte-pair encoding of English chat; the total is within a percent or so, a single message is not."""
 
+COUNTED_BYTES = 4 << 20
+"""A tokenizer counts about a megabyte a second and core: of a larger split so much is counted, the rest estimated."""
+
 TOKENS_PER_MESSAGE = 4
 """What a chat template puts around a message; for Phi-3 `<|user|>`, a newline, `<|end|>`, a newline.
 
@@ -22,21 +26,63 @@ TOKENS_PER_MESSAGE = 4
 """
 
 
-class TokenCounter:
-    """Counts tokens with a `tokenizer.json`, or estimates them from the bytes of the text."""
+@dataclass(frozen=True)
+class Calibration:
+    """What a tokenizer makes of some rows: by it, the tokens of others are estimated."""
 
-    def __init__(self, tokenizer: Path | None) -> None:
+    per_byte: float
+    """Tokens of a byte of text, over all of these rows."""
+    uncertainty: float
+    """Half the width of the 95 % interval of `per_byte`."""
+    spread: float
+    """So far, relatively, are 95 % of the rows from what `per_byte` says of them, at most."""
+    rows: int
+
+
+def calibration(tokens: Sequence[int], sizes: Sequence[int]) -> Calibration:
+    """Of the rows that have these many tokens, markup aside, and these many bytes; there is at least one byte."""
+    counted, size = np.asarray(tokens, dtype=float), np.asarray(sizes, dtype=float)
+    counted, size = counted[size > 0], size[size > 0]
+    ratio = counted.sum() / size.sum()
+    # Of a ratio of two sums: Cochran, Sampling Techniques, 6.4.
+    error = np.sqrt(((counted - ratio * size) ** 2).sum() / max(len(size) - 1, 1) / len(size)) / size.mean()
+    spread = np.sort(np.abs(counted / (ratio * size) - 1))[int(0.95 * (len(size) - 1) + 0.5)]
+    return Calibration(float(ratio), float(1.96 * error), float(spread), len(size))
+
+
+class TokenCounter:
+    """Counts tokens with a `tokenizer.json`, or estimates them from the bytes of the text.
+
+    With a `calibration`, rows are estimated by it, and those that may be longer than `limit` are counted, as far as
+    their text is not more than `COUNTED_BYTES` altogether.
+    """
+
+    def __init__(
+        self, tokenizer: Path | None, *, calibrated: Calibration | None = None, limit: int = 0, source: str = ""
+    ) -> None:
         self.identity = "" if tokenizer is None else _identity(tokenizer)
         """SHA-256 of the tokenizer's file; empty for an estimate."""
-        self._tokenizer = None if tokenizer is None else _load(tokenizer, self.identity)
-        self.label = (
-            f"estimated, {TOKENS_PER_BYTE} tokens a byte"
-            if tokenizer is None
-            else f"counted with {tokenizer.name} {self.identity[:8]}"
+        self._tokenizer: Any = None if tokenizer is None else _load(tokenizer, self.identity)
+        self._name = source or (tokenizer.name if tokenizer else "")
+        self._calibrated, self._limit = calibrated, limit
+        self._doubtful = self._counted = self._counted_bytes = 0
+        special = () if self._tokenizer is None else _special_tokens(self._tokenizer)
+        self.markup = FAMILIES if not special or source else special
+        """Texts that are no text to the tokenizer of the contract; where none is given, to known families of models."""
+
+    @property
+    def label(self) -> str:
+        """How tokens are counted, for people; of an estimate, by what and how well."""
+        if self._tokenizer is None:
+            return f"estimated, {TOKENS_PER_BYTE} tokens a byte"
+        counted = f"counted with {self._name} {self.identity[:8]}"
+        if (found := self._calibrated) is None:
+            return counted
+        near = f"; of {self._doubtful:,} rows near the limit, {self._counted:,} {counted}" if self._doubtful else ""
+        return (
+            f"estimated, {found.per_byte:.3f} ± {found.uncertainty:.3f} tokens a byte as {counted} on {found.rows:,} "
+            f"rows, most rows within {found.spread:.0%}{near}"
         )
-        """How tokens are counted, for people."""
-        self.markup = FAMILIES if self._tokenizer is None else _special_tokens(self._tokenizer)
-        """Texts that are no text to the tokenizer; where there is none, those of known families of models."""
 
     def count(self, messages: pl.Series, sizes: pl.Series) -> pl.Series:
         """Tokens of each conversation, markup included.
@@ -46,18 +92,43 @@ class TokenCounter:
             sizes: UTF-8 bytes of all content of the same rows.
         """
         lengths = messages.list.len().fill_null(0)
-        if self._tokenizer is None:
-            text = (sizes.fill_null(0) * TOKENS_PER_BYTE).round().cast(pl.Int64)
-        else:
-            contents = (
-                messages.list.explode(empty_as_null=False, keep_nulls=False).struct.field("content").fill_null("")
-            )
-            found = self._tokenizer.encode_batch_fast(contents.to_list(), add_special_tokens=False)
-            counts = [len(encoding.ids) for encoding in found]
-            ends = np.cumsum(lengths.to_numpy(), dtype=np.int64)
-            sums = np.concatenate(([0], np.cumsum(counts, dtype=np.int64)))
-            text = pl.Series(sums[ends] - sums[ends - lengths.to_numpy()], dtype=pl.Int64)
-        return (text + lengths.cast(pl.Int64) * TOKENS_PER_MESSAGE).alias("tokens")
+        markup = lengths.cast(pl.Int64) * TOKENS_PER_MESSAGE
+        if self._tokenizer is not None and self._calibrated is None:
+            return (self._of_texts(messages, lengths) + markup).alias("tokens")
+        per_byte = TOKENS_PER_BYTE if self._calibrated is None else self._calibrated.per_byte
+        text = (sizes.fill_null(0) * per_byte).round().cast(pl.Int64)
+        if self._calibrated is not None:
+            text = self._with_doubtful(text, markup, messages, lengths, sizes, self._calibrated)
+        return (text + markup).alias("tokens")
+
+    def _of_texts(self, messages: pl.Series, lengths: pl.Series) -> pl.Series:
+        contents = messages.list.explode(empty_as_null=False, keep_nulls=False).struct.field("content").fill_null("")
+        found = self._tokenizer.encode_batch_fast(contents.to_list(), add_special_tokens=False)
+        counts = [len(encoding.ids) for encoding in found]
+        ends = np.cumsum(lengths.to_numpy(), dtype=np.int64)
+        sums = np.concatenate(([0], np.cumsum(counts, dtype=np.int64)))
+        return pl.Series(sums[ends] - sums[ends - lengths.to_numpy()], dtype=pl.Int64)
+
+    def _with_doubtful(
+        self,
+        text: pl.Series,
+        markup: pl.Series,
+        messages: pl.Series,
+        lengths: pl.Series,
+        sizes: pl.Series,
+        found: Calibration,
+    ) -> pl.Series:
+        """The same, with the rows counted that may be longer than the limit, or may not."""
+        high, low = text * (1 + 2 * found.spread) + markup, text * (1 - 2 * found.spread) + markup
+        doubtful = ((high > self._limit) & (low <= self._limit)).arg_true()
+        self._doubtful += len(doubtful)
+        room = COUNTED_BYTES - self._counted_bytes
+        chosen = doubtful.filter(sizes.gather(doubtful).fill_null(0).cast(pl.Int64).cum_sum() <= room)
+        if not len(chosen):
+            return text
+        self._counted += len(chosen)
+        self._counted_bytes += int(sizes.gather(chosen).sum())
+        return text.scatter(chosen, self._of_texts(messages.gather(chosen), lengths.gather(chosen)))
 
     def count_conversations(self, conversations: Sequence[Sequence[Mapping[str, str]]]) -> list[int]:
         """Tokens of each conversation, markup included, as `count` has them."""

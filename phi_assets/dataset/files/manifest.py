@@ -27,8 +27,10 @@ def preparation_identity(
     validation: bool,
     against: SampleRef | None,
     mixture: Mapping[str, Any] | None = None,
+    tokenizer: Path | None = None,
 ) -> dict[str, Any]:
-    """Everything that decides the bytes of the prepared files; `mixture` is what says how sources are mixed.
+    """Everything that decides the bytes of the prepared files; `mixture` says how sources are mixed, and
+    `tokenizer` is the model's, where it counts tokens.
 
     Raises:
         DatasetError: a file to decontaminate against cannot be read.
@@ -42,6 +44,7 @@ def preparation_identity(
         "tokenizer_sha256": TokenCounter(contract.tokenizer).identity,
         "validation": validation,
         "against_sha256": against.sha256 if against else None,
+        **({"model_tokenizer_sha256": TokenCounter(tokenizer).identity} if tokenizer else {}),
         **_compared_with(contract),
         **(mixture or {}),
         # Of the report alone; left out where it is empty, as samples of earlier versions have it.

@@ -5,15 +5,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import polars as pl
+
 from phi_assets.config.dataset import SPLITS, DatasetSection, SampleSection
 from phi_assets.config.recipe import Recipe
+from phi_assets.dataset.contract.tokenizers import ModelTokenizer, model_tokenizer
 from phi_assets.dataset.errors import DatasetError
 from phi_assets.dataset.reports.report import Profile, SplitReport, read_report
+from phi_assets.dataset.samples.heads import Head, UnreadInPartError, head_of
+from phi_assets.dataset.samples.held_out import prompt_counter
 from phi_assets.dataset.samples.mixture import mixed_rows
 from phi_assets.dataset.samples.prepare import prepare_split
 from phi_assets.dataset.samples.usable import NoneUsableError
 from phi_assets.dataset.sources.fields import described
-from phi_assets.dataset.sources.heads import Head, UnreadInPartError, head_of
 from phi_assets.dataset.sources.raw_splits import latest_revision
 
 Log = Callable[[str], None]
@@ -37,6 +41,8 @@ class SplitLook:
     """Why its rows cannot be looked at before all of it is there; empty where they were."""
     source: str = ""
     """Which source of a mixture it is of."""
+    tokens: tuple[int, ...] = ()
+    """Of each of the first rows that keep the contract."""
 
     @property
     def name(self) -> str:
@@ -113,7 +119,10 @@ def look_at_data(recipe: Recipe, dataset: DatasetSection, data_dir: Path, log: L
     if dataset.source == "hub":
         name, dataset = f"{name}@{revision}", dataset.model_copy(update={"revision": revision})
     with TemporaryDirectory() as scratch:
-        looks = tuple(_look(recipe, dataset, split, data_dir, Path(scratch) / split, log) for split in SPLITS)
+        tokenizer = model_tokenizer(recipe, data_dir, log)
+        looks = tuple(
+            _look(recipe, dataset, split, data_dir, Path(scratch) / split, tokenizer, log) for split in SPLITS
+        )
     return DataLook(name, looks, warnings=tuple(_warnings(recipe, looks)))
 
 
@@ -162,19 +171,30 @@ def rows_by_source(recipe: Recipe, look: DataLook) -> dict[str, int] | None:
     return {name: max(round(each * (1 - sample.validation_percent / 100)), 1) for name, each in rows.items()}
 
 
-def _look(recipe: Recipe, dataset: DatasetSection, split: str, data_dir: Path, scratch: Path, log: Log) -> SplitLook:
+def _look(
+    recipe: Recipe,
+    dataset: DatasetSection,
+    split: str,
+    data_dir: Path,
+    scratch: Path,
+    tokenizer: ModelTokenizer | None,
+    log: Log,
+) -> SplitLook:
     head = None
     try:
         head = head_of(dataset, split, data_dir, scratch, log)
-        everything = SampleSection(percent=100, seed=recipe.sample.seed)
-        (sample,) = prepare_split(head.raw, everything, recipe.contract, scratch / "sample", lambda _: None)
+        everything, out = SampleSection(percent=100, seed=recipe.sample.seed), scratch / "sample"
+        (sample,) = prepare_split(head.raw, everything, recipe.contract, out, lambda _: None, tokenizer=tokenizer)
     except UnreadInPartError as error:
         return SplitLook(split, unknown=str(error))
     except NoneUsableError as error:
         return SplitLook(split, head, problem=error.problem)
     except DatasetError as error:
         return SplitLook(split, head, problem=str(error))
-    return SplitLook(split, head, read_report(Path(sample.report)))
+    rows = pl.read_parquet(sample.parquet, columns=["messages"])["messages"]
+    sizes = rows.list.eval(pl.element().struct.field("content").str.len_bytes()).list.sum()
+    tokens = prompt_counter(recipe.contract, tokenizer).count(rows, sizes) if len(rows) else ()
+    return SplitLook(split, head, read_report(Path(sample.report)), tokens=tuple(tokens))
 
 
 def _warnings(recipe: Recipe, looks: tuple[SplitLook, ...]) -> Iterator[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from phi_assets.config.dataset import ContractSection
 from phi_assets.config.recipe import ScoringSection
+from phi_assets.dataset.contract.tokenizers import ModelTokenizer
 from phi_assets.dataset.contract.tokens import TOKENS_PER_MESSAGE, TokenCounter
 from phi_assets.dataset.errors import DatasetError
 from phi_assets.dataset.files.jsonl import read_jsonl
@@ -54,7 +55,9 @@ class Askable:
     """How many more were chosen, to which the context leaves no room for an answer."""
 
 
-def askable_conversations(sample: SampleRef, scoring: ScoringSection, contract: ContractSection) -> Askable:
+def askable_conversations(
+    sample: SampleRef, scoring: ScoringSection, contract: ContractSection, tokenizer: ModelTokenizer | None = None
+) -> Askable:
     """The held-out conversations that the recipe chooses, without those that are too long to be answered.
 
     Together with `scoring.max_new_tokens` tokens of an answer, a conversation has to fit into
@@ -64,7 +67,7 @@ def askable_conversations(sample: SampleRef, scoring: ScoringSection, contract: 
         DatasetError: none is left.
     """
     chosen = held_out_conversations(sample, scoring.samples, scoring.seed)
-    counter = TokenCounter(contract.tokenizer)
+    counter = prompt_counter(contract, tokenizer)
     counts = counter.count_conversations([item.conversation for item in chosen])
     # The answer begins with markup of its own.
     room = contract.context_tokens - scoring.max_new_tokens - TOKENS_PER_MESSAGE
@@ -76,6 +79,13 @@ def askable_conversations(sample: SampleRef, scoring: ScoringSection, contract: 
             f"{scoring.max_new_tokens:,}. Lower the latter, or set the former to the model's context."
         )
     return Askable(fitting, len(chosen) - len(fitting))
+
+
+def prompt_counter(contract: ContractSection, tokenizer: ModelTokenizer | None) -> TokenCounter:
+    """Counts the tokens of questions and answers, all of them: by the contract's tokenizer, or by the model's own."""
+    if contract.tokenizer is not None or tokenizer is None:
+        return TokenCounter(contract.tokenizer)
+    return TokenCounter(tokenizer.path, source=tokenizer.repo)
 
 
 def _spoken(messages: list[dict[str, Any]]) -> list[dict[str, str]]:

@@ -10,6 +10,7 @@ import polars as pl
 
 from phi_assets.config.dataset import ContractSection, DatasetSection, Part, SampleSection
 from phi_assets.dataset.contract.rules import SOURCE
+from phi_assets.dataset.contract.tokenizers import ModelTokenizer
 from phi_assets.dataset.errors import DatasetError
 from phi_assets.dataset.files.manifest import preparation_identity
 from phi_assets.dataset.samples.batches import read_batches
@@ -76,9 +77,15 @@ def mixed_in_words(section: DatasetSection) -> str:
 
 
 def identity_of(
-    raw: Raw, sample: SampleSection, contract: ContractSection, *, validation: bool, against: SampleRef | None
+    raw: Raw,
+    sample: SampleSection,
+    contract: ContractSection,
+    *,
+    validation: bool,
+    against: SampleRef | None,
+    tokenizer: ModelTokenizer | None = None,
 ) -> dict[str, Any]:
-    """Everything that decides the bytes of the files that are prepared of it.
+    """Everything that decides the bytes of the files that are prepared of it; `tokenizer` is the model's own.
 
     Raises:
         DatasetError: a file to decontaminate against cannot be read.
@@ -88,7 +95,10 @@ def identity_of(
         wanted = [[name, member.weight, member.rows] for name, member in raw.section.mixture.items()]
         mixture = {"mixture": wanted, "total_rows": raw.section.total_rows, "oversample": raw.section.oversample}
     ref = ref_of(raw)
-    return preparation_identity(ref, sample, contract, validation=validation, against=against, mixture=mixture)
+    own = tokenizer.path if tokenizer else None
+    return preparation_identity(
+        ref, sample, contract, validation=validation, against=against, mixture=mixture, tokenizer=own
+    )
 
 
 @dataclass(frozen=True)

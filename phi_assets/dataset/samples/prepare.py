@@ -14,7 +14,7 @@ import pyarrow as pa
 from phi_assets.config.dataset import VALIDATION_SPLIT, ContractSection, SampleSection
 from phi_assets.dataset.contract.content import FOUND
 from phi_assets.dataset.contract.rules import LEFT_OUT, SOURCE, Contract, is_learned, unseen_rows
-from phi_assets.dataset.contract.tokens import TokenCounter
+from phi_assets.dataset.contract.tokenizers import ModelTokenizer
 from phi_assets.dataset.errors import DatasetError
 from phi_assets.dataset.files.manifest import existing_samples, manifest_json, manifest_name
 from phi_assets.dataset.files.write import HashingFile, InOrder, JsonLinesFile, ParquetFile, Written, publish, staging
@@ -35,6 +35,7 @@ from phi_assets.dataset.samples.mixture import (
 )
 from phi_assets.dataset.samples.selection import chosen_by_opening
 from phi_assets.dataset.samples.tally import Tally
+from phi_assets.dataset.samples.token_counting import token_counter
 from phi_assets.dataset.samples.usable import prove_usable
 from phi_assets.dataset.sources.schema import ARROW_SCHEMA, JSON_LINE_FIELD, carries_more
 from phi_assets.refs import SampleRef, SplitRef
@@ -58,6 +59,7 @@ def prepare_split(
     *,
     validation: bool = False,
     against: SampleRef | None = None,
+    tokenizer: ModelTokenizer | None = None,
 ) -> tuple[SampleRef, ...]:
     """`destination` holds the sampled rows that keep the contract, the others with the reason, and a report.
 
@@ -76,6 +78,7 @@ def prepare_split(
         validation: keep `sample.validation_percent` of the rows from training. Rows that begin alike go together, and
             a row that is kept back from a small sample is kept back from a larger one.
         against: the sample that must have no row in common with this one.
+        tokenizer: of the model, where `contract.tokenizer` names none; see `token_counter`.
 
     Returns:
         The sample, and with `validation` the sample that was kept from it.
@@ -86,7 +89,7 @@ def prepare_split(
             `destination` before is untouched. Rows none of which can be used are kept as `<split>.rejected.parquet`.
     """
     ref = ref_of(raw)
-    identity = identity_of(raw, sample, contract, validation=validation, against=against)
+    identity = identity_of(raw, sample, contract, validation=validation, against=against, tokenizer=tokenizer)
     try:
         with staging(destination, ref.split) as folder, ThreadPoolExecutor(max_workers=1) as aside:
             if known := existing_samples(destination, ref.split, identity):
@@ -99,7 +102,7 @@ def prepare_split(
             judge = Contract(
                 ref.split,
                 contract,
-                TokenCounter(contract.tokenizer),
+                token_counter(ref, sample, contract, tokenizer),
                 unseen,
                 benchmarks=read_benchmarks(contract, log) if is_learned(ref.split) else None,
                 sources=tuple(refs_of(raw)),
@@ -316,7 +319,8 @@ def _summary(report: SplitReport) -> str:
     parts += [f"{profile.rows:,} in {name}{_truncated(profile)}" for name, profile in report.samples.items()]
     reasons = ", ".join(f"{broken.rule} {broken.rows:,}" for broken in report.violations if broken.rows)
     parts.append(f"{report.rows_quarantined:,} in quarantine" + (f" (rules broken: {reasons})" if reasons else ""))
-    return f"{report.split}: " + ", ".join(parts)
+    counters = {profile.token_counter for profile in report.samples.values()}
+    return f"{report.split}: " + ", ".join(parts) + f"; tokens {', '.join(sorted(counters))}"
 
 
 def _truncated(profile: Profile) -> str:

@@ -6,10 +6,12 @@ from tempfile import TemporaryDirectory
 
 from phi_assets.config.dataset import SPLITS, ContractSection, DatasetSection, SampleSection
 from phi_assets.config.recipe import Recipe
+from phi_assets.dataset.contract.tokenizers import model_tokenizer
 from phi_assets.dataset.errors import DatasetError
 from phi_assets.dataset.reports.report import read_report
 from phi_assets.dataset.samples.mixture import Mixture
 from phi_assets.dataset.samples.prepare import prepare_split
+from phi_assets.dataset.samples.usable import NoneUsableError
 from phi_assets.dataset.sources.local import split_names
 from phi_assets.dataset.sources.raw_splits import fetch_split
 from phi_assets.refs import SampleRef
@@ -25,6 +27,7 @@ def validate_recipe(recipe: Recipe, data_dir: Path, log: Log) -> list[str]:
     """
     problems: list[str] = []
     sources = recipe.dataset.sources()
+    tokenizer = model_tokenizer(recipe, data_dir, log)
     with TemporaryDirectory() as scratch:
         found: dict[str, SampleRef] = {}
         # What is trained on is compared with what is tested with.
@@ -40,7 +43,11 @@ def validate_recipe(recipe: Recipe, data_dir: Path, log: Log) -> list[str]:
                     log,
                     validation=split == "train_sft",
                     against=against,
+                    tokenizer=tokenizer,
                 )
+            except NoneUsableError as error:
+                problems.append(error.problem)
+                continue
             except DatasetError as error:
                 problems.append(str(error))
                 continue
@@ -66,6 +73,8 @@ def validate_file(file: Path, recipe: Recipe, log: Log) -> list[str]:
             raw = fetch_split(section, _only_split(section), data, log).model_copy(update={"part": "all"})
             raw = raw.model_copy(update={"split": "train_sft", "source": str(file)})
             refs = prepare_split(raw, everything, recipe.contract, data / "sample", log)
+        except NoneUsableError as error:
+            return [error.problem]
         except DatasetError as error:
             return [str(error).replace(f"{file.resolve().parent}/", "")]
         return _limits(refs, recipe.contract)

@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 
 from phi_assets.config.dataset import SPLITS
+from phi_assets.dataset.contract.tokenizers import model_tokenizer
 from phi_assets.dataset.samples.mixture import Raw, mixed_in_words, ref_of, refs_of
 from phi_assets.graph.dataset.metadata import dataset_metadata, sample_metadata, split_metadata
 from phi_assets.graph.dataset.source import ChatDataSource
@@ -16,7 +17,7 @@ from phi_assets.refs import DatasetRef, SampleRef, SplitRef
 
 SOURCE = "source"
 
-_SAMPLE_READS = ("sample", "contract")
+_SAMPLE_READS = ("sample", "contract", "model.name")
 _SAMPLE_VERSION = "2"
 
 
@@ -111,7 +112,16 @@ def _sampled_training_data(lineage: Lineage) -> dg.AssetsDefinition:
     ) -> Iterator[dg.MaterializeResult[SampleRef]]:
         """Rows to train on and rows to evaluate on while training, which have no question in common."""
         raw = chat_data.together(_by_source(lineage, raw_splits))
-        refs = chat_data.prepare(raw, recipe.sample, recipe.contract, context.log.info, validation=True, against=test)
+        tokenizer = model_tokenizer(recipe, lineage.data_dir, context.log.info)
+        refs = chat_data.prepare(
+            raw,
+            recipe.sample,
+            recipe.contract,
+            context.log.info,
+            validation=True,
+            against=test,
+            tokenizer=tokenizer,
+        )
         for ref in refs:
             yield _sampled_result(context, lineage, ref, raw, test)
 
@@ -135,7 +145,10 @@ def _sampled(lineage: Lineage, split: str, test_split: str | None = None) -> dg.
     def sampled(context: dg.AssetExecutionContext, **inputs: Any) -> dg.MaterializeResult[SampleRef]:
         test: SampleRef | None = inputs.pop("test", None)
         raw = chat_data.together(_by_source(lineage, inputs))
-        (ref,) = chat_data.prepare(raw, recipe.sample, recipe.contract, context.log.info, against=test)
+        tokenizer = model_tokenizer(recipe, lineage.data_dir, context.log.info)
+        (ref,) = chat_data.prepare(
+            raw, recipe.sample, recipe.contract, context.log.info, against=test, tokenizer=tokenizer
+        )
         return _sampled_result(context, lineage, ref, raw, test)
 
     return sampled

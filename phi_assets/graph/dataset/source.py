@@ -8,6 +8,7 @@ from pathlib import Path
 import dagster as dg
 
 from phi_assets.config.dataset import ContractSection, DatasetSection, SampleSection
+from phi_assets.dataset.contract.tokenizers import ModelTokenizer
 from phi_assets.dataset.errors import DatasetError
 from phi_assets.dataset.samples.mixture import Mixture, Raw, identity_of
 from phi_assets.dataset.samples.prepare import prepare_split
@@ -65,6 +66,7 @@ class ChatDataSource:
         *,
         validation: bool = False,
         against: SampleRef | None = None,
+        tokenizer: ModelTokenizer | None = None,
     ) -> tuple[SampleRef, ...]:
         """The split's sample lies in a folder of its own; see `prepare_split`.
 
@@ -72,9 +74,11 @@ class ChatDataSource:
         to point at other rows.
         """
         with _in_words():
-            identity = identity_of(raw, sample, contract, validation=validation, against=against)
+            identity = identity_of(raw, sample, contract, validation=validation, against=against, tokenizer=tokenizer)
             folder = self.data_dir / "sampled" / fingerprint(identity)[:12]
-            return prepare_split(raw, sample, contract, folder, log, validation=validation, against=against)
+            return prepare_split(
+                raw, sample, contract, folder, log, validation=validation, against=against, tokenizer=tokenizer
+            )
 
 
 @contextmanager

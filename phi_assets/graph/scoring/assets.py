@@ -8,6 +8,7 @@ from pydantic import Field
 from phi_assets.azureml.scoring.scored_model import ensure_scores
 from phi_assets.azureml.serving.base_model import ensure_base_answers, no_base_answers
 from phi_assets.config.recipe import ScoringSection
+from phi_assets.dataset.contract.tokenizers import kept_tokenizer
 from phi_assets.dataset.samples.held_out import askable_conversations
 from phi_assets.evaluation.answers import Questions
 from phi_assets.graph.explanation import explained
@@ -23,6 +24,7 @@ QUESTION_KEYS = (
     *(f"scoring.{name}" for name in ("samples", "seed", "temperature", "top_p", "do_sample", "max_new_tokens")),
     "contract.context_tokens",
     "contract.tokenizer",
+    "contract.tokenizer_repo",
 )
 
 
@@ -59,7 +61,8 @@ def _base_answers(lineage: Lineage) -> dg.AssetsDefinition:
         """What the foundation model answers to the questions of the live model; no deployment of it is left."""
         ref = no_base_answers(foundation_model)
         if scoring.compare_with_base:
-            prompts = askable_conversations(test, scoring, recipe.contract)
+            tokenizer = kept_tokenizer(recipe, lineage.data_dir)
+            prompts = askable_conversations(test, scoring, recipe.contract, tokenizer)
             conversations = [prompt.conversation for prompt in prompts.conversations]
             with azureml.session() as ws:
                 ref = ensure_base_answers(
@@ -102,7 +105,8 @@ def _scoring_result(lineage: Lineage) -> dg.AssetsDefinition:
         azureml: AzureMLWorkspace,
     ) -> dg.MaterializeResult[ScoringRef]:
         """Answers of the live model to a seeded choice of held-out prompts: how good they are, how fast they came."""
-        prompts = askable_conversations(test, scoring, recipe.contract)
+        tokenizer = kept_tokenizer(recipe, lineage.data_dir)
+        prompts = askable_conversations(test, scoring, recipe.contract, tokenizer)
         with azureml.session() as ws:
             ref = ensure_scores(
                 ws,
@@ -113,6 +117,7 @@ def _scoring_result(lineage: Lineage) -> dg.AssetsDefinition:
                 find_champion(context.instance, context.asset_key, live_traffic.model_id),
                 recipe,
                 directory=Path(azureml.home) / "data" / "scoring",
+                tokenizer=tokenizer,
                 force=config.force,
                 log=context.log.info,
             )

@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 
-from phi_assets.azureml.preflight.data import judge_data
+from phi_assets.azureml.preflight.data import judge_data, judge_lengths
 from phi_assets.azureml.preflight.findings import Findings
-from phi_assets.config.dataset import DatasetSection
+from phi_assets.config.dataset import ContractSection, DatasetSection
 from phi_assets.config.recipe import Recipe
 from phi_assets.dataset.samples.first_look import DataLook, look_at_data
 from tests.dataset.cases.inputs import asked, chats, held_out, lines
+from tests.dataset.contract.test_tokens import TOKENIZER
 from tests.dataset.shards import quiet
 
 
@@ -63,3 +64,27 @@ def test_what_nobody_knows_yet_is_unknown_and_no_error() -> None:
     judge_data(DataLook("asset chats", unknown="nothing is known of it yet"), found)
     assert found.all == []
     assert found.facts["data"] == "asset chats: nothing is known of it yet"
+
+
+def test_rows_that_the_component_cuts_are_counted_and_shown(folder: Path) -> None:
+    dataset = DatasetSection(source="local", path=folder)
+    recipe = Recipe(name="mine", dataset=dataset, contract=ContractSection(tokenizer=TOKENIZER))
+    look = look_at_data(recipe, dataset, folder / "data", quiet)
+    train = look.of("train_sft")
+    assert train is not None
+    assert len(train.tokens) == 200
+    limit = sorted(train.tokens)[99]
+    longer = sum(tokens > limit for tokens in train.tokens)
+    assert 0 < longer <= 100
+    found = Findings()
+    judge_lengths(look, recipe, {"max_seq_length": limit}, found)
+    (warning,) = found.all
+    said = f"{longer} of the first 200 rows to train on are longer, the longest with {max(train.tokens)} tokens"
+    assert (warning.code, warning.level) == ("rows_truncated", "warning")
+    assert said in warning.in_words
+    assert found.facts["data/max_seq_length"].startswith(f"{limit}: {said}")
+    found = Findings()
+    judge_lengths(look, recipe, {"max_seq_length": -1}, found)
+    judge_lengths(look, recipe, {"max_seq_length": max(train.tokens)}, found)
+    assert found.all == []
+    assert found.facts["data/max_seq_length"].startswith(f"{max(train.tokens)}: 0 of the first 200 rows")

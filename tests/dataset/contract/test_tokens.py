@@ -1,18 +1,25 @@
 """Counting tokens: exactly with a tokenizer, within a few percent without."""
 
 import json
+import re
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 from tokenizers import Tokenizer
 
 from phi_assets.config.dataset import ContractSection, SampleSection
+from phi_assets.config.recipe import Recipe
+from phi_assets.dataset.contract import tokens as tokens_module
 from phi_assets.dataset.contract.markup import FAMILIES
-from phi_assets.dataset.contract.tokens import TOKENS_PER_BYTE, TOKENS_PER_MESSAGE, TokenCounter
+from phi_assets.dataset.contract.tokenizers import ModelTokenizer, kept_tokenizer, model_tokenizer
+from phi_assets.dataset.contract.tokens import TOKENS_PER_BYTE, TOKENS_PER_MESSAGE, TokenCounter, calibration
 from phi_assets.dataset.errors import DatasetError
-from phi_assets.dataset.reports.report import read_report
+from phi_assets.dataset.reports.report import Profile, read_report
+from phi_assets.dataset.samples import token_counting
+from phi_assets.dataset.samples.held_out import prompt_counter
 from phi_assets.dataset.samples.prepare import prepare_split
 from phi_assets.dataset.sources.schema import POLARS_SCHEMA
 from phi_assets.fingerprint import file_sha256
@@ -126,3 +133,97 @@ def test_markup_is_what_is_no_text_to_the_tokenizer_or_else_that_of_known_models
     assert "[INST]" not in special
     tokenizer = Tokenizer.from_file(str(TOKENIZER))
     assert all(len(tokenizer.encode(token, add_special_tokens=False).ids) == 1 for token in special)
+
+
+OTHER_SCRIPTS = {
+    "English": ("Which of the rivers of the north has the most fish in spring?", 0.3),
+    "Russian": ("Какая из северных рек весной богаче рыбой?", 0.9),
+    "Greek": ("Ποιο ποτάμι του βορρά έχει τα περισσότερα ψάρια;", 0.9),
+    "Arabic": ("أي نهر في الشمال فيه أكثر الأسماك في الربيع؟", 0.9),
+    "Hindi": ("उत्तर की किस नदी में वसंत में सबसे अधिक मछलियाँ होती हैं?", 0.9),
+    "Japanese": ("北の川のうち、春に魚が一番多いのはどの川ですか。", 0.9),
+    "Chinese": ("北方哪条河流春天鱼最多", 0.9),
+}
+"""A question, and so many tokens a byte at least are made of it by the bundled tokenizer, which has seen English."""
+
+
+@pytest.mark.parametrize("script", OTHER_SCRIPTS)
+def test_the_estimate_is_too_low_for_other_scripts_and_a_calibrated_one_is_not(script: str) -> None:
+    text, least = OTHER_SCRIPTS[script]
+    counter = TokenCounter(TOKENIZER)
+    texts = [text * (1 + number % 5) + f" {number}" for number in range(100)]
+    sizes = [len(each.encode()) for each in texts]
+    counted = counter.count_texts(texts)
+    assert sum(counted) / sum(sizes) >= least
+    assert sum(TokenCounter(None).count_texts(texts)) < TOKENS_PER_BYTE / least * sum(counted) + len(texts)
+    found = calibration(counted[:50], sizes[:50])
+    assert sum(sizes) * found.per_byte == pytest.approx(sum(counted), rel=0.02)
+    assert abs(sum(counted) / sum(sizes) - found.per_byte) <= 2 * found.uncertainty + 1e-9
+    assert found.rows == 50
+
+
+def test_a_large_split_is_estimated_by_some_rows_and_counted_near_the_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = make_rows(600, words=60)
+    ref = raw_split(tmp_path, rows, shards=2, group=200)
+    model = ModelTokenizer(TOKENIZER, "owner/model")
+    exact = count(TokenCounter(TOKENIZER), rows)
+    limit, longer = sorted(exact)[-61], 60
+    contract, everything = ContractSection(context_tokens=limit), SampleSection(percent=100)
+    assert sum(tokens > limit for tokens in exact) == pytest.approx(longer, abs=5)
+
+    def prepared(name: str) -> Profile:
+        (sample,) = prepare_split(ref, everything, contract, tmp_path / name, quiet, tokenizer=model)
+        return read_report(Path(sample.report)).samples["train_sft"]
+
+    small = prepared("small")
+    assert small.token_counter == f"counted with owner/model {TokenCounter(TOKENIZER).identity[:8]}"
+    assert (small.tokens, small.truncated_rows) == (sum(exact), sum(tokens > limit for tokens in exact))
+    monkeypatch.setattr(token_counting, "COUNTED_BYTES", 60_000)
+    monkeypatch.setattr(token_counting, "_CALIBRATED_BYTES", 60_000)
+    large = prepared("large")
+    said = re.fullmatch(
+        r"estimated, (0\.\d{3}) ± 0\.\d{3} tokens a byte as counted with owner/model [0-9a-f]{8} on (\d+) rows, "
+        r"most rows within \d+%; of ([\d,]+) rows near the limit, ([\d,]+) counted with owner/model [0-9a-f]{8}",
+        large.token_counter,
+    )
+    assert said is not None
+    assert 10 < int(said[2]) < len(rows)
+    assert large.tokens == pytest.approx(sum(exact), rel=0.03)
+    # All that may be longer were counted.
+    assert said[3] == said[4]
+    assert large.truncated_rows == pytest.approx(small.truncated_rows, abs=3)
+    assert prepared("again") == large
+    monkeypatch.setattr(tokens_module, "COUNTED_BYTES", 2000)
+    few = re.search(r"of ([\d,]+) rows near the limit, ([\d,]+) counted", prepared("few").token_counter)
+    assert few is not None
+    assert int(few[2].replace(",", "")) < int(few[1].replace(",", ""))
+
+
+def test_the_models_own_tokenizer_is_used_where_it_is_at_hand(tmp_path: Path) -> None:
+    log: list[str] = []
+    recipe = Recipe.model_validate({"name": "mine", "model": {"name": "Phi-4"}})
+    # Tests ask no hub.
+    assert model_tokenizer(recipe, tmp_path, log.append) is None
+    (said,) = log
+    assert said.startswith("Tokens are estimated: the tokenizer of microsoft/Phi-4 could not be had (HF_HUB_OFFLINE")
+    assert f"Put it at {tmp_path}/tokenizers/microsoft--Phi-4.json" in said
+    (tmp_path / "tokenizers").mkdir()
+    kept = tmp_path / "tokenizers" / "microsoft--Phi-4.json"
+    kept.write_bytes(TOKENIZER.read_bytes())
+    expected = ModelTokenizer(kept, "microsoft/Phi-4")
+    assert model_tokenizer(recipe, tmp_path, log.append) == kept_tokenizer(recipe, tmp_path) == expected
+    assert len(log) == 1
+    others: list[dict[str, Any]] = [
+        {"contract": {"tokenizer": str(TOKENIZER)}},
+        {"contract": {"tokenizer_repo": ""}},
+        {"model": {"name": "of-somebody"}},
+    ]
+    for other in others:
+        named = Recipe.model_validate({"name": "mine", "model": {"name": "Phi-4"}, **other})
+        assert model_tokenizer(named, tmp_path, log.append) is None
+        assert kept_tokenizer(named, tmp_path) is None
+    assert len(log) == 1
+    # Markup of known families is looked for as well: what is written is read again without the model's tokenizer.
+    assert set(FAMILIES) <= set(prompt_counter(recipe.contract, expected).markup)

@@ -11,12 +11,12 @@ from phi_assets.config.dataset import SampleSection
 from phi_assets.config.recipe import Recipe
 from phi_assets.config.recipe_files import load_recipe
 from phi_assets.dataset.errors import DatasetError
+from phi_assets.dataset.samples import heads
 from phi_assets.dataset.samples.first_look import DataLook, look_at_data, rows_to_train_on
+from phi_assets.dataset.samples.heads import Head
 from phi_assets.dataset.samples.prepare import prepare_split
 from phi_assets.dataset.samples.usable import NoneUsableError
-from phi_assets.dataset.sources import heads
 from phi_assets.dataset.sources.convert import convert_beginning
-from phi_assets.dataset.sources.heads import Head
 from phi_assets.dataset.sources.raw_splits import fetch_split
 from tests.dataset.cases.inputs import INPUTS, asked, chats, held_out, lines, pairs, table
 from tests.dataset.shards import make_rows, quiet, write_shards

@@ -72,6 +72,7 @@ class Hub:
             Route(repository + "/tree/{revision}", self._tree),
             Route(repository + "/tree/{revision}/{path:path}", self._tree),
             Route(repository + "/paths-info/{revision}", self._paths_info, methods=["POST"]),
+            Route("/{owner}/{name}/resolve/{revision}/{path:path}", self._resolve),
             Route("/datasets/{owner}/{name}/resolve/{revision}/{path:path}", self._resolve),
         ]
         return Starlette(routes=routes)

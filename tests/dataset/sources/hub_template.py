@@ -30,11 +30,12 @@ import yaml  # noqa: F401
 
 def answers(attempts: int, data_dir: str, calls: list[tuple[str, dict[str, Any]]]) -> list[dict[str, Any]]:
     """What `fetch_split(section, split, ...)` answers for each call: `latest_revision` where no split is named, and a
-    look at the first rows for the split `look`."""
+    look at the first rows for the split `look`, and the tokenizer of the repository for `tokenizer`."""
     import huggingface_hub.constants
 
     from phi_assets.config.dataset import DatasetSection
     from phi_assets.config.recipe import Recipe
+    from phi_assets.dataset.contract.tokenizers import model_tokenizer
     from phi_assets.dataset.samples.first_look import look_at_data
     from phi_assets.dataset.sources import hub_client
     from phi_assets.dataset.sources.raw_splits import fetch_split, latest_revision
@@ -51,11 +52,15 @@ def answers(attempts: int, data_dir: str, calls: list[tuple[str, dict[str, Any]]
         section, log = DatasetSection(**values), list[str]()
         answer: Any
         try:
-            answer = latest_revision(section, longest_pause_seconds=60)
+            answer = None if split == "tokenizer" else latest_revision(section, longest_pause_seconds=60)
             if split == "look":
                 look = look_at_data(Recipe(name="mine", dataset=section), section, Path(data_dir), log.append)
                 words = {each.split: each.in_words for each in look.splits}
                 answer = {"splits": words, "problems": look.problems, "warnings": look.warnings}
+            elif split == "tokenizer":
+                recipe = Recipe.model_validate({"name": "mine", "contract": {"tokenizer_repo": section.repo}})
+                found_one = model_tokenizer(recipe, Path(data_dir), log.append)
+                answer = str(found_one.path) if found_one else None
             elif split:
                 answer = fetch_split(section, split, Path(data_dir), log.append).model_dump()
         except Exception as error:

@@ -70,7 +70,7 @@ def call(
     env: Mapping[str, str] | None = None,
 ) -> list[dict[str, Any]]:
     """What `fetch_split(section, split, ...)` answers for each call: `latest_revision` where no split is named, and a
-    look at the first rows for the split `look`."""
+    look at the first rows for the split `look`, and the tokenizer of the repository for `tokenizer`."""
     (program,) = _TEMPLATE
     assert program.stdin is not None
     assert program.stdout is not None
@@ -457,3 +457,24 @@ def test_what_stands_in_the_way_on_the_hub_is_told_by_the_first_rows(hub: Hub, t
         "test_sft, test_gen: data/test_sft-00000-of-00001.parquet, row 1 has label True: it says"
     )
     assert lacking.startswith(f"train_gen: owner/chat@{COMMIT} has no split 'nobody': there are test_sft, train_sft")
+
+
+def test_a_models_tokenizer_is_fetched_once_and_what_cannot_be_had_is_said(hub: Hub, tmp_path: Path) -> None:
+    (hub.folder / "tokenizer.json").write_text("{}", encoding="utf-8")
+    (fetched,) = call(hub.url, tmp_path, ("tokenizer", {}))
+    assert fetched["answer"] == str(tmp_path / "tokenizers" / "owner--chat.json")
+    assert Path(fetched["answer"]).read_text(encoding="utf-8") == "{}"
+    assert fetched["log"] == []
+    hub.requests.clear()
+    (again,) = call(hub.url, tmp_path, ("tokenizer", {}))
+    assert (again["answer"], hub.requests) == (fetched["answer"], [])
+    gated, unknown = call(hub.url, tmp_path, ("tokenizer", {"repo": "owner/gated"}), ("tokenizer", {"repo": "a/b"}))
+    assert gated["answer"] is unknown["answer"] is None
+    assert "Tokens are estimated: the tokenizer of owner/gated could not be had (GatedRepoError" in gated["log"][0]
+    # Once and no more: an estimate is not worth waiting for.
+    hub.weather.append(Weather("unavailable", times=ALWAYS))
+    hub.requests.clear()
+    busy, again = call(hub.url, tmp_path, *[("tokenizer", {"repo": "owner/other"})] * 2)
+    assert "could not be had" in busy["log"][0]
+    assert again["log"] == busy["log"]
+    assert len(hub.requests) == 1
