@@ -49,6 +49,9 @@ class SourceSection(Section):
     """The source's own names of the format's columns where they differ, for example `{messages: dialogue}`."""
     roles: dict[str, Literal["system", "user", "assistant", "tool"]] = Field(default_factory=dict)
     """What the source's own names of roles mean; the usual ones (`human`, `gpt`, `bot`, ...) are known."""
+    tools: Literal["fields", "text"] = later("fields")
+    """How tools and calls of them are written: as OpenAI's fields, which the model's chat template has to know, or as
+    text of the messages, which every template and every endpoint passes on."""
     drop: list[str] = Field(default_factory=list)
     """Fields that change what is learned and are left out all the same, for example `[label, messages.weight]`; without
     it they are errors."""

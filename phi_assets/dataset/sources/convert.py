@@ -140,7 +140,7 @@ def convert_beginning(file: Path, dataset: DatasetSection, directory: Path, log:
             yield part
             more.extend([batch] if most < len(batch.rows) else islice(batches, 1))
 
-    mapping = RowMapping(choose_format(dataset, table.columns, str(file)), dataset.roles, Fields(dataset.drop))
+    mapping = _mapping(dataset, table, file, Fields(dataset.drop))
     rows = _write_shard(replace(table, batches=beginning), mapping, file, shard, log)
     if not rows:
         raise _without_rows([file])
@@ -164,7 +164,7 @@ def _identity(files: Iterable[Path], dataset: DatasetSection) -> str:
         {
             "version": FORMAT_VERSION,
             "files": [[container(file), file_sha256(file)] for file in files],
-            "mapping": dataset.model_dump(mode="json", include={"format", "columns", "roles", "drop"}),
+            "mapping": dataset.model_dump(mode="json", include={"format", "columns", "roles", "drop", "tools"}),
         }
     )[:16]
 
@@ -195,7 +195,7 @@ def _convert(files: Sequence[Path], dataset: DatasetSection, folder: Path, log: 
         table = open_table(file, scratch)
         # A file without rows may have no columns either.
         if table.columns:
-            mapping = mapping or RowMapping(choose_format(dataset, table.columns, str(file)), dataset.roles, fields)
+            mapping = mapping or _mapping(dataset, table, file, fields)
             shard = folder / f"rows-{number:05d}-of-{len(files):05d}.parquet"
             if _write_shard(table, mapping, file, shard, log):
                 shards.append(shard)
@@ -203,6 +203,11 @@ def _convert(files: Sequence[Path], dataset: DatasetSection, folder: Path, log: 
     if not shards:
         raise _without_rows(files)
     return _shards(shards, files, fields.rows)
+
+
+def _mapping(dataset: DatasetSection, table: Table, file: Path, fields: Fields) -> RowMapping:
+    chosen = choose_format(dataset, table.columns, str(file))
+    return RowMapping(chosen, dataset.roles, fields, tools_as_text=dataset.tools == "text")
 
 
 def _without_rows(files: Sequence[Path]) -> DatasetError:

@@ -4,6 +4,7 @@ import ast
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import orjson
@@ -187,6 +188,40 @@ def tools_of(value: Any, name: str) -> list[Any]:
             raise UnmappableError(f"{name}[{number}] is no tool: it has no function with a name")
         tools.append({"type": "function", "function": tool} if function is tool else tool)
     return tools
+
+
+def in_words(messages: list[Spoken], tools: list[Any]) -> list[Spoken]:
+    """The same conversation as text alone: the system message lists the tools, messages of the assistant hold their
+    calls, an object a line, and what a tool says is said by the user."""
+    said: list[Spoken] = []
+    answers = False
+    for message in messages:
+        is_answer = message.role == "tool"
+        if is_answer and answers:
+            said[-1] = Spoken(f"{said[-1].content}\n{message.content or ''}", "user")
+        elif is_answer:
+            said.append(Spoken(message.content, "user"))
+        elif calls := (message.whole or {}).get("tool_calls"):
+            lines = [as_json(_as_called(call["function"])) for call in calls]
+            content = (message.whole or {}).get("content")
+            said.append(Spoken("\n".join([*([content] if content else []), *lines]), "assistant"))
+        else:
+            said.append(Spoken(message.content, message.role))
+        answers = is_answer
+    if not tools:
+        return said
+    listed = "\n".join(["Tools:", *(as_json(tool["function"]) for tool in tools)])
+    if said and said[0].role == "system":
+        return [Spoken(f"{said[0].content}\n\n{listed}", "system"), *said[1:]]
+    return [Spoken(listed, "system"), *said]
+
+
+def _as_called(function: Mapping[str, Any]) -> dict[str, Any]:
+    arguments = function.get("arguments", {})
+    if isinstance(arguments, str):
+        with suppress(orjson.JSONDecodeError):
+            arguments = orjson.loads(arguments)
+    return {"name": function["name"], "arguments": arguments}
 
 
 def _with_ids(messages: list[Spoken]) -> list[Spoken]:

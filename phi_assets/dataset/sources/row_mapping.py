@@ -12,6 +12,7 @@ from phi_assets.dataset.sources.messages import (
     Spoken,
     UnmappableError,
     as_json,
+    in_words,
     kind,
     parsed,
     sha256,
@@ -38,13 +39,17 @@ class Row(NamedTuple):
 class RowMapping:
     """Makes rows of one source into rows of the canonical schema; what they do not carry it tells `fields`.
 
-    `roles` is what the source's own names of roles mean; `messages.ROLES` are known besides.
+    `roles` is what the source's own names of roles mean; `messages.ROLES` are known besides. With `tools_as_text`,
+    tools and calls of them become text of the messages.
     """
 
-    def __init__(self, source: SourceFormat, roles: Mapping[str, str], fields: Fields) -> None:
+    def __init__(
+        self, source: SourceFormat, roles: Mapping[str, str], fields: Fields, *, tools_as_text: bool = False
+    ) -> None:
         self.format = source
         self.fields = fields
         self._reader = MessageReader(roles, fields)
+        self._tools_as_text = tools_as_text
         self._columns = frozenset(source.names.values())
 
     def map(self, row: Any, *, json_cells: bool = False) -> Row:
@@ -70,12 +75,14 @@ class RowMapping:
             if column.required and values[own] is None:
                 raise UnmappableError(f"{self.format.names[own]} is missing")
         messages = self._with_system(_BUILDERS[self.format.name](self, values), values)
+        tools = [] if values["tools"] is None else tools_of(values["tools"], self.format.names["tools"])
+        if self._tools_as_text:
+            messages, tools = in_words(messages, tools), []
         asked = next((spoken.content for spoken in messages if spoken.role == "user"), None) or ""
         prompt = asked
         if self.format.name == "messages":
             prompt = self._optional_text(values, "prompt") or asked
         pairs = [(spoken.content, spoken.role) for spoken in messages]
-        tools = [] if values["tools"] is None else tools_of(values["tools"], self.format.names["tools"])
         prompt_id = _identifier(values["prompt_id"]) or sha256(as_json([pairs, tools] if tools else pairs))
         if not tools and not any(spoken.whole for spoken in messages):
             return Row(prompt, prompt_id, pairs, None)

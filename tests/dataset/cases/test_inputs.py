@@ -265,3 +265,54 @@ OF_THEIR_OWN = {
 
 def test_every_input_is_in_the_table_or_has_a_test_of_its_own() -> None:
     assert GIVES.keys() | OF_THEIR_OWN == INPUTS.keys()
+
+
+WRITTEN = [
+    {
+        "role": "system",
+        "content": 'Tools:\n{"name": "get_weather", "parameters": {"type": "object", "properties": {"city": '
+        '{"type": "string", "default": null}}}}',
+    },
+    {"role": "user", "content": "What is the weather in town number 0?"},
+    {"role": "assistant", "content": '{"name": "get_weather", "arguments": {"city": "Town"}}'},
+    {"role": "user", "content": "12 degrees"},
+    {"role": "assistant", "content": "It has 12 degrees in town 0."},
+]
+
+
+def test_tools_can_be_written_as_text_which_every_template_and_endpoint_passes_on(tmp_path: Path) -> None:
+    INPUTS["calls of tools"](tmp_path)
+    train, _, broken = measured(tmp_path, tools="text")
+    assert (len(train), broken) == (ROWS, {})
+    (row,) = (row for row in train if row["prompt"] == WRITTEN[1]["content"])
+    assert row.keys() == {"prompt", "prompt_id", "messages"}
+    assert [dict(message) for message in row["messages"]] == WRITTEN
+
+
+def test_a_system_message_several_calls_and_their_answers_are_text_as_well(tmp_path: Path) -> None:
+    calls = [CALL, {**CALL, "id": "c1"}]
+    said = [{"role": "tool", "tool_call_id": call["id"], "content": f"{n}"} for n, call in enumerate(calls)]
+    rows = [
+        [
+            {"role": "system", "content": "Be brief."},
+            *asked(n)[:1],
+            {"role": "assistant", "content": "Let me see.", "tool_calls": calls},
+            *said,
+            asked(n)[1],
+        ]
+        for n in range(ROWS)
+    ]
+    (tmp_path / "train.jsonl").write_bytes(lines([{"messages": row, "tools": [TOOL]} for row in rows]))
+    (tmp_path / "test.jsonl").write_bytes(lines([{"messages": asked(500)}]))
+    train, _, broken = measured(tmp_path, tools="text")
+    assert (len(train), broken) == (ROWS, {})
+    (row,) = (row for row in train if row["prompt"] == asked(0)[0]["content"])
+    call = '{"name": "get_weather", "arguments": {"city": "Town"}}'
+    assert [message["content"] for message in row["messages"]] == [
+        f"Be brief.\n\n{WRITTEN[0]['content']}",
+        asked(0)[0]["content"],
+        f"Let me see.\n{call}\n{call}",
+        "0\n1",
+        asked(0)[1]["content"],
+    ]
+    assert [message["role"] for message in row["messages"]] == ["system", "user", "assistant", "user", "assistant"]

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-Conversation = Sequence[Mapping[str, str]]
+Conversation = Sequence[Mapping[str, Any]]
 
 DEFAULT_MAX_NEW_TOKENS = 200
 ROLES = ("system", "user", "assistant", "tool")
@@ -91,8 +91,13 @@ def read_conversations(value: Any) -> list[Conversation]:
         if not isinstance(conversation, list | tuple) or not conversation:
             raise ValueError(f"conversation {index} of 'input_string' must be a non-empty list of messages")
         for message in conversation:
-            if not isinstance(message, Mapping) or not isinstance(message.get("content"), str):
+            if not isinstance(message, Mapping) or not _says_something(message):
                 raise ValueError(f"conversation {index}: a message must be an object with texts 'role' and 'content'")
             if message.get("role") not in ROLES:
                 raise ValueError(f"conversation {index}: role {message.get('role')!r} is none of {', '.join(ROLES)}")
     return list(value)
+
+
+def _says_something(message: Mapping[str, Any]) -> bool:
+    """Whether the message has a text, parts of one, or calls of tools; the chat template gets it as it is."""
+    return isinstance(message.get("content"), str | list | tuple) or bool(message.get("tool_calls"))

@@ -6,6 +6,11 @@ beside `input_data`. Answer of the server for MLflow models (`flavours.py` has t
 conversation, `[{"0": "first answer"}, {"0": "second answer"}]`, because the service serialises answers as the records
 of a data frame with one unnamed column
 (https://github.com/mlflow/mlflow/blob/master/mlflow/pyfunc/scoring_server/__init__.py).
+
+All fields of a message reach the chat template, `tool_calls` too, and nothing else of `input_data` does: the package
+llm-optimized-inference (0.2.58) gives the template the messages alone (`managed_inference.py`), and its route in
+OpenAI's form refuses `tools` (`request_adapter.py`). So `tools` beside the conversations are no error, and reach
+nobody.
 """
 
 import json
@@ -14,10 +19,11 @@ from typing import Any
 
 from phi_assets.emulator.serving.inference.behaviour import Behaviour
 
-Message = dict[str, str]
+Message = dict[str, Any]
 Conversation = list[Message]
 
 ROLES = ("system", "user", "assistant", "tool")
+_READ = {"input_string", "parameters"}
 EXAMPLE = (
     '{"input_data": {"input_string": [[{"role": "user", "content": "Hello"}]], "parameters": {"max_new_tokens": 50}}}'
 )
@@ -38,6 +44,8 @@ class ScoringRequest:
     conversations: list[Conversation]
     parameters: dict[str, Any] = field(default_factory=dict)
     params: dict[str, Any] = field(default_factory=dict)
+    ignored: tuple[str, ...] = ()
+    """Names of what else `input_data` had."""
     behaviour: Behaviour | None = None
     """What shall go wrong with it."""
 
@@ -69,6 +77,7 @@ def parse_request(body: bytes) -> ScoringRequest:
         conversations=_conversations(input_data["input_string"]),
         parameters=_object(input_data.get("parameters") or {}, "input_data.parameters"),
         params=_object(document.get("params") or {}, "params"),
+        ignored=tuple(sorted(input_data.keys() - _READ)),
     )
 
 
@@ -114,9 +123,10 @@ def _message(value: Any, where: str) -> Message:
     role, content = message.get("role"), message.get("content")
     if role not in ROLES:
         raise PayloadError(f"'{where}.role' must be one of {', '.join(ROLES)}, not {_kind(role)}")
-    if not isinstance(content, str):
+    is_parts = isinstance(content, list) and all(isinstance(part, dict) for part in content)
+    if not (isinstance(content, str) or is_parts or (content is None and message.get("tool_calls"))):
         raise PayloadError(f"'{where}.content' must be a text, not {_kind(content)}")
-    return {"role": role, "content": content}
+    return message
 
 
 def _object(value: Any, where: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from phi_assets.emulator.serving.inference.flavours import ModelFailure
 from phi_assets.emulator.serving.inference.payload import Conversation, ScoringRequest
 
 
@@ -115,6 +116,9 @@ class RollingServer:
                 keys = batch.add(request.conversations)
             except ValueError as refusal:
                 self._deliver(entry, refusal)
+            except Exception as error:
+                # A chat template that cannot write such a message.
+                self._deliver(entry, ModelFailure(f"The model failed with {type(error).__name__}: {error}"))
             else:
                 underway.append(_Underway(entry, keys, len(batch)))
 

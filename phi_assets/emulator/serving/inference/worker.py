@@ -137,7 +137,10 @@ async def _score(request: Request, batcher: MicroBatcher, flavour: Flavour) -> t
         return _reply(failed(flavour, refusal)), f": {refusal}"
     if scored is None:
         return Response(status_code=CLIENT_CLOSED_REQUEST), ": the caller has gone"
-    return _reply(answered(flavour, scored.answers)), f", {len(scored.answers)} of a batch of {scored.batch_size}"
+    remark = f", {len(scored.answers)} of a batch of {scored.batch_size}"
+    if parsed.ignored:
+        remark += f"; input_data holds more than the model is given: {', '.join(parsed.ignored)}"
+    return _reply(answered(flavour, scored.answers)), remark
 
 
 async def _unless_gone(request: Request, batcher: MicroBatcher, parsed: ScoringRequest) -> Scored | None:

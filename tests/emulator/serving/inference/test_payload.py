@@ -22,8 +22,14 @@ def test_a_list_of_conversations_and_a_single_conversation_are_accepted() -> Non
     assert parse_request(body(input_string=[USER])).conversations == [[USER]]
 
 
-def test_unknown_fields_of_a_message_are_dropped() -> None:
-    assert parse_request(body(input_string=[USER | {"weight": 1}])).conversations == [[USER]]
+def test_all_fields_of_a_message_reach_the_template_and_nothing_else_does() -> None:
+    called = {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "paint", "arguments": "{}"}}]}
+    said = {"role": "tool", "tool_call_id": "c", "content": [{"type": "text", "text": "red"}]}
+    asked = [USER | {"weight": 1}, called, said]
+    request = parse_request(body(input_string=asked, tools=[{"type": "function"}], functions=[]))
+    assert request.conversations == [asked]
+    assert request.ignored == ("functions", "tools")
+    assert parse_request(body(input_string=[USER])).ignored == ()
 
 
 @pytest.mark.parametrize(
@@ -42,6 +48,10 @@ def test_unknown_fields_of_a_message_are_dropped() -> None:
         (body(input_string=[[USER], USER]), "'input_data.input_string[1]' must be a conversation"),
         (body(input_string=[[USER, 3]]), "'input_data.input_string[0][1]' must be a JSON object, not the value 3"),
         (body(input_string=[{"role": "robot", "content": ""}]), "'input_data.input_string[0].role' must be one of"),
+        (
+            body(input_string=[USER | {"content": [1]}]),
+            "'input_data.input_string[0].content' must be a text, not a list",
+        ),
         (body(input_string=[{"role": "user"}]), "'input_data.input_string[0].content' must be a text, not null"),
         (body(input_string=[USER], parameters=[1]), "'input_data.parameters' must be a JSON object"),
     ],
