@@ -17,14 +17,15 @@ _CALLS = "it is a call in a form that is no longer used: write tool_calls and to
 _TURNS = "it is a part of the conversation for which this format has no place"
 
 REFUSED: Mapping[str, str] = {
-    **dict.fromkeys(("label", "labels", "chosen", "rejected"), _ANSWERS),
+    **dict.fromkeys(("label", "labels", "chosen", "rejected", "feedback", "preference"), _ANSWERS),
     **dict.fromkeys(("weight", "weights", "loss_weight", "sample_weight", "loss", "mask", "masked"), _WEIGHTS),
-    **dict.fromkeys(("train", "training", "trainable"), _WEIGHTS),
+    **dict.fromkeys(("train", "training", "trainable", "loss_weights", "loss_mask", "loss_masks"), _WEIGHTS),
+    **dict.fromkeys(("assistant_mask", "assistant_masks", "completion_mask"), _WEIGHTS),
     **dict.fromkeys(("reasoning_content", "reasoning", "thinking", "thought", "thoughts", "refusal"), _THOUGHTS),
     **dict.fromkeys(("image", "images", "image_url", "input_image", "audio", "audios", "input_audio"), MEDIA),
     **dict.fromkeys(("video", "videos", "file", "files"), MEDIA),
     **dict.fromkeys(("function_call", "functions"), _CALLS),
-    **dict.fromkeys(("tool_calls", "tools", "history", "system"), _TURNS),
+    **dict.fromkeys(("tool_calls", "tools", "history", "system", "context", "documents"), _TURNS),
 }
 """Fields that change what is learned and that Azure's component does not take, and why: it masks by the markers of
 roles alone, the package azureml-acft-contrib-hf-nlp. Fields of the same names that a format carries are
@@ -119,7 +120,15 @@ def _changes(field: str, value: Any) -> bool:
     if isinstance(value, dict) and not any(each is not None for each in value.values()):
         return False
     neutral = _NEUTRAL.get(_last_name(field), ())
-    return not any(value == each or str(value).strip().lower() == str(each).lower() for each in neutral)
+    return not any(value == each or _written(value) == _written(each) for each in neutral)
+
+
+def _written(value: Any) -> str | float:
+    """The value as somebody may have written it into a cell: `1`, `1.0` and `"1"` are one."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return str(value).strip().lower()
 
 
 def _short(value: Any) -> str:

@@ -160,11 +160,23 @@ def _fits(found: pa.DataType, column: Column) -> bool:
         return True
     if is_text(found.value_type if pa.types.is_dictionary(found) else found):
         return True
-    if column.accepts == "text" or not _is_list_of_more(found):
+    if column.accepts == "text":
         return False
-    message = found.value_type
-    if "conversation" not in column.accepts or not pa.types.is_struct(message):
-        return True
+    if "conversation" not in column.accepts:
+        return _is_list_of_more(found)
+    return _is_conversation(found)
+
+
+def _is_conversation(found: pa.DataType) -> bool:
+    if pa.types.is_struct(found):
+        # A list for each field, as `datasets` writes a sequence of objects.
+        return _says_who(found) and all(is_list(field.type) for field in found)
+    if not _is_list_of_more(found):
+        return False
+    return not pa.types.is_struct(found.value_type) or _says_who(found.value_type)
+
+
+def _says_who(message: pa.DataType) -> bool:
     return any({speaker, speech} <= {field.name for field in message} for speaker, speech in SPEAKERS)
 
 
@@ -180,12 +192,16 @@ def is_text(found: pa.DataType) -> bool:
     )
 
 
-def _is_list_of_more(found: pa.DataType) -> bool:
-    is_list = (
+def is_list(found: pa.DataType) -> bool:
+    """Whether a column of this type holds lists, of whatever kind."""
+    return (
         pa.types.is_list(found)
         or pa.types.is_large_list(found)
         or pa.types.is_fixed_size_list(found)
         or pa.types.is_list_view(found)
         or pa.types.is_large_list_view(found)
     )
-    return is_list and (pa.types.is_nested(found.value_type) or pa.types.is_null(found.value_type))
+
+
+def _is_list_of_more(found: pa.DataType) -> bool:
+    return is_list(found) and (pa.types.is_nested(found.value_type) or pa.types.is_null(found.value_type))

@@ -58,6 +58,11 @@ class MessageReader:
         """
         if isinstance(value, str | bytes):
             value = parsed(value, name)
+            # Encoded once too often, it says the same.
+            if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+                value = parsed(value, name)
+        if isinstance(value, dict):
+            value = _of_columns(value)
         if not isinstance(value, list):
             raise UnmappableError(f"{name} is {kind(value)}, not an array of messages")
         messages: list[Spoken] = []
@@ -145,6 +150,17 @@ class MessageReader:
         return Spoken(said, "tool", whole)
 
 
+def _of_columns(value: dict[str, Any]) -> Any:
+    """The messages of an object with a list for each field, as `datasets` writes sequences of objects; else the value.
+
+    <https://huggingface.co/docs/datasets/about_dataset_features>
+    """
+    lists = list(value.values())
+    if not lists or any(not isinstance(each, list) or len(each) != len(lists[0]) for each in lists):
+        return value
+    return [dict(zip(value, fields, strict=True)) for fields in zip(*lists, strict=True)]
+
+
 def _called(content: str | None, calls: list[Any]) -> Spoken:
     """A message of the assistant that calls tools."""
     said = "\n".join(part for part in (content, as_json(calls)) if part)
@@ -186,8 +202,15 @@ def tools_of(value: Any, name: str) -> list[Any]:
         function = tool.get("function", tool) if isinstance(tool, dict) else None
         if not isinstance(function, dict) or not isinstance(function.get("name"), str):
             raise UnmappableError(f"{name}[{number}] is no tool: it has no function with a name")
-        tools.append({"type": "function", "function": tool} if function is tool else tool)
+        tools.append({"type": "function", "function": _with_parameters(tool)} if function is tool else tool)
     return tools
+
+
+def _with_parameters(function: Mapping[str, Any]) -> dict[str, Any]:
+    """The function with its schema by OpenAI's name; others call it `input_schema`."""
+    if "parameters" in function or "input_schema" not in function:
+        return dict(function)
+    return {("parameters" if name == "input_schema" else name): value for name, value in function.items()}
 
 
 def in_words(messages: list[Spoken], tools: list[Any]) -> list[Spoken]:

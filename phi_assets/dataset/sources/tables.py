@@ -24,6 +24,14 @@ BATCH_BYTES = 16 << 20
 LONGEST_ROW_BYTES = 256 << 20
 """What goes on for longer is taken for damage, before it fills the memory."""
 
+_MAGIC = {
+    "gz": b"\x1f\x8b",
+    "zst": b"\x28\xb5\x2f\xfd",
+    "xz": b"\xfd7zXZ\x00",
+    "bz2": b"BZh",
+    "zip": b"PK\x03\x04",
+}
+"""How a file begins that is packed."""
 _CODECS = {"gz": "gzip", "zst": "zstd"}
 _DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError, EOFError, lzma.LZMAError, zlib.error, zipfile.BadZipFile)
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -63,10 +71,27 @@ class Table:
 @contextmanager
 def opened(path: Path, packed: str | None) -> Iterator[io.BufferedReader]:
     """The file's text, unpacked, after the mark that some editors put at its beginning."""
+    _prove_packing(path, packed)
     with _stream(path, packed) as stream, io.BufferedReader(stream, 1 << 20) as file:
         if file.peek(len(BYTE_ORDER_MARK))[: len(BYTE_ORDER_MARK)] == BYTE_ORDER_MARK:
             file.read(len(BYTE_ORDER_MARK))
         yield file
+
+
+def _prove_packing(path: Path, packed: str | None) -> None:
+    """The file is packed as its name says.
+
+    Raises:
+        DatasetError: it is not, and the name is what has to be mended.
+    """
+    with path.open("rb") as file:
+        start = file.read(max(map(len, _MAGIC.values())))
+    found = next((ending for ending, magic in _MAGIC.items() if start.startswith(magic)), None)
+    if start and found != packed:
+        is_so = (
+            f"is packed: let its name end with .{found}" if found else f"is not packed: take .{packed} from its name"
+        )
+        raise DatasetError(f"{path} {is_so}")
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Inputs like those in public bug reports, written anew: folders with a split `train` and a split `test`."""
 
 import csv
+import gzip
 import io
 import json
 import lzma
@@ -331,5 +332,99 @@ INPUTS: dict[str, Write] = {
         )
     ),
     "one split only": json_lines(chats()),
+    "a list for each field, as datasets writes sequences": with_test(
+        parquet(
+            {
+                "messages": pa.array(
+                    [{name: [m[name] for m in row["messages"]] for name in ("role", "content")} for row in chats()]
+                )
+            }
+        )
+    ),
+    "messages as JSON text of JSON text": with_test(
+        json_lines([{"messages": json.dumps(json.dumps(row["messages"]))} for row in chats()])
+    ),
+    "tools with an input_schema": with_test(
+        json_lines(
+            [
+                {
+                    "messages": [*asked(n)[:1], {"role": "assistant", "content": None, "tool_calls": [CALL]}],
+                    "tools": [{"name": "get_weather", "input_schema": TOOL["function"]["parameters"]}],
+                }
+                for n in range(ROWS)
+            ]
+        )
+    ),
+    "weights of one, as text": with_test(
+        file("train.csv", lambda: table([{**row, "weight": "1.0"} for row in pairs()], ","))
+    ),
+    "a mask of what is learned": with_test(json_lines([{**row, "loss_mask": [0, 1]} for row in chats()])),
+    "half a weight": with_test(
+        json_lines([{"messages": [*asked(n)[:1], {**asked(n)[1], "weight": 0.5}]} for n in range(ROWS)])
+    ),
+    "a context beside the instruction": with_test(
+        json_lines([{"instruction": f"Sum it up, {n}.", "context": "Much.", "output": "Little."} for n in range(ROWS)])
+    ),
+    "feedback on answers": with_test(json_lines([{**row, "feedback": -1} for row in chats()])),
+    "calls of tools as text of JSON": with_test(
+        json_lines(
+            [
+                {
+                    "messages": [
+                        *asked(n)[:1],
+                        {"role": "assistant", "content": None, "tool_calls": json.dumps([CALL])},
+                    ],
+                    "tools": json.dumps([TOOL]),
+                }
+                for n in range(ROWS)
+            ]
+        )
+    ),
+    "calls of tools as pandas writes them": with_test(
+        file(
+            "train.csv",
+            lambda: table(
+                [
+                    {
+                        "messages": repr([*asked(n)[:1], {"role": "assistant", "content": None, "tool_calls": [CALL]}]),
+                        "tools": repr([TOOL]),
+                    }
+                    for n in range(ROWS)
+                ],
+                ",",
+            ),
+        )
+    ),
+    "no calls of tools, in words": with_test(
+        json_lines([{"messages": [asked(n)[0], {**asked(n)[1], "tool_calls": []}], "tools": []} for n in range(ROWS)])
+    ),
+    "roles in odd case": with_test(
+        json_lines([{"messages": [{**m, "role": f" {m['role'].upper()}"} for m in asked(n)]} for n in range(ROWS)])
+    ),
+    "a text that says it is packed": with_test(file("train.jsonl.gz", lines(chats()))),
+    "a packed text that does not say so": with_test(file("train.jsonl", lambda: gzip.compress(lines(chats())))),
+    "a text of another encoding": with_test(file("train.jsonl", lines(chats()).decode().encode("utf-16"))),
+    "parts of another kind than text": with_test(
+        json_lines(
+            [
+                {
+                    "messages": [
+                        {"role": "user", "content": [{"type": "text", "text": "?"}, {"type": "input_audio"}]},
+                        asked(n)[1],
+                    ]
+                }
+                for n in range(ROWS)
+            ]
+        )
+    ),
+    "another system message beside messages": with_test(
+        json_lines(
+            [
+                {"system": "Be brief.", "messages": [{"role": "system", "content": "Go on."}, *asked(n)]}
+                for n in range(ROWS)
+            ]
+        )
+    ),
+    "a label in the last row of many": with_test(json_lines([*chats(3000), {"messages": asked(0), "label": True}])),
 }
 """By what they are about. Those of the hub are in `tests/dataset/sources/test_hub.py`."""

@@ -21,6 +21,9 @@ from phi_assets.dataset.sources.raw_splits import fetch_split
 from tests.dataset.cases.inputs import INPUTS, asked, chats, held_out, lines, pairs, table
 from tests.dataset.shards import make_rows, quiet, write_shards
 
+FURTHER_DOWN = {"a label in the last row of many"}
+"""What the first rows cannot tell; `validate` does."""
+
 
 def recipe_of(folder: Path, **changes: dict[str, Any]) -> Recipe:
     content = load_recipe("quickstart").model_dump(mode="json", by_alias=True)
@@ -64,6 +67,9 @@ def test_every_input_that_cannot_be_used_is_told_by_its_first_rows_and_no_other(
         folder.mkdir()
         write(folder)
         found, problem = look(folder), why_not(folder)
+        if name in FURTHER_DOWN:
+            assert (found.problems, bool(problem)) == ([], True)
+            continue
         train = [said.partition(": ")[2] for said in found.problems if said.startswith("train_sft")]
         assert train == ([problem] if problem else []), name
         told += bool(problem)

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import random
 import re
 import subprocess
 import sys
@@ -93,7 +94,8 @@ CODECS = {"": None, ".gz": "gzip", ".zst": "zstd"}
 
 def pack(content: bytes, ending: str) -> bytes:
     """The content, packed as the file name's ending says."""
-    codec = CODECS.get(Path(ending).suffix)
+    # An ending alone would be a name without one.
+    codec = CODECS.get(Path(f"file{ending}").suffix)
     if codec is None:
         return content
     packed = pa.BufferOutputStream()
@@ -378,19 +380,23 @@ def test_a_file_that_is_damaged_as_a_whole_is_one_clear_message(
 @pytest.mark.parametrize("kind", ["jsonl", "json", "csv", "parquet"])
 @pytest.mark.parametrize("harm", ["cut in the middle", "cut at the end", "not packed at all", "overwritten"])
 def test_what_cannot_be_unpacked_is_one_clear_message(tmp_path: Path, ending: str, kind: str, harm: str) -> None:
-    rows = [FORMATS["alpaca"](f"question {number}", os.urandom(100).hex()) for number in range(500)]
+    choice = random.Random(1)
+    rows = [FORMATS["alpaca"](f"question {number}", choice.randbytes(100).hex()) for number in range(500)]
     packed = pack(CONTAINERS[kind](rows), ending)
     middle = len(packed) // 2
     harmed = {
         "cut in the middle": packed[:middle],
         "cut at the end": packed[:-2],
         "not packed at all": CONTAINERS[kind](rows),
-        "overwritten": packed[:middle] + b"\0" * 100 + packed[middle + 100 :],
+        "overwritten": packed[:middle] + b"\0" * 1000 + packed[middle + 1000 :],
     }[harm]
     (tmp_path / f"train_sft.{kind}{ending}").write_bytes(harmed)
-    with pytest.raises(
-        DatasetError, match=rf"train_sft\.{kind}{ending} cannot be read to its end \(.*replace the file"
-    ):
+    said = (
+        f"is not packed: take {ending} from its name"
+        if harm == "not packed at all"
+        else r"cannot be read to its end \(.*replace the file"
+    )
+    with pytest.raises(DatasetError, match=rf"train_sft\.{kind}{ending} {said}"):
         fetch(tmp_path, tmp_path / "data")
     assert [path.name for path in (tmp_path / "data" / "converted").iterdir() if path.suffix != ".lock"] == []
 
