@@ -9,6 +9,7 @@ import pytest
 
 from phi_assets.emulator.serving.inference.batching import MicroBatcher, Scored
 from phi_assets.emulator.serving.inference.behaviour import Behaviour
+from phi_assets.emulator.serving.inference.flavours import ModelFailure
 from phi_assets.emulator.serving.inference.payload import Conversation, ScoringRequest
 
 
@@ -51,6 +52,8 @@ class Steps:
         texts = [conversation[0]["content"] for conversation in conversations]
         if "refused" in texts:
             raise ValueError("refused text")
+        if "unwritable" in texts:
+            raise TypeError("can only concatenate str")
         first, self.keys = self.keys, self.keys + len(texts)
         self.left |= {first + index: (text, len(text)) for index, text in enumerate(texts)}
         self.model.largest = max(self.model.largest, len(self.left))
@@ -163,6 +166,16 @@ def test_a_refused_request_fails_alone() -> None:
         )
         assert (first.answers, good.answers) == (["first"], ["good"])
         assert (str(refused), str(wrong)) == ("refused text", "a wrong parameter")
+
+    play(scene)
+
+
+def test_a_message_that_the_chat_template_cannot_write_fails_alone() -> None:
+    async def scene(batcher: MicroBatcher, model: Model) -> None:
+        first, unwritable, good = await behind(batcher, model, request("first"), request("unwritable"), request("good"))
+        assert (first.answers, good.answers) == (["first"], ["good"])
+        assert isinstance(unwritable, ModelFailure)
+        assert str(unwritable) == "The model failed with TypeError: can only concatenate str"
 
     play(scene)
 
