@@ -20,6 +20,8 @@ quick_sqlite.use()
 NAME = "mine"
 """What a recipe of one's own is called, whatever its file is."""
 
+_ONLY_READS = re.compile("source$|raw_|sampled_|foundation_model$|preflight$|still_billing$")
+
 FAST_PARAMETERS = {"max_steps": 2, "num_train_epochs": 1, "per_device_eval_batch_size": 16}
 """A real fine-tune that is over as soon as its libraries are imported."""
 
@@ -111,11 +113,11 @@ def keys_of(definitions: dg.Definitions, *without: Sequence[str]) -> dict[str, d
 
 
 def actions(result: dg.ExecuteInProcessResult) -> dict[str, str]:
-    """The recorded `action` of every asset that has one."""
+    """The recorded `action` of every asset that makes something in Azure ML; others only read, and prepare data."""
     found = {}
     for event in result.get_asset_materialization_events():
         materialization = event.step_materialization_data.materialization
-        if "action" in materialization.metadata:
+        if "action" in materialization.metadata and not _ONLY_READS.match(materialization.asset_key.path[-1]):
             found[materialization.asset_key.path[-1]] = materialization.metadata["action"].value
     return found
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from phi_assets.changes import describe_changes
+from phi_assets.changes import NO_CHANGE, describe_changes
 
 INPUTS_KEY = "inputs"
 """Metadata that holds what a materialization depended on; the next one is compared with it."""
@@ -23,6 +23,18 @@ def explained(
     changed = changes_since_last(context, now, key)
     metadata: dict[str, Any] = {"changed": changed, INPUTS_KEY: dg.MetadataValue.json(now)}
     return {"reason": reason, **metadata} if reason else metadata
+
+
+def read(
+    context: dg.AssetExecutionContext,
+    inputs: Mapping[str, Any],
+    action: str,
+    reason: str,
+    key: dg.AssetKey | None = None,
+) -> dict[str, Any]:
+    """As `explained`, of an asset that only reads: its action is `unchanged` where none of its inputs has changed."""
+    why = explained(context, inputs, reason, key)
+    return {"action": "unchanged" if why["changed"] == NO_CHANGE else action, **why}
 
 
 def changes_since_last(

@@ -11,7 +11,7 @@ from phi_assets.dataset.contract.tokenizers import model_tokenizer
 from phi_assets.dataset.samples.mixture import Raw, mixed_in_words, ref_of, refs_of
 from phi_assets.graph.dataset.metadata import dataset_metadata, sample_metadata, split_metadata
 from phi_assets.graph.dataset.source import ChatDataSource
-from phi_assets.graph.explanation import explained
+from phi_assets.graph.explanation import read
 from phi_assets.graph.lineage import IO_MANAGER, DataSet, Lineage
 from phi_assets.refs import DatasetRef, SampleRef, SplitRef
 
@@ -47,10 +47,10 @@ def _source(dataset: DataSet, chat_data: ChatDataSource) -> dg.AssetsDefinition:
 
 
 def _pinned(context: dg.AssetExecutionContext, ref: DatasetRef) -> dg.MaterializeResult[DatasetRef]:
-    context.log.info(f"{ref.name} at revision {ref.revision}")
-    why = explained(context, {"data set": ref.name, "revision": ref.revision})
+    reason = f"{ref.name} is at revision {ref.revision[:12]}."
+    why = read(context, {"data set": ref.name, "revision": ref.revision}, "pinned", reason)
     return dg.MaterializeResult(
-        value=ref, data_version=dg.DataVersion(ref.revision), metadata=dataset_metadata(ref) | why
+        value=ref, data_version=dg.DataVersion(ref.revision), metadata=why | dataset_metadata(ref)
     )
 
 
@@ -63,9 +63,10 @@ def _raw(dataset: DataSet, chat_data: ChatDataSource, split: str) -> dg.AssetsDe
     )
     def raw(context: dg.AssetExecutionContext, pinned: DatasetRef) -> dg.MaterializeResult[SplitRef]:
         ref = chat_data.fetch(pinned, split, context.log.info)
-        why = explained(context, {"data set": pinned.name, "revision": pinned.revision})
+        reason = f"{ref.rows:,} rows in {len(ref.files)} file(s), {ref.size_bytes / 1e6:,.1f} MB."
+        why = read(context, {"data set": pinned.name, "revision": pinned.revision}, "read", reason)
         return dg.MaterializeResult(
-            value=ref, data_version=dg.DataVersion(ref.sha256), metadata=split_metadata(ref) | why
+            value=ref, data_version=dg.DataVersion(ref.sha256), metadata=why | split_metadata(ref)
         )
 
     return raw
@@ -177,10 +178,11 @@ def _sampled_result(
     sources = {f"raw data of {name}" if name else "raw data": each.sha256[:12] for name, each in refs_of(raw).items()}
     mixed = {"mixed": mixed_in_words(recipe.dataset)} if recipe.dataset.mixture else {}
     inputs = {**sources, **mixed, **({"test data": test.sha256[:12]} if test else {}), **choices}
+    reason = f"{ref.rows:,} of {sum(each.rows for each in refs_of(raw).values()):,} rows."
     metadata = sample_metadata(ref, *(each.key(f"raw_{ref_of(raw).split}") for each in lineage.datasets))
     return dg.MaterializeResult(
         asset_key=key,
         value=ref,
         data_version=dg.DataVersion(ref.sha256),
-        metadata=metadata | explained(context, inputs, key=key),
+        metadata=read(context, inputs, "sampled", reason, key) | metadata,
     )

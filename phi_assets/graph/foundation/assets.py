@@ -4,7 +4,7 @@ import dagster as dg
 
 from phi_assets.azureml.compute.clusters import ensure_compute
 from phi_assets.azureml.models.foundation import get_foundation_model
-from phi_assets.graph.explanation import explained
+from phi_assets.graph.explanation import explained, read
 from phi_assets.graph.foundation.metadata import compute_metadata, model_metadata
 from phi_assets.graph.lineage import Lineage
 from phi_assets.graph.preflight.assets import PREFLIGHT
@@ -25,12 +25,14 @@ def _foundation_model(lineage: Lineage) -> dg.AssetsDefinition:
         """A registry model is pinned to a version that may be fine-tuned, with its compute lists and its defaults."""
         with azureml.session() as ws:
             ref = get_foundation_model(ws, lineage.recipe.model, context.log.info)
-        context.log.info(f"Foundation model {ref.id}")
-        why = explained(context, {"model": ref.id, "model content": ref.content_hash[:12]})
+        inputs = {"model": ref.id, "model content": ref.content_hash[:12]}
+        why = read(
+            context, inputs, "pinned", f"Model {ref.name}:{ref.version} of registry {lineage.recipe.model.registry}."
+        )
         return dg.MaterializeResult(
             value=ref,
             data_version=dg.DataVersion(f"{ref.id}@{ref.content_hash[:12]}"),
-            metadata=model_metadata(ref) | why,
+            metadata=why | model_metadata(ref),
         )
 
     return foundation_model

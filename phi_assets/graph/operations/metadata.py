@@ -15,6 +15,7 @@ def billing_metadata(bill: Bill, orphaned: Sequence[Billed]) -> dict[str, Any]:
     """The whole bill as a table, its sums as numbers over time."""
     prices = bill.prices
     return {
+        "action": "listed",
         "summary": bill.in_words,
         "hourly_price": round(bill.hourly, 4),
         "hourly_by_recipe": dg.MetadataValue.json(_by_recipe(bill)),

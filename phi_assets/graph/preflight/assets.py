@@ -9,7 +9,7 @@ from phi_assets.azureml.preflight.findings import GROUPS, Finding, Group
 from phi_assets.azureml.preflight.run import run_preflight
 from phi_assets.config.recipe import Recipe
 from phi_assets.dataset.samples.first_look import DataLook, rows_by_source
-from phi_assets.graph.explanation import explained
+from phi_assets.graph.explanation import read
 from phi_assets.graph.lineage import Lineage
 from phi_assets.graph.preflight.data import first_look
 from phi_assets.graph.preflight.metadata import findings_table, first_rows, preflight_metadata
@@ -106,7 +106,7 @@ def preflight_asset(lineage: Lineage) -> dg.AssetsDefinition:
         yield dg.MaterializeResult(
             asset_key=key,
             data_version=dg.DataVersion(found.identity),
-            metadata=shown | explained(context, inputs, found.in_words, key),
+            metadata=read(context, inputs, "looked", found.in_words, key) | shown,
             check_results=checks,
         )
 
