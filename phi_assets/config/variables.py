@@ -32,7 +32,7 @@ class ReadElsewhere:
     no_proxy = Variable("NO_PROXY")
     """Hosts that are reached without it; this machine always is when the emulator is the target."""
     alert_webhook = Variable("PHI_ALERT_WEBHOOK")
-    """Where `run_failure_alert` posts `{"text": ...}`."""
+    """Where the alerts are posted: a webhook of Teams, of Slack, or of what takes `{"text": ...}`."""
     emulator_time_scale = Variable("PHI_EMULATOR_TIME_SCALE", "`1`")
     """How many times faster than the clock the emulator's waiting times pass."""
     emulator_seed = Variable("PHI_EMULATOR_SEED")

@@ -13,11 +13,11 @@ from phi_assets.graph.foundation.assets import foundation_assets
 from phi_assets.graph.foundation.checks import foundation_checks
 from phi_assets.graph.jobs import list_billing, recipe_jobs
 from phi_assets.graph.lineage import IO_MANAGER, Lineage
-from phi_assets.graph.operations.alerts import AlertWebhook
 from phi_assets.graph.operations.assets import still_billing_asset
 from phi_assets.graph.operations.checks import operations_checks
 from phi_assets.graph.operations.ending import reap_expired_job
 from phi_assets.graph.operations.schedules import endpoint_reaper
+from phi_assets.graph.operations.webhook import AlertWebhook
 from phi_assets.graph.preflight.assets import preflight_asset
 from phi_assets.graph.resources.prices import PricesResource
 from phi_assets.graph.resources.refs_io import RefIOManager

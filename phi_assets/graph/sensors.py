@@ -12,7 +12,7 @@ import dagster as dg
 from phi_assets.graph.dataset.sensors import hub_revision_sensor
 from phi_assets.graph.foundation.sensors import foundation_model_sensor
 from phi_assets.graph.lineage import LABEL, Lineage
-from phi_assets.graph.operations.alerts import run_failure_alert
+from phi_assets.graph.operations.alerts import lease_alert, run_failure_alert, run_success_alert
 from phi_assets.graph.operations.sensors import still_billing_sensor
 from phi_assets.graph.serving.sensors import endpoint_health_sensor
 from phi_assets.graph.training.sensors import orphaned_job_sensor
@@ -39,4 +39,6 @@ def sensors(lineages: Sequence[Lineage]) -> list[dg.SensorDefinition]:
         endpoint_health_sensor(lineages),
         still_billing_sensor(lineages),
         run_failure_alert,
+        run_success_alert(lineages),
+        lease_alert,
     ]

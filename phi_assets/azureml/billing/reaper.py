@@ -1,7 +1,7 @@
 """The end of leases: endpoints of this project that nobody has asked for again in time, and nobody is at work on."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
@@ -36,19 +36,40 @@ def expired_endpoints(ws: Workspace, log: Log = silent) -> list[str]:
     Raises:
         ListingFailed: the service does not say.
     """
+    found = _listed(ws, log)
     try:
-        found: list[Any] = ride_out(lambda: list(ws.ml.online_endpoints.list()), "endpoints", log)
         expired = [each for each in found if has_expired(each.tags, ws.clock.now(), ws.owner())]
         jobs = our_jobs(ws, log) if expired else []
         why = {str(each.name): _why_it_stays(ws, each, jobs, log) for each in expired}
     except (AzureError, httpx.HTTPError) as error:
-        raise ListingFailed(
-            f"The endpoints of workspace {ws.name} cannot be listed: {one_line(error)}. Run again."
-        ) from error
+        raise _not_listed(ws, error) from error
     for name, words in why.items():
         if words:
             log(f"The lease of endpoint {name} has ended, and it stays: {words}.")
     return sorted(name for name, words in why.items() if not words)
+
+
+def ending_leases(ws: Workspace, within: timedelta, log: Log = silent) -> dict[str, datetime]:
+    """Endpoints of this project whose lease ends so soon, or has ended, by the service's clock, and when.
+
+    Raises:
+        ListingFailed: the service does not say.
+    """
+    found = _listed(ws, log)
+    now = ws.clock.now()
+    ends = {str(each.name): lease_end(each.tags) for each in found if ws.owner().owns(each.tags)}
+    return {name: end for name, end in ends.items() if end is not None and now is not None and end - now <= within}
+
+
+def _listed(ws: Workspace, log: Log) -> list[Any]:
+    try:
+        return ride_out(lambda: list(ws.ml.online_endpoints.list()), "endpoints", log)
+    except (AzureError, httpx.HTTPError) as error:
+        raise _not_listed(ws, error) from error
+
+
+def _not_listed(ws: Workspace, error: Exception) -> ListingFailed:
+    return ListingFailed(f"The endpoints of workspace {ws.name} cannot be listed: {one_line(error)}. Run again.")
 
 
 def reap(

@@ -15,6 +15,8 @@ SENSORS = {
     "endpoint_health_sensor",
     "still_billing_sensor",
     "run_failure_alert",
+    "run_success_alert",
+    "lease_alert",
 }
 
 

@@ -15,11 +15,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from phi_assets.azureml.connection.client import Workspace
+from phi_assets.azureml.serving.endpoints import delete_endpoint
 from phi_assets.emulator.process import Connection
-from phi_assets.graph.operations.alerts import WEBHOOK_VARIABLE
+from phi_assets.graph.operations.webhook import WEBHOOK_VARIABLE, message
 from phi_assets.graph.training.assets import JOB_TAG, STUDIO_TAG
 from tests.graph.ticks import Ticker
-from tests.graph_runs import Graph
+from tests.graph_runs import Graph, failure_message
 from tests.toy_graph import write_toy_recipe
 
 
@@ -122,3 +124,48 @@ def test_a_webhook_that_refuses_is_named_without_its_address(webhook: Webhook, f
 def test_the_address_is_not_part_of_the_definitions(webhook: Webhook, failing_graph: Graph) -> None:
     alerts: Any = (failing_graph.definitions.resources or {})["alert_webhook"]
     assert "secret-path" not in str(alerts)
+
+
+def test_teams_gets_a_card_and_everybody_else_a_text() -> None:
+    for host in ("hooks.slack.com", "chat.example", "logic.azure.com.example"):
+        assert message(f"https://{host}/services/x", "One.\nTwo.") == {"text": "One.\nTwo."}
+    for host in ("prod-1.westeurope.logic.azure.com:443", "x.env.api.powerplatform.com", "corp.webhook.office.com"):
+        sent = message(f"https://{host}/workflows/x", "One.\n\nTwo.")
+        (card,) = sent["attachments"]
+        assert card["contentType"] == "application/vnd.microsoft.card.adaptive"
+        assert [block["text"] for block in card["content"]["body"]] == ["One.", "Two."]
+
+
+def test_what_a_run_has_made_is_told_once_and_what_it_has_found_is_not(
+    webhook: Webhook, emulator: Connection, toys: Workspace, tmp_path: Path
+) -> None:
+    changes: dict[str, dict[str, Any]] = {
+        "serving": {"endpoint": "alerts", "lease_hours": 0.5},
+        "compute": {"name": "alerts"},
+        "parameters": {"prefix": "told "},
+        "budget": {"cost": 1e-9},
+        "preflight": {"accept": ["over_budget"]},
+        "scoring": {"compare_with_base": False},
+    }
+    recipe = write_toy_recipe(tmp_path / "recipe.yaml", changes)
+    with dg.DagsterInstance.ephemeral() as instance:
+        graph = Graph(emulator.directory.parent, recipe, tmp_path / "storage", instance)
+        runs, leases = Ticker(graph, "run_success_alert"), Ticker(graph, "lease_alert")
+        runs.tick()
+        first = graph.run()
+        assert first.success, failure_message(first)
+        assert graph.run().success
+        runs.tick()
+        (text,) = webhook.texts
+        said = text.splitlines()
+        assert said[0] == f"Run {first.run_id} of toy__finetune_and_deploy succeeded."
+        assert "toy/finetune_job: submitted. No job for these inputs exists." in said
+        assert any(line.startswith("Over budget: the job has cost ") for line in said)
+        assert any(line.startswith("New champion: toy-model-ultrachat-200k:") for line in said)
+
+        webhook.texts.clear()
+        assert str(leases.tick().skip) == "Told of alerts."
+        assert [text.startswith("The lease of endpoint alerts ends at ") for text in webhook.texts] == [True]
+        leases.tick()
+        assert len(webhook.texts) == 1
+    delete_endpoint(toys, "alerts")
