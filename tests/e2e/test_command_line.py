@@ -150,7 +150,7 @@ def test_the_quickstart_trains_serves_and_says_what_came_of_it(environment: dict
     assert "The emulator charges nothing" in billing.stdout
     for_programs = json.loads(run(environment, "still-billing", "--json").stdout)
     assert for_programs["pretended"]
-    assert for_programs["hourly_price"] == 3.67
+    assert for_programs["hourly_price"] == pytest.approx(3.67, abs=0.01)
     assert [item["what"] for item in for_programs["items"]] == ["endpoint", "deployment"]
 
     with Requests(connection) as requests:

@@ -43,10 +43,16 @@ def test_a_prompt_is_answered(workspace: "Workspace", emulator: Connection, endp
     with browser_page() as page:
         page.set_viewport_size({"width": 390, "height": 800})
         page.goto(workspace.endpoint_studio_url(endpoint))
-        for message in ("sun", "moon"):
-            page.get_by_role("textbox", name="message").fill(message)
-            page.get_by_role("button", name="Ask").click()
-            page.get_by_text(f"echo|{message}|1").wait_for()
+        box = page.get_by_role("textbox", name="message")
+        box.fill("sun")
+        page.get_by_role("button", name="Ask").click()
+        page.get_by_text("echo|sun|1").wait_for()
+        box.press_sequentially("moon")
+        box.press("Shift+Enter")
+        box.press_sequentially("light")
+        assert box.input_value() == "moon\nlight"
+        box.press("Enter")
+        page.get_by_text("moon\nlight|1").wait_for()
         assert page.locator(".turn").count() == 4
         # What is shown beside it renews itself, and the conversation stays.
         page.locator("div", has=page.get_by_text("live", exact=True)).get_by_text("2", exact=True).first.wait_for()

@@ -56,7 +56,10 @@
     });
   }));
   document.querySelectorAll("textarea").forEach(area => area.addEventListener("keydown", event => {
-    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) area.form.requestSubmit();
+    // Enter also ends what is being composed of several keys.
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+    event.preventDefault();
+    area.form.requestSubmit();
   }));
   wait();
 })();
