@@ -111,8 +111,7 @@ def test_a_model_that_answers_worse_than_the_champion_does_not_go_live(models: M
     worse = models.graph(WORSE, gate=True).run()
     assert not worse.success
     said = failure_message(worse)
-    assert "was turned down at " in said
-    assert f"against champion {NAME}-model-ultrachat-200k:" in said
+    assert f" looks worse than champion {NAME}-model-ultrachat-200k:" in said
     assert "worse by more than 2" in said
     gate = check(worse, "rollout_gate")
     assert not gate.passed

@@ -52,7 +52,7 @@ def test_the_first_run_creates_everything(first: dg.ExecuteInProcessResult) -> N
     assert {taken[name] for name in REMOTE_ASSETS - {"finetune_job", "finetune_compute", "live_traffic"}} == {"created"}
     assert {taken[name] for name in SCORING} == {"scored"}
     checks = first.get_asset_check_evaluations()
-    assert len(checks) == 52
+    assert len(checks) == 53
     # Two training steps do not have to make a good model; everything else has to hold.
     assert {check.check_name for check in checks if not check.passed} <= {
         "evaluation_loss_fell",

@@ -136,7 +136,7 @@ def _roll_out(course: _Course, endpoint: EndpointRef, begun: Routing, judge: Jud
         routing = _mirrored(course, routing)
         comparison = _comparison(course, routing, max(rivals, key=lambda name: rivals[name]))
         if not comparison.passed:
-            why = f"worse than {comparison.old}: {'; '.join(comparison.reasons)}"
+            why = f"is worse than {comparison.old}: {'; '.join(comparison.reasons)}"
             return _turned_down(course, routing, rivals, why, comparison)
         course.note(routing, "passed", comparison)
         routing = _next(course, routing, rivals)
@@ -234,7 +234,7 @@ def _turned_down(
     course: _Course, routing: Routing, rivals: Shares, why: str, comparison: Comparison | None = None
 ) -> Rollout:
     ws, log, name = course.ws, course.log, course.deployment.name
-    course.note(routing, f"failed: {why}", comparison)
+    course.note(routing, f"failed: it {why}", comparison)
     back = _given_back(ws, routing, rivals, course.lease_hours, log)
     # Its log goes with the deployment.
     is_silent = comparison is not None and has_failures(comparison.new_replies)
@@ -247,8 +247,8 @@ def _turned_down(
     return Rollout(
         tuple(course.steps),
         None,
-        f"Deployment {name} of {in_short(course.deployment.model_id)} was turned down at "
-        f"{in_words(routing.live, routing.mirror)}: {why}. It {fate}; traffic goes to {in_words(back.live)}. Look at "
+        f"Deployment {name} of {in_short(course.deployment.model_id)} {why} (at "
+        f"{in_words(routing.live, routing.mirror)}). It {fate}; traffic goes to {in_words(back.live)}. Look at "
         "the comparison below, and change the model or the `rollout` section of the recipe before you run again."
         f"{lines}",
     )

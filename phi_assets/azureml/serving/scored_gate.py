@@ -14,7 +14,7 @@ from phi_assets.evaluation.scoring import Champion, Question, evaluate
 from phi_assets.refs import DeploymentRef, EndpointRef, TrafficRef
 
 Judge = Callable[[], str]
-"""Why the new model must not go live; empty where nothing speaks against it."""
+"""Why the new model must not go live, as a clause about it; empty where nothing speaks against it."""
 
 
 def champions_judge(
@@ -67,8 +67,8 @@ def champions_judge(
         if report.champion is None:
             log(f"Not compared before it goes live: {report.champion_note}")
             return ""
-        said = f"against champion {in_short(report.champion.model_id)}, {report.champion.in_words(scoring.margin)}"
-        log(f"Scored before it goes live: {said}")
-        return said.rstrip(".") if report.looks_worse else ""
+        champion_name, figures = in_short(report.champion.model_id), report.champion.in_words(scoring.margin)
+        log(f"Scored before it goes live, against champion {champion_name}: {figures}")
+        return f"looks worse than champion {champion_name}: {figures.rstrip('.')}" if report.looks_worse else ""
 
     return judge

@@ -87,6 +87,22 @@ def picture(points: MetricPoints) -> Metrics:
     return Metrics(tuple(charts), tuple(values))
 
 
+def compared(jobs: Sequence[tuple[str, MetricPoints]]) -> tuple[Chart, ...]:
+    """A chart for each loss that was measured more than once, with a curve for each job that did, by its name."""
+    drawn: dict[str, dict[str, MetricPoints]] = {}
+    for number_, (job, points) in enumerate(jobs, start=1):
+        for chart in picture(points).charts:
+            for curve in chart.curves:
+                if curve.name.split("_")[-1] == "loss":
+                    label = f"{number_}. {job}"
+                    drawn.setdefault(curve.name, {})[label] = _of(curve.name, points)
+    return tuple(_chart(name, series, *_LARGE) for name, series in sorted(drawn.items(), key=lambda item: len(item[0])))
+
+
+def _of(name: str, points: MetricPoints) -> MetricPoints:
+    return sorted((p for p in points if p.name == name and p.is_finite), key=lambda point: point.step)
+
+
 def _varies(points: Points) -> bool:
     return len({point.step for point in points}) > 1
 

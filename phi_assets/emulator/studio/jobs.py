@@ -4,14 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from phi_assets.emulator.runner.metrics import latest
 from phi_assets.emulator.runner.pipeline.plan import Plan
 from phi_assets.emulator.runner.records import TERMINAL, Records, Run
 from phi_assets.emulator.studio import charts, flow
 from phi_assets.emulator.studio.logs import LogFile, Tail, log_files, tail_of
-from phi_assets.emulator.studio.words import seconds_between
+from phi_assets.emulator.studio.words import number, seconds_between
 from phi_assets.emulator.wire.errors import not_found
 from phi_assets.emulator.workspace import assets
 from phi_assets.emulator.workspace.context import Emulator
+
+_WITH_LOSSES = 50
+"""The newest jobs of the list; each costs a look at its files, whenever the list renews itself."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,8 @@ class JobRow:
     seconds: float | None
     now: str
     """The step that is being executed."""
+    losses: str
+    """The last ones; empty for jobs that nobody looks at any more."""
 
 
 @dataclass(frozen=True)
@@ -85,11 +91,12 @@ class RunPage:
 def job_rows(emulator: Emulator) -> list[JobRow]:
     """All jobs that are not archived, the newest first."""
     records = Records(emulator)
-    return [
-        _row(records, job)
+    jobs = [
+        job
         for job in reversed(emulator.store.list("job"))
         if not job["properties"].get("isArchived") and records.run(job["name"]) is not None
     ]
+    return [_row(records, job, with_losses=number < _WITH_LOSSES) for number, job in enumerate(jobs)]
 
 
 def run_page(emulator: Emulator, run_id: str, log: str | None = None) -> RunPage:
@@ -150,7 +157,7 @@ def models_of(emulator: Emulator, job: str) -> tuple[str, ...]:
     return tuple(f"{model['name']}:{model['version']}" for model in found if model["properties"].get("jobName") == job)
 
 
-def _row(records: Records, job: dict[str, Any]) -> JobRow:
+def _row(records: Records, job: dict[str, Any], *, with_losses: bool) -> JobRow:
     run = records.run(job["name"]) or {}
     active = [child for child in records.family(job["name"])[1:] if child["status"] not in TERMINAL]
     return JobRow(
@@ -161,7 +168,13 @@ def _row(records: Records, job: dict[str, Any]) -> JobRow:
         created=job["created"],
         seconds=seconds_between(run["started"] or run["created"], run["ended"]),
         now=active[-1]["display_name"] if active and job["status"] not in TERMINAL else "",
+        losses=_losses(records, run) if with_losses else "",
     )
+
+
+def _losses(records: Records, run: Run) -> str:
+    last = {point.name: point.value for point in latest(records.metrics(run)) if point.is_finite}
+    return ", ".join(f"{name} {number(last[name])}" for name in ("loss", "eval_loss") if name in last)
 
 
 def _below(family: Sequence[Run], run_id: str) -> list[Run]:

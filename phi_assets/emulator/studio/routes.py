@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from phi_assets.emulator.routes.parts import parts_of
 from phi_assets.emulator.runner.records import Records
+from phi_assets.emulator.studio.comparing import comparison_page
 from phi_assets.emulator.studio.endpoints import endpoint_page, endpoint_rows
 from phi_assets.emulator.studio.jobs import job_rows, run_page
 from phi_assets.emulator.studio.logs import read_log
@@ -36,6 +37,11 @@ def _home(request: Request) -> Response:
 
 def _jobs(request: Request) -> Response:
     return page(request, "jobs.html", live=_LIST_SECONDS, rows=job_rows(_emulator(request)))
+
+
+def _compare(request: Request) -> Response:
+    shown = comparison_page(_emulator(request), request.query_params.getlist("run"))
+    return page(request, "compare.html", live=_LIST_SECONDS, shown=shown)
 
 
 def _run(request: Request) -> Response:
@@ -107,6 +113,7 @@ _ENDPOINT = "/endpoints/realtime/{endpoint}/detail"
 routes = [
     Route("/", _home),
     Route("/jobs", _jobs),
+    Route("/jobs/compare", _compare),
     Route("/runs/{run}", _run),
     Route("/runs/{run}/logs/{name:path}", _log),
     Route("/models", _models),

@@ -20,6 +20,7 @@ from phi_assets.azureml.serving.rollout import Rollout, abandon_rollout, ensure_
 from phi_assets.azureml.serving.routing import Routing, in_words
 from phi_assets.azureml.serving.smoke import ensure_smoke
 from phi_assets.azureml.serving.traffic import ensure_traffic, move, routing_of
+from phi_assets.changes import in_short
 from phi_assets.config.recipe import RolloutSection, ServingSection
 from phi_assets.emulator.control import Control
 from phi_assets.emulator.process import Connection
@@ -217,7 +218,8 @@ def test_a_worse_one_is_turned_down_at_any_step(
     assert world.deployments == {old.name}
     assert world.now.fallback is None
     at = expected(old, new)[stage]
-    assert f"{new.name} of {new.model_id} is worse than {old.name} at {at}: 2 of 2 answers" in rollout.failure
+    assert f"{new.name} of {in_short(new.model_id)} is worse than {old.name}: 2 of 2 answers" in rollout.failure
+    assert f" (at {at}). It " in rollout.failure
     assert f"has been deleted; traffic goes to {old.name} 100 %" in rollout.failure
     assert [step.outcome.split(":")[0] for step in rollout.steps] == [
         "failed",

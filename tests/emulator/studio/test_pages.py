@@ -168,6 +168,25 @@ class TestModel:
         assert "studio-model:7" in text_of(studio.get(f"/runs/{completed}").text)
 
 
+def test_jobs_are_compared_by_what_differs_with_their_curves_on_one_chart(
+    jobs: Jobs, studio: httpx.Client, completed: str
+) -> None:
+    other = jobs.submitted("studio-other", two_copies(displayName="Other"))
+    assert jobs.ended(other) == "Completed"
+    listed = studio.get("/jobs").text
+    assert "loss 1" in text_of(listed)
+    assert listed.count('type="checkbox" name="run"') >= 2
+    page = studio.get("/jobs/compare", params={"run": [completed, other]}).raise_for_status().text
+    chart = page.split('class="chart"')[1].split("</svg>")[0]
+    assert "1. Two &lt;copies&gt; 3 at step 0" in chart
+    assert "2. Other 3 at step 0" in chart
+    shown = text_of(page)
+    assert "Parameters that differ None." in shown
+    assert f"Metrics, the last values Two <copies> {completed} Other {other}" in shown
+    assert studio.get("/jobs/compare").status_code == 200
+    assert studio.get("/jobs/compare", params={"run": "no-such-job"}).status_code == 404
+
+
 def test_home_is_the_list_of_jobs(studio: httpx.Client) -> None:
     assert studio.get("/").headers["Location"] == "/jobs"
 

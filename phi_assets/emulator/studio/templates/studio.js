@@ -6,9 +6,11 @@
 
   const replace = (part, next) => {
     const open = new Set([...part.querySelectorAll("details[open]")].map(each => each.dataset.key));
+    const chosen = new Set([...part.querySelectorAll("input:checked")].map(each => each.value));
     const before = [...part.querySelectorAll(".log")].map(log => follows(log) ? null : log.scrollTop);
     part.replaceWith(next);
     next.querySelectorAll("details").forEach(each => { each.open = open.has(each.dataset.key); });
+    next.querySelectorAll("input[type=checkbox]").forEach(each => { each.checked = chosen.has(each.value); });
     next.querySelectorAll(".log").forEach((log, index) => {
       if (before[index] == null) bottom(log); else log.scrollTop = before[index];
     });
