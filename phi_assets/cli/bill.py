@@ -32,7 +32,9 @@ def print_bill(result: Any, *, as_json: bool = False, pretended: bool = False) -
 
 
 def bill_in_words(result: Any, *, pretended: bool) -> str:
-    """The sum of the last listing of the run, in a sentence."""
+    """The sum of the last listing of the run, in a sentence; that it is unknown, where the run has failed."""
+    if not result.success:
+        return "What is billing is unknown: it could not be listed."
     metadata = _metadata(result)
     return f"{metadata['summary'].value}{f' {_PRETENCE}' if pretended and metadata['hourly_price'].value else ''}"
 

@@ -24,7 +24,8 @@ def materialize(recipes: Sequence[str] = ()) -> None:
     with open_graph(recipes) as graph:
         for lineage in graph.lineages:
             result = graph.try_run(lineage.node("finetune_and_deploy"))
-            billing = bill_in_words(graph.run("list_billing"), pretended=graph.is_pretended)
+            # A list that cannot be made hides neither a failure nor a result.
+            billing = bill_in_words(graph.try_run("list_billing"), pretended=graph.is_pretended)
             if not result.success:
                 click.echo(f"\n{billing}", err=True)
             require_success(result)

@@ -58,7 +58,7 @@ def export_model(
     try:
         model: Any = ride_out(lambda: ws.ml.models.get(name, version=version), what, log)
     except ResourceNotFoundError as error:
-        raise ModelNotFound(f"Workspace {ws.name} has no {what.lower()}.") from error
+        raise ModelNotFound(f"Workspace {ws.name} has no model {name}:{version}.") from error
     uri = str(model.path or "")
     if not is_datastore_uri(uri):
         raise ModelNotFound(f"{what} lies at {uri or 'a place that the service does not name'}; look in Studio.")

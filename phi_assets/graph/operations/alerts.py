@@ -107,7 +107,7 @@ def _scores(about: Mapping[str, object]) -> Iterator[str]:
 def _budget(lineage: Lineage, about: Mapping[str, object]) -> Iterator[str]:
     budget, cost = lineage.recipe.budget.cost, about.get("estimated_cost")
     if budget is not None and isinstance(cost, float) and cost > budget:
-        spent = f"{cost:.2f} {about.get('currency')}"
+        spent = f"{cost:.2f} {about.get('currency')} by estimate"
         yield f"Over budget: the job has cost {spent}, and `budget.cost` is {budget:g} with the endpoint's lease."
 
 
