@@ -53,5 +53,9 @@ class Requests:
     def writes(self) -> list[str]:
         """The requests that may have changed something."""
         return [
-            line for line in self.lines if not line.startswith(("GET ", "HEAD ")) and not line.lower().endswith(_READS)
+            line
+            for line in self.lines
+            if not line.startswith(("GET ", "HEAD "))
+            and not line.lower().endswith(_READS)
+            and "/datarefs/" not in line.lower()
         ]

@@ -222,8 +222,9 @@ class ContractSection(Section):
     """A `tokenizer.json` to count the tokens of every row with, its path relative to the recipe or to the package's own
     recipes."""
     tokenizer_repo: str | None = later(None)
-    """Where no `tokenizer` is given: the Hugging Face repository with the model's own; `microsoft/<model>` for the Phi
-    models unless given, and with an empty text none. Where it cannot be had, tokens are estimated from the bytes."""
+    """Where no `tokenizer` is given: the Hugging Face repository with the model's own, and with an empty text none.
+    Unless given, the one that lies beside the model in the registry is used, and where there is none that of
+    `microsoft/<model>` for the Phi models. Where none can be had, tokens are estimated from the bytes."""
     near_duplicate_threshold: Annotated[float, Field(ge=0.5, le=1)] | None = later(None)
     """From which similarity on two conversations are nearly the same, for example 0.8: the sequences of five words that
     both have, as a share of those that either has. Without it, nothing is compared."""

@@ -1,6 +1,7 @@
 """Models of registries, as the registry itself describes them."""
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from azure.core.exceptions import ResourceNotFoundError
 from azure.core.rest import HttpRequest
@@ -52,25 +53,68 @@ def newest_archived_version(ws: Workspace, section: ModelSection, log: Log = sil
     Raises:
         HttpResponseError: the registry refused, or does not answer.
     """
-    # The SDK lists active versions only. Private, and covered by a test against the pinned SDK version.
-    client: Any = ws.registry(section.registry)
-    operations = client.models
-    path = (
-        f"/subscriptions/{operations._subscription_id}/resourceGroups/{operations._resource_group_name}"
-        f"/providers/Microsoft.MachineLearningServices/registries/{section.registry}/models/{section.name}/versions"
-    )
-    wanted = {"listViewType": "ArchivedOnly", "$orderBy": "createdtime desc", "$top": "1", "api-version": _API_VERSION}
-
-    def ask() -> Any:
-        response = operations._registry_service_client.send_request(HttpRequest("GET", path, params=wanted))
-        response.raise_for_status()
-        return response.json()
-
+    # The SDK lists active versions only.
+    wanted = {"listViewType": "ArchivedOnly", "$orderBy": "createdtime desc", "$top": "1"}
     try:
-        found = ride_out(ask, f"archived versions of {section.name}", log).get("value") or []
+        answer = _ask(ws, section.registry, "GET", f"models/{section.name}/versions", log, params=wanted)
+        found = answer.get("value") or []
     except ResourceNotFoundError:
         return None
     return str(found[0]["id"]).rpartition("/")[2] if found else None
+
+
+def model_file(ws: Workspace, section: ModelSection, file: str, log: Log = silent) -> bytes:
+    """A file of the model's folder by its name, the one least deep; nothing else is read.
+
+    Raises:
+        ModelNotFound: no such model or version, or no such file.
+        AzureError: the registry or its storage refused, or does not answer.
+        WorkspaceUnreachable: the registry cannot be reached.
+    """
+    # The SDK only downloads all files, which are gigabytes.
+    from azure.storage.blob import ContainerClient
+
+    model = _resolve(ws, section, log)
+    place = f"datarefs/{section.name}/versions/{model.version}"
+    body = {"assetId": f"azureml://registries/{section.registry}/models/{section.name}/versions/{model.version}"}
+    answer = _ask(ws, section.registry, "POST", place, log, json=body | {"blobUri": str(model.path)})
+    reference = answer["blobReferenceForConsumption"]
+    credential = reference.get("credential") or {}
+    folder = urlsplit(str(model.path if str(model.path).startswith("https:") else reference["blobUri"]))
+    root = f"{folder.scheme}://{folder.netloc}/{folder.path.split('/')[1]}"
+
+    def read() -> bytes | None:
+        with ContainerClient.from_container_url(credential.get("sasUri") or root) as container:
+            inside = "/".join(folder.path.split("/")[2:]).rstrip("/")
+            blobs = container.list_blob_names(name_starts_with=f"{inside}/" if inside else None)
+            names = [name for name in blobs if name.rpartition("/")[2] == file]
+            return container.download_blob(min(names, key=lambda name: name.count("/"))).readall() if names else None
+
+    content = ride_out(read, f"{file} of {section.name}", log)
+    if content is None:
+        raise ModelNotFound(f"Model {model.id} has no {file}.")
+    return content
+
+
+def _ask(ws: Workspace, registry: str, method: str, place: str, log: Log, params: Any = None, json: Any = None) -> Any:
+    """What the registry answers at a place for which the SDK has no call.
+
+    Private, and covered by a test against the pinned SDK version.
+    """
+    client: Any = ws.registry(registry)
+    operations = client.models
+    path = (
+        f"/subscriptions/{operations._subscription_id}/resourceGroups/{operations._resource_group_name}"
+        f"/providers/Microsoft.MachineLearningServices/registries/{registry}/{place}"
+    )
+
+    def send() -> Any:
+        request = HttpRequest(method, path, params={**(params or {}), "api-version": _API_VERSION}, json=json)
+        response = operations._registry_service_client.send_request(request)
+        response.raise_for_status()
+        return response.json()
+
+    return ride_out(send, f"{place} of registry {registry}", log)
 
 
 def _resolve(ws: Workspace, section: ModelSection, log: Log) -> Any:

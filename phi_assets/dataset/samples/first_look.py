@@ -105,11 +105,14 @@ class DataLook:
         return next((look for look in self.splits if (look.split, look.source) == (split, source)), None)
 
 
-def look_at_data(recipe: Recipe, dataset: DatasetSection, data_dir: Path, log: Log) -> DataLook:
+def look_at_data(
+    recipe: Recipe, dataset: DatasetSection, data_dir: Path, log: Log, registry: Callable[[], bytes] | None = None
+) -> DataLook:
     """The first rows of each split have been read, converted and judged as a materialization does it.
 
     `dataset` is the recipe's, or the folder in which what another asset has handed over lies. Nothing is kept but lists
-    of files of a hub's commit, below `data_dir`, where downloads are looked for as well.
+    of files of a hub's commit, below `data_dir`, where downloads are looked for as well. `registry`
+    reads the model's tokenizer: see `model_tokenizer`.
     """
     name = {"hub": dataset.repo, "bundled": "bundled conversations"}.get(dataset.source, str(dataset.path))
     try:
@@ -119,7 +122,7 @@ def look_at_data(recipe: Recipe, dataset: DatasetSection, data_dir: Path, log: L
     if dataset.source == "hub":
         name, dataset = f"{name}@{revision}", dataset.model_copy(update={"revision": revision})
     with TemporaryDirectory() as scratch:
-        tokenizer = model_tokenizer(recipe, data_dir, log)
+        tokenizer = model_tokenizer(recipe, data_dir, log, registry)
         looks = tuple(
             _look(recipe, dataset, split, data_dir, Path(scratch) / split, tokenizer, log) for split in SPLITS
         )

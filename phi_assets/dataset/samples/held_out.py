@@ -85,7 +85,7 @@ def prompt_counter(contract: ContractSection, tokenizer: ModelTokenizer | None) 
     """Counts the tokens of questions and answers, all of them: by the contract's tokenizer, or by the model's own."""
     if contract.tokenizer is not None or tokenizer is None:
         return TokenCounter(contract.tokenizer)
-    return TokenCounter(tokenizer.path, source=tokenizer.repo)
+    return TokenCounter(tokenizer.path, source=tokenizer.source)
 
 
 def _spoken(messages: list[dict[str, Any]]) -> list[dict[str, str]]:

@@ -34,7 +34,7 @@ def token_counter(
         return TokenCounter(contract.tokenizer)
     parts = list(plan_parts(ref, rows_to_read(ref.rows, sample)))
     share = 1 if sample.mode == "head" else sample.percent / 100
-    exact = TokenCounter(model.path, source=model.repo)
+    exact = TokenCounter(model.path, source=model.source)
     if sum(part.size for part in parts) * share <= COUNTED_BYTES:
         return exact
     tokens: list[int] = []
@@ -53,5 +53,5 @@ def token_counter(
     if not sum(sizes):
         return exact
     return TokenCounter(
-        model.path, calibrated=calibration(tokens, sizes), limit=contract.context_tokens, source=model.repo
+        model.path, calibrated=calibration(tokens, sizes), limit=contract.context_tokens, source=model.source
     )

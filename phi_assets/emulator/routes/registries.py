@@ -1,4 +1,4 @@
-"""Data plane of the registries: models, components and environments, for reading."""
+"""Data plane of the registries: models with their files, components and environments, for reading."""
 
 import re
 from collections.abc import Mapping
@@ -10,10 +10,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from phi_assets.emulator.wire.bodies import with_json
 from phi_assets.emulator.wire.errors import ServiceError, user_error
 from phi_assets.emulator.wire.paging import page
 from phi_assets.emulator.wire.paths import REGISTRY
 from phi_assets.emulator.workspace.catalog import KINDS, Asset, Catalog
+from phi_assets.emulator.workspace.context import Emulator
+from phi_assets.emulator.workspace.registry_files import files_url, lay_out
 from phi_assets.emulator.workspace.resources import system_data, timestamp
 
 _PAGE = 100
@@ -28,8 +31,15 @@ _TYPES = {
 _ORDERS = {"createdtime desc": True, "createdtime asc": False, "createdtime": False}
 
 
+_HOURS = 24
+
+
+def _emulator(request: Request) -> Emulator:
+    return request.app.state.emulator
+
+
 def _catalog(request: Request) -> Catalog:
-    return request.app.state.emulator.catalog
+    return _emulator(request).catalog
 
 
 def _where(request: Request) -> tuple[str, str]:
@@ -66,7 +76,7 @@ def _versions(request: Request) -> Response:
         raise user_error(f"$orderBy '{order}' is not one of: {', '.join(_ORDERS)}.", "BadArgument/ArgumentInvalid")
     if not _ORDERS[order.lower()]:
         assets.reverse()
-    return page(request, [_document(asset, _catalog(request)) for asset in assets], size=_PAGE)
+    return page(request, [_document(asset, _emulator(request)) for asset in assets], size=_PAGE)
 
 
 def _get_version(request: Request) -> Response:
@@ -75,9 +85,22 @@ def _get_version(request: Request) -> Response:
     name, version = request.path_params["name"], request.path_params["version"]
     for asset in catalog.versions(kind, registry, name):
         if asset.version == version:
-            return JSONResponse(_document(asset, catalog))
+            return JSONResponse(_document(asset, _emulator(request)))
     asset = catalog.resolve(f"azureml:{name}:{version}", kind=kind, registry=registry)
-    return JSONResponse(_document(asset, catalog))
+    return JSONResponse(_document(asset, _emulator(request)))
+
+
+def _data_reference(request: Request, _: Any) -> Response:
+    """A signature to read the files of a model version with."""
+    emulator, where = _emulator(request), request.path_params
+    model = _catalog(request).get("models", where["registry"], where["name"], where["version"])
+    container = lay_out(emulator, model)
+    reference = {
+        "blobUri": files_url(model),
+        "storageAccountArmId": None,
+        "credential": {"credentialType": "SAS", "sasUri": emulator.sas_url(container, "", "rl", _HOURS)},
+    }
+    return JSONResponse({"blobReferenceForConsumption": reference})
 
 
 def _visible(assets: list[Asset], request: Request) -> list[Asset]:
@@ -107,8 +130,8 @@ def _container(request: Request, kind: str, registry: str, name: str) -> dict[st
     }
 
 
-def _document(asset: Asset, catalog: Catalog) -> dict[str, Any]:
-    spec = asset.spec
+def _document(asset: Asset, emulator: Emulator) -> dict[str, Any]:
+    spec, catalog = asset.spec, emulator.catalog
     created = timestamp(asset.created)
     properties = {
         "description": spec.get("description"),
@@ -119,7 +142,7 @@ def _document(asset: Asset, catalog: Catalog) -> dict[str, Any]:
         "provisioningState": "Succeeded",
     }
     if asset.kind == "models":
-        properties |= _model(asset, catalog)
+        properties |= _model(asset, emulator)
     elif asset.kind == "components":
         properties |= {"componentSpec": component_spec(asset, catalog)}
     else:
@@ -140,13 +163,15 @@ def _document(asset: Asset, catalog: Catalog) -> dict[str, Any]:
     }
 
 
-def _model(asset: Asset, catalog: Catalog) -> dict[str, Any]:
-    described = catalog.metadata_style(asset.registry).described(asset.spec)
+def _model(asset: Asset, emulator: Emulator) -> dict[str, Any]:
+    described = emulator.catalog.metadata_style(asset.registry).described(asset.spec)
     return described | {
         "tags": _texts(described["tags"]),
         "properties": _texts(described["properties"]),
         "modelType": asset.spec.get("type", "mlflow_model"),
-        "modelUri": asset.id,
+        # By the service's own client, this is a place in a storage account:
+        # https://github.com/Azure/azure-sdk-for-python/blob/main/sdk/ml/azure-ai-ml/azure/ai/ml/_utils/_storage_utils.py
+        "modelUri": files_url(asset),
         "flavors": _flavors(asset.folder / "MLmodel"),
         "jobName": None,
         "stage": None,
@@ -219,4 +244,5 @@ routes = [
     Route(REGISTRY + "/{kind}/{name}", _get_container),
     Route(REGISTRY + "/{kind}/{name}/versions", _versions),
     Route(REGISTRY + "/{kind}/{name}/versions/{version}", _get_version),
+    Route(REGISTRY + "/datarefs/{name}/versions/{version}", with_json(_data_reference), methods=["POST"]),
 ]

@@ -11,8 +11,10 @@ from phi_assets.dataset.contract.tokenizers import model_tokenizer
 from phi_assets.dataset.samples.mixture import Raw, mixed_in_words, ref_of, refs_of
 from phi_assets.graph.dataset.metadata import dataset_metadata, sample_metadata, split_metadata
 from phi_assets.graph.dataset.source import ChatDataSource
+from phi_assets.graph.dataset.tokenizer import in_registry
 from phi_assets.graph.explanation import read
 from phi_assets.graph.lineage import IO_MANAGER, DataSet, Lineage
+from phi_assets.graph.resources.workspace import AzureMLWorkspace
 from phi_assets.refs import DatasetRef, SampleRef, SplitRef
 
 SOURCE = "source"
@@ -109,11 +111,12 @@ def _sampled_training_data(lineage: Lineage) -> dg.AssetsDefinition:
         },
     )
     def sampled_training_data(
-        context: dg.AssetExecutionContext, test: SampleRef, **raw_splits: SplitRef
+        context: dg.AssetExecutionContext, test: SampleRef, azureml: AzureMLWorkspace, **raw_splits: SplitRef
     ) -> Iterator[dg.MaterializeResult[SampleRef]]:
         """Rows to train on and rows to evaluate on while training, which have no question in common."""
         raw = chat_data.together(_by_source(lineage, raw_splits))
-        tokenizer = model_tokenizer(recipe, lineage.data_dir, context.log.info)
+        own = in_registry(azureml, recipe, context.log.info)
+        tokenizer = model_tokenizer(recipe, lineage.data_dir, context.log.info, own)
         refs = chat_data.prepare(
             raw,
             recipe.sample,
@@ -143,10 +146,13 @@ def _sampled(lineage: Lineage, split: str, test_split: str | None = None) -> dg.
         kinds={"polars", "parquet"},
         description=f"The recipe's sample of `{split}` that keeps the chat contract, as JSON Lines and as Parquet.",
     )
-    def sampled(context: dg.AssetExecutionContext, **inputs: Any) -> dg.MaterializeResult[SampleRef]:
+    def sampled(
+        context: dg.AssetExecutionContext, azureml: AzureMLWorkspace, **inputs: Any
+    ) -> dg.MaterializeResult[SampleRef]:
         test: SampleRef | None = inputs.pop("test", None)
         raw = chat_data.together(_by_source(lineage, inputs))
-        tokenizer = model_tokenizer(recipe, lineage.data_dir, context.log.info)
+        own = in_registry(azureml, recipe, context.log.info)
+        tokenizer = model_tokenizer(recipe, lineage.data_dir, context.log.info, own)
         (ref,) = chat_data.prepare(
             raw, recipe.sample, recipe.contract, context.log.info, against=test, tokenizer=tokenizer
         )

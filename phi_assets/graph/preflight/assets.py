@@ -81,7 +81,7 @@ def preflight_asset(lineage: Lineage) -> dg.AssetsDefinition:
         every other input of its own; so a quota that changes, or an edited recipe, makes nothing stale, while another
         workspace makes everything so. It takes no place in a pool: it waits for no job, and writes nothing.
         """
-        data = first_look(context, lineage)
+        data = first_look(context, lineage, azureml)
         with azureml.session() as ws:
             found = run_preflight(
                 ws,

@@ -1,14 +1,19 @@
 """The foundation model of a registry: pinned, with its limits in either layout."""
 
+from pathlib import Path
+
 import pytest
 
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.connection.errors import ComponentNotFound, ModelNotFineTunable, ModelNotFound
 from phi_assets.azureml.models.foundation import get_foundation_model
+from phi_assets.azureml.models.registry import model_file
 from phi_assets.azureml.training.pipelines import get_component
 from phi_assets.config.recipe import ComponentSection, ModelSection
 from phi_assets.emulator.process import Connection
 from tests.azureml import toys as toy
+from tests.emulator.testing_registry import PACKAGED
+from tests.emulator_requests import Requests
 
 
 def test_latest_is_pinned_with_limits_and_defaults_from_its_tags(toys: Workspace) -> None:
@@ -71,3 +76,22 @@ def test_the_component_has_its_declared_inputs(toys: Workspace) -> None:
 def test_an_unknown_component_version_is_named(toys: Workspace) -> None:
     with pytest.raises(ComponentNotFound, match=r"'toy_pipeline' version 9.*`component.version`"):
         get_component(toys, ComponentSection(registry="toys", name="toy_pipeline", version="9"))
+
+
+def test_one_file_of_a_model_is_read_and_nothing_else_of_it(
+    toys: Workspace, emulator: Connection, tmp_path: Path
+) -> None:
+    section = ModelSection(registry="azureml-2026", name="Phi-4")
+    with Requests(emulator) as sent:
+        tokenizer = model_file(toys, section, "tokenizer.json")
+    shipped = PACKAGED / "models" / "phi3-tiny" / "data" / "tokenizer" / "tokenizer.json"
+    assert tokenizer == shipped.read_bytes()
+    assert sent.writes == []
+    read = [entry.path for entry in sent.entries if entry.plane == "blob" and entry.path.count("/") > 2]
+    assert [path.rpartition("/")[2] for path in read] == ["tokenizer.json"]
+    with pytest.raises(ModelNotFound, match=r"azureml://registries/azureml-2026/models/Phi-4/versions/8 has no vocab"):
+        model_file(toys, section, "vocab.json")
+    # The SDK finds all files in the same place.
+    toys.registry("azureml-2026").models.download("Phi-4", "8", str(tmp_path))
+    assert [file.read_bytes() for file in tmp_path.rglob("tokenizer.json")] == [tokenizer]
+    assert next(tmp_path.rglob("MLmodel")).read_bytes() == (PACKAGED / "models" / "phi3-tiny" / "MLmodel").read_bytes()

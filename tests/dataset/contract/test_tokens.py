@@ -227,3 +227,19 @@ def test_the_models_own_tokenizer_is_used_where_it_is_at_hand(tmp_path: Path) ->
     assert len(log) == 1
     # Markup of known families is looked for as well: what is written is read again without the model's tokenizer.
     assert set(FAMILIES) <= set(prompt_counter(recipe.contract, expected).markup)
+    # The registry's own comes first, and is asked for once.
+    other = Recipe.model_validate({"name": "mine", "model": {"name": "Phi-4", "registry": "ours", "version": "8"}})
+    kept.unlink()
+    asked: list[str] = []
+
+    def own() -> bytes:
+        asked.append("registry")
+        return TOKENIZER.read_bytes()
+
+    path = tmp_path / "tokenizers" / "registry--ours--Phi-4--8.json"
+    for _ in range(2):
+        assert model_tokenizer(other, tmp_path, log.append, own) == ModelTokenizer(path, "Phi-4 in registry ours")
+    assert (asked, len(log)) == (["registry"], 1)
+    named = other.model_copy(update={"contract": other.contract.model_copy(update={"tokenizer_repo": "a/b"})})
+    assert model_tokenizer(named, tmp_path, log.append, own) is None
+    assert asked == ["registry"]
