@@ -89,7 +89,7 @@ def _keep(place: ModelTokenizer, read: Callable[[], bytes]) -> str:
         content = read()
     # Clients of registries and hubs raise what they like; all of it means that there is no tokenizer.
     except Exception as error:
-        problem = without_secrets(" ".join(str(error).split())[:200].removesuffix(".") or type(error).__name__)
+        problem = without_secrets(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
         return _failed.setdefault(place.path, problem)
     place.path.parent.mkdir(parents=True, exist_ok=True)
     partial_file = place.path.with_name(f".{place.path.name}.{os.getpid()}")
@@ -99,11 +99,12 @@ def _keep(place: ModelTokenizer, read: Callable[[], bytes]) -> str:
 
 
 def _from_hub(repo: str) -> bytes:
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
-        raise ConnectionError("HF_HUB_OFFLINE is set")
     from huggingface_hub import get_session, hf_hub_url
+    from huggingface_hub.errors import OfflineModeIsEnabled
     from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
 
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+        raise OfflineModeIsEnabled("HF_HUB_OFFLINE is set")
     url = hf_hub_url(repo, "tokenizer.json")
     response = get_session().get(url, headers=build_hf_headers(), timeout=_SECONDS, follow_redirects=True)
     hf_raise_for_status(response)

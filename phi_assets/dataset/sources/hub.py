@@ -20,6 +20,7 @@ from phi_assets.dataset.sources.hub_client import (
 
 Log = Callable[[str], None]
 
+_SPLIT = re.compile(r"^\w+(\.\w+)*$")
 _COMMIT = re.compile(r"^[0-9a-f]{40}$")
 
 
@@ -131,6 +132,12 @@ def _resolve_splits(repo: str, config: str | None, commit: str, directory: Path)
 
 def _configurations(repo: str, config: str | None, commit: str, complaint: str) -> str | None:
     """What `datasets` says of a configuration, in the recipe's words; None where it speaks of something else."""
+    refused = [name for name in re.findall(r"'split': '([^']*)'", complaint) if not _SPLIT.match(name)]
+    if refused:
+        return (
+            f"README.md of {repo}@{commit} names splits that `datasets` does not take, as a name has only letters, "
+            f"digits, _ and dots: {', '.join(refused)}. Download the repository and {ELSEWHERE}"
+        )
     named = re.search(r"(?:available configs|Available): \[(?P<names>[^]]*)\]", complaint)
     if named is None:
         return None

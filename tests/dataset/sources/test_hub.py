@@ -380,6 +380,16 @@ def test_an_archive_of_json_is_read_and_what_datasets_cannot_read_is_said(tmp_pa
     with running(Hub(script)) as hub:
         (refused,) = call(hub.url, tmp_path / "other", ("train_sft", {}))
     assert "scripts are no longer supported, but found chat.py); use `source: local`" in refused["answer"]
+    named = tmp_path / "named"
+    (named / "data").mkdir(parents=True)
+    (named / "data" / "train.json").write_bytes(orjson.dumps({"version": 1, "data": [row] * 4}))
+    with running(Hub(named)) as hub:
+        (read,) = call(hub.url, tmp_path / "third", ("train_sft", {"splits": {"train_sft": "train"}}))
+        assert (read["answer"]["rows"], read["answer"]["not_carried"]) == (4, {})
+        (named / "README.md").write_text(card(default={"train-v1": "data/train.json"}), encoding="utf-8")
+        (refused,) = call(hub.url, tmp_path / "fourth", ("train_sft", {"splits": {"train_sft": "train-v1"}}))
+    assert "names splits that `datasets` does not take" in refused["answer"]
+    assert "train-v1. Download the repository and use `source: local`" in refused["answer"]
 
 
 def test_no_room_for_a_download_is_one_clear_message(hub: Hub, tmp_path: Path) -> None:
