@@ -12,7 +12,10 @@ INPUTS_KEY = "inputs"
 
 
 def explained(
-    context: dg.AssetExecutionContext, inputs: Mapping[str, Any], reason: str = "", key: dg.AssetKey | None = None
+    context: dg.AssetExecutionContext | dg.OpExecutionContext,
+    inputs: Mapping[str, Any],
+    reason: str = "",
+    key: dg.AssetKey | None = None,
 ) -> dict[str, Any]:
     """Metadata that says why: `changed` names the inputs that differ from those of the asset's last materialization.
 
@@ -38,7 +41,9 @@ def read(
 
 
 def changes_since_last(
-    context: dg.AssetExecutionContext, inputs: Mapping[str, str], key: dg.AssetKey | None = None
+    context: dg.AssetExecutionContext | dg.OpExecutionContext,
+    inputs: Mapping[str, str],
+    key: dg.AssetKey | None = None,
 ) -> str:
     """What of `inputs` differs from those that the asset's last materialization recorded, in words."""
     event = context.instance.get_latest_materialization_event(key or context.asset_key)

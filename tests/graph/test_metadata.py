@@ -16,6 +16,7 @@ from phi_assets.dataset.contract.rules import RULES
 from phi_assets.dataset.reports.report import Profile, SplitReport, TokenHistogram, read_report
 from phi_assets.graph.dataset.metadata import ASKS, CHAT_SCHEMA, sample_metadata, split_metadata
 from phi_assets.graph.dataset.pictures import token_histogram
+from phi_assets.graph.presentation import presented, rounded
 from phi_assets.graph.rendering import table
 from phi_assets.graph.training.pictures import loss_curve
 from phi_assets.refs import SampleRef, SplitRef
@@ -149,9 +150,9 @@ def test_a_sample_has_numbers_under_stable_keys(tmp_path: Path) -> None:
         "messages": 120,
         "turns_mean": 2.0,
         "tokens": sum(words),
-        "tokens_mean": round(sum(words) / 30, 1),
+        "tokens_mean": sum(words) / 30,
         "tokens_p95": sorted(words)[28],
-        "truncated_share": round(1 / 30, 6),
+        "truncated_share": 1 / 30,
     }
     assert metadata["token_counter"] == "words"
     assert metadata["sha256"] == ref.sha256
@@ -275,3 +276,29 @@ def test_a_sample_says_what_of_the_source_it_does_not_hold(tmp_path: Path) -> No
     assert "not_carried" not in metadata_of(ref)
     with_report(ref, not_carried={f"field {number}": 3 for number in range(150)})
     assert len(records(metadata_of(ref)["not_carried"])) == 100
+
+
+def test_metadata_is_in_the_order_of_what_a_person_asks() -> None:
+    metadata = {
+        "sha256": "ab",
+        "rows": 1234,
+        "jsonl": dg.MetadataValue.path("/a"),
+        "studio": dg.MetadataValue.url("https://a"),
+        "inputs": dg.MetadataValue.json({}),
+        "picture": dg.MetadataValue.md("![]()"),
+        "changed": "nothing",
+        "loss": 0.0123456,
+        "cost": 12345.678,
+        "action": "made",
+        "reason": "There was none.",
+    }
+    shown = presented(metadata, "cost", "loss", "not there")
+    assert list(shown) == [
+        *("action", "reason", "changed", "cost", "loss", "picture", "studio", "rows", "jsonl", "sha256", "inputs")
+    ]
+    assert (shown["loss"], shown["cost"], shown["rows"]) == (0.01235, 12346, 1234)
+
+
+@pytest.mark.parametrize("number", [0.0, float("inf")])
+def test_what_cannot_be_rounded_stays(number: float) -> None:
+    assert rounded(number) == number

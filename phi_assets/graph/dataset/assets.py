@@ -9,11 +9,18 @@ import dagster as dg
 from phi_assets.config.dataset import SPLITS
 from phi_assets.dataset.contract.tokenizers import model_tokenizer
 from phi_assets.dataset.samples.mixture import Raw, mixed_in_words, ref_of, refs_of
-from phi_assets.graph.dataset.metadata import dataset_metadata, sample_metadata, split_metadata
+from phi_assets.graph.dataset.metadata import (
+    ROWS,
+    SAMPLE_NUMBERS,
+    dataset_metadata,
+    sample_metadata,
+    split_metadata,
+)
 from phi_assets.graph.dataset.source import ChatDataSource
 from phi_assets.graph.dataset.tokenizer import in_registry
 from phi_assets.graph.explanation import read
 from phi_assets.graph.lineage import IO_MANAGER, DataSet, Lineage
+from phi_assets.graph.presentation import presented
 from phi_assets.graph.resources.workspace import AzureMLWorkspace
 from phi_assets.refs import DatasetRef, SampleRef, SplitRef
 
@@ -52,7 +59,7 @@ def _pinned(context: dg.AssetExecutionContext, ref: DatasetRef) -> dg.Materializ
     reason = f"{ref.name} is at revision {ref.revision[:12]}."
     why = read(context, {"data set": ref.name, "revision": ref.revision}, "pinned", reason)
     return dg.MaterializeResult(
-        value=ref, data_version=dg.DataVersion(ref.revision), metadata=why | dataset_metadata(ref)
+        value=ref, data_version=dg.DataVersion(ref.revision), metadata=presented(why | dataset_metadata(ref))
     )
 
 
@@ -68,7 +75,7 @@ def _raw(dataset: DataSet, chat_data: ChatDataSource, split: str) -> dg.AssetsDe
         reason = f"{ref.rows:,} rows in {len(ref.files)} file(s), {ref.size_bytes / 1e6:,.1f} MB."
         why = read(context, {"data set": pinned.name, "revision": pinned.revision}, "read", reason)
         return dg.MaterializeResult(
-            value=ref, data_version=dg.DataVersion(ref.sha256), metadata=why | split_metadata(ref)
+            value=ref, data_version=dg.DataVersion(ref.sha256), metadata=presented(why | split_metadata(ref), ROWS)
         )
 
     return raw
@@ -190,5 +197,5 @@ def _sampled_result(
         asset_key=key,
         value=ref,
         data_version=dg.DataVersion(ref.sha256),
-        metadata=read(context, inputs, "sampled", reason, key) | metadata,
+        metadata=presented(read(context, inputs, "sampled", reason, key) | metadata, *SAMPLE_NUMBERS),
     )

@@ -55,6 +55,11 @@ ASKS = {
 FOLDER = "folder"
 """Metadata of `source`: where the files lie that another asset has handed over."""
 
+ROWS = "dagster/row_count"
+
+SAMPLE_NUMBERS = (ROWS, "rows_quarantined", "tokens_mean", "truncated_share")
+"""What a person asks of a sample."""
+
 _FIELDS = 100
 """Rows of the table of fields that are not carried: the report has them all."""
 
@@ -77,7 +82,7 @@ def dataset_metadata(ref: DatasetRef) -> dict[str, Any]:
 def split_metadata(ref: SplitRef) -> dict[str, Any]:
     """Size and schema of a raw split."""
     return {
-        "dagster/row_count": ref.rows,
+        ROWS: ref.rows,
         "dagster/column_schema": CHAT_SCHEMA,
         "size_bytes": ref.size_bytes,
         "shards": len(ref.files),
@@ -106,10 +111,9 @@ def sample_metadata(ref: SampleRef, *raw: dg.AssetKey) -> dict[str, Any]:
     report = read_report(Path(ref.report))
     profile = report.samples[ref.split]
     return {
-        "dagster/row_count": ref.rows,
+        ROWS: ref.rows,
         "dagster/column_schema": MIXED_SCHEMA if report.sources else CHAT_SCHEMA,
         "dagster/column_lineage": column_lineage(*raw),
-        # First what there is to look at: the UI keeps this order.
         "conversations": dg.MetadataValue.md(conversations_markdown(profile.examples)),
         "violations": dg.MetadataValue.md(violations_markdown(report.violations)),
         "token_histogram": dg.MetadataValue.md(token_histogram(profile)),
@@ -148,11 +152,11 @@ def _numbers(ref: SampleRef, report: SplitReport, profile: Profile) -> dict[str,
         "size_bytes": ref.size_bytes,
         "bytes": profile.bytes,
         "messages": profile.messages,
-        "turns_mean": round(profile.turns / rows, 3),
+        "turns_mean": profile.turns / rows,
         "tokens": profile.tokens,
-        "tokens_mean": round(profile.tokens / rows, 1),
-        "tokens_p95": round(tokens.p95, 1) if tokens else 0.0,
-        "truncated_share": round(profile.truncated_share, 6),
+        "tokens_mean": profile.tokens / rows,
+        "tokens_p95": tokens.p95 if tokens else 0.0,
+        "truncated_share": profile.truncated_share,
         **{f"violations/{violation.rule}": violation.rows for violation in report.violations},
     }
 

@@ -8,6 +8,7 @@ from phi_assets.graph.explanation import explained, read
 from phi_assets.graph.foundation.metadata import compute_metadata, model_metadata
 from phi_assets.graph.lineage import Lineage
 from phi_assets.graph.preflight.assets import PREFLIGHT
+from phi_assets.graph.presentation import presented
 from phi_assets.graph.resources.workspace import AzureMLWorkspace
 from phi_assets.refs import ComputeRef, ModelRef
 
@@ -32,7 +33,7 @@ def _foundation_model(lineage: Lineage) -> dg.AssetsDefinition:
         return dg.MaterializeResult(
             value=ref,
             data_version=dg.DataVersion(f"{ref.id}@{ref.content_hash[:12]}"),
-            metadata=why | model_metadata(ref),
+            metadata=presented(why | model_metadata(ref)),
         )
 
     return foundation_model
@@ -54,7 +55,7 @@ def _finetune_compute(lineage: Lineage) -> dg.AssetsDefinition:
         return dg.MaterializeResult(
             value=ref,
             data_version=dg.DataVersion(f"{ref.size}x{ref.gpus}x{ref.tier}"),
-            metadata=compute_metadata(ref) | why,
+            metadata=presented(compute_metadata(ref) | why),
         )
 
     return finetune_compute

@@ -2,14 +2,17 @@
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from typing import Any
 
 import dagster as dg
 
-from phi_assets.azureml.billing.bill import Bill, read_bill
+from phi_assets.azureml.billing.bill import Bill, Billed, read_bill
 from phi_assets.azureml.billing.orphans import KnownThings, orphans
 from phi_assets.config.endpoint_names import used_name
+from phi_assets.graph.explanation import explained
 from phi_assets.graph.lineage import IO_MANAGER, OWNERS, WORKSPACE, Lineage
-from phi_assets.graph.operations.metadata import billing_metadata
+from phi_assets.graph.operations.metadata import BILLING_NUMBERS, billing_metadata
+from phi_assets.graph.presentation import presented
 from phi_assets.graph.resources.prices import PricesResource
 from phi_assets.graph.resources.workspace import AzureMLWorkspace
 
@@ -46,9 +49,18 @@ def still_billing_asset(lineages: Sequence[Lineage]) -> dg.AssetsDefinition:
             context.log.warning(
                 f"Orphan: {item.kind} {item.name} carries this project's tags, and this graph knows none."
             )
-        return dg.MaterializeResult(metadata=billing_metadata(bill, orphaned))
+        return dg.MaterializeResult(metadata=listed(context, bill, orphaned))
 
     return still_billing
+
+
+def listed(
+    context: dg.AssetExecutionContext | dg.OpExecutionContext, bill: Bill, orphaned: Sequence[Billed]
+) -> dict[str, Any]:
+    """Metadata of a listing: what has come and gone since the last one, and the bill."""
+    things = {f"{item.kind} {item.name}": item.size or "billing" for item in bill.items}
+    why = explained(context, things, bill.in_words, STILL_BILLING)
+    return presented(why | billing_metadata(bill, orphaned), *BILLING_NUMBERS)
 
 
 def known_things(instance: dg.DagsterInstance, lineages: Sequence[Lineage], bill: Bill) -> KnownThings:

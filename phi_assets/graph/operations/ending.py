@@ -13,8 +13,7 @@ from phi_assets.graph.automation.endings import REAP_EXPIRED, REAPED_TAG, TEARDO
 from phi_assets.graph.automation.history import active_run
 from phi_assets.graph.automation.pools import patient_in_process_executor
 from phi_assets.graph.lineage import FIRST, Lineage
-from phi_assets.graph.operations.assets import STILL_BILLING, known_things
-from phi_assets.graph.operations.metadata import billing_metadata
+from phi_assets.graph.operations.assets import STILL_BILLING, known_things, listed
 from phi_assets.graph.resources.prices import PricesResource
 from phi_assets.graph.resources.workspace import AzureMLWorkspace
 from phi_assets.graph.serving.sensors import SERVING
@@ -144,4 +143,4 @@ def _record(context: dg.OpExecutionContext, bill: Bill, lineages: Sequence[Linea
     """The listing is the newest of `still_billing`."""
     context.log.info("\n".join([bill.in_words, *bill.left_alone]))
     orphaned = orphans(bill, known_things(context.instance, lineages, bill))
-    context.log_event(dg.AssetMaterialization(STILL_BILLING, metadata=billing_metadata(bill, orphaned)))
+    context.log_event(dg.AssetMaterialization(STILL_BILLING, metadata=listed(context, bill, orphaned)))

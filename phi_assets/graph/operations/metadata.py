@@ -8,7 +8,11 @@ import dagster as dg
 
 from phi_assets.azureml.billing.bill import Bill, Billed
 from phi_assets.azureml.ownership import project_of
+from phi_assets.graph.presentation import rounded
 from phi_assets.graph.rendering import table
+
+BILLING_NUMBERS = ("hourly_price", "endpoints", "deployments", "orphans")
+"""What a person asks of a bill."""
 
 
 def billing_metadata(bill: Bill, orphaned: Sequence[Billed]) -> dict[str, Any]:
@@ -17,7 +21,7 @@ def billing_metadata(bill: Bill, orphaned: Sequence[Billed]) -> dict[str, Any]:
     return {
         "action": "listed",
         "summary": bill.in_words,
-        "hourly_price": round(bill.hourly, 4),
+        "hourly_price": rounded(bill.hourly),
         "hourly_by_recipe": dg.MetadataValue.json(_by_recipe(bill)),
         "endpoints": len(bill.of("endpoint")),
         "deployments": len(bill.of("deployment")),
@@ -36,8 +40,8 @@ def _by_recipe(bill: Bill) -> dict[str, float]:
     sums: dict[str, float] = {}
     for item in bill.items:
         name = item.recipe or "none"
-        sums[name] = round(sums.get(name, 0.0) + (item.hourly or 0.0), 4)
-    return dict(sorted(sums.items()))
+        sums[name] = sums.get(name, 0.0) + (item.hourly or 0.0)
+    return {name: rounded(sums[name]) for name in sorted(sums)}
 
 
 def billing_rows(bill: Bill, orphaned: Sequence[Billed]) -> list[dict[str, str]]:

@@ -12,7 +12,8 @@ from phi_assets.dataset.samples.first_look import DataLook, rows_by_source
 from phi_assets.graph.explanation import read
 from phi_assets.graph.lineage import Lineage
 from phi_assets.graph.preflight.data import first_look
-from phi_assets.graph.preflight.metadata import findings_table, first_rows, preflight_metadata
+from phi_assets.graph.preflight.metadata import PREFLIGHT_NUMBERS, findings_table, first_rows, preflight_metadata
+from phi_assets.graph.presentation import presented
 from phi_assets.graph.resources.prices import PricesResource
 from phi_assets.graph.resources.workspace import AzureMLWorkspace
 
@@ -106,7 +107,7 @@ def preflight_asset(lineage: Lineage) -> dg.AssetsDefinition:
         yield dg.MaterializeResult(
             asset_key=key,
             data_version=dg.DataVersion(found.identity),
-            metadata=read(context, inputs, "looked", found.in_words, key) | shown,
+            metadata=presented(read(context, inputs, "looked", found.in_words, key) | shown, *PREFLIGHT_NUMBERS),
             check_results=checks,
         )
 

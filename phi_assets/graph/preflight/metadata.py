@@ -12,13 +12,16 @@ from phi_assets.dataset.reports.profile import EXAMPLES
 from phi_assets.dataset.samples.first_look import DataLook
 from phi_assets.graph.rendering import table
 
+PREFLIGHT_NUMBERS = ("errors", "warnings", "estimated_hours", "estimated_cost")
+"""What a person asks of a look ahead."""
+
 
 def preflight_metadata(found: Preflight) -> dict[str, Any]:
     """Numbers and facts under stable keys, and a table of the findings."""
     metadata: dict[str, Any] = {
         "errors": len(found.errors),
         "warnings": len(found.warnings),
-        "preflight_seconds": round(found.seconds, 2),
+        "preflight_seconds": found.seconds,
         **found.facts,
     }
     if found.findings:

@@ -13,8 +13,9 @@ from phi_assets.dataset.samples.held_out import askable_conversations
 from phi_assets.evaluation.answers import Questions
 from phi_assets.graph.explanation import explained
 from phi_assets.graph.lineage import Lineage
+from phi_assets.graph.presentation import presented
 from phi_assets.graph.resources.workspace import AzureMLWorkspace
-from phi_assets.graph.scoring.metadata import base_metadata, scoring_metadata
+from phi_assets.graph.scoring.metadata import SCORING_NUMBERS, base_metadata, scoring_metadata
 from phi_assets.graph.serving.champion import SCORING_RESULT, find_champion
 from phi_assets.refs import AnswersRef, ModelRef, SampleRef, ScoringRef, TrafficRef
 
@@ -79,7 +80,7 @@ def _base_answers(lineage: Lineage) -> dg.AssetsDefinition:
         asked = {"model": ref.model_id, "model content": foundation_model.content_hash[:12]}
         why = explained(context, asked | {"test data": test.sha256[:12]} | _shown(scoring), ref.reason)
         return dg.MaterializeResult(
-            value=ref, data_version=dg.DataVersion(ref.fingerprint), metadata=base_metadata(ref) | why
+            value=ref, data_version=dg.DataVersion(ref.fingerprint), metadata=presented(base_metadata(ref) | why)
         )
 
     return base_answers
@@ -124,7 +125,9 @@ def _scoring_result(lineage: Lineage) -> dg.AssetsDefinition:
         asked = {"model": ref.model_id, "base model": base_answers.fingerprint, "test data": test.sha256[:12]}
         why = explained(context, asked | _shown(scoring), ref.reason)
         return dg.MaterializeResult(
-            value=ref, data_version=dg.DataVersion(ref.fingerprint), metadata=scoring_metadata(ref) | why
+            value=ref,
+            data_version=dg.DataVersion(ref.fingerprint),
+            metadata=presented(scoring_metadata(ref) | why, *SCORING_NUMBERS),
         )
 
     return scoring_result

@@ -6,19 +6,29 @@ from typing import Any
 
 import dagster as dg
 
+from phi_assets.changes import in_short
 from phi_assets.dataset.files.jsonl import read_jsonl
 from phi_assets.evaluation.answers import Failure, kept_answers
 from phi_assets.evaluation.intervals import Interval
 from phi_assets.evaluation.report import Comparison, Figures, ScoringReport, read_scoring_report
+from phi_assets.graph.presentation import rounded
 from phi_assets.graph.rendering import table
 from phi_assets.graph.scoring.pictures import latency_picture, quality_picture
 from phi_assets.graph.serving.champion import IS_CHAMPION, MODEL, ROWS
 from phi_assets.refs import AnswersRef, ScoringRef
 
-"""What later models are compared by: they find it in the history of the asset."""
-
 _SHOWN, _SHOWN_CHARACTERS = 20, 400
 """Rows of a table and characters of a cell: they are stored in the event log."""
+
+SCORING_NUMBERS = (
+    "chrf",
+    "champion/chrf_gain",
+    "base/chrf_gain",
+    "dagster/row_count",
+    "failed_prompts",
+    "latency_ms_p95",
+)
+"""What a person asks of a scored model."""
 
 _SPEED = (
     "latency_ms_mean",
@@ -36,7 +46,12 @@ _SPEED = (
 
 def base_metadata(ref: AnswersRef) -> dict[str, Any]:
     """Which model was asked, and where its answers are."""
-    metadata: dict[str, Any] = {"action": ref.action, "dagster/row_count": ref.rows, "model": ref.model_id}
+    metadata: dict[str, Any] = {
+        "action": ref.action,
+        "dagster/row_count": ref.rows,
+        "model_version": in_short(ref.model_id),
+        "model": ref.model_id,
+    }
     if not ref.path:
         return metadata
     metadata |= {"failed_prompts": ref.failed, "left_out_prompts": ref.left_out}
@@ -58,7 +73,7 @@ def scoring_metadata(ref: ScoringRef) -> dict[str, Any]:
 
     Numbers: `chrf` (0 to 100) with `chrf_low` and `chrf_high`, `length_ratio`, `empty_rate`, `refusal_rate`,
     `problem_rate`, `repetition`, `latency_ms_*`, `requests_per_second`, `tokens_per_second`; `base/...` and
-    `champion/...` have `chrf` of the other model and `chrf_gain` over it, also with `_low` and `_high`.
+    `champion/...` have `chrf` of the other model and `chrf_gain` over it, whose intervals are in the table.
 
     Raises:
         OSError: the report has gone that was written beside the answers.
@@ -68,9 +83,9 @@ def scoring_metadata(ref: ScoringRef) -> dict[str, Any]:
     return {
         "action": ref.action,
         "dagster/row_count": ref.rows,
+        "model_version": in_short(ref.model_id),
         MODEL: ref.model_id,
         "deployment": ref.deployment,
-        # First what there is to look at: the UI keeps this order.
         "compared": table(_compared(report)),
         "quality": dg.MetadataValue.md(quality_picture(report, rows)),
         "latency": dg.MetadataValue.md(
@@ -95,8 +110,11 @@ def scoring_numbers(report: ScoringReport) -> dict[str, Any]:
     numbers = _figures(report.figures)
     for name, other in (("base", report.base), ("champion", report.champion)):
         if other is not None:
-            numbers |= {f"{name}/{key}": value for key, value in comparison_numbers(other).items()}
-    return numbers | report.speed.model_dump(include=set(_SPEED))
+            # In the order of the alphabet, in which the UI plots them, their intervals would fill the screen.
+            found = comparison_numbers(other)
+            numbers |= {f"{name}/{key}": found[key] for key in ("chrf", "chrf_gain") if key in found}
+    # A setting is no number to plot.
+    return numbers | report.speed.model_dump(include=set(_SPEED)) | {"concurrency": str(report.speed.concurrency)}
 
 
 def comparison_numbers(other: Comparison) -> dict[str, float]:
@@ -113,7 +131,7 @@ def _interval(name: str, interval: Interval | None) -> dict[str, float]:
     if interval is None:
         return {}
     values = {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
-    return {key: round(value, 2) for key, value in values.items() if value is not None}
+    return {key: rounded(value) for key, value in values.items() if value is not None}
 
 
 def _compared(report: ScoringReport) -> list[dict[str, str]]:
@@ -128,15 +146,15 @@ def _compared_row(
 ) -> dict[str, str]:
     return {
         "who": who,
-        "answers": f"{figures.answers} of {figures.answers + failed}" if failed else str(figures.answers),
-        "chrF, 95 % interval": str(figures.chrf or "-"),
         "this model is better by": str((other and other.chrf_gain) or "-"),
+        "chrF, 95 % interval": str(figures.chrf or "-"),
+        "answers": f"{figures.answers} of {figures.answers + failed}" if failed else str(figures.answers),
         "length / reference": "-" if figures.length_ratio is None else f"{figures.length_ratio:.2f}",
         "empty": f"{figures.empty_rate:.0%}",
         "refusals": f"{figures.refusal_rate:.0%}",
         "no answers": f"{figures.problem_rate:.0%}",
         "repetition": f"{figures.repetition:.1%}",
-        "model": model_id,
+        "model": in_short(model_id),
     }
 
 

@@ -21,6 +21,7 @@ from phi_assets.graph.explanation import explained
 from phi_assets.graph.interrupts import undone_unless_killed
 from phi_assets.graph.lineage import Lineage
 from phi_assets.graph.preflight.assets import PREFLIGHT
+from phi_assets.graph.presentation import presented
 from phi_assets.graph.resources.workspace import AzureMLWorkspace
 from phi_assets.graph.serving.champion import SCORING_RESULT, find_champion
 from phi_assets.graph.serving.metadata import deployment_metadata, endpoint_metadata, traffic_metadata
@@ -73,7 +74,7 @@ def _online_endpoint(lineage: Lineage) -> dg.AssetsDefinition:
         settings = {"endpoint": ref.name, **serving.model_dump(include={"auth_mode", "lease_hours"})}
         why = explained(context, settings, ref.reason)
         version = fingerprint({"name": ref.name, "auth": serving.auth_mode})[:16]
-        metadata = endpoint_metadata(ref, ws.endpoint_studio_url(ref.name)) | why
+        metadata = presented(endpoint_metadata(ref, ws.endpoint_studio_url(ref.name)) | why)
         return dg.MaterializeResult(value=ref, data_version=dg.DataVersion(version), metadata=metadata)
 
     return online_endpoint
@@ -130,7 +131,7 @@ def _online_deployment(lineage: Lineage) -> dg.AssetsDefinition:
         yield dg.MaterializeResult(
             value=ref,
             data_version=dg.DataVersion(version),
-            metadata=deployment_metadata(ref, ws.endpoint_studio_url(ref.endpoint)) | why,
+            metadata=presented(deployment_metadata(ref, ws.endpoint_studio_url(ref.endpoint)) | why),
             check_results=[check],
         )
 
@@ -207,9 +208,11 @@ def _live_traffic(lineage: Lineage) -> dg.AssetsDefinition:
         yield dg.MaterializeResult(
             value=ref,
             data_version=dg.DataVersion(fingerprint({"traffic": ref.traffic, "model": ref.model_id})[:16]),
-            metadata=traffic_metadata(ref, ws.endpoint_studio_url(ref.endpoint))
-            | evidence
-            | explained(context, inputs, ref.reason),
+            metadata=presented(
+                traffic_metadata(ref, ws.endpoint_studio_url(ref.endpoint))
+                | evidence
+                | explained(context, inputs, ref.reason)
+            ),
             check_results=[check],
         )
 

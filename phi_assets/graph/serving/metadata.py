@@ -4,6 +4,7 @@ from typing import Any
 
 import dagster as dg
 
+from phi_assets.changes import in_short
 from phi_assets.refs import DeploymentRef, EndpointRef, TrafficRef
 
 
@@ -25,6 +26,7 @@ def deployment_metadata(ref: DeploymentRef, studio_url: str) -> dict[str, Any]:
         "endpoint": ref.endpoint,
         "name": ref.name,
         "studio": dg.MetadataValue.url(studio_url),
+        "model_version": in_short(ref.model_id),
         "model": ref.model_id,
         "instance_type": ref.instance_type,
         "instance_count": ref.instance_count,

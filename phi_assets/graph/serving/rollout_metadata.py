@@ -8,6 +8,8 @@ import dagster as dg
 from phi_assets.azureml.serving.gates import Comparison, Reply, SmokeReport
 from phi_assets.azureml.serving.rollout import Rollout, Step
 from phi_assets.azureml.serving.routing import in_words
+from phi_assets.changes import in_short
+from phi_assets.graph.presentation import rounded
 from phi_assets.graph.rendering import table
 from phi_assets.graph.serving.pictures import traffic_timeline
 from phi_assets.refs import DeploymentRef
@@ -20,10 +22,11 @@ def smoke_metadata(report: SmokeReport, ref: DeploymentRef) -> dict[str, Any]:
     seconds = [reply.seconds for reply in report.replies if reply.seconds is not None]
     metadata: dict[str, Any] = {
         "deployment": ref.name,
+        "model_version": in_short(ref.model_id),
         "model": ref.model_id,
         "prompts": len(report.replies),
         "problems": sum(bool(reply.problem) for reply in report.replies),
-        "slowest_seconds": round(max(seconds, default=0.0), 3),
+        "slowest_seconds": rounded(max(seconds, default=0.0)),
     }
     return metadata | ({"answers": table([_row(reply) for reply in report.replies])} if report.replies else {})
 
@@ -32,7 +35,12 @@ def rollout_metadata(rollout: Rollout, ref: DeploymentRef) -> dict[str, Any]:
     """The steps as a table and as a picture, and the answers of both sides at the last step that had any."""
     steps = rollout.steps
     compared = [step.comparison for step in steps if step.comparison]
-    metadata: dict[str, Any] = {"deployment": ref.name, "model": ref.model_id, "steps": len(steps)}
+    metadata: dict[str, Any] = {
+        "deployment": ref.name,
+        "model_version": in_short(ref.model_id),
+        "model": ref.model_id,
+        "steps": len(steps),
+    }
     if steps:
         metadata["rollout"] = table([_step_row(step) for step in steps])
         metadata["timeline"] = dg.MetadataValue.md(traffic_timeline(steps))
@@ -40,7 +48,7 @@ def rollout_metadata(rollout: Rollout, ref: DeploymentRef) -> dict[str, Any]:
         metadata |= {"comparison": table(_pairs(compared[-1])), "compared_with": compared[-1].old}
         if compared[-1].seconds:
             old, new = compared[-1].seconds
-            metadata |= {"old_seconds": round(old, 3), "new_seconds": round(new, 3)}
+            metadata |= {"old_seconds": rounded(old), "new_seconds": rounded(new)}
     return metadata
 
 

@@ -18,10 +18,11 @@ from phi_assets.graph.explanation import changes_since_last, explained
 from phi_assets.graph.interrupts import interrupts_kept, is_terminated
 from phi_assets.graph.lineage import Lineage
 from phi_assets.graph.preflight.assets import PREFLIGHT
+from phi_assets.graph.presentation import presented
 from phi_assets.graph.resources.prices import PricesResource
 from phi_assets.graph.resources.workspace import AzureMLWorkspace
 from phi_assets.graph.training.detached import HOW_IT_GOES_ON, is_unattended, leave
-from phi_assets.graph.training.metadata import job_metadata, registered_model_metadata, submitted_metadata
+from phi_assets.graph.training.metadata import JOB_NUMBERS, job_metadata, registered_model_metadata, submitted_metadata
 from phi_assets.graph.training.spending import spending
 from phi_assets.refs import ComputeRef, JobRef, ModelRef, RegisteredModelRef, SampleRef
 
@@ -125,7 +126,7 @@ def _finetune_job(lineage: Lineage) -> dg.AssetsDefinition:
         yield dg.MaterializeResult(
             value=result.job,
             data_version=dg.DataVersion(result.job.name),
-            metadata=job_metadata(result) | spent | why,
+            metadata=presented(job_metadata(result) | spent | why, *JOB_NUMBERS),
         )
 
     return finetune_job
@@ -185,7 +186,7 @@ def _registered_model(lineage: Lineage) -> dg.AssetsDefinition:
         return dg.MaterializeResult(
             value=ref,
             data_version=dg.DataVersion(f"{ref.name}:{ref.version}"),
-            metadata=registered_model_metadata(ref, ws.model_studio_url(ref.name, ref.version)) | why,
+            metadata=presented(registered_model_metadata(ref, ws.model_studio_url(ref.name, ref.version)) | why),
         )
 
     return registered_model

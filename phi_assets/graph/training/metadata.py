@@ -6,9 +6,25 @@ import dagster as dg
 
 from phi_assets.azureml.training.finetune import FinetuneResult
 from phi_assets.azureml.training.jobs import SubmittedJob
+from phi_assets.graph.presentation import rounded
 from phi_assets.graph.rendering import table
 from phi_assets.graph.training.pictures import loss_curve
 from phi_assets.refs import RegisteredModelRef
+
+_LOSSES = ("loss_first", "loss_last", "eval_loss_before", "eval_loss", "train_loss")
+JOB_NUMBERS = (*_LOSSES[:4], "estimated_cost", "gpu_hours")
+"""What a person asks of a job."""
+
+_NOTES = {
+    "learning_rate": "the schedule's last one; the parameter is among the parameters",
+    "grad_norm": "of the last step that was logged",
+    "loss": "of the last step that was logged",
+    "train_loss": "the mean of all steps",
+}
+"""Of metrics whose names say less than they seem to.
+
+https://huggingface.co/docs/transformers/main_classes/trainer
+"""
 
 
 def submitted_metadata(job: SubmittedJob) -> dict[str, Any]:
@@ -45,7 +61,15 @@ def job_metadata(result: FinetuneResult) -> dict[str, Any]:
         metadata["dropped_defaults"] = table(
             [{"name": key, "reason": reason} for key, reason in sorted(parameters.dropped.items())]
         )
-    metadata |= dict(sorted(job.metrics.items()))
+    # Each number has a plot of its own in the UI: these are worth one.
+    metadata |= {name: job.metrics[name] for name in _LOSSES if name in job.metrics}
+    if job.metrics:
+        metadata["metrics"] = table(
+            [
+                {"metric": name, "last value": f"{rounded(value):g}", "which is": _NOTES.get(name, "")}
+                for name, value in sorted(job.metrics.items())
+            ]
+        )
     if job.metrics_note:
         metadata["metrics_note"] = job.metrics_note
     if job.loss_problems:

@@ -47,8 +47,8 @@ def spending(
         known[name] = {_GPU_HOURS: usage.gpu_hours}
         if price is not None:
             known[name][_COST] = usage.node_hours * price
-    spent = {key: round(value, 6) for key, value in known[name].items()}
-    sums = {f"recipe_{key}": round(sum(job.get(key, 0.0) for job in known.values()), 6) for key in spent}
+    spent = known[name]
+    sums = {f"recipe_{key}": sum(job.get(key, 0.0) for job in known.values()) for key in spent}
     currency = {"currency": prices.currency} if prices and _COST in spent else {}
     return {"recipe": recipe.name, **spent, **sums, "recipe_jobs": len(known), **currency}
 
