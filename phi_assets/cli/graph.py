@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from phi_assets.cli.instance import shown_with_its_job
 from phi_assets.config.recipe import Recipe
 from phi_assets.config.recipe_files import RecipeError, load_recipes
 from phi_assets.config.settings import Settings, SettingsError, load_settings
@@ -86,13 +87,19 @@ class Graph:
 
         run_id = str(uuid.uuid4())
         # What the steps print is the jobs' own logs, line by line; the console logger tells what people want to know.
-        with Path(os.devnull).open("w") as sink, redirect_stdout(sink), _own_stderr() as say, patient_pools(say):
+        with (
+            Path(os.devnull).open("w") as sink,
+            redirect_stdout(sink),
+            _own_stderr() as say,
+            patient_pools(say),
+            shown_with_its_job(self.instance, job.name, run_id) as shown,
+        ):
             return job.execute_in_process(
                 instance=self.instance,
                 raise_on_error=False,
                 run_config={"loggers": {"console": {}}, "ops": ops},
                 run_id=run_id,
-                tags={**(tags or {}), **process_tags(run_id)},
+                tags={**(tags or {}), **process_tags(run_id), **shown},
                 asset_selection=assets,
             )
 

@@ -1,11 +1,18 @@
-"""Which Dagster instance the commands use, and how its UI is opened."""
+"""Which Dagster instance the commands use, how its UI is opened, and where that shows their runs."""
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from phi_assets.config.settings import PROJECT_ROOT, emulator_home
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+_DEFINITIONS = "phi_assets.definitions"
 
 _SHIPPED = Path(__file__).parents[1] / "dagster.yaml"
 
@@ -37,7 +44,33 @@ def ui_command(env: Mapping[str, str]) -> str:
     if _is_checkout() and Path.cwd() == PROJECT_ROOT:
         shown = "$PWD/.dagster" if home == PROJECT_ROOT / ".dagster" else home
         return f'DAGSTER_HOME="{shown}" {python.with_name("dg")} dev'
-    return f'DAGSTER_HOME="{home}" {python.with_name("dagster")} dev -m phi_assets.definitions'
+    return f'DAGSTER_HOME="{home}" {python.with_name("dagster")} dev -m {_DEFINITIONS}'
+
+
+@contextmanager
+def shown_with_its_job(instance: "dg.DagsterInstance", job: str, run_id: str) -> Iterator[Mapping[str, str]]:
+    """Tags with which the run of the block is listed on its job's page; once it has ended, also on the timeline.
+
+    Dagster knows where a run comes from only if it has launched it. From then on, whoever looks at the code location's
+    runs finds it as well: sensors that tell of failures, and the button that runs it again.
+    """
+    from dagster._core.remote_origin import (
+        ManagedGrpcPythonEnvCodeLocationOrigin,
+        RemoteJobOrigin,
+        RemoteRepositoryOrigin,
+    )
+    from dagster._core.storage.tags import REPOSITORY_LABEL_TAG
+    from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+
+    target = LoadableTargetOrigin(executable_path=sys.executable, module_name=_DEFINITIONS)
+    # As the repository's workspace.yaml and pyproject.toml name it, or Dagster a module.
+    location = ManagedGrpcPythonEnvCodeLocationOrigin(target, "phi_assets" if _is_checkout() else _DEFINITIONS)
+    repository = RemoteRepositoryOrigin(location, "__repository__")
+    try:
+        yield {REPOSITORY_LABEL_TAG: repository.get_label()}
+    finally:
+        if (run := instance.get_run_by_id(run_id)) is not None:
+            instance.run_storage.replace_job_origin(run, RemoteJobOrigin(repository, job))
 
 
 def _is_checkout() -> bool:

@@ -1,16 +1,19 @@
 """The commands about what has been made: asked, copied, compared, listed, and given up only when somebody says so."""
 
 import json
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
 import pytest
+import yaml
 from click.testing import CliRunner, Result
 
 from phi_assets.__main__ import main
 from phi_assets.azureml.connection.client import Workspace
+from phi_assets.config.settings import PROJECT_ROOT
 from phi_assets.emulator.process import Connection
 from phi_assets.graph.training.assets import JOB_TAG
 from tests.emulator_requests import Requests
@@ -126,6 +129,20 @@ def test_nothing_is_deleted_before_somebody_says_yes(world: World) -> None:
     assert "Delete what is listed of toy? [y/N]" in refused.stderr
     assert ENDPOINT in listed.stdout
     assert requests.writes == []
+
+
+def test_runs_of_commands_are_listed_where_the_ui_looks_for_them(world: World) -> None:
+    assert world.run("still-billing").exit_code == 0
+    with dg.DagsterInstance.from_config(world.env["DAGSTER_HOME"]) as instance:
+        (run,) = instance.get_runs(dg.RunsFilter(job_name="list_billing"), limit=1)
+    named = yaml.safe_load((PROJECT_ROOT / "workspace.yaml").read_text())["load_from"][0]["python_module"]
+    own = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text())["tool"]["dg"]["project"]
+    assert named["location_name"] == own["code_location_name"]
+    # By the tag it is listed on its job's page, by the origin on the timeline.
+    assert run.tags[".dagster/repository"] == f"__repository__@{named['location_name']}"
+    assert run.remote_job_origin is not None
+    assert run.remote_job_origin.location_name == named["location_name"]
+    assert run.status is dg.DagsterRunStatus.SUCCESS
 
 
 def test_the_documentation_is_at_hand() -> None:

@@ -103,6 +103,9 @@ def test_without_the_repository_the_commands_make_an_instance_below_phi_home(
     with dg.DagsterInstance.from_config(str(instance)) as opened:
         (done,) = opened.get_runs()
     assert (done.asset_selection, done.status) == ({PREFLIGHT}, dg.DagsterRunStatus.SUCCESS)
+    # As Dagster calls the module that the command for the UI names.
+    assert done.remote_job_origin is not None
+    assert done.remote_job_origin.location_name == "phi_assets.definitions"
 
 
 @pytest.mark.slow
@@ -144,7 +147,7 @@ def test_the_quickstart_trains_serves_and_says_what_came_of_it(environment: dict
 
     billing = run(environment, "still-billing")
     assert billing.returncode == 0, billing.stderr
-    billed = r"^deployment +quickstart-[0-9a-f]{8}/ft-\d+ .*1 x Standard_NC24ads_A100_v4 .*3\.67"
+    billed = r"^deployment +quickstart-[0-9a-f]{8}/ft-\d+ .*3\.67 .*1 x Standard_NC24ads_A100_v4"
     assert re.search(billed, billing.stdout, re.MULTILINE), billing.stdout
     assert "1 endpoint, 1 deployment; 3.67 USD an hour" in billing.stdout
     assert "The emulator charges nothing" in billing.stdout

@@ -50,12 +50,12 @@ def billing_rows(bill: Bill, orphaned: Sequence[Billed]) -> list[dict[str, str]]
         {
             "what": item.kind,
             "name": item.name,
+            "an hour": "unknown" if item.hourly is None else f"{item.hourly:.2f}",
+            "lease ends": _lease(item, bill.at),
+            "owner": _owner(item) or "unknown",
+            "age": _duration(bill.at - item.created) if item.created else "unknown",
             "state": item.state,
             "machines": f"{item.machines} x {item.size}" if item.machines else "-",
-            "age": _duration(bill.at - item.created) if item.created else "unknown",
-            "an hour": "unknown" if item.hourly is None else f"{item.hourly:.2f}",
-            "owner": _owner(item) or "unknown",
-            "lease ends": _lease(item, bill.at),
             "remarks": "; ".join(_remarks(item, item in orphaned)),
         }
         for item in bill.items

@@ -162,8 +162,9 @@ def _shown(row: Mapping[str, Any], *, with_base: bool) -> dict[str, Any]:
     texts = {"prompt": row["prompt"], "answer": row["answer"], "reference": row["reference"]}
     if with_base:
         texts["base model"] = row["base_answer"]
-    return {name: "-" if text is None else _cut(text) for name, text in texts.items()} | {
+    return {
         "chrF": "-" if row["chrf"] is None else f"{row['chrf']:.0f}",
+        **{name: "-" if text is None else _cut(text) for name, text in texts.items()},
         "ms": "-" if row["latency_ms"] is None else f"{row['latency_ms']:.0f}",
         "problem": _cut(row["failure"] or row["problem"] or "-"),
     }
