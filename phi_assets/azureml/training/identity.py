@@ -50,10 +50,15 @@ class JobRequest:
             use: sample for use, sample in samples.items() if use != "validation" or self.component.takes_validation
         }
 
-    @property
-    def display_name(self) -> str:
-        """Name for people: the recipe's, or one made from model and parameters."""
-        return self.finetune.display_name or display_name(self.model.name, self.parameters.values, self.compute.gpus)
+    def display_name(self, attempt: int) -> str:
+        """Name for people: the recipe's, or one made from model and parameters.
+
+        Two jobs that differ in a parameter that is not in it, or in their data, end differently.
+        """
+        if self.finetune.display_name:
+            return self.finetune.display_name
+        made = display_name(self.model.name, self.parameters.values, self.compute.gpus)
+        return f"{made}-{self.fingerprint[:6]}-r{attempt}"
 
     @property
     def inputs(self) -> dict[str, Any]:

@@ -120,7 +120,8 @@ def ensure_job(
     return JobRef(
         name=job.name,
         fingerprint=request.fingerprint,
-        display_name=request.display_name,
+        # One from before may be called otherwise.
+        display_name=str(job.display_name or request.display_name(decision.attempt)),
         studio_url=ws.studio_url(job),
         status=JobStatus.COMPLETED.value,
         action=decision.action,

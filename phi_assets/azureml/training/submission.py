@@ -74,7 +74,7 @@ def submit_job(
             validation_data=data["validation"].id if "validation" in data else None,
             test_data=data["test"].id,
             parameters=request.parameters,
-            title=request.display_name,
+            title=request.display_name(attempt),
         )
         job.name = name
         job.outputs[TRAINED_MODEL_OUTPUT].path = model_place(name)
@@ -105,7 +105,7 @@ def submit_job(
         raise JobNotFound(f"Job {name} was accepted but cannot be found. Run again: it is looked for by its name.")
     check_ours(ws, job, request)
     if written.by_us:
-        log(f"Submitted job {name} ({request.display_name}).")
+        log(f"Submitted job {name} ({request.display_name(attempt)}).")
     else:
         log(f"Job {name} was submitted by somebody else at the same time; attached to it.")
     return Submission(job, written.by_us)

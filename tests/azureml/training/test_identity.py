@@ -168,7 +168,9 @@ def test_tags_say_whose_the_job_is_and_where_it_runs_and_its_name_does_not() -> 
 
 def test_the_recipes_tags_and_name_are_on_the_job_and_cannot_replace_ours() -> None:
     own = replace(BASE, finetune=FinetuneSection(display_name="Mine", tags={"team": "x", "phi/fingerprint": "0"}))
-    assert own.display_name == "Mine"
+    assert own.display_name(1) == own.display_name(2) == "Mine"
+    other = replace(BASE, train=BASE.train.model_copy(update={"sha256": "f" * 64}))
+    assert len({BASE.display_name(1), BASE.display_name(2), other.display_name(1)}) == 3
     assert own.tags(1)["team"] == "x"
     assert own.tags(1)["phi/fingerprint"] == BASE.fingerprint
     assert own.tags(1, "run 1")["phi/forced_by"] == "run 1"

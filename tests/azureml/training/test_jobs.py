@@ -59,7 +59,7 @@ def test_the_job_carries_its_fingerprint_inputs_and_name_for_people(toys: Worksp
     request = make_request(toys, tmp_path, prefix="tags: ")
     ensure_job(toys, request=request)
     job = get_job(toys, request.job_name(1))
-    assert job.display_name == request.display_name
+    assert job.display_name == request.display_name(1)
     assert job.experiment_name == "toys"
     assert job.tags["phi/fingerprint"] == request.fingerprint
     assert job.tags["phi/train"] == request.train.sha256
