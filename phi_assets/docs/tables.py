@@ -1,4 +1,4 @@
-"""The reference's tables of settings and recipe keys, generated from the code."""
+"""The reference's generated parts, and the pages that they stand in; here: settings, recipe keys and commands."""
 
 import ast
 import inspect
@@ -14,15 +14,14 @@ from phi_assets.config.recipe import Recipe
 from phi_assets.config.section import member_section
 from phi_assets.config.settings import Settings, setting_variables
 from phi_assets.config.variables import ReadElsewhere
+from phi_assets.docs.emulator_routes import routes_text
+from phi_assets.docs.graph_tables import graph_text, metadata_text
+from phi_assets.docs.markdown import DocsError, sentence, table
 
 REFERENCE = Path(__file__).parent / "reference"
 
 _BEGIN, _END = "<!-- generated: {} -->", "<!-- end of {} -->"
 COMMAND = "python -m phi_assets.docs"
-
-
-class DocsError(ValueError):
-    """The tables cannot be made or put into the file; the message says why."""
 
 
 def settings_table() -> str:
@@ -37,7 +36,7 @@ def settings_table() -> str:
     for field in elsewhere:
         variable = getattr(ReadElsewhere, field)
         rows.append((f"`{variable.name}`", variable.default, _meaning(elsewhere, field, ReadElsewhere)))
-    return _table(("variable", "default", "meaning"), rows)
+    return table(("variable", "default", "meaning"), rows)
 
 
 def recipe_tables() -> str:
@@ -49,7 +48,7 @@ def recipe_tables() -> str:
         if isinstance(section, type) and issubclass(section, BaseModel):
             intro = inspect.getdoc(section) or ""
             rows = list(_rows(section, schema["$defs"][section.__name__], schema["$defs"], ""))
-            parts.append(f"**`{name}`**: {_sentence(intro)}\n\n{_table(('key', 'value', 'default', 'meaning'), rows)}")
+            parts.append(f"**`{name}`**: {sentence(intro)}\n\n{table(('key', 'value', 'default', 'meaning'), rows)}")
     return "\n\n".join(parts)
 
 
@@ -71,13 +70,16 @@ def _command(name: str, command: click.Command) -> str:
     ]
     said = inspect.cleandoc(command.help or "").replace("\b\n", "")
     parts = [f"## {' '.join([name, *arguments])}", said]
-    return "\n\n".join(parts + ([_table(("option", "takes", "meaning"), rows)] if rows else []))
+    return "\n\n".join(parts + ([table(("option", "takes", "meaning"), rows)] if rows else []))
 
 
 TABLES = {
     "settings.md": ("settings", settings_table),
     "recipe.md": ("recipe keys", recipe_tables),
     "commands.md": ("commands", commands_text),
+    "assets.md": ("assets", graph_text),
+    "metadata.md": ("metadata keys", metadata_text),
+    "emulator-api.md": ("routes", routes_text),
 }
 """What is generated in each page of the reference."""
 
@@ -172,24 +174,14 @@ def _default(value: Any) -> str:
 def _meaning(meanings: Mapping[str, str], field: str, owner: type) -> str:
     if not meanings.get(field):
         raise DocsError(f"{owner.__name__}.{field} has no description: write one below it")
-    return _sentence(meanings[field])
-
-
-def _sentence(text: str) -> str:
-    text = " ".join(text.split())
-    return text if text.endswith((".", "?", "!")) else f"{text}."
-
-
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    lines = [head, tuple("---" for _ in head), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in lines)
+    return sentence(meanings[field])
 
 
 @click.command()
 @click.option("--check", is_flag=True, help="Change nothing; exit code 1 if the tables are not up to date.")
 @click.option("--folder", type=click.Path(file_okay=False, exists=True, path_type=Path), default=REFERENCE)
 def main(check: bool, folder: Path) -> None:
-    """Write the tables of settings and recipe keys into the pages of the reference."""
+    """Write the generated parts of the reference into its pages."""
     for page, (name, make) in TABLES.items():
         path = folder / page
         text = path.read_text(encoding="utf-8")

@@ -10,9 +10,11 @@ import pytest
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.ownership import Owner
 from phi_assets.azureml.training.data import data_version
+from phi_assets.docs.graph_tables import asset_name
+from phi_assets.docs.metadata_keys import EVERY_ASSET, KEYS
 from phi_assets.emulator import process
 from tests.emulator_requests import Requests
-from tests.graph_runs import FAST_PARAMETERS, Graph, actions, failure_message, write_recipe
+from tests.graph_runs import FAST_PARAMETERS, Graph, Result, actions, failure_message, write_recipe
 
 REMOTE_ASSETS = {
     "finetune_compute",
@@ -40,7 +42,7 @@ def graph(emulator: process.Connection, tmp_path_factory, instance) -> Graph:
 
 
 @pytest.fixture(scope="module")
-def first(graph: Graph) -> dg.ExecuteInProcessResult:
+def first(graph: Graph) -> Result:
     return graph.run()
 
 
@@ -60,6 +62,27 @@ def test_the_first_run_creates_everything(first: dg.ExecuteInProcessResult) -> N
         "answers_are_answers",
         "better_than_base_model",
     }
+
+
+@pytest.mark.slow
+def test_the_reference_has_every_metadata_key(first: Result, graph: Graph) -> None:
+    listed = graph.run("list_billing")
+    for event in [*first.get_asset_materialization_events(), *listed.get_asset_materialization_events()]:
+        materialization = event.step_materialization_data.materialization
+        name = asset_name(materialization.asset_key)
+        everywhere = {"action": ""} if name == "still_billing" else EVERY_ASSET
+        metrics = first.asset_value("finetune_job").metrics if name == "finetune_job" else {}
+        recorded = set(materialization.metadata) - set(metrics)
+        patterns = {
+            re.compile(re.sub("<[a-z]+>", "[a-z0-9_]+", key)): meaning
+            for key, meaning in {**everywhere, **KEYS[name]}.items()
+            if key != "<metric>"
+        }
+        unknown = {key for key in recorded if not any(pattern.fullmatch(key) for pattern in patterns)}
+        assert unknown == set(), f"{name} has keys without a meaning: write one in phi_assets/docs/metadata_keys.py"
+        always = {pattern for pattern, meaning in patterns.items() if not meaning.startswith("Where")}
+        absent = {pattern.pattern for pattern in always if not any(map(pattern.fullmatch, recorded))}
+        assert absent == set(), f"{name} lacks what phi_assets/docs/metadata_keys.py says that it has"
 
 
 @pytest.mark.slow

@@ -112,7 +112,7 @@ async def _blob(request: Request) -> Response:
         return Response(status_code=202, headers={"x-ms-delete-type-permanent": "true"})
     exists = emulator.blobs.exists(container, name)
     _authorize(request, container, name, "w" if exists else "cw")
-    operation = _PUTS.get(request.query_params.get("comp", ""))
+    operation = PUTS.get(request.query_params.get("comp", ""))
     if operation is None or "x-ms-copy-source" in request.headers:
         raise ServiceError(501, "NotImplemented", "This emulator does not have the requested blob operation.")
     return await operation(emulator.blobs, request, container, name)
@@ -169,7 +169,7 @@ async def _set_metadata(blobs: BlobStore, request: Request, container: str, name
     return _written(properties, 200)
 
 
-_PUTS = {"": _put_blob, "block": _put_block, "blocklist": _put_block_list, "metadata": _set_metadata}
+PUTS = {"": _put_blob, "block": _put_block, "blocklist": _put_block_list, "metadata": _set_metadata}
 
 
 async def _receive(request: Request, upload: Upload) -> None:

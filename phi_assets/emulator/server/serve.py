@@ -94,7 +94,7 @@ def create_app(parts: Parts, studio: socket.socket) -> Starlette:
             yield
         await run_in_threadpool(_stop, parts)
 
-    routes = _ignoring_case(_routes())
+    routes = _ignoring_case(all_routes())
     app = Starlette(
         routes=routes,
         middleware=[
@@ -229,7 +229,8 @@ def _stop(parts: Parts) -> None:
         parts.emulator.workers.close()
 
 
-def _routes() -> list[Route]:
+def all_routes() -> list[Route]:
+    """Every route, each with the guard of the token that opens it."""
     protected = (
         workspace,
         computes,

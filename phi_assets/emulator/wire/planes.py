@@ -46,7 +46,7 @@ class RouteNames:
     """Finds the name of a request's route among `routes`."""
 
     def __init__(self, routes: Iterable[Route]):
-        self._routes = [(route, _name(route.path)) for route in routes]
+        self._routes = [(route, route_name(route.path)) for route in routes]
 
     def of(self, scope: Scope) -> RouteName | None:
         """None for the control plane and the health check, which no fault, limit or journal is concerned with."""
@@ -60,11 +60,14 @@ class RouteNames:
         return RouteName(UNKNOWN_ROUTE, "discovery")
 
 
-_SERVICES = re.compile(
-    r"/(?:subscriptions|history|mlflow|metric|data|mferp|registrymanagement|modelmanagement|modelregistry|content"
-    r"|artifact|execution|experiments|providers|tenants|batchendpoints|assetstore|dataset|dataplane)(?:/|$)",
-    re.IGNORECASE,
+SERVICES = (
+    *("subscriptions", "history", "mlflow", "metric", "data", "mferp", "registrymanagement", "modelmanagement"),
+    *("modelregistry", "content", "artifact", "execution", "experiments", "providers", "tenants", "batchendpoints"),
+    *("assetstore", "dataset", "dataplane"),
 )
+"""First segments of the paths that Azure has."""
+
+_SERVICES = re.compile(rf"/(?:{'|'.join(SERVICES)})(?:/|$)", re.IGNORECASE)
 _WORKSPACE_PATH = re.compile(r".*/providers/[^/]+/(?:workspaces|registries)/[^/]+(?=/|$)", re.IGNORECASE)
 
 
@@ -79,7 +82,8 @@ def service_of(path: str) -> str | None:
     return path[head.end() :] if head and head.end() < len(path) else path
 
 
-def _name(template: str) -> RouteName:
+def route_name(template: str) -> RouteName:
+    """The name of the route that has this template."""
     for prefix, plane in _PREFIXES:
         if template.startswith(prefix):
             rest = template.removeprefix(prefix)
