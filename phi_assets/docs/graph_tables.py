@@ -83,13 +83,13 @@ def _assets(graph: Any) -> Iterator[tuple[str, str]]:
 
 
 def _checks(graph: Any) -> Iterator[tuple[str, str, str, str]]:
-    rows: dict[tuple[str, str, str], list[str]] = {}
-    for key in sorted(graph.asset_check_keys, key=str):
-        spec = graph.get_check_spec(key)
-        about = (key.name, "yes" if spec.blocking else "", _said(key.name, spec.description))
-        rows.setdefault((asset_name(key.asset_key), *about[:1]), list(about))
-    for (asset, _), (name, blocks, text) in sorted(rows.items(), key=lambda row: (_FLOW.index(row[0][0]), row[0][1])):
-        yield f"`{asset}`", f"`{name}`", blocks, text
+    rows: dict[tuple[str, str], tuple[str, str, str, str]] = {}
+    for key in graph.asset_check_keys:
+        spec, asset = graph.get_check_spec(key), asset_name(key.asset_key)
+        blocks = "yes" if spec.blocking else ""
+        rows[asset, key.name] = (f"`{asset}`", f"`{key.name}`", blocks, _said(key.name, spec.description))
+    for row in sorted(rows, key=lambda row: (_FLOW.index(row[0]), row[1])):
+        yield rows[row]
 
 
 def _said(name: str, text: str | None) -> str:
