@@ -120,7 +120,7 @@ def test_the_second_run_reuses_everything(first, graph: Graph, emulator: process
 
 
 @pytest.mark.slow
-def test_what_was_deleted_behind_our_back_heals(first, graph: Graph, workspace) -> None:
+def test_what_was_deleted_outside_this_project_is_made_again(first, graph: Graph, workspace) -> None:
     workspace.ml.online_endpoints.begin_delete(name="twice").wait()
     healed = graph.run()
     assert healed.success, failure_message(healed)

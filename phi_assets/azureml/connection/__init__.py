@@ -1,1 +1,1 @@
-"""The way to the workspace: clients, sign-in, patience, and writes whose answers may be lost."""
+"""The way to the workspace: clients, sign-in, retries, and writes whose answers may be lost."""

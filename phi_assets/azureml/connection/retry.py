@@ -1,4 +1,4 @@
-"""Patience: which failures pass by themselves, how long to sit them out, and how often to ask."""
+"""Retries with back-off: which failures pass by themselves, for how long to retry, and how often."""
 
 import random
 import time
@@ -108,7 +108,7 @@ def ride_out(
 
 
 class _Outage:
-    """One call that fails again and again: for how long that is sat out, how often it is tried, what is said of it."""
+    """One call that fails again and again: for how long it is retried, how often, what is said of it."""
 
     def __init__(
         self,
@@ -188,7 +188,7 @@ class _Outage:
 
 
 def find(get: Callable[[], T], what: str, log: Log) -> T | None:
-    """`get()`, outages sat out, or None where there is no such thing.
+    """`get()`, retried with back-off during outages, or None where there is no such thing.
 
     Raises:
         Exception: whatever `get` raised last, as `ride_out` does; also where there is not even a workspace to look in.

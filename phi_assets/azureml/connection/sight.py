@@ -77,7 +77,7 @@ _watched: ContextVar[Watched | None] = ContextVar("watched", default=None)
 
 @contextmanager
 def watching(watched: Watched | None) -> Iterator[None]:
-    """Inside the block, whoever sits out an outage sits out a lost sight of this thing too, for as long as its vigil.
+    """Inside the block, what is retried during outages is also retried while this is out of sight, as its vigil says.
 
     With None, what is watched around the block stays watched.
     """

@@ -40,7 +40,7 @@ def write(
 ) -> Written[T]:
     """What `look` finds once it has been made as wanted, or once the service says that it has done what it could.
 
-    `look` gives the thing as it is when nobody is changing it any more, and sits out outages itself. `send` gets what
+    `look` gives the thing as it is when nobody is changing it any more, and retries during outages. `send` gets what
     was found right before it, makes one request, and returns the operation that this starts, if it does; the operation
     is followed to its end as `course` says. After a request without a usable answer (throttled, failed, dropped on
     either way, or refused because the thing is being changed) the thing is looked at again: where it is as wanted

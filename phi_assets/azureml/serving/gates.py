@@ -111,7 +111,7 @@ def smoke_test(client: ScoringClient, deployment: str, section: RolloutSection, 
 def compare(
     client: ScoringClient, old: str, new: str, section: RolloutSection, *, occasion: str, share: int
 ) -> Comparison:
-    """Both deployments have been asked the same prompts in turn, so that both met the same weather.
+    """Both deployments have been asked the same prompts in turn, so that both met the same conditions.
 
     The new one is worse where more of its answers have problems than the recipe allows beyond the old one's, or where
     its median answer takes too long. That is compared with the old one's only while `share`, the new one's part of the

@@ -87,7 +87,7 @@ UNREADABLE = (httpx.HTTPError, AzureError, ValueError)
 
 
 class RunHistory:
-    """Reads the run history of one workspace; outages of up to `patience_seconds` are sat out."""
+    """Reads the run history of one workspace; retries with back-off for up to `patience_seconds`."""
 
     def __init__(
         self, workspace: Workspace, log: Log = silent, patience_seconds: float = OUTAGE_PATIENCE_SECONDS

@@ -11,7 +11,7 @@ APPEARANCE_SECONDS = 10.0
 
 
 def get_job(ws: Workspace, name: str, log: Log = silent) -> Any:
-    """The job as the service has it now, or None if there is none; outages of minutes are sat out."""
+    """The job as the service has it now, or None if there is none; outages are retried with back-off, for minutes."""
     return find(lambda: ws.ml.jobs.get(name), f"job {name}", log)
 
 

@@ -1,4 +1,4 @@
-"""How the hub is asked: with patience that ends, and one clear message when it has."""
+"""How the hub is asked: with retries for a limited time, and one clear message when it is over."""
 
 import re
 import time
@@ -54,7 +54,7 @@ def ask(
     log: Log,
     longest_pause_seconds: float = LONGEST_PAUSE_SECONDS,
 ) -> T:
-    """What `question` brings from the hub, after as many attempts as a hub with a bad day deserves.
+    """What `question` brings from the hub, after a limited number of attempts.
 
     Refusals that pass (408, 429, 5xx), silence, broken connections and answers of another commit are retried, with
     the pause that `Retry-After` or the hub's `RateLimit` asks for, or else a few seconds. A request may wait for as

@@ -15,7 +15,7 @@ FIRST_PAUSE_SECONDS = 10 * 60.0
 LONGEST_PAUSE_SECONDS = 12 * 60 * 60.0
 
 TICK_PATIENCE_SECONDS = 20.0
-"""How long a tick sits out an outage; Dagster ends a tick after a minute, and the next one tries again anyway."""
+"""How long a tick retries during an outage; Dagster ends a tick after a minute, and the next one tries again anyway."""
 
 REASON_TAG = "phi/reason"
 """Run tag that says what the sensor saw."""

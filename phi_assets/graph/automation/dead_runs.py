@@ -1,4 +1,4 @@
-"""Runs whose process has died without a word: they are marked as failed, and hold nothing any more."""
+"""Runs whose process has died and reported nothing: they are marked as failed, and hold nothing any more."""
 
 from collections.abc import Mapping
 
@@ -9,7 +9,7 @@ from phi_assets.processes import is_gone, this_process
 PROCESS_TAG = "phi/process"
 """Run tag that names the run, as whoever is made from it inherits its tags, and the process that executes it."""
 
-DEATH = "The process that executed the run has ended without a word."
+DEATH = "The process that executed the run has ended and reported nothing."
 
 # A run of a command is made by the process that executes it, which may have died before it began.
 _EXECUTING = [

@@ -13,7 +13,7 @@ _THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 
 
 class LocalRunLauncher(dg.DefaultRunLauncher):
-    """Dagster's default launcher, whose runs end as failures when their process has gone without a word.
+    """Dagster's default launcher, whose runs end as failures when their process has ended and reported nothing.
 
     A code server reports workers that die under it. When it died with them, as when the machine is switched off, the
     run would stay STARTED and keep its pool slot
@@ -39,7 +39,7 @@ class LocalRunLauncher(dg.DefaultRunLauncher):
             return CheckRunHealthResult(WorkerStatus.RUNNING, "The run's process is on another machine.")
         started = self._start_event(run)
         if started is None:
-            return CheckRunHealthResult(WorkerStatus.RUNNING, "The run's process has not said its number yet.")
+            return CheckRunHealthResult(WorkerStatus.RUNNING, "The run's process has not reported its process id yet.")
         pid, time = started
         born = born_at(pid)
         # Whoever has the number now may be younger than the run.

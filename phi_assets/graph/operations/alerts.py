@@ -131,6 +131,6 @@ def lease_alert(
         context.log.warning(text)
         alert_webhook.tell(text)
     return dg.SensorResult(
-        skip_reason=f"Told of {', '.join(news)}." if news else "No lease ends within an hour that was not told of.",
+        skip_reason=f"Told of {', '.join(news)}." if news else "No other lease ends within an hour.",
         cursor=json.dumps(ending),
     )
