@@ -3,6 +3,7 @@ recipes are loaded, code compiles and finds what it imports."""
 
 import ast
 import importlib
+import importlib.util
 import re
 import shlex
 import shutil
@@ -27,6 +28,7 @@ from phi_assets.config.recipe_files import EXTENDS, recipe_of
 from phi_assets.config.section import RECIPES_DIR
 from phi_assets.config.settings import PROJECT_ROOT
 from phi_assets.docs import tables
+from phi_assets.docs.metadata_keys import KEYS
 from phi_assets.emulator.__main__ import main as emulator
 from tests.test_docs import PAGES, described
 
@@ -280,13 +282,22 @@ def test_a_recipe_of_the_documentation_is_one(block: str, tmp_path: Path) -> Non
 @pytest.mark.parametrize("block", _snippets("python"))
 def test_code_of_the_documentation_finds_what_it_imports(block: str) -> None:
     for node in ast.walk(ast.parse(block)):
-        if isinstance(node, ast.ImportFrom) and node.module:
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("phi_assets"):
             module = importlib.import_module(node.module)
             for alias in node.names:
                 assert hasattr(module, alias.name), f"{node.module} has no {alias.name}"
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            # Others cost seconds to import.
+            assert importlib.util.find_spec(node.module), node.module
         elif isinstance(node, ast.Import):
-            for alias in node.names:
-                importlib.import_module(alias.name)
+            assert all(importlib.util.find_spec(alias.name) for alias in node.names)
+
+
+def test_configuration_is_for_steps_that_there_are() -> None:
+    named = [name for page in PAGES for name in re.findall(r"ops: \{([^:{}]+): \{config", page.read_text("utf-8"))]
+    assert named
+    assert {name.removeprefix("<recipe>__") for name in named if name.startswith("<recipe>__")} <= KEYS.keys()
+    assert all(name.startswith("<recipe>__") for name in named), "a recipe's steps begin with its name"
 
 
 def test_what_is_no_command_is_noticed() -> None:
