@@ -19,7 +19,7 @@ MODEL_NAME = "toy-model-ultrachat-200k"
 _SECTIONS = {
     "model": {"registry": toys.REGISTRY, "name": toys.MODEL.name, "version": "1"},
     "component": {"registry": toys.REGISTRY, "name": toys.COMPONENT.name, "version": toys.COMPONENT.version},
-    "compute": {"name": toys.COMPUTE.name, "size": toys.SIZE},
+    "compute": {"name": toys.COMPUTE.name, "size": toys.SIZE, "max_nodes": toys.COMPUTE.max_nodes},
     "serving": {"endpoint": "toy-completion", "instance_type": toys.SIZE, "request_timeout_seconds": 30},
     "scoring": {"samples": 2},
     # Its models say nothing that could be better or worse.

@@ -29,7 +29,8 @@ MODEL = ModelSection(registry=REGISTRY, name="toy-model", version="latest")
 COMPONENT = ComponentSection(registry=REGISTRY, name="toy_pipeline", version="1")
 WITHOUT_VALIDATION = ComponentSection(registry=REGISTRY, name="toy_pipeline_without_validation", version="1")
 """The same, but for the input for validation data."""
-COMPUTE = ComputeSection(name="toy-cluster", size=SIZE)
+COMPUTE = ComputeSection(name="toy-cluster", size=SIZE, max_nodes=20)
+"""So many nodes that no test waits for another one's job."""
 
 _VALIDATION = {"validation_file_path": {"type": "uri_file", "optional": True}}
 _TRAINING_INPUTS = {

@@ -171,7 +171,7 @@ def _vm_sizes(request: Request) -> Response:
 
 def _usages(request: Request) -> Response:
     emulator: Emulator = request.app.state.emulator
-    found = usages(emulator.store, emulator.quotas, emulator.location_path, emulator.location)
+    found = usages(emulator.nodes.in_use(), emulator.quotas, emulator.location_path, emulator.location)
     return JSONResponse({"value": list(found)})
 
 

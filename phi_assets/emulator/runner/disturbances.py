@@ -17,10 +17,11 @@ from phi_assets.emulator.chaos.kinds import (
 )
 from phi_assets.emulator.chaos.scenarios import Armed
 from phi_assets.emulator.runner.failures import USER_ERROR
-from phi_assets.emulator.runner.pipeline.graph import SERVERLESS, Step
+from phi_assets.emulator.runner.pipeline.graph import Step
 from phi_assets.emulator.runner.records import Records
 from phi_assets.emulator.runner.references import WorkspaceResources
 from phi_assets.emulator.runner.steps import StepProcess
+from phi_assets.emulator.runner.wants import Release
 from phi_assets.emulator.wire.errors import ServiceError
 from phi_assets.emulator.workspace.context import Emulator
 
@@ -30,16 +31,7 @@ PREEMPTION = (
 )
 """The form of https://github.com/MicrosoftDocs/azure-docs/issues/66288; its code is `UserError`."""
 
-# https://github.com/Azure/MachineLearningNotebooks/issues/906 and 1043.
-_CLUSTER_GONE = "AzureMLCompute cluster {} does not exist"
-_CLUSTER_FAILED = "AzureMLCompute cluster {} is in failed state and thus not ready for runs"
-
 _LOOK_SECONDS = 0.05
-
-
-def cluster_gone(name: str) -> dict[str, str]:
-    """The error of a step whose cluster was deleted."""
-    return {"code": USER_ERROR, "message": _CLUSTER_GONE.format(name)}
 
 
 class Disturbances:
@@ -69,12 +61,9 @@ class Disturbances:
         failed = self._scenarios.take(JobFailed, self._job, accepts=lambda scenario: scenario.step is None)
         return {"code": failed.scenario.code, "message": failed.scenario.message} if failed else None
 
-    def before_running(self, queue: Callable[[], None]) -> None:
-        """Returns when the job may run; `queue` is called first if it has to wait, as Queued."""
-        stuck = self._scenarios.take(StuckQueued, self._job, accepts=lambda scenario: scenario.step is None)
-        if stuck is not None:
-            queue()
-            self._wait(stuck, stuck.scenario.seconds)
+    def before_running(self) -> Release | None:
+        """What the job has to wait for, as Queued, before it may run."""
+        return self._kept(lambda scenario: scenario.step is None)
 
     def while_running(self) -> None:
         """Begins, beside the steps, what happens to the status of a running job."""
@@ -86,30 +75,9 @@ class Disturbances:
         if self._episodes is not None:
             self._episodes.join()
 
-    def in_queue(self, step: Step, number: int) -> dict[str, str] | None:
-        """Returns when the step, which is Queued, has a node (or is interrupted); the error if it never can have one.
-
-        It waits on a cluster that is being made, may have no nodes (`max_nodes` 0), or gets none by a scenario.
-        """
-        stuck = self._scenarios.take(StuckQueued, self._job, accepts=lambda scenario: _is(step, number, scenario.step))
-        if stuck is not None:
-            self._wait(stuck, stuck.scenario.seconds)
-        while not self._interrupted.is_set():
-            if not self.has_cluster(step):
-                return cluster_gone(step.compute)
-            compute = self._emulator.store.get("compute", step.compute.lower())
-            if compute is not None and compute["properties"]["provisioningState"] == "Failed":
-                return {"code": USER_ERROR, "message": _CLUSTER_FAILED.format(step.compute)}
-            tier = compute["properties"]["properties"]["vmPriority"] if compute else None
-            held = self._scenarios.hold(step.compute, tier, self._emulator.clock)
-            if held is None and (compute is None or _may_have_nodes(compute)):
-                return None
-            self._interrupted.wait(_LOOK_SECONDS)
-        return None
-
-    def has_cluster(self, step: Step) -> bool:
-        """Whether the step's cluster exists; serverless compute always does."""
-        return step.compute == SERVERLESS or self._emulator.store.get("compute", step.compute.lower()) is not None
+    def in_queue(self, step: Step, number: int) -> Release | None:
+        """What the step, which is Queued, has to wait for before it gets its nodes."""
+        return self._kept(lambda scenario: _is(step, number, scenario.step))
 
     def during(self, step: Step, number: int, process: StepProcess, grace_seconds: float) -> "Blow":
         """Watches over a process that has just been started; its `error` tells, afterwards, what ended it."""
@@ -135,6 +103,10 @@ class Disturbances:
                 path.mkdir()
             else:
                 path.unlink(missing_ok=True)
+
+    def _kept(self, accepts: Callable[[StuckQueued], bool]) -> Release | None:
+        stuck = self._scenarios.take(StuckQueued, self._job, accepts=accepts)
+        return Release(stuck, self._emulator) if stuck is not None else None
 
     def _run_episodes(self) -> None:
         for kind in (NotResponding, UnknownStatus):
@@ -220,12 +192,6 @@ class Blow:
                 return
         self._struck = True
         self._process.stop(self._grace_seconds)
-
-
-def _may_have_nodes(compute: Mapping[str, Any]) -> bool:
-    properties = compute["properties"]
-    most = properties["properties"]["scaleSettings"]["maxNodeCount"]
-    return properties["provisioningState"] not in {"Creating", "Deleting"} and most > 0
 
 
 def _is(step: Step, number: int, wanted: int | str | None) -> bool:

@@ -1,10 +1,11 @@
 """All jobs of the emulator: started, canceled, and accounted for after a crash."""
 
+import itertools
 import logging
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,7 +14,8 @@ from phi_assets.emulator.runner.execution import GRACE_SECONDS, Execution
 from phi_assets.emulator.runner.failures import SERVICE_ERROR
 from phi_assets.emulator.runner.pipeline.graph import Graph
 from phi_assets.emulator.runner.pipeline.resolve import resolve
-from phi_assets.emulator.runner.records import CANCEL_REQUESTED, TERMINAL, Records
+from phi_assets.emulator.runner.queue import Queue
+from phi_assets.emulator.runner.records import CANCEL_REQUESTED, TERMINAL, Records, Run
 from phi_assets.emulator.runner.references import WorkspaceResources
 from phi_assets.emulator.wire.errors import ServiceError, user_error
 from phi_assets.emulator.workspace import operations
@@ -23,18 +25,26 @@ from phi_assets.processes import ProcessId
 _STOPPED = "The emulator was stopped while the job was running. Submit the job again."
 _DIED = "The emulator ended unexpectedly while the job was running. Submit the job again."
 _JOIN_SECONDS = 15.0
+_WAITING = frozenset({"NotStarted", "Queued", "Preparing", "Starting"})
+"""The statuses of a run on which nothing has been spent yet."""
 
 logger = logging.getLogger(__name__)
 
 
 class JobRunner:
-    """Executes pipeline jobs, each in a thread of its own; as many steps at a time as there are processors."""
+    """Executes jobs, each in a thread of its own while it does not wait.
+
+    As many steps run at a time as there are processors, and on a cluster as many as it may have nodes for. What has to
+    wait goes on in the order in which the jobs were submitted.
+    """
 
     def __init__(self, emulator: Emulator):
         self._emulator = emulator
         self._records = Records(emulator)
         self._resources = WorkspaceResources(emulator)
-        self._slots = threading.Semaphore(os.cpu_count() or 1)
+        self._places = threading.Semaphore(os.cpu_count() or 1)
+        self._queue = Queue(emulator.workers)
+        self._ranks = itertools.count()
         self._lock = threading.Lock()
         self._executions: dict[str, Execution] = {}
 
@@ -56,12 +66,14 @@ class JobRunner:
             name,
             graph,
             job["properties"].get("outputs") or {},
-            self._slots,
+            self._queue,
+            next(self._ranks),
+            self._places,
             partial(self.cancel, name),
         )
         with self._lock:
             self._executions[name] = execution
-        self._emulator.workers.start(f"job {name}", lambda: self._run(name, execution))
+        self._go_on(name, execution)
 
     def cancel(self, name: str, reason: str | None = None, author: Mapping[str, Any] | None = None) -> None:
         """Requests the end of the job: CancelRequested now, Canceled once its process group is gone.
@@ -90,7 +102,7 @@ class JobRunner:
             self._end(name, "Canceled", None)
 
     def lose_cluster(self, name: str) -> None:
-        """Ends all steps that run on this cluster, which has been deleted; they fail, and their jobs with them."""
+        """Fails the steps that run on this cluster, which has been deleted, or wait for it, and so their jobs."""
         with self._lock:
             running = list(self._executions.values())
         for execution in running:
@@ -104,27 +116,31 @@ class JobRunner:
             execution.ended.wait()
 
     def recover(self) -> None:
-        """Ends what an earlier process of the emulator left unfinished: its children are ended, its jobs Failed.
+        """Takes up what an earlier process of the emulator left unfinished.
 
-        Those of a copied folder are the original's, and are left alone.
-
-        A job whose cancellation had been requested becomes Canceled, and the operation that waited for it Succeeded.
+        A job that waited waits again, in its old place. Of others the children are ended, and they become Failed, or
+        Canceled if that had been requested, and the operation that waited for it Succeeded. In a copied folder the
+        processes and the jobs that wait are the original's: none is ended there, and none goes on.
         """
         self._records.index()
         for job in self._emulator.store.list("job"):
             if job["status"] in TERMINAL:
                 continue
-            for run in self._records.family(job["name"]):
+            family = self._records.family(job["name"])
+            for run in family:
                 if run["process"] and not self._emulator.home.is_copy:
                     steps.end_group(ProcessId(**run["process"]), GRACE_SECONDS / self._emulator.clock.scale)
             if job["status"] == CANCEL_REQUESTED:
                 self._end(job["name"], "Canceled", None)
+            elif _waits(job["name"], family) and not self._emulator.home.is_copy:
+                self._take_up(job["name"])
             else:
                 self._end(job["name"], "Failed", {"code": SERVICE_ERROR, "message": _DIED})
         operations.settle_kind(self._emulator, operations.JOB_CANCELLATION)
 
     def shutdown(self) -> None:
-        """Ends all running jobs; they become Failed, saying that the emulator was stopped."""
+        """Ends all running jobs; they become Failed, saying that the emulator was stopped. Those that wait are left."""
+        self._queue.close()
         with self._lock:
             running = dict(self._executions)
         for name, execution in running.items():
@@ -133,14 +149,25 @@ class JobRunner:
         for execution in running.values():
             execution.ended.wait(max(deadline - time.monotonic(), 0))
 
-    def _run(self, name: str, execution: Execution) -> None:
+    def _go_on(self, name: str, execution: Execution) -> None:
+        self._emulator.workers.start(f"job {name}", partial(self._advance, name, execution))
+
+    def _advance(self, name: str, execution: Execution) -> None:
+        """Runs the job until it has ended, or has to wait."""
         try:
-            execution.run()
+            while (claim := execution.advance()) is not None:
+                if not self._queue.admits(claim, partial(self._go_on, name, execution), execution.leave):
+                    return
         except ServiceError as error:  # there was no room, and now the emulator stops
             logger.warning("job %s is left to the next start: %s", name, error)
-        finally:
-            with self._lock:
-                self._executions.pop(name, None)
+        with self._lock:
+            self._executions.pop(name, None)
+
+    def _take_up(self, name: str) -> None:
+        try:
+            self.submit(name)
+        except ServiceError as error:  # what it was to use is gone
+            self._end(name, "Failed", {"code": error.code, "message": error.message})
 
     def _end(self, name: str, status: str, error: dict[str, Any] | None) -> None:
         for run in reversed(self._records.family(name)):
@@ -148,3 +175,11 @@ class JobRunner:
         # A crash between two documents leaves a job whose run had ended, or whose run was never written.
         ended = (self._records.run(name) or {}).get("status", status)
         self._emulator.store.update("job", name, lambda job: job | {"status": ended})
+
+
+def _waits(name: str, family: Sequence[Run]) -> bool:
+    """Whether nothing of the job was running, so that it can go on as if nothing had happened."""
+    unfinished = [run for run in family if run["status"] not in TERMINAL]
+    is_ending = any(run["run_id"] == name and run["status"] == "Finalizing" for run in unfinished)
+    steps_ = [run for run in unfinished if run["compute"] is not None]
+    return bool(unfinished) and not is_ending and all(run["status"] in _WAITING for run in steps_)

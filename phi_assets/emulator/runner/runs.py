@@ -29,24 +29,27 @@ class JobRuns:
         self._records = records
         self._resources = resources
         self._enter = enter
-        self._runs: dict[str, Run] = {}
+        # Those of a job that goes on after the emulator was started anew are there already.
+        self._runs: dict[str, Run] = {run["key"]: run for run in records.family(job) if run.get("key")}
         self._uris: dict[tuple[str, str], str] = {}
 
     def create(self, step: Step) -> Run:
-        """The step's run, NotStarted, below its pipeline node, which is Running."""
-        run = self._records.create_child(
-            self._parent(step.group),
-            step.name,
-            step.component.id,
-            compute=step.compute,
-            inputs=_described_inputs(step.inputs, self._uris),
-            key=step.key,
-        )
+        """The step's run below its pipeline node, which is Running; NotStarted, unless it was there before."""
+        if step.key not in self._runs:
+            run = self._records.create_child(
+                self._parent(step.group),
+                step.name,
+                step.component.id,
+                compute=step.compute,
+                inputs=_described_inputs(step.inputs, self._uris),
+                key=step.key,
+            )
+            self._records.log(self._job, f"Submitting 1 run: {step.name} ({run['run_id']}) on {step.compute}")
+            self._runs[step.key] = run
+        run = self._runs[step.key]
         for name, place in step.outputs.items():
             chosen = (self._job_outputs.get(place.job_output or "") or {}).get("uri")
             self._uris[step.key, name] = _output_uri(run["run_id"], name, place.type, chosen)
-        self._records.log(self._job, f"Submitting 1 run: {step.name} ({run['run_id']}) on {step.compute}")
-        self._runs[step.key] = run
         return run
 
     def of_group(self, key: str) -> str:

@@ -34,12 +34,15 @@ def compute_path(emulator: Emulator, name: str) -> str:
 
 
 def compute_resource(emulator: Emulator, compute: dict[str, Any]) -> dict[str, Any]:
-    """The cluster as Azure Resource Manager shows it, with the error of a scenario that keeps nodes from it."""
+    """The cluster as Azure Resource Manager shows it, with its nodes and the error of what keeps nodes from it."""
     properties = compute["properties"]
     inner = {"propertyBag": {}} | properties["properties"]
+    running = emulator.nodes.running(compute["name"])
+    if running:
+        inner |= _at_work(running, inner["scaleSettings"]["minNodeCount"])
     starved = emulator.scenarios.holding(compute["name"])
-    if starved is not None:
-        inner |= {"errors": [{"error": allocation_error(starved.scenario, inner)}]}
+    if starved is not None or emulator.nodes.is_starved(compute["name"]):
+        inner |= {"errors": [{"error": allocation_error(starved.scenario if starved else None, inner)}]}
     resource = {
         "id": compute_path(emulator, compute["name"]),
         "name": compute["name"],
@@ -70,18 +73,25 @@ def quota_refusal(scenario: ComputeScenario, wanted: dict[str, Any]) -> ServiceE
     return ServiceError(400, scenario.code or "ClusterMinNodesExceedCoreQuota", scenario.message or message)
 
 
-def allocation_error(scenario: ComputeScenario, wanted: dict[str, Any]) -> dict[str, Any]:
-    """Why the cluster has no nodes: `ClusterCoreQuotaReached`."""
+def allocation_error(scenario: ComputeScenario | None, wanted: dict[str, Any]) -> dict[str, Any]:
+    """Why the cluster gets no more nodes: `ClusterCoreQuotaReached`, or what the scenario says."""
     size = VM_SIZES[wanted["vmSize"].lower()]
     message = (
         f"The nodes of the cluster cannot be allocated: a {wanted['vmPriority']} node of {size.name} needs "
         f"{size.cores} vCPUs, and the quota or the capacity of the region is used up."
     )
     return {
-        "code": scenario.code or "ClusterCoreQuotaReached",
-        "message": scenario.message or message,
+        "code": (scenario and scenario.code) or "ClusterCoreQuotaReached",
+        "message": (scenario and scenario.message) or message,
         "details": [],
     }
+
+
+def _at_work(running: int, least: int) -> dict[str, Any]:
+    """What the cluster says of its nodes while steps run on some of them."""
+    nodes = max(running, least)
+    counts = NO_NODES | {"runningNodeCount": running, "idleNodeCount": nodes - running}
+    return {"currentNodeCount": nodes, "targetNodeCount": nodes, "nodeStateCounts": counts}
 
 
 def wanted_cluster(body: Any) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from phi_assets.emulator.store.home import Home, home_of
 from phi_assets.emulator.store.journal import Journal
 from phi_assets.emulator.store.state import Store
 from phi_assets.emulator.workspace.catalog import Catalog
+from phi_assets.emulator.workspace.nodes import Nodes
 from phi_assets.emulator.workspace.quotas import Quotas
 from phi_assets.emulator.workspace.workers import Workers
 
@@ -88,8 +89,11 @@ class Emulator:
     """Held by whoever stops or replaces what works in the workspace."""
     workers: Workers = field(init=False)
     """The threads of jobs and operations."""
+    nodes: Nodes = field(init=False)
+    """Those of the clusters that steps of jobs run on."""
 
     def __post_init__(self) -> None:
+        self.nodes = Nodes(self.store, self.quotas)
         self.workers = Workers(self.store, self.stopping)
 
     @property

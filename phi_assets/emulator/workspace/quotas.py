@@ -1,17 +1,15 @@
 """The subscription's quota in the region: cores that its VM families may have, and that are in use.
 
-It is shown and not enforced: that a cluster or a deployment is refused for want of it is a scenario.
+It decides how many nodes the steps of jobs get. That a cluster or a deployment is refused for want of it is a scenario.
 """
 
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from phi_assets.emulator.store.state import Store
 from phi_assets.emulator.workspace.vm_sizes import VM_SIZES
-
-if TYPE_CHECKING:
-    from phi_assets.emulator.store.state import Store
 
 DEDICATED = "Total Cluster Dedicated Regional vCPUs"
 LOW_PRIORITY = "Total Cluster LowPriority Regional vCPUs"
@@ -39,12 +37,8 @@ class Quotas:
             return self._set.get(name.lower(), _LIMITS.get(name, _FAMILY_LIMIT))
 
 
-def usages(store: "Store", quotas: Quotas, location_path: str, location: str) -> Iterator[dict[str, Any]]:
-    """Every quota as the service lists it.
-
-    Nodes count while a cluster has them, machines of a deployment as long as it exists.
-    """
-    used = _in_use(store)
+def usages(used: Mapping[str, int], quotas: Quotas, location_path: str, location: str) -> Iterator[dict[str, Any]]:
+    """Every quota as the service lists it; `used` is from `cores_in_use`."""
     families = sorted({size.family for size in VM_SIZES.values()})
     shown = {family: _shown(family) for family in families} | {name: name for name in _LIMITS}
     for name, localized in shown.items():
@@ -59,18 +53,26 @@ def usages(store: "Store", quotas: Quotas, location_path: str, location: str) ->
         }
 
 
-def _in_use(store: "Store") -> Counter[str]:
+def quota_names(cluster: Mapping[str, Any]) -> list[str]:
+    """The quotas that nodes of a cluster with these inner properties count against."""
+    if cluster["vmPriority"] == "LowPriority":
+        return [LOW_PRIORITY]
+    return [VM_SIZES[cluster["vmSize"].lower()].family, DEDICATED]
+
+
+def cores_in_use(store: Store, running: Mapping[str, int]) -> Counter[str]:
+    """Cores by the names of their quotas, and clusters.
+
+    Nodes count while a cluster has them: at least its `minNodeCount`, and those that steps run on (`running`, by the
+    cluster's name in lower case). Machines of a deployment count as long as it exists.
+    """
     used: Counter[str] = Counter()
     for compute in store.list("compute"):
         inner = compute["properties"]["properties"]
-        size = VM_SIZES[inner["vmSize"].lower()]
-        cores = size.cores * inner["currentNodeCount"]
+        nodes = max(inner["currentNodeCount"], running.get(compute["name"].lower(), 0))
         used[CLUSTERS] += 1
-        if inner["vmPriority"] == "LowPriority":
-            used[LOW_PRIORITY] += cores
-        else:
-            used[size.family] += cores
-            used[DEDICATED] += cores
+        for name in quota_names(inner):
+            used[name] += VM_SIZES[inner["vmSize"].lower()].cores * nodes
     for deployment in store.list("online_deployment"):
         size = VM_SIZES.get(str(deployment["properties"].get("instanceType")).lower())
         if size is not None:

@@ -44,7 +44,7 @@ def test_a_queue_that_never_moves_ends_by_the_recipes_limit_and_leaves_nothing(
     message = str(caught.value)
     for part in (
         f"Job {request.job_name(1)} waited for a node for more than 0:00:02 and has been cancelled",
-        f"Cluster {COMPUTE.name} is Steady: 0 of at most 1 nodes",
+        f"Cluster {COMPUTE.name} is Steady: 0 of at most {COMPUTE.max_nodes} nodes",
         f"ClusterCoreQuotaReached: {QUOTA.rstrip('.')}",
         "`finetune.max_queue_hours`",
     ):
@@ -63,7 +63,7 @@ def test_the_heartbeat_says_queued_and_why(
     limits = Limits(timedelta(hours=1), timedelta(hours=1), heartbeat_seconds=0.3, cluster_seconds=0.2)
     waiting = background.submit(wait_for_job, toys, name, limits, COMPUTE.name, lines)
     lines.expect("Waiting for a node. Cluster", "ClusterCoreQuotaReached", QUOTA.rstrip("."))
-    lines.expect(f"Job {name} is still Queued for", "of at most 1 nodes", "ClusterCoreQuotaReached")
+    lines.expect(f"Job {name} is still Queued for", f"of at most {COMPUTE.max_nodes} nodes", "ClusterCoreQuotaReached")
     # Said once where it does not change, beside the heartbeat.
     assert sum(line.startswith("Waiting for a node") and "ClusterCoreQuotaReached" in line for line in lines) == 1
     starved.clear_scenarios()

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
@@ -14,7 +13,6 @@ from phi_assets.emulator.runner.records import Records
 from phi_assets.emulator.wire.errors import ServiceError
 from phi_assets.emulator.workspace import operations
 from phi_assets.emulator.workspace.compute_documents import new_cluster, wanted_cluster
-from tests.emulator import testing_registry
 from tests.emulator.jobs import until
 from tests.emulator.store.test_no_room import LARGE, full
 from tests.emulator.testing_registry import COPY, WAIT, data, literal, pipeline
@@ -22,15 +20,6 @@ from tests.emulator.testing_registry import COPY, WAIT, data, literal, pipeline
 FILE = "azureml://datastores/workspaceblobstore/paths/file.txt"
 COPYING = pipeline(copy={"componentId": COPY, "inputs": {"source": data(FILE)}})
 WAITING = pipeline(wait={"componentId": WAIT, "inputs": {"seconds": literal("60")}})
-
-
-@pytest.fixture
-def parts(tmp_path: Path) -> Iterator[Parts]:
-    parts = testing_registry.without_server(tmp_path / "emulator", scale=1000)
-    (parts.emulator.blobs.root / "azureml-blobstore" / "file.txt").write_text("hello")
-    yield parts
-    parts.emulator.stopping.set()
-    parts.runner.shutdown()
 
 
 def submit(parts: Parts, name: str, properties: dict) -> None:

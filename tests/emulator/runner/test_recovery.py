@@ -41,8 +41,16 @@ def start_job(emulator: process.Connection) -> list[int]:
 
 
 def test_after_a_crash_the_job_is_failed_and_its_processes_are_ended(directory: Path) -> None:
+    """One that waits for its nodes, though, has lost nothing, and waits on."""
     emulator = process.ensure_running(directory)
     pids = start_job(emulator)
+    with connected(emulator) as jobs:
+        scale = {"minNodeCount": 0, "maxNodeCount": 0}
+        wanted = {"vmSize": "Standard_NC24ads_A100_v4", "scaleSettings": scale}
+        cluster = {"properties": {"computeType": "AmlCompute", "properties": wanted}}
+        jobs.client.put("/computes/line", json=cluster).raise_for_status()
+        jobs.submitted("waits", SHORT | {"computeId": "line"})
+        until(lambda: [child["status"] for child in jobs.children("waits")] == ["Queued"], "it to queue")
     os.kill(emulator.pid, signal.SIGKILL)
     until(lambda: not alive(emulator.pid), "the emulator to die")
     assert all(alive(pid) for pid in pids)
@@ -54,6 +62,10 @@ def test_after_a_crash_the_job_is_failed_and_its_processes_are_ended(directory: 
         # The name is taken, the workspace works.
         assert jobs.put("lost", JOB).status_code == 200
         assert jobs.ended(jobs.submitted("next", SHORT)) == "Completed"
+        assert [child["status"] for child in jobs.children("waits")] == ["Queued"]
+        more = {"properties": {"properties": {"scaleSettings": {"maxNodeCount": 1}}}}
+        jobs.client.patch("/computes/line", json=more).raise_for_status()
+        assert jobs.ended("waits") == "Completed"
 
 
 def test_a_stopped_emulator_takes_its_steps_along(directory: Path) -> None:

@@ -55,6 +55,8 @@ class Step:
     outputs: Mapping[str, Place]
     compute: str
     environment: Mapping[str, str] = field(default_factory=dict)
+    nodes: int = 1
+    """Of the cluster that it takes; its process is one, whatever it takes."""
 
     @property
     def needs(self) -> set[str]:

@@ -213,6 +213,7 @@ class _Resolver:
             },
             compute=self._compute(node.body, scope, node.title),
             environment={str(name): str(value) for name, value in variables.items()},
+            nodes=self._nodes(node, scope),
         )
 
     def _inputs(
@@ -306,6 +307,18 @@ class _Resolver:
             target = self._follow(reference, scope, {}, f"The compute of {title}")
             text = target.text if isinstance(target, Literal) else ""
         return self._resources.check_compute(text or scope.compute or SERVERLESS, _sentence(title))
+
+    def _nodes(self, node: _Node, scope: _Scope) -> int:
+        resources: dict[str, Any] = {}
+        for owner in (node.component.spec, node.body):
+            resources |= section(owner, "resources", node.title)
+        text = str(resources.get("instance_count") or resources.get("instanceCount") or 1)
+        where = f"The instance count of {node.title}"
+        reference = sole_reference(text)
+        if reference is not None:
+            target = self._follow(reference, scope, {}, where)
+            text = target.text if isinstance(target, Literal) else "1"
+        return int(values.checked(text, {"type": "integer", "min": 1}, where))
 
 
 def _truthy(value: Any) -> bool:
