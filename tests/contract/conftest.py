@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import requests
+import yaml
 from azure.core.exceptions import AzureError
 
 from phi_assets.azureml.connection.client import Workspace
@@ -29,7 +30,25 @@ _CLUSTER, _DATA, _ENVIRONMENT, _MODEL, _ENDPOINT = (
     "contract-endpoint",
 )
 _MODEL_OF_NOBODY = "contract-model-of-nobody"
+_COMPONENT, _COMMAND_JOB = "contract_component", "contract-command"
 _JOB, _CANCELED_JOB, _REFUSED_JOB = "contract-job", "contract-canceled-job", "contract-refused-job"
+_COMPONENT_YAML = {
+    "$schema": "https://azuremlschemas.azureedge.net/latest/commandComponent.schema.json",
+    "name": _COMPONENT,
+    "version": "1",
+    "type": "command",
+    "display_name": "a component",
+    "description": "of the contract",
+    "tags": {"a": "b"},
+    "inputs": {
+        "rows": {"type": "uri_folder", "optional": True, "description": "a folder"},
+        "times": {"type": "number", "default": 2, "description": "how often"},
+    },
+    "outputs": {"target": {"type": "uri_folder", "mode": "rw_mount"}},
+    "code": "rows",
+    "environment": {"image": "mcr.example/one"},
+    "command": "echo ${{inputs.times}} ${{outputs.target}} $[[${{inputs.rows}}]]",
+}
 
 
 @dataclass(frozen=True)
@@ -56,7 +75,7 @@ def conversation(emulator: Connection, toys: Workspace, tmp_path_factory: pytest
         speaker = _Speaker(emulator, toys, exchanges, folder)
         names = {"sub": emulator.subscription_id, "rg": emulator.resource_group, "ws": emulator.workspace_name}
         names |= {"location": "emulator", "datastore": "workspaceblobstore"}
-        names |= speaker.assets() | speaker.cluster() | speaker.endpoint()
+        names |= speaker.assets() | speaker.cluster() | speaker.endpoint() | speaker.command_job()
         names |= speaker.canceled_job() | speaker.completed_job()
     jobs = (_JOB, _CANCELED_JOB, _REFUSED_JOB, speaker.group)
     several = {"job": jobs, "model": (_MODEL, _MODEL_OF_NOBODY)}
@@ -128,6 +147,27 @@ class _Speaker:
         made = self._made("PUT", f"computes/{_CLUSTER}", 201)
         operation = made.headers["Azure-AsyncOperation"].partition("?")[0].rpartition("/")[2]
         return {"compute": _CLUSTER, "compute_operation_id": operation}
+
+    def command_job(self) -> dict[str, str]:
+        """A single command job, and a component of the workspace."""
+        from azure.ai.ml import Input, command, load_component
+
+        job: Any = command(
+            name=_COMMAND_JOB,
+            command="echo ${{inputs.rows}}",
+            inputs={"rows": Input(type="uri_file", path=str(self._folder / "rows" / "rows.jsonl"))},
+            environment=self._entities.Environment(image="mcr.example/one"),
+            compute="serverless",
+        )
+        self._ml.jobs.create_or_update(job)
+        self._ml.jobs.stream(_COMMAND_JOB)
+        self._ml.jobs.get(_COMMAND_JOB)
+        (self._folder / "component.yaml").write_text(yaml.safe_dump(_COMPONENT_YAML))
+        self._ml.components.create_or_update(load_component(str(self._folder / "component.yaml")))
+        list(self._ml.components.list())
+        list(self._ml.components.list(_COMPONENT))
+        self._ml.components.get(_COMPONENT, "1")
+        return {"command_job": _COMMAND_JOB, "component": _COMPONENT, "component_version": "1"}
 
     def canceled_job(self) -> dict[str, str]:
         """A job that waits for a file that never comes, and is canceled."""

@@ -12,6 +12,7 @@ from phi_assets.config.limits import JOB_NAME
 from phi_assets.emulator.chaos.kinds import CANCEL_REASON
 from phi_assets.emulator.routes.parts import Parts, parts_of
 from phi_assets.emulator.runner.documents import (
+    PIPELINE,
     author,
     change_metadata,
     check_limits,
@@ -57,6 +58,13 @@ _JOB: Fields = {
         "isArchived": FLAG,
         "computeId": TEXT,
         "componentId": TEXT,
+        "command": TEXT,
+        "codeId": TEXT,
+        "environmentId": TEXT,
+        "environmentVariables": TEXTS,
+        "resources": OBJECT,
+        "distribution": OBJECT,
+        "limits": OBJECT,
         "settings": OBJECT,
         "inputs": Each(_PLACE, or_scalar=True),
         "outputs": Each(_PLACE),
@@ -76,7 +84,8 @@ def _put(request: Request, body: Any) -> Response:
     by = author(emulator, emulator.auth.require_bearer(request))
     if existing is not None:
         return _update(emulator, existing, properties, by)
-    _require_user_token(request, emulator)
+    if properties.get("jobType") == PIPELINE:
+        _require_user_token(request, emulator)
     check_limits(properties)
     kept = with_defaults(name, properties)
     graph = parts_of(request).runner.validate(kept)

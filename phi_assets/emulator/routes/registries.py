@@ -17,7 +17,7 @@ from phi_assets.emulator.wire.paths import REGISTRY
 from phi_assets.emulator.workspace.catalog import KINDS, Asset, Catalog
 from phi_assets.emulator.workspace.context import Emulator
 from phi_assets.emulator.workspace.registry_files import files_url, lay_out
-from phi_assets.emulator.workspace.resources import system_data, timestamp
+from phi_assets.emulator.workspace.resources import as_text, system_data, timestamp
 
 _PAGE = 100
 _REGISTRY_NODE = re.compile(r"azureml:([^/:@]+)(?::([^/:@]+)|@latest)")
@@ -192,7 +192,7 @@ def component_spec(asset: Asset, catalog: Catalog) -> dict[str, Any]:
         key: value for key, value in asset.spec.items() if key not in {"_source", "jobs", "creation_context", "code"}
     }
     spec |= {"name": asset.name, "version": asset.version}
-    described = _as_text(spec)
+    described = as_text(spec)
     if asset.spec.get("jobs"):
         described["jobs"] = {name: _node(node, asset, catalog) for name, node in asset.spec["jobs"].items()}
     if str(asset.spec.get("type", "command")) == "command":
@@ -201,7 +201,7 @@ def component_spec(asset: Asset, catalog: Catalog) -> dict[str, Any]:
 
 
 def _node(node: Mapping[str, Any], asset: Asset, catalog: Catalog) -> dict[str, Any]:
-    described = _as_text({key: value for key, value in node.items() if key not in {"component", "compute", "_source"}})
+    described = as_text({key: value for key, value in node.items() if key not in {"component", "compute", "_source"}})
     described["inputs"] = {name: _binding(value) for name, value in (node.get("inputs") or {}).items()}
     described["outputs"] = {name: _binding(value) for name, value in (node.get("outputs") or {}).items()}
     described["componentId"] = _component_id(str(node.get("component")), asset, catalog)
@@ -222,16 +222,8 @@ def _component_id(reference: str, asset: Asset, catalog: Catalog) -> str:
 
 def _binding(value: Any) -> dict[str, Any]:
     if isinstance(value, Mapping):
-        return _as_text(value)
-    return {"job_input_type": "literal", "value": _as_text(value)}
-
-
-def _as_text(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _as_text(inner) for key, inner in value.items() if inner is not None}
-    if isinstance(value, list):
-        return [_as_text(inner) for inner in value]
-    return value if isinstance(value, str) else str(value)
+        return as_text(value)
+    return {"job_input_type": "literal", "value": as_text(value)}
 
 
 def _texts(values: Mapping[str, Any] | None) -> dict[str, str]:

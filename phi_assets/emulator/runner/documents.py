@@ -1,13 +1,14 @@
-"""Documents of pipeline jobs: what the service keeps of a request, what it answers, what may change afterwards."""
+"""Documents of jobs: what the service keeps of a request, what it answers, what may change afterwards."""
 
 import json
 from collections.abc import Mapping
 from typing import Any
 
 from phi_assets.config.limits import DESCRIPTION, DISPLAY_NAME, EXPERIMENT_NAME, JOB_TAGS
+from phi_assets.emulator.runner.command_documents import command_defaults, command_properties, command_resource
 from phi_assets.emulator.runner.pipeline.nodes import section
 from phi_assets.emulator.store.blobs import DATASTORE_OF_CONTAINER, DEFAULT_CONTAINER
-from phi_assets.emulator.wire.errors import user_error
+from phi_assets.emulator.wire.errors import ServiceError, user_error
 from phi_assets.emulator.wire.limits import require
 from phi_assets.emulator.workspace.context import Emulator
 from phi_assets.emulator.workspace.resources import PROVIDER, system_data
@@ -16,6 +17,10 @@ _CHANGEABLE = frozenset({"description", "tags", "displayName", "properties", "is
 # What the service adds to its answers; clients send it back when they send a job that they have read.
 _READ_ONLY = frozenset({"status", "services"})
 _INVALID = "BadArgument/ArgumentInvalid"
+
+PIPELINE, COMMAND = "Pipeline", "Command"
+_RUNS = "jobs of type 'Pipeline' and 'Command'"
+_NOT_BUILT = frozenset({"AutoML", "FineTuning", "Labeling", "Spark", "Sweep"})
 
 _NO_OUTPUT = dict.fromkeys(("uri", "assetName", "assetVersion", "description"))
 _DEFAULT_DATASTORE = DATASTORE_OF_CONTAINER[DEFAULT_CONTAINER]
@@ -32,7 +37,8 @@ def job_resource(emulator: Emulator, job: Mapping[str, Any]) -> dict[str, Any]:
     """
     name, kept = job["name"], job["properties"]
     run = emulator.store.get("run", name) or {}
-    properties = {"componentId": None, "identity": None, "sourceJobId": None} | kept
+    kept = command_resource(name, kept) if kept["jobType"] == COMMAND else {"sourceJobId": None} | kept
+    properties = {"componentId": None, "identity": None} | kept
     properties |= {
         "status": job["status"],
         "services": services(emulator, name),
@@ -62,6 +68,8 @@ def step_resource(emulator: Emulator, run: Mapping[str, Any]) -> dict[str, Any]:
 def service_properties(job: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, str]:
     """What the service itself writes into the properties of a job; `run` is the job's own, or empty."""
     properties = job["properties"]
+    if properties["jobType"] == COMMAND:
+        return command_properties()
     settings = properties.get("settings") or {}
     literals = {
         name: str(value["value"])
@@ -143,11 +151,18 @@ def change_metadata(
 
 
 def with_defaults(name: str, properties: dict[str, Any]) -> dict[str, Any]:
-    """What the service keeps of the sent properties. Raises ServiceError 400 if they describe no pipeline job."""
+    """What the service keeps of the sent properties.
+
+    Raises:
+        ServiceError: 501 for a kind of job that this emulator does not run, 400 for one that does not exist.
+    """
     kind = properties.get("jobType")
-    if kind != "Pipeline":
-        raise user_error(f"jobType is '{kind}'; this workspace runs jobs of type 'Pipeline'.", _INVALID)
+    if kind in _NOT_BUILT:
+        raise ServiceError(501, "NotImplemented", f"This emulator runs no jobs of type '{kind}', but {_RUNS}.")
+    if kind not in {PIPELINE, COMMAND}:
+        raise user_error(f"jobType is '{kind}'; this workspace runs {_RUNS}.", _INVALID)
     kept = {key: value for key, value in properties.items() if value is not None and key not in _READ_ONLY}
+    kept = command_defaults(kept) if kind == COMMAND else {"settings": {}} | kept
     return {
         "description": None,
         "displayName": name,
@@ -155,7 +170,6 @@ def with_defaults(name: str, properties: dict[str, Any]) -> dict[str, Any]:
         "tags": {},
         "isArchived": False,
         "computeId": None,
-        "settings": {},
         "inputs": {},
         **kept,
         "properties": dict(section(properties, "properties", "the job")),

@@ -4,7 +4,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -50,15 +50,16 @@ class Execution:
         queue: Queue,
         rank: int,
         places: threading.Semaphore,
-        cancel: Callable[[str, dict[str, Any]], None],
+        cancel: Callable[[str, dict[str, Any] | None], None],
     ):
         """`rank` is the job's place in every line of `queue`; of `places` a step takes one while it runs.
 
-        `cancel` is what a scenario calls with a reason and a name to have somebody cancel the job.
+        `cancel` is what a scenario or a timeout calls with a reason and a name to have somebody cancel the job.
         """
         self._emulator = emulator
         self._job = job
         self._graph = graph
+        self._cancel = cancel
         self._queue = queue
         self._rank = rank
         self._places = places
@@ -131,7 +132,8 @@ class Execution:
     def _begin(self) -> Generator[Claim, None, bool]:
         """Takes the job to Running; False if it failed on the way."""
         if (self._records.run(self._job) or {}).get("status") not in _NOT_BEGUN:
-            self._enter(self._job, "Running")
+            if not self._graph.is_single:
+                self._enter(self._job, "Running")
             return True
         for status, seconds in _JOB_BEGINNING:
             self._enter(self._job, status)
@@ -145,7 +147,8 @@ class Execution:
             self._enter(self._job, "Queued")
             yield from self._wait_for(stuck)
         self._pause(0)
-        self._enter(self._job, "Running")
+        if not self._graph.is_single:
+            self._enter(self._job, "Running")
         self._disturbances.while_running()
         return True
 
@@ -163,6 +166,8 @@ class Execution:
     def _finish(self) -> None:
         self._is_at_work = True
         self._disturbances.settle()
+        if self._graph.is_single:
+            return
         if self._failures:
             if self._is_canceled():
                 raise Interrupted
@@ -209,7 +214,10 @@ class Execution:
         if error is not None:
             self._fail(step, run_id, error)
         else:
-            self._enter(run_id, "Finalizing", outputs=self._runs.outputs_of(step))
+            outputs = self._runs.outputs_of(step)
+            if self._graph.is_single:
+                self._disturbances.before_completion(outputs, self._resources)
+            self._enter(run_id, "Finalizing", outputs=outputs)
             self._pause(_STEP_FINALIZING)
             self._enter(run_id, "Completed")
         self._is_at_work = False
@@ -234,8 +242,10 @@ class Execution:
         if self._interrupted.is_set():
             process.stop(self._grace_seconds)
         blow = self._disturbances.during(step, self._number(step), process, self._grace_seconds)
-        exit_code = process.wait()
+        with self._limited(step.most_seconds):
+            exit_code = process.wait()
         self._process = None
+        self._records.keep_artifacts(run_id)
         error = blow.outcome()
         if step.key in self._lost:
             error = cluster_gone(step.compute)
@@ -243,12 +253,22 @@ class Execution:
             error = {"code": USER_ERROR, "message": steps.failure_message(log, exit_code)}
         return error
 
+    @contextmanager
+    def _limited(self, seconds: float | None) -> Iterator[None]:
+        """Somebody cancels the job if the context lasts longer."""
+        reason = f"The job has run for longer than its timeout of {seconds} seconds"
+        timer = threading.Timer(min(seconds or 0, threading.TIMEOUT_MAX), self._cancel, (reason, None))
+        if seconds is not None:
+            timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
     def _start(self, step: Step, run_id: str, log: Path) -> steps.StepProcess:
         command = self._runs.command(step)
-        code = step.component.spec.get("code")
-        directory = steps.working_directory(
-            self._records.folder(run_id), step.component.file.parent / code if code else None
-        )
+        place = self._records.folder(run_id) / records.WORKING_DIRECTORY
+        directory = steps.working_directory(place, step.component.code)
         environment = steps.step_environment(
             os.environ,
             run_id=run_id,

@@ -10,8 +10,10 @@ from functools import partial
 from typing import Any
 
 from phi_assets.emulator.runner import steps
+from phi_assets.emulator.runner.documents import COMMAND
 from phi_assets.emulator.runner.execution import GRACE_SECONDS, Execution
 from phi_assets.emulator.runner.failures import SERVICE_ERROR
+from phi_assets.emulator.runner.pipeline.command import command_graph
 from phi_assets.emulator.runner.pipeline.graph import Graph
 from phi_assets.emulator.runner.pipeline.resolve import resolve
 from phi_assets.emulator.runner.queue import Queue
@@ -54,6 +56,8 @@ class JobRunner:
         Raises:
             ServiceError: naming what is wrong.
         """
+        if properties.get("jobType") == COMMAND:
+            return command_graph(properties, self._resources)
         return resolve(properties, self._resources)
 
     def submit(self, name: str, graph: Graph | None = None) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from phi_assets.emulator.runner.documents import COMMAND
 from phi_assets.emulator.runner.metrics import MetricPoints, read_metrics
 from phi_assets.emulator.store.blobs import ARTIFACT_CONTAINER
 from phi_assets.emulator.workspace.context import Emulator
@@ -14,6 +15,9 @@ from phi_assets.emulator.workspace.resources import now
 
 TERMINAL = frozenset({"Completed", "Failed", "Canceled"})
 CANCEL_REQUESTED = "CancelRequested"
+
+WORKING_DIRECTORY = "wd"
+"""Of a run's process, in the run's folder."""
 
 STD_LOG = "user_logs/std_log.txt"
 EXECUTION_LOG = "logs/azureml/executionlogs.txt"
@@ -75,6 +79,7 @@ class Records:
                 "tags": properties.get("tags") or {},
                 "inputs": inputs,
                 "compute": None,
+                "job_type": properties.get("jobType"),
                 "created_by": author,
                 "modified_by": author,
             },
@@ -100,7 +105,7 @@ class Records:
         return run
 
     def set_status(self, run_id: str, status: str, **fields: Any) -> bool:
-        """Moves a run, and its job if it is a root run, to `status`; adds one line to the job's execution log.
+        """Moves a run, and its job if it is a root run, to `status`; adds one line to a pipeline's execution log.
 
         False, and nothing changes, if the run has ended, or if it is about to be canceled and `status` is not final.
         """
@@ -126,7 +131,7 @@ class Records:
         run = self._store.update("run", run_id, change)
         if run is None:
             return False
-        if run["previous"] != status:
+        if run["previous"] != status and run.get("job_type") != COMMAND:
             subject = "Pipeline" if run_id == run["root_run_id"] else f"Step {run['display_name']} ({run_id})"
             self.log(run["root_run_id"], f"{subject}: {run['previous']} -> {status}")
         return True
@@ -165,6 +170,13 @@ class Records:
                 "run", run_id, lambda run: run | {"logs": run["logs"] | {name: f"{ARTIFACT_CONTAINER}/{blob}"}}
             )
         return path
+
+    def keep_artifacts(self, run_id: str) -> None:
+        """What the run has written to `./outputs` lies among its artifacts, as the service does it for every run."""
+        written = self.folder(run_id) / WORKING_DIRECTORY / "outputs"
+        if written.is_dir():
+            kept = self._emulator.blobs.path(ARTIFACT_CONTAINER, f"ExperimentRun/dcid.{run_id}/outputs")
+            shutil.copytree(written, kept, dirs_exist_ok=True, ignore_dangling_symlinks=True)
 
     def folder(self, run_id: str) -> Path:
         """The run's private folder: its working directory and its metrics."""

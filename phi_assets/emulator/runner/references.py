@@ -3,18 +3,18 @@
 import re
 from pathlib import Path
 
-from phi_assets.emulator.runner.pipeline.graph import SERVERLESS
+from phi_assets.emulator.runner.pipeline.graph import SERVERLESS, Component
 from phi_assets.emulator.runner.pipeline.values import MODEL_TYPES
-from phi_assets.emulator.store.blobs import datastore_path
+from phi_assets.emulator.store.state import Document
 from phi_assets.emulator.wire.errors import ServiceError, not_found, user_error
 from phi_assets.emulator.workspace import assets
-from phi_assets.emulator.workspace.catalog import Asset
 from phi_assets.emulator.workspace.context import Emulator
-from phi_assets.emulator.workspace.locations import resolve_uri
+from phi_assets.emulator.workspace.datastores import datastore_path
+from phi_assets.emulator.workspace.locations import blob_of, resolve_uri
 
 _WORKSPACE_ASSET = re.compile(
     r"(?:azureml:)?(?:azureml://locations/[^/]+/workspaces/[^/]+|/subscriptions/.+?/workspaces/[^/]+)"
-    r"/(?P<kind>data|models)/(?P<name>[^/]+)/versions/(?P<version>[^/]+)",
+    r"/(?P<kind>data|models|components|codes|environments)/(?P<name>[^/]+)/versions/(?P<version>[^/]+)",
     re.IGNORECASE,
 )
 _SHORT = re.compile(r"azureml:(?P<name>[^/:@]+)(?::(?P<version>[^/:@]+)|@latest)")
@@ -28,23 +28,62 @@ class WorkspaceResources:
     def __init__(self, emulator: Emulator):
         self._emulator = emulator
 
-    def component(self, reference: str, registry: str | None) -> Asset:
-        """The component of a registry id, or within `registry` also of `azureml:<name>:<version>`.
+    def component(self, reference: str, registry: str | None) -> Component:
+        """The component of an id, or of `azureml:<name>:<version>` within `registry`, else within the workspace.
 
         Raises:
             ServiceError: 404 `NotFound` if it does not exist, 400 if the reference is of another kind.
         """
+        try:
+            of_workspace = self._of_workspace(reference, assets.COMPONENTS, or_short=registry is None)
+        except ServiceError as error:
+            raise ServiceError(404, "NotFound", error.message) from error
+        if of_workspace is not None:
+            spec = of_workspace["properties"]["componentSpec"]
+            code = self.code(spec["code"], f"Component '{reference}'") if spec.get("code") else None
+            identifier = assets.version_document(self._emulator, assets.COMPONENTS, of_workspace)["id"]
+            return Component(identifier, of_workspace["name"], of_workspace["version"], spec, code)
         text = reference if registry else reference.removeprefix("azureml:azureml:")
         try:
-            return self._emulator.catalog.resolve(text, kind="components", registry=registry)
+            found = self._emulator.catalog.resolve(text, kind="components", registry=registry)
         except ServiceError as error:
             if error.status == 404:
                 raise ServiceError(404, "NotFound", error.message) from error
             raise user_error(
-                f"Component '{reference}' cannot be used: jobs here run components of a registry "
-                "(azureml://registries/<registry>/components/<name>/versions/<version>).",
+                f"Component '{reference}' cannot be used: jobs run components of a registry "
+                "(azureml://registries/<registry>/components/<name>/versions/<version>) or of the workspace.",
                 _INVALID,
             ) from error
+        code = found.file.parent / found.spec["code"] if found.spec.get("code") else None
+        return Component(found.id, found.name, found.version, found.spec, code, found.registry)
+
+    def code(self, reference: str, where: str) -> Path:
+        """The folder of code that was uploaded to the workspace.
+
+        Raises:
+            ServiceError: 404 if it is not there, 400 if the reference is of another kind.
+        """
+        document = self._of_workspace(reference, assets.CODES)
+        if document is None:
+            raise user_error(f"{where}: '{reference}' is not the id of code of the workspace.", _INVALID)
+        uri = str(document["properties"]["codeUri"])
+        place = blob_of(self._emulator, uri) or datastore_path(self._emulator, uri)
+        path = self._emulator.blobs.path(*place) if place[1] else self._emulator.blobs.container_path(place[0])
+        if not path.is_dir():
+            raise not_found(f"{where}: code at", uri, code="UserError", detail="CodeNotFound")
+        return path
+
+    def check_environment(self, reference: str, where: str) -> None:
+        """An environment of the workspace or a registry, which is looked for, though nothing is made of it.
+
+        Raises:
+            ServiceError: 404 if it does not exist, 400 if the reference is of another kind.
+        """
+        if self._of_workspace(reference, assets.ENVIRONMENTS, or_short=True) is not None:
+            return
+        if not self._emulator.catalog.is_registry_id(reference):
+            raise user_error(f"{where}: '{reference}' is not the id of an environment.", _INVALID)
+        self._emulator.catalog.resolve(reference, kind="environments")
 
     def check_compute(self, name: str, where: str) -> str:
         """The plain name of a compute of the workspace that is not in state Failed, or `serverless`.
@@ -89,13 +128,13 @@ class WorkspaceResources:
 
     def writable_path(self, uri: str) -> Path:
         """Where an output of this datastore uri goes. Raises ServiceError: 400 or 404 for a uri of another kind."""
-        container, name = datastore_path(uri)
+        container, name = datastore_path(self._emulator, uri)
         return self._emulator.blobs.path(container, name.strip("/"))
 
     def _locate(self, uri: str, type_: str, where: str) -> Path:
         if self._emulator.catalog.is_registry_id(uri):
             return self._emulator.catalog.model_folder(uri)
-        if asset := _WORKSPACE_ASSET.fullmatch(uri):
+        if (asset := _WORKSPACE_ASSET.fullmatch(uri)) and asset["kind"].lower() in {"data", "models"}:
             return self._workspace_asset(asset["kind"].lower() == "models", asset["name"], asset["version"], where)
         if short := _SHORT.fullmatch(uri):
             return self._workspace_asset(type_ in MODEL_TYPES, short["name"], short["version"], where)
@@ -106,9 +145,25 @@ class WorkspaceResources:
                 "BadArgument/UnsupportedUri",
             )
         resolved, _ = resolve_uri(self._emulator, uri)
-        container, name = datastore_path(resolved)
+        container, name = datastore_path(self._emulator, resolved)
         name = name.strip("/")
         return self._emulator.blobs.path(container, name) if name else self._emulator.blobs.container_path(container)
+
+    def _of_workspace(self, reference: str, kind: assets.AssetKind, *, or_short: bool = False) -> Document | None:
+        """The version that `reference` means; None if it has another form. Raises ServiceError 404 if it is gone."""
+        match = _WORKSPACE_ASSET.fullmatch(reference)
+        if match is not None and match["kind"].lower() == kind.segment:
+            return assets.require_version(self._emulator, kind, match["name"], match["version"])
+        short = _SHORT.fullmatch(reference) if or_short else None
+        if short is None:
+            return None
+        name, version = short["name"], short["version"]
+        if version is not None:
+            return assets.require_version(self._emulator, kind, name, version)
+        latest = assets.latest_version(self._emulator, kind, name)
+        if latest is None:
+            raise assets.missing(kind, f"{name}@latest")
+        return latest
 
     def _workspace_asset(self, is_model: bool, name: str, version: str | None, where: str) -> Path:
         kind = assets.MODELS if is_model else assets.DATA

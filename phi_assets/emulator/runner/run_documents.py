@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from phi_assets.emulator.runner.documents import author, service_properties, services
+from phi_assets.emulator.runner.documents import COMMAND, author, service_properties, services
 from phi_assets.emulator.runner.records import Records, Run, experiment_id
 from phi_assets.emulator.workspace.context import Emulator
 
@@ -100,13 +100,7 @@ def run_data(emulator: Emulator, run: Run) -> dict[str, Any]:
         "createdBy": created_by,
         "lastModifiedBy": _person(emulator, run.get("modified_by")),
         "userId": created_by["userObjectId"],
-        "runType": "azureml.PipelineRun" if root else "azureml.StepRun",
-        "runTypeV2": {
-            "orchestrator": "Pipeline" if root else None,
-            "traits": ["azureml.PipelineRun", "MFE", "HTTP", "DevPlatv2"] if root else ["azureml.StepRun"],
-            "attribution": None,
-            "computeType": None,
-        },
+        **_run_type(run, root),
         "target": run["compute"],
         "uniqueChildRunComputeTargets": sorted({each["compute"] for each in family if each["compute"]}),
         "retainForLifetimeOfWorkspace": False if root else None,
@@ -146,7 +140,7 @@ def run_definition(emulator: Emulator, run: Run) -> dict[str, Any] | None:
         "InputBindings": properties.get("inputs") or {},
         "Inputs": properties.get("inputs") or {},
         "IsArchived": bool(properties.get("isArchived")),
-        "JobType": "Pipeline",
+        "JobType": properties["jobType"],
         "Jobs": properties.get("jobs") or {},
         "OutputBindings": {name: _output_binding(output or {}) for name, output in outputs.items()},
         "Outputs": {name: _output(output or {}) for name, output in outputs.items()},
@@ -162,6 +156,16 @@ def run_definition(emulator: Emulator, run: Run) -> dict[str, Any] | None:
 def data_type(type_: str) -> str:
     """How outputs are typed: the SDK (1.35.2) cannot download those that are models, but it can download folders."""
     return type_ if type_ in {"uri_file", "mltable"} else "uri_folder"
+
+
+def _run_type(run: Run, root: bool) -> dict[str, Any]:
+    kind, orchestrator, traits = "azureml.StepRun", None, ["azureml.StepRun"]
+    if root:
+        is_command = run.get("job_type") == COMMAND
+        kind, orchestrator = ("azureml.scriptrun", "Execution") if is_command else ("azureml.PipelineRun", "Pipeline")
+        traits = [kind, "MFE", "HTTP", "DevPlatv2"]
+    described = {"orchestrator": orchestrator, "traits": traits, "attribution": None, "computeType": None}
+    return {"runType": kind, "runTypeV2": described}
 
 
 def _is_root(run: Run) -> bool:

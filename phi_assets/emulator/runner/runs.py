@@ -35,6 +35,10 @@ class JobRuns:
 
     def create(self, step: Step) -> Run:
         """The step's run below its pipeline node, which is Running; NotStarted, unless it was there before."""
+        if step.key not in self._runs and self._graph.is_single:
+            fields = {"compute": step.compute, "key": step.key}
+            self._records.change_run(self._job, **fields)
+            self._runs[step.key] = self._parent(None) | fields
         if step.key not in self._runs:
             run = self._records.create_child(
                 self._parent(step.group),

@@ -41,10 +41,9 @@ def step_environment(
     )
 
 
-def working_directory(folder: Path, code: Path | None) -> Path:
-    """The step's empty working directory in the run's folder, or a copy of the component's `code`."""
-    destination = folder / "wd"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+def working_directory(destination: Path, code: Path | None) -> Path:
+    """The step's empty working directory, or a copy of the component's `code` there."""
+    destination.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if code is None:
         destination.mkdir(mode=0o700, exist_ok=True)
     else:

@@ -41,7 +41,7 @@ from phi_assets.emulator.routes import (
     scoring,
     workspace,
 )
-from phi_assets.emulator.routes.assets import codes, data, environments, models
+from phi_assets.emulator.routes.assets import codes, components, data, environments, models
 from phi_assets.emulator.routes.parts import Parts
 from phi_assets.emulator.security.tls import Certificates, ensure_certificates
 from phi_assets.emulator.server.admission import Admission
@@ -240,6 +240,7 @@ def all_routes() -> list[Route]:
         models,
         environments,
         codes,
+        components,
         jobs,
         history,
         mlflow,

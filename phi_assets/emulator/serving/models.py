@@ -8,11 +8,11 @@ from typing import Any
 from phi_assets.emulator.serving.inference.flavours import FOUNDATION, Flavour, flavour_of
 from phi_assets.emulator.serving.logs import DeploymentLogs, Stage
 from phi_assets.emulator.serving.rules import bad_argument
-from phi_assets.emulator.store.blobs import datastore_path
 from phi_assets.emulator.store.state import Document
 from phi_assets.emulator.wire.errors import ServiceError, not_found
 from phi_assets.emulator.workspace import assets
 from phi_assets.emulator.workspace.context import Emulator
+from phi_assets.emulator.workspace.datastores import datastore_path
 from phi_assets.emulator.workspace.model_files import require_same_files
 
 _NAME = r"(?P<name>[A-Za-z0-9][\w.-]*)"
@@ -158,5 +158,5 @@ def _version(emulator: Emulator, parts: dict[str, str | None]) -> Document:
 def _folder(emulator: Emulator, uri: str) -> Path:
     if emulator.catalog.is_registry_id(uri):
         return emulator.catalog.model_folder(uri)
-    container, name = datastore_path(uri)
+    container, name = datastore_path(emulator, uri)
     return emulator.blobs.path(container, name.rstrip("/"))

@@ -15,7 +15,7 @@ from phi_assets.emulator.store.blob_names import check_name, is_container, names
 from phi_assets.emulator.store.blocks import Blocks
 from phi_assets.emulator.store.state import Document, Store
 from phi_assets.emulator.store.uploads import Upload
-from phi_assets.emulator.wire.errors import ServiceError, not_found
+from phi_assets.emulator.wire.errors import ServiceError
 
 DEFAULT_CONTAINER = "azureml-blobstore"
 ARTIFACT_CONTAINER = "azureml"
@@ -50,21 +50,18 @@ Check = Callable[[BlobProperties | None], None]
 """Looks at the blob that a write is about to replace, or None; raises ServiceError to keep it."""
 
 
-def datastore_path(uri: str) -> tuple[str, str]:
-    """Container and blob name (or prefix) of `azureml://datastores/<d>/paths/<p>`, in the short or the long form.
+def parse_datastore_uri(uri: str) -> tuple[str, str]:
+    """Datastore and path of `azureml://datastores/<d>/paths/<p>`, in the short or the long form.
 
     Raises:
-        ServiceError: 400 if the uri has another form, 404 if the workspace has no such datastore.
+        ServiceError: 400 if the uri has another form.
     """
     match = _DATASTORE_URI.fullmatch(uri)
     if match is None:
         raise ServiceError(
             400, "UserError", f"'{uri}' is not a datastore uri (azureml://datastores/<name>/paths/<path>)."
         )
-    container = CONTAINER_OF_DATASTORE.get(match["datastore"].lower())
-    if container is None:
-        raise not_found("Datastore", match["datastore"])
-    return container, match["path"]
+    return match["datastore"], match["path"]
 
 
 def datastore_uri(container: str, name: str) -> str:

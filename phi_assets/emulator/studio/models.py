@@ -8,12 +8,12 @@ from typing import Any
 
 from phi_assets.emulator.runner.records import Records, Run
 from phi_assets.emulator.serving.documents import DEPLOYMENT
-from phi_assets.emulator.store.blobs import datastore_path
 from phi_assets.emulator.store.state import Document
 from phi_assets.emulator.studio.jobs import inputs_of
 from phi_assets.emulator.wire.errors import not_found
 from phi_assets.emulator.workspace import assets
 from phi_assets.emulator.workspace.context import Emulator
+from phi_assets.emulator.workspace.datastores import datastore_path
 
 _MOST_FILES = 100
 _ID = re.compile(r"(?P<name>[^:]+):(?P<version>[^:]+)")
@@ -128,7 +128,7 @@ def _details(properties: dict[str, Any]) -> Iterator[tuple[str, str]]:
 def _files(emulator: Emulator, uri: str) -> list[tuple[str, int]]:
     if "/datastores/" not in uri:
         return []
-    container, name = datastore_path(uri)
+    container, name = datastore_path(emulator, uri)
     prefix = name.rstrip("/") + "/"
     found = [(blob.name, blob.size) for blob in emulator.blobs.list(container, prefix)]
     return [(name.removeprefix(prefix), size) for name, size in found]

@@ -1,8 +1,8 @@
-"""Versioned assets of the workspace: data, models, environments, code.
+"""Versioned assets of the workspace: data, models, environments, code, components.
 
 A version is a document `{"name", "version", "created", "modified", "properties"}` of store kind `data`, `model`,
-`environment` or `code` under the key `<name>/<version>`; its container, which comes with the first version, is one of
-kind `<kind>-container` under the key `<name>`.
+`environment`, `code` or `component` under the key `<name>/<version>`; its container, which comes with the first
+version, is one of kind `<kind>-container` under the key `<name>`.
 """
 
 from collections.abc import Callable
@@ -31,6 +31,7 @@ DATA = AssetKind("data", "data", "Data asset", "DataNotFound")
 MODELS = AssetKind("model", "models", "Model", "ModelNotFound")
 ENVIRONMENTS = AssetKind("environment", "environments", "Environment", "EnvironmentNotFound")
 CODES = AssetKind("code", "codes", "Code", "CodeNotFound")
+COMPONENTS = AssetKind("component", "components", "Component", "ComponentNotFound")
 
 
 def find_version(emulator: Emulator, kind: AssetKind, name: str, version: str) -> Document | None:
@@ -158,6 +159,8 @@ def container_document(emulator: Emulator, kind: AssetKind, container: Document)
     latest = {"latestVersion": documents[-1]["version"] if documents else None, "nextVersion": next_version(documents)}
     if kind is DATA and documents:
         latest["dataType"] = documents[-1]["properties"]["dataType"]
+    if kind is COMPONENTS and documents:
+        latest["description"] = documents[-1]["properties"]["componentSpec"].get("description")
     nothing = None if kind is DATA else {}
     return {
         "id": f"{emulator.workspace_path}/{kind.segment}/{container['name']}",

@@ -3,16 +3,17 @@
 import re
 from urllib.parse import unquote, urlsplit
 
-from phi_assets.emulator.store.blobs import ARTIFACT_CONTAINER, DATASTORE_OF_CONTAINER, datastore_path
+from phi_assets.emulator.store.blobs import ARTIFACT_CONTAINER, DATASTORE_OF_CONTAINER, parse_datastore_uri
 from phi_assets.emulator.wire.errors import not_found, user_error
 from phi_assets.emulator.workspace.context import Emulator
+from phi_assets.emulator.workspace.datastores import container_of, datastore_of
 
 _DATASTORE = re.compile(r"azureml://(?:.*/)?datastores/[^/]+/paths(?:/.*)?", re.IGNORECASE)
 _JOB_OUTPUT = re.compile(
     r"azureml://(?:.*/)?jobs/(?P<job>[^/]+)/outputs/(?P<output>[^/]+)(?:/paths)?(?P<rest>/.*)?", re.IGNORECASE
 )
 _RUN = re.compile(r"runs:/(?P<run>[^/]+)/(?P<path>.+)")
-_BLOB_PATH = re.compile(r"/[^/]+\.blob\.[^/]+/(?P<container>[^/]+)/(?P<name>.+)")
+_BLOB_PATH = re.compile(r"/[^/]+\.blob\.[^/]+/(?P<container>[^/]+)(?:/(?P<name>.*))?")
 
 
 def long_uri(emulator: Emulator, uri: str) -> str:
@@ -24,18 +25,27 @@ def long_uri(emulator: Emulator, uri: str) -> str:
         ServiceError: 404 for a datastore that the workspace does not have.
     """
     if _DATASTORE.fullmatch(uri):
-        container, name = datastore_path(uri)
-    elif uri.startswith(emulator.blob_url("").rstrip("/") + "/"):
-        match = _BLOB_PATH.fullmatch(unquote(urlsplit(uri).path))
-        if match is None or match["container"] not in DATASTORE_OF_CONTAINER:
-            return uri
-        container, name = match["container"], match["name"]
+        datastore, name = parse_datastore_uri(uri)
+        datastore = datastore_of(emulator, container_of(emulator, datastore)) or datastore
     else:
-        return uri
+        place = blob_of(emulator, uri)
+        if place is None or not place[1]:
+            return uri
+        datastore, name = datastore_of(emulator, place[0]), place[1]
+        if datastore is None:
+            return uri
     return (
         f"azureml://subscriptions/{emulator.subscription_id}/resourcegroups/{emulator.resource_group}"
-        f"/workspaces/{emulator.workspace_name}/datastores/{DATASTORE_OF_CONTAINER[container]}/paths/{name}"
+        f"/workspaces/{emulator.workspace_name}/datastores/{datastore}/paths/{name}"
     )
+
+
+def blob_of(emulator: Emulator, url: str) -> tuple[str, str] | None:
+    """Container and name behind a url of the workspace's storage account; None for any other uri."""
+    if not url.startswith(emulator.blob_url("").rstrip("/") + "/"):
+        return None
+    match = _BLOB_PATH.fullmatch(unquote(urlsplit(url).path))
+    return (match["container"], (match["name"] or "").strip("/")) if match else None
 
 
 def resolve_uri(emulator: Emulator, uri: str) -> tuple[str, str | None]:

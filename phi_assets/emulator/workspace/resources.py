@@ -1,5 +1,6 @@
 """Pieces that the documents of all ARM resources have in common."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -44,3 +45,12 @@ def properties_of(body: Any) -> dict[str, Any]:
     if not isinstance(body, dict) or not isinstance(body.get("properties"), dict):
         raise user_error("The request body must be a JSON object with an object 'properties'.", "BadArgument")
     return body["properties"]
+
+
+def as_text(value: Any) -> Any:
+    """The description of a component as the service keeps it: scalars are text, and what is null is left out."""
+    if isinstance(value, Mapping):
+        return {str(key): as_text(inner) for key, inner in value.items() if inner is not None}
+    if isinstance(value, list):
+        return [as_text(inner) for inner in value]
+    return value if isinstance(value, str) else str(value)

@@ -297,12 +297,11 @@ def test_environments_keep_their_definition(client: httpx.Client):
     [
         ("GET", "{workspace}/schedules", "/schedules"),
         ("GET", "{workspace}/batchEndpoints/some", "/batchEndpoints/some"),
-        ("PUT", "{workspace}/components/some/versions/1", "/components/some/versions/1"),
         ("PUT", "{workspace}/datastores/workspaceblobstore", "/datastores/workspaceblobstore"),
         ("PUT", "{workspace}", "PUT"),
         ("POST", "/mlflow/v1.0{workspace}/api/2.0/mlflow/runs/create", "/api/2.0/mlflow/runs/create"),
         ("GET", "/history/v1.0{workspace}/experiments", "/experiments"),
-        ("GET", "/subscriptions", "/subscriptions"),
+        ("GET", "/subscriptions/{subscription}/locations", "/locations"),
         ("GET", "/subscriptions/{subscription}/providers/Microsoft.Compute/skus", "Microsoft.Compute/skus"),
     ],
 )

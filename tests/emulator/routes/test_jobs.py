@@ -137,7 +137,8 @@ class TestSubmission:
     @pytest.mark.parametrize(
         ("properties", "status", "words"),
         [
-            (copying() | {"jobType": "Command"}, 400, ["Command", "Pipeline"]),
+            (copying() | {"jobType": "Nonsense"}, 400, ["Nonsense", "Pipeline", "Command"]),
+            (copying() | {"jobType": "Command"}, 400, ["empty command"]),
             (copying() | {"jobs": ["a"]}, 400, ["'properties.jobs'", "object"]),
             (copying() | {"outputs": 1}, 400, ["'properties.outputs'", "object"]),
             (copying() | {"tags": "a"}, 400, ["'properties.tags'", "object"]),

@@ -109,7 +109,8 @@ REFUSED = {
         404,
         ["copy_file:9", "1, 2"],
     ),
-    "workspace component": (node("/subscriptions/s/workspaces/w/components/c/versions/1"), 400, ["registry"]),
+    "workspace component": (node("/subscriptions/s/workspaces/w/components/c/versions/1"), 404, ["Component 'c:1'"]),
+    "neither registry nor workspace": (node("azureml://elsewhere/c"), 400, ["registry", "workspace"]),
     "missing input": (node(TWO_COPIES), 400, ["'source'", "node 'n'", "two_copies:1", "required"]),
     "unknown input": (node(TWO_COPIES, source=data(FILE), sufix=literal("x")), 400, ["'sufix'", "Did you mean suffix"]),
     "bad enum": (

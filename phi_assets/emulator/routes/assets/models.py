@@ -6,12 +6,12 @@ from typing import Any
 import yaml
 
 from phi_assets.emulator.routes.assets.versions import asset_routes, with_changes
-from phi_assets.emulator.store.blobs import datastore_path
 from phi_assets.emulator.store.state import Document
 from phi_assets.emulator.wire.errors import user_error
 from phi_assets.emulator.wire.shapes import OBJECT, TEXT
 from phi_assets.emulator.workspace.assets import MODELS, find_version
 from phi_assets.emulator.workspace.context import Emulator
+from phi_assets.emulator.workspace.datastores import datastore_path
 from phi_assets.emulator.workspace.locations import resolve_uri
 from phi_assets.emulator.workspace.model_files import remember_files
 
@@ -38,7 +38,7 @@ def _prepare(emulator: Emulator, name: str, version: str, sent: dict[str, Any]) 
         if type_ == "mlflow_model":
             properties["flavors"] = _flavors(emulator, f"{name}:{version}", resolved)
         if find_version(emulator, MODELS, name, version) is None:
-            container, place = datastore_path(resolved)
+            container, place = datastore_path(emulator, resolved)
             remember_files(emulator, name, version, emulator.blobs.path(container, place.rstrip("/")))
     return properties
 
@@ -50,7 +50,7 @@ def _merge(document: Document, wanted: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_files(emulator: Emulator, model: str, uri: str) -> None:
-    container, name = datastore_path(uri)
+    container, name = datastore_path(emulator, uri)
     if emulator.blobs.exists(container, name.rstrip("/")) or emulator.blobs.list(container, name.rstrip("/") + "/"):
         return
     raise user_error(
@@ -60,7 +60,7 @@ def _check_files(emulator: Emulator, model: str, uri: str) -> None:
 
 def _flavors(emulator: Emulator, model: str, uri: str) -> dict[str, Any]:
     """The flavors of the MLmodel file, every value as text, as the service gives them."""
-    container, name = datastore_path(uri)
+    container, name = datastore_path(emulator, uri)
     definition = f"{name.rstrip('/')}/MLmodel"
     if not emulator.blobs.exists(container, definition):
         raise user_error(

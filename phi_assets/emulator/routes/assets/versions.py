@@ -67,6 +67,9 @@ class _AssetRoutes:
         emulator = _emulator(request)
         found = emulator.store.list(f"{self._kind.kind}-container")
         shown = [assets.container_document(emulator, self._kind, container) for container in _viewed(request, found)]
+        if self._kind is assets.COMPONENTS:
+            for each in shown:
+                each["properties"]["latestVersion"] = None  # as recorded
         return JSONResponse({"value": shown})
 
     def get_container(self, request: Request) -> Response:

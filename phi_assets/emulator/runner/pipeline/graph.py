@@ -2,11 +2,22 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
-
-from phi_assets.emulator.workspace.catalog import Asset
+from pathlib import Path
+from typing import Any, Protocol
 
 SERVERLESS = "serverless"
+
+
+@dataclass(frozen=True)
+class Component:
+    """What a node runs; `registry` is None for one of the workspace, `code` a folder that the command runs in."""
+
+    id: str
+    name: str
+    version: str
+    spec: Mapping[str, Any]
+    code: Path | None
+    registry: str | None = None
 
 
 @dataclass(frozen=True)
@@ -50,13 +61,15 @@ class Step:
     key: str
     name: str
     group: str | None
-    component: Asset
+    component: Component
     inputs: Mapping[str, Binding]
     outputs: Mapping[str, Place]
     compute: str
     environment: Mapping[str, str] = field(default_factory=dict)
     nodes: int = 1
     """Of the cluster that it takes; its process is one, whatever it takes."""
+    most_seconds: float | None = None
+    """After which its job is cancelled; None: as long as it takes."""
 
     @property
     def needs(self) -> set[str]:
@@ -71,7 +84,7 @@ class Group:
     key: str
     name: str
     parent: str | None
-    component: Asset
+    component: Component
     inputs: Mapping[str, Binding]
 
 
@@ -83,6 +96,8 @@ class Graph:
     groups: Mapping[str, Group]
     outputs: Mapping[str, StepOutput]
     continue_on_failure: bool = False
+    is_single: bool = False
+    """Whether the only step is the job itself, and has no run of its own."""
 
     def step(self, key: str) -> Step:
         """The step of this key."""
@@ -92,12 +107,20 @@ class Graph:
 class Resources(Protocol):
     """What the graph asks of the workspace and its registries."""
 
-    def component(self, reference: str, registry: str | None) -> Asset:
+    def component(self, reference: str, registry: str | None) -> Component:
         """The component. Raises ServiceError: 404 if it does not exist."""
         ...
 
     def check_compute(self, name: str, where: str) -> str:
         """The compute's plain name. Raises ServiceError: 400 if it does not exist and is not `serverless`."""
+        ...
+
+    def code(self, reference: str, where: str) -> Path:
+        """The folder of uploaded code. Raises ServiceError: 404 if there is none, 400 for another kind of reference."""
+        ...
+
+    def check_environment(self, reference: str, where: str) -> None:
+        """Raises ServiceError: 404 if the environment does not exist, 400 for another kind of reference."""
         ...
 
     def check_uri(self, uri: str, type_: str, where: str) -> None:

@@ -9,6 +9,7 @@ from phi_assets.emulator.runner.pipeline import values
 from phi_assets.emulator.runner.pipeline.graph import (
     SERVERLESS,
     Binding,
+    Component,
     Graph,
     Group,
     Literal,
@@ -21,7 +22,6 @@ from phi_assets.emulator.runner.pipeline.graph import (
 from phi_assets.emulator.runner.pipeline.nodes import given, in_order, node_inputs, output_targets, section
 from phi_assets.emulator.runner.pipeline.substitution import Reference, command_names, sole_reference, split, substitute
 from phi_assets.emulator.wire.errors import user_error
-from phi_assets.emulator.workspace.catalog import Asset
 
 _INVALID = "BadArgument/ArgumentInvalid"
 _NODE_NAME = re.compile(r"[A-Za-z_][\w-]*")
@@ -58,7 +58,7 @@ class _Node:
     key: str
     name: str
     body: Mapping[str, Any]
-    component: Asset
+    component: Component
     inputs: Mapping[str, Binding]
     targets: Mapping[str, str]
     title: str
@@ -219,7 +219,7 @@ class _Resolver:
     def _inputs(
         self,
         node: Mapping[str, Any],
-        component: Asset,
+        component: Component,
         scope: _Scope,
         produced: Mapping[str, Mapping[str, StepOutput]],
         title: str,
@@ -312,13 +312,13 @@ class _Resolver:
         resources: dict[str, Any] = {}
         for owner in (node.component.spec, node.body):
             resources |= section(owner, "resources", node.title)
-        text = str(resources.get("instance_count") or resources.get("instanceCount") or 1)
+        text = str(resources.get("instance_count", 1))
         where = f"The instance count of {node.title}"
         reference = sole_reference(text)
         if reference is not None:
             target = self._follow(reference, scope, {}, where)
             text = target.text if isinstance(target, Literal) else "1"
-        return int(values.checked(text, {"type": "integer", "min": 1}, where))
+        return values.count(text, where)
 
 
 def _truthy(value: Any) -> bool:

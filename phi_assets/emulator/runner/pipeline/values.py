@@ -60,6 +60,11 @@ def checked(text: str, declaration: Mapping[str, Any], where: str) -> str:
     return text
 
 
+def count(value: Any, where: str) -> int:
+    """A whole number from 1. Raises ServiceError 400 if it is something else."""
+    return int(checked(wire_text(value), {"type": "integer", "min": 1}, where))
+
+
 def unknown_name(name: str, known: Iterable[str], where: str) -> ServiceError:
     """400 for an input that the component does not have, with the names it may have been meant to be."""
     names = sorted(known)
