@@ -1,4 +1,4 @@
-"""The workspace itself."""
+"""The workspace itself, and what it lies in: tenant, subscription, resource group."""
 
 from typing import Any
 from urllib.parse import urlsplit
@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from phi_assets.emulator.wire.errors import not_found
+from phi_assets.emulator.wire.errors import ServiceError, not_found
 from phi_assets.emulator.wire.paths import PROVIDER as PROVIDER_SEGMENT
 from phi_assets.emulator.wire.paths import WS
 from phi_assets.emulator.workspace.context import ACCOUNT, Emulator
@@ -95,6 +95,44 @@ def _resource_group(request: Request) -> Response:
     )
 
 
+def _subscription(emulator: Emulator) -> dict[str, Any]:
+    subscription = emulator.subscription_id
+    return {
+        "id": f"/subscriptions/{subscription}",
+        "subscriptionId": subscription,
+        "displayName": "phi_assets emulator",
+        "tenantId": emulator.auth.tenant_id,
+        "state": "Enabled",
+        "authorizationSource": "RoleBased",
+        "managedByTenants": [],
+        "subscriptionPolicies": {
+            "locationPlacementId": "Public_2014-09-01",
+            "quotaId": "PayAsYouGo_2014-09-01",
+            "spendingLimit": "Off",
+        },
+    }
+
+
+def _subscriptions(request: Request) -> Response:
+    """What `az login` asks for."""
+    found = [_subscription(request.app.state.emulator)]
+    return JSONResponse({"value": found, "count": {"type": "Total", "value": len(found)}})
+
+
+def _tenants(request: Request) -> Response:
+    tenant = request.app.state.emulator.auth.tenant_id
+    described = {"tenantType": "AAD", "displayName": "phi_assets emulator", "tenantCategory": "Home"}
+    return JSONResponse({"value": [{"id": f"/tenants/{tenant}", "tenantId": tenant, **described}]})
+
+
+def _get_subscription(request: Request) -> Response:
+    emulator: Emulator = request.app.state.emulator
+    wanted = request.path_params["subscription"]
+    if wanted.lower() != emulator.subscription_id.lower():
+        raise ServiceError(404, "SubscriptionNotFound", f"The subscription '{wanted}' could not be found.")
+    return JSONResponse(_subscription(emulator))
+
+
 def _storage_account(request: Request) -> Response:
     """The workspace's storage account, as far as it says whether keys open it."""
     emulator: Emulator = request.app.state.emulator
@@ -146,6 +184,9 @@ def _provider(request: Request) -> Response:
 
 
 routes = [
+    Route("/subscriptions", _subscriptions),
+    Route("/tenants", _tenants),
+    Route("/subscriptions/{subscription}", _get_subscription),
     Route(WS, _get),
     Route(f"{_GROUP}/providers/{PROVIDER_SEGMENT}/workspaces", _list),
     Route(f"/subscriptions/{{subscription}}/providers/{PROVIDER_SEGMENT}/workspaces", _list),

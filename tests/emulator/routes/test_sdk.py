@@ -16,7 +16,7 @@ from azure.storage.blob import ContainerClient
 
 from phi_assets.emulator.control import Control
 from phi_assets.emulator.process import Connection
-from tests.emulator.http import datastore_sas
+from tests.emulator.http import arm_client, datastore_sas, raw_client
 from tests.emulator_requests import Requests
 
 if TYPE_CHECKING:
@@ -290,3 +290,68 @@ def test_somebody_elses_script_needs_only_the_environment(emulator: Connection):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["emulator", "Succeeded", "workspaceblobstore", "Phi-3-mini-4k-instruct"]
+
+
+class TestDatastores:
+    """Those that somebody adds to the workspace."""
+
+    def test_one_of_the_workspaces_account_holds_data(self, ml: Any, emulator: Connection, tmp_path: Path):
+        key = ml.datastores.get_default(include_secrets=True).credentials.account_key
+        wanted = entities().AzureBlobDatastore(
+            name="Mine",
+            account_name="phistorage",
+            container_name="my-data",
+            description="added",
+            credentials=entities().AccountKeyConfiguration(account_key=key),
+        )
+        made = ml.datastores.create_or_update(wanted)
+        assert (made.name, made.container_name, made.description) == ("Mine", "my-data", "added")
+        assert {each.name for each in ml.datastores.list()} == {"workspaceblobstore", "workspaceartifactstore", "Mine"}
+        assert ml.datastores.get("mine", include_secrets=True).credentials.account_key == key
+        assert ml.datastores.get_default().name == "workspaceblobstore"
+        (tmp_path / "rows.jsonl").write_text("{}\n")
+        path = str(tmp_path / "rows.jsonl")
+        data = ml.data.create_or_update(entities().Data(name="in-mine", path=path, type="uri_file", datastore="Mine"))
+        assert "/datastores/Mine/paths/LocalUpload/" in data.path
+        assert list((emulator.directory / "blobs" / "my-data").rglob("rows.jsonl"))
+        wanted.description = "changed"
+        assert ml.datastores.create_or_update(wanted).description == "changed"
+        ml.datastores.delete("Mine")
+        with pytest.raises(ResourceNotFoundError):
+            ml.datastores.get("Mine")
+
+    def test_one_of_another_account_is_kept_and_not_read(self, ml: Any):
+        kept = entities().AzureBlobDatastore(name="theirs", account_name="elsewhere", container_name="c")
+        ml.datastores.create_or_update(kept)
+        assert ml.datastores.get("theirs").account_name == "elsewhere"
+        model = entities().Model(name="theirs", path="azureml://datastores/theirs/paths/m", type="custom_model")
+        with pytest.raises(HttpResponseError, match="storage account 'elsewhere', which this emulator cannot reach"):
+            ml.models.create_or_update(model)
+        ml.datastores.delete("theirs")
+
+    @pytest.mark.parametrize("name", ["workspaceblobstore", "files"])
+    def test_what_is_not_built_says_so(self, ml: Any, name: str):
+        made = {"name": name, "account_name": "phistorage"}
+        wanted = (
+            entities().AzureFileDatastore(
+                **made, file_share_name="s", credentials=entities().AccountKeyConfiguration(account_key="k")
+            )
+            if name == "files"
+            else entities().AzureBlobDatastore(**made, container_name="c")
+        )
+        with pytest.raises(HttpResponseError, match="This emulator") as refused:
+            ml.datastores.create_or_update(wanted)
+        assert refused.value.status_code == 501
+
+
+def test_what_az_login_asks_for(emulator: Connection):
+    with arm_client(emulator) as client:
+        client.base_url = emulator.base_url
+        (subscription,) = client.get("/subscriptions?api-version=2022-12-01").raise_for_status().json()["value"]
+        (tenant,) = client.get("/tenants?api-version=2022-12-01").raise_for_status().json()["value"]
+        assert (subscription["subscriptionId"], subscription["state"]) == (emulator.subscription_id, "Enabled")
+        assert subscription["tenantId"] == tenant["tenantId"]
+        assert client.get(f"/subscriptions/{emulator.subscription_id}").raise_for_status().json() == subscription
+        assert client.get("/subscriptions/another").json()["error"]["code"] == "SubscriptionNotFound"
+    with raw_client(emulator) as stranger:
+        assert [stranger.get(path).status_code for path in ("/subscriptions", "/tenants")] == [401, 401]
