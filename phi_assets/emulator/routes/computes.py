@@ -51,6 +51,11 @@ _CLUSTER: Fields = {
             "subnet": {"id": TEXT},
             "remoteLoginPortPublicAccess": TEXT,
             "enableNodePublicIp": FLAG,
+            "userAccountCredentials": {
+                "adminUserName": TEXT,
+                "adminUserPassword": TEXT,
+                "adminUserSshPublicKey": TEXT,
+            },
         },
     },
 }
@@ -188,10 +193,10 @@ def _change(
         if compute["properties"]["provisioningState"] in {"Creating", "Updating"} and is_same:
             return compute  # the same request again, which the SDK sends when it lost the answer
         _refuse_busy(compute)
-        for key in ("vmSize", "vmPriority", "subnet", "enableNodePublicIp"):
-            if wanted[key] != inner[key]:
+        for key in ("vmSize", "vmPriority", "subnet", "enableNodePublicIp", "userAccountCredentials"):
+            if wanted.get(key) != inner.get(key):
                 raise invalid(
-                    f"{key} of compute '{name}' is {inner[key]} and cannot be changed to {wanted[key]}; "
+                    f"{key} of compute '{name}' is {inner.get(key)} and cannot be changed to {wanted.get(key)}; "
                     "delete the cluster and create it again."
                 )
         properties = compute["properties"] | {

@@ -115,7 +115,20 @@ def wanted_cluster(body: Any) -> dict[str, Any]:
         "subnet": _subnet(inner.get("subnet")),
         "remoteLoginPortPublicAccess": inner.get("remoteLoginPortPublicAccess") or "NotSpecified",
         "enableNodePublicIp": inner.get("enableNodePublicIp") is not False,
+        **_ssh(inner.get("userAccountCredentials")),
     }
+
+
+def _ssh(account: dict[str, Any] | None) -> dict[str, Any]:
+    """Who may log in to the nodes, and by which public key. The password is forgotten, as nobody gets it back."""
+    if not account:
+        return {}
+    if not account.get("adminUserName"):
+        raise invalid("'userAccountCredentials' has no adminUserName.")
+    if not account.get("adminUserPassword") and not account.get("adminUserSshPublicKey"):
+        raise invalid("'userAccountCredentials' needs a password or an SSH public key.")
+    kept = {key: account.get(key) for key in ("adminUserName", "adminUserSshPublicKey")}
+    return {"userAccountCredentials": kept | {"adminUserPassword": None}}
 
 
 def require_network(emulator: Emulator, wanted: dict[str, Any]) -> None:

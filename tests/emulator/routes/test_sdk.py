@@ -54,6 +54,22 @@ def test_workspace(ml: Any, emulator: Connection):
     assert [workspace.name for workspace in ml.workspaces.list()] == [emulator.workspace_name]
 
 
+def test_the_ssh_settings_of_a_cluster_are_kept_but_for_the_password(ml: Any, emulator: Connection):
+    ssh = entities().AmlComputeSshSettings(admin_username="me", admin_password="se-cret-1", ssh_key_value="ssh-rsa A")
+    wanted = entities().AmlCompute(
+        name="with-ssh", size="Standard_DS3_v2", ssh_settings=ssh, ssh_public_access_enabled=True
+    )
+    ml.compute.begin_create_or_update(wanted).result()
+    found = ml.compute.get("with-ssh")
+    kept = found.ssh_settings
+    assert (kept.admin_username, kept.ssh_key_value, kept.admin_password) == ("me", "ssh-rsa A", None)
+    assert found.ssh_public_access_enabled is True
+    ml.compute.begin_create_or_update(wanted).result()  # the same once more
+    for path in (emulator.directory / "state.sqlite", emulator.directory / "state.sqlite-wal"):
+        assert b"se-cret-1" not in path.read_bytes()
+    ml.compute.begin_delete("with-ssh").wait()
+
+
 def test_compute_life(ml: Any):
     with pytest.raises(ResourceNotFoundError):
         ml.compute.get("sdk-cluster")
