@@ -84,8 +84,8 @@ def reap(
     """No endpoint of this project is alive whose lease has ended and that nothing holds; the names of those that were.
 
     With `only`, others are left alone. `held` are those that a run is at work on, with the words for that. `on_name`
-    hears each name before anything is done to it. One whose lease was renewed since the list was read stays. A dry run
-    deletes nothing, and `log` says what would be.
+    is called with each name before anything is done to it. One whose lease was renewed since the list was read stays. A
+    dry run deletes nothing, and `log` says what would be.
 
     Raises:
         ListingFailed: the service does not say what there is.

@@ -44,8 +44,8 @@ def export_model(
 ) -> Path:
     """`to` holds the files of the model version, as the workspace's storage has them; `to` itself is returned.
 
-    The folder comes to its name once it is whole: an export that was ended leaves nothing there. `on_file` hears the
-    name and the size of each file once it is here.
+    The folder comes to its name once it is whole: an export that was ended leaves nothing there. `on_file` is called
+    with the name and the size of each file once it is here.
 
     Raises:
         ModelNotFound: there is no such version, it does not say where it lies, or nothing is there.

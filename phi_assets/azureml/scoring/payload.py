@@ -22,7 +22,7 @@ _REFUSED = (
 )
 _RAISED = (
     "answered {}: the container for foundation models says so where an exception ended the request. Its log has the "
-    "traceback; for want of memory take a larger `serving.instance_type`, or a lower `max_new_tokens`."
+    "traceback; where memory is too small, take a larger `serving.instance_type`, or a lower `max_new_tokens`."
 )
 
 

@@ -132,7 +132,7 @@ class ComputeScenario(Scenario):
 
 
 class ComputeRefused(ComputeScenario):
-    """The request to create the cluster is refused for want of quota."""
+    """The request to create the cluster is refused because there is not enough quota."""
 
     scenario: Literal["refused"]
 

@@ -34,8 +34,8 @@ _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 def failure_of(error: BaseException, folder: Path) -> ServiceError | None:
     """The answer to a request that met this error below `folder`, or None for a defect of the emulator's own.
 
-    507 `InsufficientStorage` for a disk that is full or cannot be written, 503 for want of descriptors, memory or
-    threads, 500 `StateDamaged` for a database that cannot be read.
+    507 `InsufficientStorage` for a disk that is full or cannot be written, 503 where descriptors, memory or
+    threads are wanting, 500 `StateDamaged` for a database that cannot be read.
     """
     if isinstance(error, sqlite3.Error) and _code(error) in _DAMAGED:
         return ServiceError(500, "StateDamaged", damaged(folder / "state.sqlite", str(error)))
