@@ -14,8 +14,6 @@ EVERY_ASSET: Keys = {
     "changed": "Which inputs differ from those of the asset's last materialization.",
     "inputs": "What the materialization depended on; the next one is compared with it.",
 }
-"""All but `still_billing`, which depends on nothing and has its `action` only."""
-
 _FILES: Keys = {
     "jsonl": "The rows as JSON Lines.",
     "parquet": "The rows as Parquet.",
@@ -53,8 +51,6 @@ _SAMPLED: Keys = {
     **_FILES,
     "quarantine": "Where rows are in quarantine: their file.",
 }
-
-_INTERVAL = "the ends of its 95 % interval"
 
 KEYS: Mapping[str, Keys] = {
     "source": {
@@ -130,7 +126,12 @@ KEYS: Mapping[str, Keys] = {
         "parameters": "Every parameter with its value and where it comes from.",
         "data_assets": "Where the job was submitted by this run: the data assets that it was given.",
         "dropped_defaults": "Where defaults of the model were left out: which, and why.",
-        "<metric>": "Each metric of the job under its own name, the last value: `train_loss`, `eval_loss`, ...",
+        "loss_first": "Where losses were recorded: the first training loss.",
+        "loss_last": "Where losses were recorded: the last one.",
+        "eval_loss_before": "Where the component evaluates before it trains: the evaluation loss then.",
+        "eval_loss": "Where the component evaluates: the last evaluation loss.",
+        "train_loss": "Where the component records it: the mean of all training losses.",
+        "metrics": "Where metrics were recorded: each of them, with its last value.",
         "metrics_note": "Where metrics are missing or cannot be read: why.",
         "loss_problems": "Where the losses show that the training has diverged: how.",
         "loss_curve": "Where losses were recorded: their picture.",
@@ -159,7 +160,8 @@ KEYS: Mapping[str, Keys] = {
         "endpoint": "Name of the endpoint.",
         "name": "Name of the deployment.",
         "studio": "The endpoint's page in Studio.",
-        "model": "Id of the model version.",
+        "model_version": "The model and its version.",
+        "model": "Its id.",
         "instance_type": "VM size.",
         "instance_count": "Machines.",
     },
@@ -168,7 +170,8 @@ KEYS: Mapping[str, Keys] = {
         "traffic": "Share of each deployment, in percent.",
         "retired": "Deployments that were deleted.",
         "deployment": "The deployment that is live.",
-        "model": "Id of its model version.",
+        "model_version": "Its model and version.",
+        "model": "The id of that.",
         "steps": "Steps that the traffic took.",
         "rollout": "Where traffic was moved: each step with both sides' problems and median times.",
         "timeline": "Where traffic was moved: a picture of it.",
@@ -180,6 +183,7 @@ KEYS: Mapping[str, Keys] = {
     "base_answers": {
         "dagster/row_count": "Questions that were answered or failed at.",
         "model": "Id of the foundation model.",
+        "model_version": "The same in short.",
         "failed_prompts": "Where the base model is compared with: prompts that it failed at.",
         "left_out_prompts": "Where the base model is compared with: prompts that were too long to be asked.",
         "failures": "Where prompts failed: the questions and the reasons.",
@@ -188,27 +192,24 @@ KEYS: Mapping[str, Keys] = {
     },
     "scoring_result": {
         "dagster/row_count": "Prompts that were asked.",
-        "model": "Id of the live model version.",
+        "model_version": "The live model and its version.",
+        "model": "Its id.",
         "deployment": "The deployment that answered.",
         "compared": "This model, the base model and the champion, side by side.",
         "quality": "A picture of how good the answers are.",
         "latency": "A picture of how fast they came.",
         "answers": "Prompts with answer, reference and the base model's answer.",
         "chrf": "chrF against the references, 0 to 100.",
-        "chrf_<end>": f"`chrf_low` and `chrf_high`: {_INTERVAL}.",
+        "chrf_<end>": "`chrf_low` and `chrf_high`: the ends of its 95 % interval.",
         "length_ratio": "Length of the answers in relation to the references'.",
         "empty_rate": "Share of empty answers.",
         "refusal_rate": "Share of refusals.",
         "problem_rate": "Share of answers that answer nothing.",
         "repetition": "How much of an answer repeats itself, on average.",
         "base/chrf": "Where the base model is compared with: its chrF.",
-        "base/chrf_<end>": f"Where the base model is compared with: {_INTERVAL}.",
         "base/chrf_gain": "Where the base model is compared with: how much better this model is.",
-        "base/chrf_gain_<end>": f"Where the base model is compared with: {_INTERVAL}.",
         "champion/chrf": "Where there is a champion: its chrF.",
-        "champion/chrf_<end>": f"Where there is a champion: {_INTERVAL}.",
         "champion/chrf_gain": "Where there is a champion: how much better this model is.",
-        "champion/chrf_gain_<end>": f"Where there is a champion: {_INTERVAL}.",
         "latency_ms_<which>": "`mean`, `p50`, `p95`, `p99` and `max` of an answer's time, in milliseconds.",
         "concurrency": "Requests underway at once.",
         "requests_per_second": "Answers a second.",

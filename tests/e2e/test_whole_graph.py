@@ -70,13 +70,10 @@ def test_the_reference_has_every_metadata_key(first: Result, graph: Graph) -> No
     for event in [*first.get_asset_materialization_events(), *listed.get_asset_materialization_events()]:
         materialization = event.step_materialization_data.materialization
         name = asset_name(materialization.asset_key)
-        everywhere = {"action": ""} if name == "still_billing" else EVERY_ASSET
-        metrics = first.asset_value("finetune_job").metrics if name == "finetune_job" else {}
-        recorded = set(materialization.metadata) - set(metrics)
+        recorded = set(materialization.metadata)
         patterns = {
             re.compile(re.sub("<[a-z]+>", "[a-z0-9_]+", key)): meaning
-            for key, meaning in {**everywhere, **KEYS[name]}.items()
-            if key != "<metric>"
+            for key, meaning in {**EVERY_ASSET, **KEYS[name]}.items()
         }
         unknown = {key for key in recorded if not any(pattern.fullmatch(key) for pattern in patterns)}
         assert unknown == set(), f"{name} has keys without a meaning: write one in phi_assets/docs/metadata_keys.py"
