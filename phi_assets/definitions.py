@@ -11,6 +11,7 @@ from phi_assets.config.settings import Settings, load_settings
 from phi_assets.config.trust import trust_authorities
 from phi_assets.graph.automation.instance_settings import tell_missing_settings
 from phi_assets.graph.automation.pools import patient_in_process_executor
+from phi_assets.graph.load_errors import in_one_message
 from phi_assets.graph.location import Location
 
 
@@ -29,7 +30,8 @@ def build_definitions(
     )
 
 
-_settings = load_settings()
-trust_authorities(_settings)
-tell_missing_settings()
-defs = build_definitions(_settings, *load_recipes(_settings.recipe))
+with in_one_message():
+    _settings = load_settings()
+    trust_authorities(_settings)
+    tell_missing_settings()
+    defs = build_definitions(_settings, *load_recipes(_settings.recipe))

@@ -1,14 +1,17 @@
 """The code location loads fast, is complete, and every asset tells a person what it is."""
 
+import runpy
 import subprocess
 import sys
 
 import dagster as dg
 import pytest
+from dagster._core.errors import DagsterUserCodeLoadError, user_code_error_boundary
+from dagster._utils.error import serializable_error_info_from_exc_info
 
 from phi_assets.config.dataset import SAMPLED_SPLITS
 from phi_assets.config.recipe_files import load_recipe
-from phi_assets.config.settings import load_settings
+from phi_assets.config.settings import PROJECT_ROOT, load_settings
 from phi_assets.definitions import build_definitions
 
 HEAVY = ("azure.ai.ml", "torch", "transformers", "datasets", "mlflow", "matplotlib", "pandas", "scipy", "sacrebleu")
@@ -50,6 +53,26 @@ def test_loading_the_code_location_imports_no_heavy_library() -> None:
     script = f"import phi_assets.definitions, sys; print([m for m in {HEAVY!r} if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "says"),
+    [("PHI_TARGET", "moon", "- PHI_TARGET='moon' is not one of emulator, azure"), ("PHI_RECIPE", "nothing", "nothing")],
+)
+def test_the_ui_shows_one_message_of_what_cannot_be_loaded(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, says: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    # As Dagster's code server loads a module, and turns into text what it raises.
+    with (
+        pytest.raises(dg.DagsterError) as raised,
+        user_code_error_boundary(DagsterUserCodeLoadError, lambda: "Error occurred during the loading"),
+    ):
+        runpy.run_path(str(PROJECT_ROOT / "phi_assets" / "definitions.py"))
+    shown = serializable_error_info_from_exc_info((raised.type, raised.value, raised.tb))
+    assert (shown.stack, shown.cause, shown.context) == ([], None, None)
+    assert says in shown.message
+    assert shown.cls_name in ("SettingsError", "RecipeError")
 
 
 def test_lineage(definitions: dg.Definitions) -> None:
