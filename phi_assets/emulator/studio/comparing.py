@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from phi_assets.emulator.runner.metrics import latest
 from phi_assets.emulator.runner.records import Records, Run
 from phi_assets.emulator.studio import charts
-from phi_assets.emulator.studio.jobs import inputs_of
+from phi_assets.emulator.studio.jobs import parameters_of
 from phi_assets.emulator.studio.words import number
 from phi_assets.emulator.wire.errors import not_found
 from phi_assets.emulator.workspace.context import Emulator
@@ -38,7 +38,7 @@ def comparison_page(emulator: Emulator, names: Sequence[str]) -> ComparisonPage:
         if run is None:
             raise not_found("Run", name)
         jobs.append(run)
-    given = [_parameters(records, job) for job in jobs]
+    given = [parameters_of(records.family(job["run_id"])) for job in jobs]
     points = [records.metrics(job) for job in jobs]
     last = [{point.name: number(point.value) for point in latest(found)} for found in points]
     parameters = _table(given)
@@ -50,11 +50,6 @@ def comparison_page(emulator: Emulator, names: Sequence[str]) -> ComparisonPage:
         same=len(parameters) - len(differing),
         metrics=_table(last),
     )
-
-
-def _parameters(records: Records, job: Run) -> dict[str, str]:
-    inputs = inputs_of(records.family(job["run_id"]), job)
-    return {name: str(given["value"]) for name, given in inputs.items() if given.get("value") is not None}
 
 
 def _table(columns: Sequence[dict[str, str]]) -> tuple[tuple[str, tuple[str, ...]], ...]:

@@ -1,6 +1,6 @@
 """Jobs and their steps, as their pages show them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,14 @@ from phi_assets.emulator.wire.errors import not_found
 from phi_assets.emulator.workspace import assets
 from phi_assets.emulator.workspace.context import Emulator
 
-_WITH_LOSSES = 50
+Pairs = tuple[tuple[str, str], ...]
+"""Names and what they stand for."""
+
+_WITH_NUMBERS = 50
 """The newest jobs of the list; each costs a look at its files, whenever the list renews itself."""
+
+_ASKED_FIRST = ("learning_rate", "num_train_epochs", "per_device_train_batch_size", "max_steps", "lora_r")
+_MOST_PARAMETERS = 8
 
 
 @dataclass(frozen=True)
@@ -30,8 +36,10 @@ class JobRow:
     seconds: float | None
     now: str
     """The step that is being executed."""
-    losses: str
+    losses: Pairs
     """The last ones; empty for jobs that nobody looks at any more."""
+    parameters: Pairs
+    """Those that people ask for first, and those in which the jobs of the list differ; empty as above."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +104,19 @@ def job_rows(emulator: Emulator) -> list[JobRow]:
         for job in reversed(emulator.store.list("job"))
         if not job["properties"].get("isArchived") and records.run(job["name"]) is not None
     ]
-    return [_row(records, job, with_losses=number < _WITH_LOSSES) for number, job in enumerate(jobs)]
+    families = {job["name"]: records.family(job["name"]) for job in jobs}
+    given = {job["name"]: parameters_of(families[job["name"]]) for job in jobs[:_WITH_NUMBERS]}
+    told = _told(list(given.values()))
+    return [
+        _row(
+            records,
+            job,
+            families[job["name"]],
+            losses=_losses(records, families[job["name"]][0]) if job["name"] in given else (),
+            parameters=tuple((name, given[job["name"]][name]) for name in told if name in given.get(job["name"], {})),
+        )
+        for job in jobs
+    ]
 
 
 def run_page(emulator: Emulator, run_id: str, log: str | None = None) -> RunPage:
@@ -151,15 +171,21 @@ def inputs_of(family: Sequence[Run], run: Run) -> dict[str, dict[str, Any]]:
     }
 
 
+def parameters_of(family: Sequence[Run]) -> dict[str, str]:
+    """The values that a job was given, by their names; data is none of them."""
+    given = inputs_of(family, family[0]) if family else {}
+    return {name: str(each["value"]) for name, each in given.items() if each.get("value") is not None}
+
+
 def models_of(emulator: Emulator, job: str) -> tuple[str, ...]:
     """Ids `name:version` of the models that come from the job."""
     found = emulator.store.list(assets.MODELS.kind)
     return tuple(f"{model['name']}:{model['version']}" for model in found if model["properties"].get("jobName") == job)
 
 
-def _row(records: Records, job: dict[str, Any], *, with_losses: bool) -> JobRow:
-    run = records.run(job["name"]) or {}
-    active = [child for child in records.family(job["name"])[1:] if child["status"] not in TERMINAL]
+def _row(records: Records, job: dict[str, Any], family: Sequence[Run], *, losses: Pairs, parameters: Pairs) -> JobRow:
+    run = family[0]
+    active = [child for child in family[1:] if child["status"] not in TERMINAL]
     return JobRow(
         name=job["name"],
         title=job["properties"].get("displayName") or job["name"],
@@ -168,13 +194,22 @@ def _row(records: Records, job: dict[str, Any], *, with_losses: bool) -> JobRow:
         created=job["created"],
         seconds=seconds_between(run["started"] or run["created"], run["ended"]),
         now=active[-1]["display_name"] if active and job["status"] not in TERMINAL else "",
-        losses=_losses(records, run) if with_losses else "",
+        losses=losses,
+        parameters=parameters,
     )
 
 
-def _losses(records: Records, run: Run) -> str:
+def _losses(records: Records, run: Run) -> Pairs:
     last = {point.name: point.value for point in latest(records.metrics(run)) if point.is_finite}
-    return ", ".join(f"{name} {number(last[name])}" for name in ("loss", "eval_loss") if name in last)
+    return tuple((name, number(last[name])) for name in ("loss", "eval_loss") if name in last)
+
+
+def _told(given: Sequence[Mapping[str, str]]) -> tuple[str, ...]:
+    """Names of the parameters that the list tells: what people ask for first, then what differs."""
+    names = dict.fromkeys(name for each in given for name in each)
+    differing = [name for name in names if len({each[name] for each in given if name in each}) > 1]
+    first = [name for name in _ASKED_FIRST if name in names]
+    return tuple(dict.fromkeys([*first, *differing]))[:_MOST_PARAMETERS]
 
 
 def _below(family: Sequence[Run], run_id: str) -> list[Run]:

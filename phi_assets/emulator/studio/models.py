@@ -50,6 +50,17 @@ class ModelPage:
     deployments: tuple[Document, ...]
     files: tuple[tuple[str, int], ...]
     more_files: int
+    size: int
+    """Of all files together, in bytes."""
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """Blobs of a version: their container, what their names begin with, and the rest of each name with its size."""
+
+    container: str
+    prefix: str
+    files: tuple[tuple[str, int], ...]
 
 
 def model_rows(emulator: Emulator) -> list[ModelRow]:
@@ -74,15 +85,12 @@ def model_page(emulator: Emulator, id_: str) -> ModelPage:
     Raises:
         ServiceError: 404 if there is no such model.
     """
-    match = _ID.fullmatch(id_)
-    document = assets.find_version(emulator, assets.MODELS, match["name"], match["version"]) if match else None
-    if document is None:
-        raise not_found("Model", id_)
+    document = _document(emulator, id_)
     properties = {"description": None, "jobName": None, "tags": {}, "properties": {}} | document["properties"]
     records = Records(emulator)
     job = records.run(properties["jobName"]) if properties.get("jobName") else None
     root = records.run(job["root_run_id"]) if job else None
-    files = _files(emulator, properties["modelUri"])
+    files = model_files(emulator, id_).files
     return ModelPage(
         id=id_,
         document=document,
@@ -93,7 +101,23 @@ def model_page(emulator: Emulator, id_: str) -> ModelPage:
         deployments=_serving(emulator.store.list(DEPLOYMENT), id_),
         files=tuple(islice(files, _MOST_FILES)),
         more_files=max(len(files) - _MOST_FILES, 0),
+        size=sum(size for _, size in files),
     )
+
+
+def model_files(emulator: Emulator, id_: str) -> ModelFiles:
+    """The files of `name:version`; none where they lie elsewhere.
+
+    Raises:
+        ServiceError: 404 if there is no such model.
+    """
+    uri = _document(emulator, id_)["properties"]["modelUri"]
+    if "/datastores/" not in uri:
+        return ModelFiles("", "", ())
+    container, name = datastore_path(emulator, uri)
+    prefix = name.rstrip("/") + "/"
+    found = emulator.blobs.list(container, prefix)
+    return ModelFiles(container, prefix, tuple((blob.name.removeprefix(prefix), blob.size) for blob in found))
 
 
 def workspace_model(reference: str) -> str | None:
@@ -102,6 +126,14 @@ def workspace_model(reference: str) -> str | None:
     if match is None:
         return None
     return f"{match['name'] or match['short']}:{match['version'] or match['number']}"
+
+
+def _document(emulator: Emulator, id_: str) -> Document:
+    match = _ID.fullmatch(id_)
+    document = assets.find_version(emulator, assets.MODELS, match["name"], match["version"]) if match else None
+    if document is None:
+        raise not_found("Model", id_)
+    return document
 
 
 def _id(model: Document) -> str:
@@ -123,12 +155,3 @@ def _details(properties: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for flavor, content in (properties.get("flavors") or {}).items():
         data = content.get("data") if isinstance(content, dict) else None
         yield f"{flavor} flavor", "\n".join(f"{name}: {value}" for name, value in (data or {}).items())
-
-
-def _files(emulator: Emulator, uri: str) -> list[tuple[str, int]]:
-    if "/datastores/" not in uri:
-        return []
-    container, name = datastore_path(emulator, uri)
-    prefix = name.rstrip("/") + "/"
-    found = [(blob.name, blob.size) for blob in emulator.blobs.list(container, prefix)]
-    return [(name.removeprefix(prefix), size) for name, size in found]

@@ -4,20 +4,22 @@ The paths are those of https://ml.azure.com, so a link differs between here and 
 """
 
 from dataclasses import replace
+from urllib.parse import quote
 
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from phi_assets.emulator.routes.parts import parts_of
 from phi_assets.emulator.runner.records import Records
 from phi_assets.emulator.studio.comparing import comparison_page
+from phi_assets.emulator.studio.download import tar_of, tar_size
 from phi_assets.emulator.studio.endpoints import endpoint_page, endpoint_rows
 from phi_assets.emulator.studio.jobs import job_rows, run_page
 from phi_assets.emulator.studio.logs import read_log
-from phi_assets.emulator.studio.models import model_page, model_rows
+from phi_assets.emulator.studio.models import model_files, model_page, model_rows
 from phi_assets.emulator.studio.prompt import Prompt, PromptError, ask, read_form
 from phi_assets.emulator.studio.rendering import page
 from phi_assets.emulator.wire.errors import ServiceError, not_found
@@ -64,6 +66,23 @@ def _models(request: Request) -> Response:
 
 def _model(request: Request) -> Response:
     return page(request, "model.html", shown=model_page(_emulator(request), request.path_params["model"]))
+
+
+def _download(request: Request) -> Response:
+    """The files of a model as one archive."""
+    emulator, model = _emulator(request), request.path_params["model"]
+    found = model_files(emulator, model)
+    if not found.files:
+        raise not_found("Files of model", model)
+    name = model.replace(":", "-")
+    return StreamingResponse(
+        tar_of(emulator.blobs, found.container, found.prefix, found.files),
+        media_type="application/x-tar",
+        headers={
+            "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name)}.tar",
+            "Content-Length": str(tar_size(found.files)),
+        },
+    )
 
 
 def _endpoints(request: Request) -> Response:
@@ -118,6 +137,7 @@ routes = [
     Route("/runs/{run}/logs/{name:path}", _log),
     Route("/models", _models),
     Route("/model/{model}/details", _model),
+    Route("/model/{model}/files", _download),
     Route("/endpoints", _endpoints),
     Route(_ENDPOINT, _endpoint),
     Route(_ENDPOINT, _prompt, methods=["POST"]),

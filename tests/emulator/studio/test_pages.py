@@ -1,7 +1,9 @@
 """What the pages of jobs and models say."""
 
 import html
+import io
 import re
+import tarfile
 from pathlib import Path
 
 import httpx
@@ -160,6 +162,12 @@ class TestModel:
         }
         jobs.client.put("/models/studio-model/versions/7", json={"properties": body}).raise_for_status()
         shown = text_of(studio.get("/model/studio-model:7/details").raise_for_status().text)
+        archive = studio.get("/model/studio-model:7/files").raise_for_status()
+        assert archive.headers["Content-Disposition"].endswith("studio-model-7.tar")
+        assert int(archive.headers["Content-Length"]) == len(archive.content)
+        with tarfile.open(fileobj=io.BytesIO(archive.content)) as opened:
+            files = {each.name: opened.extractfile(each) for each in opened}
+            assert {name: len(file.read()) for name, file in files.items() if file} == {"copied.txt": 8}
         assert "Two <copies> Completed" in shown
         assert "source inputs/file.txt" in shown
         assert "copied.txt" in shown
@@ -171,17 +179,21 @@ class TestModel:
 def test_jobs_are_compared_by_what_differs_with_their_curves_on_one_chart(
     jobs: Jobs, studio: httpx.Client, completed: str
 ) -> None:
-    other = jobs.submitted("studio-other", two_copies(displayName="Other"))
+    wanted = two_copies(displayName="Other")
+    wanted["jobs"]["pair"]["inputs"]["suffix"] = literal("?")
+    other = jobs.submitted("studio-other", wanted)
     assert jobs.ended(other) == "Completed"
     listed = studio.get("/jobs").text
     assert "loss 1" in text_of(listed)
+    # What the jobs of the list differ in, beside what people ask for first.
+    assert "suffix ?" in text_of(listed)
     assert listed.count('type="checkbox" name="run"') >= 2
     page = studio.get("/jobs/compare", params={"run": [completed, other]}).raise_for_status().text
     chart = page.split('class="chart"')[1].split("</svg>")[0]
     assert "1. Two &lt;copies&gt; 3 at step 0" in chart
     assert "2. Other 3 at step 0" in chart
     shown = text_of(page)
-    assert "Parameters that differ None." in shown
+    assert f"Parameters that differ Two <copies> {completed} Other {other} suffix ! ?" in shown
     assert f"Metrics, the last values Two <copies> {completed} Other {other}" in shown
     assert studio.get("/jobs/compare").status_code == 200
     assert studio.get("/jobs/compare", params={"run": "no-such-job"}).status_code == 404

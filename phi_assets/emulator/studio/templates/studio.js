@@ -4,7 +4,13 @@
   const bottom = log => { log.scrollTop = log.scrollHeight; };
   const follows = log => log.scrollHeight - log.scrollTop - log.clientHeight < 48;
 
+  // What a keyboard is at, by what it is, as new rows come before it.
+  const CONTROLS = "a[href], button, input, select, textarea, summary, [tabindex]";
+  const called = each => [each.tagName, each.getAttribute("href") || each.value || each.name || "",
+    (each.closest("details") || each).dataset.key || ""].join(" ");
+
   const replace = (part, next) => {
+    const at = part.contains(document.activeElement) ? document.activeElement : null;
     const open = new Set([...part.querySelectorAll("details[open]")].map(each => each.dataset.key));
     const chosen = new Set([...part.querySelectorAll("input:checked")].map(each => each.value));
     const before = [...part.querySelectorAll(".log")].map(log => follows(log) ? null : log.scrollTop);
@@ -14,6 +20,7 @@
     next.querySelectorAll(".log").forEach((log, index) => {
       if (before[index] == null) bottom(log); else log.scrollTop = before[index];
     });
+    if (at) [...next.querySelectorAll(CONTROLS)].find(each => called(each) === called(at))?.focus({preventScroll: true});
   };
 
   const renew = async () => {
