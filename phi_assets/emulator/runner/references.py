@@ -5,19 +5,19 @@ from pathlib import Path
 
 from phi_assets.emulator.runner.pipeline.graph import SERVERLESS, Component
 from phi_assets.emulator.runner.pipeline.values import MODEL_TYPES
-from phi_assets.emulator.store.state import Document
 from phi_assets.emulator.wire.errors import ServiceError, not_found, user_error
 from phi_assets.emulator.workspace import assets
 from phi_assets.emulator.workspace.context import Emulator
 from phi_assets.emulator.workspace.datastores import datastore_path
-from phi_assets.emulator.workspace.locations import blob_of, resolve_uri
-
-_WORKSPACE_ASSET = re.compile(
-    r"(?:azureml:)?(?:azureml://locations/[^/]+/workspaces/[^/]+|/subscriptions/.+?/workspaces/[^/]+)"
-    r"/(?P<kind>data|models|components|codes|environments)/(?P<name>[^/]+)/versions/(?P<version>[^/]+)",
-    re.IGNORECASE,
+from phi_assets.emulator.workspace.locations import (
+    SHORT,
+    WORKSPACE_ASSET,
+    check_environment,
+    code_folder,
+    resolve_uri,
+    version_of,
 )
-_SHORT = re.compile(r"azureml:(?P<name>[^/:@]+)(?::(?P<version>[^/:@]+)|@latest)")
+
 _COMPUTE_ID = re.compile(r"(?:azureml:)?/subscriptions/.+/computes/(?P<name>[^/]+)", re.IGNORECASE)
 _INVALID = "BadArgument/ArgumentInvalid"
 
@@ -35,7 +35,7 @@ class WorkspaceResources:
             ServiceError: 404 `NotFound` if it does not exist, 400 if the reference is of another kind.
         """
         try:
-            of_workspace = self._of_workspace(reference, assets.COMPONENTS, or_short=registry is None)
+            of_workspace = version_of(self._emulator, reference, assets.COMPONENTS, or_short=registry is None)
         except ServiceError as error:
             raise ServiceError(404, "NotFound", error.message) from error
         if of_workspace is not None:
@@ -58,32 +58,12 @@ class WorkspaceResources:
         return Component(found.id, found.name, found.version, found.spec, code, found.registry)
 
     def code(self, reference: str, where: str) -> Path:
-        """The folder of code that was uploaded to the workspace.
-
-        Raises:
-            ServiceError: 404 if it is not there, 400 if the reference is of another kind.
-        """
-        document = self._of_workspace(reference, assets.CODES)
-        if document is None:
-            raise user_error(f"{where}: '{reference}' is not the id of code of the workspace.", _INVALID)
-        uri = str(document["properties"]["codeUri"])
-        place = blob_of(self._emulator, uri) or datastore_path(self._emulator, uri)
-        path = self._emulator.blobs.path(*place) if place[1] else self._emulator.blobs.container_path(place[0])
-        if not path.is_dir():
-            raise not_found(f"{where}: code at", uri, code="UserError", detail="CodeNotFound")
-        return path
+        """See `code_folder`."""
+        return code_folder(self._emulator, reference, where)
 
     def check_environment(self, reference: str, where: str) -> None:
-        """An environment of the workspace or a registry, which is looked for, though nothing is made of it.
-
-        Raises:
-            ServiceError: 404 if it does not exist, 400 if the reference is of another kind.
-        """
-        if self._of_workspace(reference, assets.ENVIRONMENTS, or_short=True) is not None:
-            return
-        if not self._emulator.catalog.is_registry_id(reference):
-            raise user_error(f"{where}: '{reference}' is not the id of an environment.", _INVALID)
-        self._emulator.catalog.resolve(reference, kind="environments")
+        """See `check_environment`."""
+        check_environment(self._emulator, reference, where)
 
     def check_compute(self, name: str, where: str) -> str:
         """The plain name of a compute of the workspace that is not in state Failed, or `serverless`.
@@ -134,9 +114,9 @@ class WorkspaceResources:
     def _locate(self, uri: str, type_: str, where: str) -> Path:
         if self._emulator.catalog.is_registry_id(uri):
             return self._emulator.catalog.model_folder(uri)
-        if (asset := _WORKSPACE_ASSET.fullmatch(uri)) and asset["kind"].lower() in {"data", "models"}:
+        if (asset := WORKSPACE_ASSET.fullmatch(uri)) and asset["kind"].lower() in {"data", "models"}:
             return self._workspace_asset(asset["kind"].lower() == "models", asset["name"], asset["version"], where)
-        if short := _SHORT.fullmatch(uri):
+        if short := SHORT.fullmatch(uri):
             return self._workspace_asset(type_ in MODEL_TYPES, short["name"], short["version"], where)
         if not uri.startswith(("azureml://", "runs:/", self._emulator.blob_url(""))):
             raise user_error(
@@ -148,22 +128,6 @@ class WorkspaceResources:
         container, name = datastore_path(self._emulator, resolved)
         name = name.strip("/")
         return self._emulator.blobs.path(container, name) if name else self._emulator.blobs.container_path(container)
-
-    def _of_workspace(self, reference: str, kind: assets.AssetKind, *, or_short: bool = False) -> Document | None:
-        """The version that `reference` means; None if it has another form. Raises ServiceError 404 if it is gone."""
-        match = _WORKSPACE_ASSET.fullmatch(reference)
-        if match is not None and match["kind"].lower() == kind.segment:
-            return assets.require_version(self._emulator, kind, match["name"], match["version"])
-        short = _SHORT.fullmatch(reference) if or_short else None
-        if short is None:
-            return None
-        name, version = short["name"], short["version"]
-        if version is not None:
-            return assets.require_version(self._emulator, kind, name, version)
-        latest = assets.latest_version(self._emulator, kind, name)
-        if latest is None:
-            raise assets.missing(kind, f"{name}@latest")
-        return latest
 
     def _workspace_asset(self, is_model: bool, name: str, version: str | None, where: str) -> Path:
         kind = assets.MODELS if is_model else assets.DATA

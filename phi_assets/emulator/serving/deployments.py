@@ -16,7 +16,7 @@ from phi_assets.emulator.serving.documents import (
     require_deployment,
     require_endpoint,
 )
-from phi_assets.emulator.serving.models import check_model_exists
+from phi_assets.emulator.serving.models import check_model_exists, scoring_script
 from phi_assets.emulator.serving.rules import (
     DeploymentSettings,
     bad_argument,
@@ -28,6 +28,7 @@ from phi_assets.emulator.store.state import Document
 from phi_assets.emulator.wire.errors import ServiceError, conflict
 from phi_assets.emulator.wire.limits import require, require_resource_tags
 from phi_assets.emulator.workspace.context import Emulator
+from phi_assets.emulator.workspace.locations import check_environment
 
 
 def begin_put(emulator: Emulator, endpoint: str, name: str, body: dict[str, Any]) -> tuple[Document, Begun]:
@@ -170,6 +171,9 @@ def _wanted(emulator: Emulator, body: dict[str, Any]) -> dict[str, Any]:
     DeploymentSettings.of(sku, properties)
     check_instance_type(properties["instanceType"])
     check_model_exists(emulator, properties["model"])
+    if properties.get("codeConfiguration"):
+        scoring_script(emulator, properties)
+        check_environment(emulator, properties["environmentId"], "The deployment")
     return {
         "location": body.get("location") or emulator.location,
         "tags": body.get("tags") or {},

@@ -14,7 +14,7 @@ from phi_assets.emulator.serving.front.gate import Gate
 from phi_assets.emulator.serving.front.tally import Tally
 from phi_assets.emulator.serving.front.target import Target
 from phi_assets.emulator.serving.logs import DeploymentLogs, Stage
-from phi_assets.emulator.serving.models import fetch_model, flavour_of_model, require_registered_files
+from phi_assets.emulator.serving.models import fetch_model, flavour_of_model, require_registered_files, scoring_script
 from phi_assets.emulator.serving.processes.launch import Launch
 from phi_assets.emulator.serving.processes.launcher import Launcher
 from phi_assets.emulator.serving.processes.model_process import Stopped
@@ -162,7 +162,8 @@ class DeploymentManager:
         endpoint, name = document["endpoint"], document["name"]
         settings = deployments.settings_of(document)
         old = self.target(endpoint, name)
-        folder = fetch_model(self._emulator, document["properties"]["model"], logs)
+        has_script = bool(document["properties"].get("codeConfiguration"))
+        folder = fetch_model(self._emulator, document["properties"]["model"], logs, has_script=has_script)
         launch = self._launch(document, folder, old, logs)
         if old is not None and old.workers.launch == launch and not old.workers.is_stopped:
             old.workers.configure(settings)
@@ -180,11 +181,17 @@ class DeploymentManager:
             old.workers.stop()
 
     def _launch(self, document: Document, folder: Path, old: Target | None, logs: DeploymentLogs) -> Launch:
+        properties = document["properties"]
+        if properties.get("codeConfiguration"):
+            code, script = scoring_script(self._emulator, properties)
+            logs.event("Serving", f"Scoring requests are answered by the scoring script {script}")
+            # The script looks for the model by its own name in AZUREML_MODEL_DIR.
+            return Launch(str(folder.parent), properties["environmentVariables"], code=str(code), script=script)
         kept = old.workers.launch.flavour if old is not None and old.workers.launch.folder == str(folder) else None
-        model = document["properties"]["model"]
+        model = properties["model"]
         flavour = self._disturbances.flavour(document) or kept or flavour_of_model(self._emulator, model, folder)
         logs.event("Serving", f"Scoring requests are answered as {flavour} answers them")
-        return Launch(str(folder), document["properties"]["environmentVariables"], flavour)
+        return Launch(str(folder), properties["environmentVariables"], flavour)
 
     def _put_into_service(self, document: Document, target: Target) -> bool:
         """False, and nothing has changed, if the deployment is being deleted."""
@@ -234,7 +241,8 @@ class DeploymentManager:
         for key, document in self._emulator.store.items(DEPLOYMENT):
             serving = document["serving"]
             if serving is not None and home.here(serving["folder"]) != serving["folder"]:
-                moved = serving | {"folder": home.here(serving["folder"])}
+                places = {key: serving[key] for key in ("folder", "code") if serving.get(key)}
+                moved = serving | {key: home.here(place) for key, place in places.items()}
                 self._emulator.store.update(DEPLOYMENT, key, lambda current, moved=moved: current | {"serving": moved})
 
     def _logs(self, endpoint: str, deployment: str) -> DeploymentLogs:

@@ -1,7 +1,7 @@
 """From the model id in a deployment to the folder with the model's files."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from phi_assets.emulator.wire.errors import ServiceError, not_found
 from phi_assets.emulator.workspace import assets
 from phi_assets.emulator.workspace.context import Emulator
 from phi_assets.emulator.workspace.datastores import datastore_path
+from phi_assets.emulator.workspace.locations import code_folder
 from phi_assets.emulator.workspace.model_files import require_same_files
 
 _NAME = r"(?P<name>[A-Za-z0-9][\w.-]*)"
@@ -46,8 +47,24 @@ def check_model_exists(emulator: Emulator, model: Any) -> None:
         raise ServiceError(404, "ResourceNotFound", message, details=error.details) from error
 
 
-def fetch_model(emulator: Emulator, model: str, logs: DeploymentLogs) -> Path:
+def scoring_script(emulator: Emulator, properties: Mapping[str, Any]) -> tuple[Path, str]:
+    """The folder of the deployment's own code, and the scoring script in it.
+
+    Raises:
+        ServiceError: 404 if the code is not there, 400 if the script is not in it.
+    """
+    configuration = properties["codeConfiguration"]
+    folder, script = code_folder(emulator, configuration["codeId"], "The deployment"), configuration["scoringScript"]
+    path = (folder / script).resolve()
+    if not (path.is_relative_to(folder.resolve()) and path.is_file()):
+        raise bad_argument(f"the scoring script '{script}' is not in the code of the deployment.")
+    return folder, script
+
+
+def fetch_model(emulator: Emulator, model: str, logs: DeploymentLogs, *, has_script: bool = False) -> Path:
     """The folder of the MLflow model; the logs tell what the storage initializer does.
+
+    With a scoring script of its own the model may be of any kind, and a single file.
 
     Raises:
         ServiceError: `BadArgument` if the model's files are gone or are not an MLflow model with a python_function.
@@ -61,7 +78,7 @@ def fetch_model(emulator: Emulator, model: str, logs: DeploymentLogs) -> Path:
     say(f"Resolving the model {model}")
     try:
         folder = _locate(emulator, model)()
-        _check_files(folder, model)
+        _check_files(folder, model, is_mlflow=not has_script)
         require_registered_files(emulator, model, folder)
     except ServiceError as error:
         say(f"Failed: {error.message}")
@@ -70,7 +87,7 @@ def fetch_model(emulator: Emulator, model: str, logs: DeploymentLogs) -> Path:
             "DownloadFailed", "Model download failed. Please check storage-initializer log for detail.", "Warning"
         )
         raise ServiceError(400, "BadArgument", f"The model could not be downloaded: {error.message}") from error
-    files = [path for path in folder.rglob("*") if path.is_file()]
+    files = [folder] if folder.is_file() else [path for path in folder.rglob("*") if path.is_file()]
     say(f"{len(files)} files, {sum(path.stat().st_size for path in files):,} bytes in {folder}")
     logs.progress(Stage.MODEL, "Succeeded")
     logs.event("Downloaded", "Models are downloaded successfully or no model need to download")
@@ -80,7 +97,8 @@ def fetch_model(emulator: Emulator, model: str, logs: DeploymentLogs) -> Path:
 def require_registered_files(emulator: Emulator, model: str, folder: Path) -> None:
     """Raises ServiceError 400 if a registered model is to be served with other files than it was registered with.
 
-    A `folder` of another model passes, as does a model that is no longer registered: what is deployed stays deployed.
+    `folder` is the model's, or, for a scoring script, the one in which that lies. One of another model passes, as does
+    a model that is no longer registered: what is deployed stays deployed.
     """
     if emulator.catalog.is_registry_id(model):
         return
@@ -88,8 +106,9 @@ def require_registered_files(emulator: Emulator, model: str, folder: Path) -> No
         document = _registered(emulator, model)
     except ServiceError:
         document = None
-    if document is not None and _folder(emulator, document["properties"]["modelUri"]) == folder:
-        require_same_files(emulator, document["name"], document["version"], folder)
+    root = None if document is None else _folder(emulator, document["properties"]["modelUri"])
+    if document is not None and root is not None and folder in {root, root.parent}:
+        require_same_files(emulator, document["name"], document["version"], root)
 
 
 def flavour_of_model(emulator: Emulator, model: str, folder: Path) -> Flavour:
@@ -107,13 +126,16 @@ def flavour_of_model(emulator: Emulator, model: str, folder: Path) -> Flavour:
     return flavour_of(folder)
 
 
-def _check_files(folder: Path, model: str) -> None:
-    if not folder.is_dir():
+def _check_files(folder: Path, model: str, *, is_mlflow: bool) -> None:
+    if not (folder.is_dir() if is_mlflow else folder.exists()):
         raise bad_argument(f"the files of {model} are gone (expected in {folder}).")
+    if not is_mlflow:
+        return
     definition = folder / "MLmodel"
     if not definition.is_file():
         raise bad_argument(
-            f"{model} is not an MLflow model: it has no file MLmodel, and the emulator serves MLflow models only."
+            f"{model} is not an MLflow model: it has no file MLmodel. Any other model needs a scoring script: "
+            "set 'code_configuration'."
         )
     if "python_function" not in definition.read_text(encoding="utf-8"):
         raise bad_argument(f"the MLflow model {model} has no python_function flavor, so it cannot be served.")

@@ -158,10 +158,11 @@ def check_deployment(properties: dict[str, Any]) -> None:
         raise bad_argument(f"Endpoint compute type '{properties['endpointComputeType']}': only Managed is supported.")
     if (scale := properties["scaleSettings"].get("scaleType")) != "Default":
         raise bad_argument(f"A managed deployment supports scale type Default only, not '{scale}'.")
-    if properties.get("codeConfiguration"):
-        raise bad_argument(
-            "The emulator serves MLflow models without code: leave out 'code_configuration' (a scoring script)."
-        )
+    code = properties.get("codeConfiguration")
+    if code and not (code.get("codeId") and code.get("scoringScript")):
+        raise bad_argument("'codeConfiguration' needs both, code and the scoring script in it.")
+    if code and not properties.get("environmentId"):
+        raise bad_argument("A deployment with a scoring script names an environment: set 'environment'.")
     if str(properties["egressPublicNetworkAccess"]).lower() not in {"enabled", "disabled"}:
         raise bad_argument("'egressPublicNetworkAccess' must be Enabled or Disabled.")
     variables = properties["environmentVariables"]
@@ -169,7 +170,7 @@ def check_deployment(properties: dict[str, Any]) -> None:
         raise bad_argument("'environmentVariables' must map names to texts.")
     worker_count(variables)
     if not properties.get("model"):
-        raise bad_argument("The deployment names no model: set 'model' to the id of a registered MLflow model.")
+        raise bad_argument("The deployment names no model: set 'model' to the id of a registered model.")
 
 
 def worker_count(variables: Mapping[str, str]) -> int:

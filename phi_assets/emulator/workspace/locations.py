@@ -1,13 +1,24 @@
-"""What the uris of assets mean: short and long datastore uris, job outputs, blob urls."""
+"""What uris and ids mean: datastore uris, job outputs, blob urls; versions, uploaded code, environments."""
 
 import re
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from phi_assets.emulator.store.blobs import ARTIFACT_CONTAINER, DATASTORE_OF_CONTAINER, parse_datastore_uri
+from phi_assets.emulator.store.state import Document
 from phi_assets.emulator.wire.errors import not_found, user_error
+from phi_assets.emulator.workspace import assets
+from phi_assets.emulator.workspace.assets import AssetKind
 from phi_assets.emulator.workspace.context import Emulator
-from phi_assets.emulator.workspace.datastores import container_of, datastore_of
+from phi_assets.emulator.workspace.datastores import container_of, datastore_of, datastore_path
 
+WORKSPACE_ASSET = re.compile(
+    r"(?:azureml:)?(?:azureml://locations/[^/]+/workspaces/[^/]+|/subscriptions/.+?/workspaces/[^/]+)"
+    r"/(?P<kind>data|models|components|codes|environments)/(?P<name>[^/]+)/versions/(?P<version>[^/]+)",
+    re.IGNORECASE,
+)
+SHORT = re.compile(r"azureml:(?P<name>[^/:@]+)(?::(?P<version>[^/:@]+)|@latest)")
+_INVALID = "BadArgument/ArgumentInvalid"
 _DATASTORE = re.compile(r"azureml://(?:.*/)?datastores/[^/]+/paths(?:/.*)?", re.IGNORECASE)
 _JOB_OUTPUT = re.compile(
     r"azureml://(?:.*/)?jobs/(?P<job>[^/]+)/outputs/(?P<output>[^/]+)(?:/paths)?(?P<rest>/.*)?", re.IGNORECASE
@@ -87,3 +98,56 @@ def _job_output(emulator: Emulator, job: str, output: str) -> str:
 
 def _artifacts(run: str) -> str:
     return f"azureml://datastores/{DATASTORE_OF_CONTAINER[ARTIFACT_CONTAINER]}/paths/ExperimentRun/dcid.{run}/"
+
+
+def version_of(emulator: Emulator, reference: str, kind: AssetKind, *, or_short: bool = False) -> Document | None:
+    """The version of the workspace that `reference` means; with `or_short` also `azureml:<name>:<version>`.
+
+    None if it has another form.
+
+    Raises:
+        ServiceError: 404 if there is no such version.
+    """
+    match = WORKSPACE_ASSET.fullmatch(reference)
+    if match is not None and match["kind"].lower() == kind.segment:
+        return assets.require_version(emulator, kind, match["name"], match["version"])
+    short = SHORT.fullmatch(reference) if or_short else None
+    if short is None:
+        return None
+    name, version = short["name"], short["version"]
+    if version is not None:
+        return assets.require_version(emulator, kind, name, version)
+    latest = assets.latest_version(emulator, kind, name)
+    if latest is None:
+        raise assets.missing(kind, f"{name}@latest")
+    return latest
+
+
+def code_folder(emulator: Emulator, reference: str, where: str) -> Path:
+    """The folder of code that was uploaded to the workspace.
+
+    Raises:
+        ServiceError: 404 if it is not there, 400 if the reference is of another kind.
+    """
+    document = version_of(emulator, reference, assets.CODES)
+    if document is None:
+        raise user_error(f"{where}: '{reference}' is not the id of code of the workspace.", _INVALID)
+    uri = str(document["properties"]["codeUri"])
+    container, name = blob_of(emulator, uri) or datastore_path(emulator, uri)
+    path = emulator.blobs.path(container, name) if name else emulator.blobs.container_path(container)
+    if not path.is_dir():
+        raise not_found(f"{where}: code at", uri, code="UserError", detail="CodeNotFound")
+    return path
+
+
+def check_environment(emulator: Emulator, reference: str, where: str) -> None:
+    """An environment of the workspace or a registry has to exist, though nothing is made of it.
+
+    Raises:
+        ServiceError: 404 if it does not, 400 if the reference is of another kind.
+    """
+    if version_of(emulator, reference, assets.ENVIRONMENTS, or_short=True) is not None:
+        return
+    if not emulator.catalog.is_registry_id(reference):
+        raise user_error(f"{where}: '{reference}' is not the id of an environment.", _INVALID)
+    emulator.catalog.resolve(reference, kind="environments")

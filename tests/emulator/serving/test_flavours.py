@@ -105,7 +105,7 @@ def test_a_models_own_image_decides(tmp_path: Path, metadata: dict[str, Any] | N
     assert flavour_of(folder) == flavour
 
 
-def test_what_serves_is_remembered_with_its_flavour() -> None:
-    launch = Launch("/models/a", {"A": "B"}, FOUNDATION)
-    assert Launch.from_document(launch.document()) == launch
+def test_what_serves_is_remembered_with_its_flavour_or_its_script() -> None:
+    for launch in (Launch("/models/a", {"A": "B"}, FOUNDATION), Launch("/models/a", {}, code="/code", script="s.py")):
+        assert Launch.from_document(launch.document()) == launch
     assert Launch.from_document({"folder": "/models/a", "environment": {}}) == Launch("/models/a", {}, MLFLOW)

@@ -102,7 +102,8 @@ def test_numbers_out_of_range_are_refused(capacity: int, properties: dict[str, A
         ({}, "names no model"),
         ({"model": "m", "endpointComputeType": "Kubernetes"}, "only Managed"),
         ({"model": "m", "scaleSettings": {"scaleType": "TargetUtilization"}}, "scale type Default only"),
-        ({"model": "m", "codeConfiguration": {"codeId": "c", "scoringScript": "s.py"}}, "without code"),
+        ({"model": "m", "codeConfiguration": {"codeId": "c", "scoringScript": "s.py"}}, "names an environment"),
+        ({"model": "m", "environmentId": "e", "codeConfiguration": {"codeId": "c"}}, "scoring script in it"),
         ({"model": "m", "environmentVariables": {"A": 1}}, "names to texts"),
         *(
             ({"model": "m", "environmentVariables": {"WORKER_COUNT": count}}, f"from 1 to 16, not '{count}'")

@@ -3,12 +3,12 @@
 from typing import Any
 
 from phi_assets.emulator.routes.assets.versions import asset_routes, with_changes
-from phi_assets.emulator.runner.references import WorkspaceResources
 from phi_assets.emulator.store.state import Document
 from phi_assets.emulator.wire.errors import ServiceError, user_error
 from phi_assets.emulator.wire.shapes import OBJECT, TEXT, Each, Fields
 from phi_assets.emulator.workspace.assets import COMPONENTS
 from phi_assets.emulator.workspace.context import Emulator
+from phi_assets.emulator.workspace.locations import check_environment, code_folder
 from phi_assets.emulator.workspace.resources import as_text
 
 _TYPES = ("command", "pipeline")
@@ -46,14 +46,13 @@ def _prepare(emulator: Emulator, name: str, version: str, sent: dict[str, Any]) 
 
 
 def _check_command(emulator: Emulator, spec: dict[str, Any], where: str) -> None:
-    resources = WorkspaceResources(emulator)
     if not spec.get("command"):
         raise user_error(f"{where} has no command.", _INVALID)
     if not spec.get("environment"):
         raise user_error(f"{where} has no environment.", _INVALID)
-    resources.check_environment(spec["environment"], where)
+    check_environment(emulator, spec["environment"], where)
     if spec.get("code"):
-        resources.code(spec["code"], where)
+        code_folder(emulator, spec["code"], where)
 
 
 def _merge(document: Document, wanted: dict[str, Any]) -> dict[str, Any]:

@@ -160,6 +160,28 @@ def _reply(reply: tuple[int, Any]) -> Response:
     return JSONResponse(content, status_code=status)
 
 
+def serve(app: Starlette, socket: Path) -> None:
+    """Answers on the socket until SIGTERM comes."""
+    uvicorn.run(
+        app,
+        uds=str(socket),
+        log_config=None,
+        access_log=False,
+        # Longer than the emulator keeps idle connections: the side that closes first must be the client.
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=5,
+    )
+
+
+def prepare(crash: str | None, crash_after: float) -> None:
+    """The process writes its log, ends with the emulator, and fails now if it shall."""
+    logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    _end_with_parent()
+    if crash is not None:
+        time.sleep(crash_after)
+        raise RuntimeError(crash)
+
+
 def _end_with_parent() -> None:
     """Ends this process when the emulator, which holds the other end of our standard input, is gone."""
 
@@ -182,22 +204,9 @@ def _end_with_parent() -> None:
 @click.option("--crash-after", type=float, default=0.0, help="Seconds of loading before it does.")
 def main(folder: Path, socket: Path, flavour: Flavour, crash: str | None, crash_after: float) -> None:
     """Serves the MLflow model in FOLDER on a Unix domain socket until standard input is closed or SIGTERM comes."""
-    logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    _end_with_parent()
+    prepare(crash, crash_after)
     log.info("Loading the model from %s", folder)
-    if crash is not None:
-        time.sleep(crash_after)
-        raise RuntimeError(crash)
-    model = load(folder)
-    uvicorn.run(
-        create_app(model, flavour),
-        uds=str(socket),
-        log_config=None,
-        access_log=False,
-        # Longer than the emulator keeps idle connections: the side that closes first must be the client.
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=5,
-    )
+    serve(create_app(load(folder), flavour), socket)
 
 
 if __name__ == "__main__":

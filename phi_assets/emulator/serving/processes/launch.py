@@ -31,7 +31,11 @@ class Launch:
     folder: str
     environment: dict[str, str]
     flavour: Flavour = MLFLOW
-    """How it answers."""
+    """How it answers, unless a script of its own does."""
+    code: str | None = None
+    """Folder of the deployment's own code."""
+    script: str | None = None
+    """The scoring script in it."""
 
     @property
     def worker_count(self) -> int:
@@ -43,7 +47,8 @@ class Launch:
         """Reads what `document` wrote."""
         # Deployments that were made before there were two have none.
         flavour = document.get("flavour", MLFLOW)
-        return cls(folder=document["folder"], environment=dict(document["environment"]), flavour=flavour)
+        code, script = document.get("code"), document.get("script")
+        return cls(document["folder"], dict(document["environment"]), flavour, code, script)
 
     def document(self) -> dict[str, Any]:
         """As kept in the state."""
@@ -51,7 +56,10 @@ class Launch:
 
     def process_environment(self, ours: Mapping[str, str]) -> dict[str, str]:
         """Environment variables of the process: what it needs of `ours`, plus the deployment's own."""
-        environment = _DEFAULTS | inherited(ours) | {"AZUREML_MODEL_DIR": self.folder} | self.environment | _IMPOSED
+        given = {"AZUREML_MODEL_DIR": self.folder}
+        if self.code is not None and self.script is not None:
+            given |= {"AML_APP_ROOT": self.code, "AZUREML_ENTRY_SCRIPT": self.script}
+        environment = _DEFAULTS | inherited(ours) | given | self.environment | _IMPOSED
         package_root = str(Path(__file__).parents[4])
         path = [package_root, *filter(None, [environment.get("PYTHONPATH")])]
         return environment | {"PYTHONPATH": os.pathsep.join(path)}

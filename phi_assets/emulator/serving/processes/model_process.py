@@ -46,7 +46,7 @@ class Crash:
 
 
 class ModelServer:
-    """One inference server (`phi_assets.emulator.serving.inference.worker`) behind `socket`.
+    """One inference server (`worker` or `script_server` of `serving.inference`) behind `socket`.
 
     Its output is appended to `log`. With `crash` it does not get as far as that. With a `template` it is a copy of that
     where it can be, which spares it the imports.
@@ -169,17 +169,21 @@ class ModelServer:
         self.socket.unlink(missing_ok=True)
 
     def _spawn(self, log: IO[bytes]) -> _Process:
-        arguments = ["--model", self.launch.folder, "--socket", str(self.socket)]
-        arguments += ["--flavour", self.launch.flavour]
+        arguments = ["--socket", str(self.socket)]
+        server = "script_server" if self.launch.script else "worker"
+        if self.launch.script and self.launch.code:
+            arguments += ["--script", str(Path(self.launch.code) / self.launch.script)]
+        else:
+            arguments += ["--model", self.launch.folder, "--flavour", self.launch.flavour]
         if self._crash is not None:
             arguments += ["--crash", self._crash.message, "--crash-after", str(self._crash.seconds)]
-        if self._template is not None:
+        if self._template is not None and self.launch.script is None:
             try:
                 return self._template.start(arguments, self.launch, log.fileno(), self._log.parent)
             except TemplateError as error:
                 logger.info("%s is started from scratch: %s", self.launch.folder, error)
         return subprocess.Popen(
-            [sys.executable, "-m", "phi_assets.emulator.serving.inference.worker", *arguments],
+            [sys.executable, "-m", f"phi_assets.emulator.serving.inference.{server}", *arguments],
             # The worker ends at the end of its input, so it cannot outlive us, whatever kills us.
             stdin=subprocess.PIPE,
             stdout=log,
