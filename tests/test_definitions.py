@@ -108,6 +108,18 @@ def test_what_is_billing_depends_on_nothing_and_is_in_no_job_that_makes_somethin
     assert with_it == {"list_billing"}
 
 
+def test_data_that_is_fetched_is_prepared_after_preflight(definitions: dg.Definitions) -> None:
+    fetched = build_definitions(load_settings({}), load_recipe("phi4_ultrachat"))
+    for graph, waits in ((definitions.resolve_asset_graph(), False), (fetched.resolve_asset_graph(), True)):
+        for key in graph.get_all_asset_keys():
+            if key.path[-1].startswith("sampled_"):
+                preflight = dg.AssetKey([*key.path[:-1], "preflight"])
+                assert (preflight in graph.get(key).parent_keys) == waits, key
+    # It is the first that is executed: what would be in vain is said before gigabytes are fetched.
+    (node,) = {each.node_def for each in fetched.resolve_asset_graph().assets_defs if "preflight" in str(each.keys)}
+    assert node.tags["dagster/priority"] == "10"
+
+
 def test_everything_that_costs_money_comes_after_preflight_and_no_data_does(definitions: dg.Definitions) -> None:
     graph = definitions.resolve_asset_graph()
     below = graph.get(dg.AssetKey(["quickstart", "preflight"])).child_keys

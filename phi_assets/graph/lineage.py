@@ -28,7 +28,11 @@ LABEL = "phi_assets"
 IO_MANAGER = "azureml_refs"
 
 FIRST = {"dagster/priority": "10"}
-"""Run tags of what ends or lists what is billing: it goes before every other run that is queued."""
+"""Tags of a run, or of a step of it, that goes before every other one: what ends or lists what is billing, and the look
+ahead before data is fetched."""
+
+PREFLIGHT = "preflight"
+"""Asset of a recipe that comes before all that costs money, and before its data where that is fetched."""
 
 WORKSPACE = "workspace"
 """Prefix and group of what exists once, however many recipes there are."""
@@ -116,6 +120,11 @@ class Lineage:
     def datasets(self) -> tuple[DataSet, ...]:
         """Where the samples of the recipe come from: one data set, or every member of a mixture."""
         return tuple(DataSet(section, self.data_dir) for section in self.recipe.dataset.sources().values())
+
+    @property
+    def fetches_data(self) -> bool:
+        """Whether some of the data comes over a network: then nothing is prepared before preflight has passed."""
+        return any(dataset.section.source == "hub" for dataset in self.datasets)
 
     @property
     def name(self) -> str:

@@ -19,7 +19,7 @@ from phi_assets.graph.dataset.metadata import (
 from phi_assets.graph.dataset.source import ChatDataSource
 from phi_assets.graph.dataset.tokenizer import in_registry
 from phi_assets.graph.explanation import read
-from phi_assets.graph.lineage import IO_MANAGER, DataSet, Lineage
+from phi_assets.graph.lineage import IO_MANAGER, PREFLIGHT, DataSet, Lineage
 from phi_assets.graph.presentation import presented
 from phi_assets.graph.resources.workspace import AzureMLWorkspace
 from phi_assets.refs import DatasetRef, SampleRef, SplitRef
@@ -98,6 +98,7 @@ def _sampled_training_data(lineage: Lineage) -> dg.AssetsDefinition:
 
     @dg.multi_asset(
         name=lineage.node("sampled_train_sft"),
+        deps=lineage.keys(*_comes_first(lineage)),
         ins={
             "test": dg.AssetIn(lineage.key("sampled_test_sft")),
             **_raw_splits(lineage, "train_sft"),
@@ -150,6 +151,7 @@ def _sampled(lineage: Lineage, split: str, test_split: str | None = None) -> dg.
         *_reads(lineage),
         version=_SAMPLE_VERSION,
         needs={**_raw_splits(lineage, split), **unseen},
+        deps=_comes_first(lineage),
         kinds={"polars", "parquet"},
         description=f"The recipe's sample of `{split}` that keeps the chat contract, as JSON Lines and as Parquet.",
     )
@@ -166,6 +168,10 @@ def _sampled(lineage: Lineage, split: str, test_split: str | None = None) -> dg.
         return _sampled_result(context, lineage, ref, raw, test)
 
     return sampled
+
+
+def _comes_first(lineage: Lineage) -> list[str]:
+    return [PREFLIGHT] if lineage.fetches_data else []
 
 
 def _raw_splits(lineage: Lineage, split: str) -> dict[str, dg.AssetIn]:

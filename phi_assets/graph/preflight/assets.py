@@ -10,14 +10,12 @@ from phi_assets.azureml.preflight.run import run_preflight
 from phi_assets.config.recipe import Recipe
 from phi_assets.dataset.samples.first_look import DataLook, rows_by_source
 from phi_assets.graph.explanation import read
-from phi_assets.graph.lineage import Lineage
+from phi_assets.graph.lineage import FIRST, PREFLIGHT, Lineage
 from phi_assets.graph.preflight.data import first_look
 from phi_assets.graph.preflight.metadata import PREFLIGHT_NUMBERS, findings_table, first_rows, preflight_metadata
 from phi_assets.graph.presentation import presented
 from phi_assets.graph.resources.prices import PricesResource
 from phi_assets.graph.resources.workspace import AzureMLWorkspace
-
-PREFLIGHT = "preflight"
 
 _WHAT_HOLDS: dict[Group, str] = {
     "data": "The data can be reached, has the splits, and its first rows become conversations that keep the contract.",
@@ -56,6 +54,8 @@ def preflight_asset(lineage: Lineage) -> dg.AssetsDefinition:
 
     @dg.multi_asset(
         name=lineage.node(PREFLIGHT),
+        # Raw splits are shared by recipes and wait for none of them; what is wrong is said before they are fetched.
+        op_tags=FIRST if lineage.fetches_data else None,
         specs=[
             dg.AssetSpec(
                 key,
