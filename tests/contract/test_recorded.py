@@ -229,7 +229,8 @@ def test_the_emulator_answers_as_recorded(conversation: Conversation, name: str)
     assert exchange is not None, f"{name} was not asked: ask it in conftest.py, or say in NOT_HERE why it cannot be"
     found = set(differences(_RECORDED[name], exchange))
     assert found - expected(_RECORDED[name]) == set(), "differs, and is in no table"
-    assert expected(_RECORDED[name]) - found == set(), "is in a table, and differs no more"
+    # How far a job has come is a matter of a moment.
+    assert expected(_RECORDED[name]) - found <= {"value properties.status"}, "is in a table, and differs no more"
 
 
 def test_nothing_that_the_graph_reads_differs() -> None:

@@ -13,6 +13,13 @@ from phi_assets.graph.automation.instance_settings import missing_settings, tell
 SHIPPED = yaml.safe_load((Path(__file__).parents[3] / "phi_assets" / "dagster.yaml").read_text(encoding="utf-8"))
 
 
+@pytest.fixture(autouse=True)
+def loaded_by_a_code_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dagster keeps what the last load in this process was for."""
+    context = DefinitionsLoadContext(DefinitionsLoadType.INITIALIZATION)
+    monkeypatch.setattr(DefinitionsLoadContext, "_instance", context)
+
+
 def told(home: Path, content: str, caplog: pytest.LogCaptureFixture) -> list[str]:
     (home / "dagster.yaml").write_text(content, encoding="utf-8")
     caplog.clear()
