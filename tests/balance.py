@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 
 _FILE = Path(__file__).with_name("durations.json")
-_SLOW_SECONDS = 1.4
-_SHARED_SECONDS = 0.3
-"""What each quick test of a file may have to bear of the fixtures that they share, before all of them count as slow."""
+_QUICK_SHARE = 0.82
+"""So many of the tests are quick: those that take least."""
 _UNKNOWN_SECONDS = 5.0
 """A file that is new is started early rather than late."""
 _WORTH_TELLING_SECONDS = 1.0
@@ -53,12 +52,15 @@ class _Stopwatch:
     def __init__(self, config: pytest.Config) -> None:
         self._store = config.getoption("--store-durations")
         self._seconds: defaultdict[str, float] = defaultdict(float)
+        self._own: defaultdict[str, float] = defaultdict(float)
         self._shared: defaultdict[str, float] = defaultdict(float)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self._seconds[report.nodeid] += report.duration
         if report.when == "setup" and report.duration > _WORTH_TELLING_SECONDS:
             self._shared[_file_of(report.nodeid)] += report.duration
+        else:
+            self._own[report.nodeid] += report.duration
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         folders: defaultdict[str, float] = defaultdict(float)
@@ -83,16 +85,19 @@ class _Stopwatch:
             files[_file_of(test)] += seconds
         kept = {
             "files": {file: round(seconds, 1) for file, seconds in sorted(files.items())},
-            "slow": sorted(test for file in files for test in self._slow_of(file)),
+            "slow": self._slow(),
         }
         _FILE.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 
-    def _slow_of(self, file: str) -> list[str]:
-        tests = [test for test in self._seconds if _file_of(test) == file]
-        quick = [test for test in tests if self._seconds[test] <= _SLOW_SECONDS]
-        if self._shared[file] > _SHARED_SECONDS * len(quick):
-            return tests
-        return [test for test in tests if test not in quick]
+    def _slow(self) -> list[str]:
+        """The tests that take longest; what those of a file share is borne by all of them alike."""
+        tests = Counter(_file_of(test) for test in self._seconds)
+
+        def cost(test: str) -> float:
+            return self._own[test] + self._shared[_file_of(test)] / tests[_file_of(test)]
+
+        ranked = sorted(self._seconds, key=cost)
+        return sorted(ranked[int(len(ranked) * _QUICK_SHARE) :])
 
 
 def _file_of(nodeid: str) -> str:
