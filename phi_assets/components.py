@@ -15,7 +15,7 @@ from phi_assets.config.section import Section, member_section
 from phi_assets.config.settings import Settings, load_settings
 from phi_assets.config.trust import trust_authorities
 from phi_assets.graph.automation.instance_settings import tell_missing_settings
-from phi_assets.graph.lineage import OWNERS, Lineage
+from phi_assets.graph.lineage import Lineage
 from phi_assets.graph.location import Location
 
 _SCAFFOLD = """\
@@ -75,8 +75,8 @@ class FineTune(dg.Component):
     """First parts of the asset keys; the recipe's name unless given."""
     group: str = ""
     """Asset group; the recipe's name unless given."""
-    owners: Sequence[str] = OWNERS
-    """Owners of the assets: e-mail addresses, or `team:name`."""
+    owners: Sequence[str] = ()
+    """Owners of the assets: e-mail addresses, or `team:name`; the recipe's unless given."""
     tags: Mapping[str, str] = field(default_factory=dict)
     """Tags of the assets."""
     automation: bool = True
@@ -148,10 +148,6 @@ _OWN_FIELDS: dict[str, Any] = {
         Field(default=[], description="First parts of the asset keys, `team/bot`; the recipe's name unless given."),
     ),
     "group": (str, Field(default="", description="Asset group; the recipe's name unless given.")),
-    "owners": (
-        list[str],
-        Field(default=list(OWNERS), description="Owners of the assets: e-mail addresses, or `team:name`."),
-    ),
     "tags": (dict[str, str], Field(default={}, description="Tags of the assets.")),
     "automation": (
         bool,

@@ -153,6 +153,13 @@ def test_every_asset_is_described_owned_grouped_and_versioned(definitions: dg.De
         assert spec.code_version, spec.key
 
 
+def test_owners_are_the_recipes() -> None:
+    owners = ["team:support", "somebody@example.com"]
+    recipe = load_recipe("quickstart").model_copy(update={"owners": owners})
+    specs = list(build_definitions(load_settings({}), recipe).resolve_all_asset_specs())
+    assert {tuple(spec.owners) for spec in specs if spec.group_name != "workspace"} == {tuple(owners)}
+
+
 def test_a_recipe_edit_changes_the_code_version_of_exactly_the_assets_it_touches(tmp_path) -> None:
     from tests.graph_runs import write_recipe
 

@@ -12,6 +12,9 @@ from phi_assets.config.dataset import ContractSection, DatasetSection, SampleSec
 from phi_assets.config.section import Section
 from phi_assets.fingerprint import fingerprint
 
+OWNER = r"^(team:\S+|[^@\s]+@[^@\s]+\.[^@\s]+)$"
+"""https://docs.dagster.io/guides/build/assets/metadata-and-tags#owners"""
+
 ParameterValue = bool | int | float | str
 
 
@@ -259,6 +262,8 @@ class Recipe(Section):
     name: Annotated[str, _kept(limits.OWNER_NAME.problem)]
     """Whose things are: the tag `phi-recipe` on all that is made for it."""
     description: str = ""
+    owners: list[Annotated[str, Field(pattern=OWNER)]] = Field(default_factory=lambda: ["team:ml-platform"])
+    """Who stands for its assets, as the UI shows it: e-mail addresses, or `team:name`. It makes nothing stale."""
     dataset: DatasetSection = Field(default_factory=DatasetSection)
     sample: SampleSection = Field(default_factory=SampleSection)
     contract: ContractSection = Field(default_factory=ContractSection)

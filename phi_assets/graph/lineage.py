@@ -98,11 +98,11 @@ class Lineage:
         *,
         prefix: Sequence[str] = (),
         group: str = "",
-        owners: Sequence[str] = OWNERS,
+        owners: Sequence[str] = (),
         tags: Mapping[str, str] | None = None,
         automated: bool = True,
     ) -> Self:
-        """The recipe below `prefix` and in `group`, which are its name unless given."""
+        """The recipe below `prefix` and in `group`, its name unless given, with `owners`, its own unless given."""
         workspace = workspace_path(settings.subscription_id, settings.resource_group, settings.workspace_name)
         own = identifier(recipe.name)
         return cls(
@@ -111,7 +111,7 @@ class Lineage:
             group=group or own,
             endpoint_names=endpoint_names(recipe.serving, recipe.name, workspace),
             data_dir=settings.data_dir,
-            owners=tuple(owners),
+            owners=tuple(owners or recipe.owners),
             tags=tuple((tags or {}).items()),
             automated=automated,
         )
@@ -119,7 +119,7 @@ class Lineage:
     @cached_property
     def datasets(self) -> tuple[DataSet, ...]:
         """Where the samples of the recipe come from: one data set, or every member of a mixture."""
-        return tuple(DataSet(section, self.data_dir) for section in self.recipe.dataset.sources().values())
+        return tuple(DataSet(section, self.data_dir, self.owners) for section in self.recipe.dataset.sources().values())
 
     @property
     def fetches_data(self) -> bool:

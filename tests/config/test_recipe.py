@@ -69,6 +69,7 @@ def test_a_recipe_cannot_be_changed() -> None:
         ({"smaple": {"percent": 5}}, r"- smaple: unknown key; did you mean 'sample'\?"),
         ({"sample": {"zzz": 5}}, r"- sample\.zzz: unknown key; known keys: mode, percent, seed"),
         ({"dataset": {"source": "local"}}, r"source 'local' needs `path`"),
+        ({"owners": ["nobody"]}, r"- owners\.0 = 'nobody': "),
         ({"serving": {"endpoint": "no_underscore"}}, r"- serving\.endpoint = 'no_underscore': "),
         ({"compute": {"tiers": ["Spot"]}}, r"- compute\.tiers\.0 = 'Spot': "),
         ({"finetune": {"parameters": {"a": [1]}}}, r"finetune\.parameters\.a"),
