@@ -94,7 +94,7 @@ def split_metadata(ref: SplitRef) -> dict[str, Any]:
 
 def _not_carried(rows: Mapping[str, int]) -> dict[str, Any]:
     """What of the source is in no conversation; nothing where everything is."""
-    listed = [{"field": shown(field, 60), "rows": f"{count:,}"} for field, count in rows.items()]
+    listed = [{"rows": f"{count:,}", "field": shown(field, 60)} for field, count in rows.items()]
     return {"not_carried": table(listed[:_FIELDS])} if listed else {}
 
 
@@ -171,7 +171,7 @@ def _whereabouts(report: SplitReport) -> Iterator[dict[str, str]]:
     if report.rows_repeated:
         places["of these, repeated"] = report.rows_repeated
     for place, rows in places.items():
-        yield {"where": place, "rows": f"{rows:,}"}
+        yield {"rows": f"{rows:,}", "where": place}
 
 
 def _source_row(source: SourceReport) -> dict[str, str]:
@@ -208,8 +208,8 @@ def _role_row(profile: RoleProfile) -> dict[str, str]:
 def _contract_rows(report: SplitReport) -> list[dict[str, str]]:
     return [
         {
-            "rule": violation.rule,
             "rows": f"{violation.rows:,}",
+            "rule": violation.rule,
             "policy": violation.policy,
             "they are": became(violation),
             "it asks that": ASKS[violation.rule],
