@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.azureml.toy_step import write_model
-from tests.benchmarks import prepare, scoring, ultrachat
+from tests.benchmarks import gpu, prepare, scoring, ultrachat
 from tests.benchmarks.report import BenchmarkError
 
 SCALE = 0.002
@@ -289,3 +289,17 @@ def test_scoring_is_measured_side_by_side_and_judged_against_the_seed(tmp_path: 
     report.runs["ours-8"][1].texts[3] = "something else"
     with pytest.raises(BenchmarkError, match="ours-8 got 'something else' to prompt 3, seed-invoke got 'echo "):
         scoring.check_agreement(report)
+
+
+@pytest.mark.slow
+def test_a_model_of_phis_architecture_is_trained_and_served(tmp_path: Path) -> None:
+    figures = gpu.measure(gpu.TINY, tmp_path)
+    assert figures.train_tokens_per_second > 0
+    assert figures.serve_tokens_per_second > 0
+    assert 0 < figures.first_token_seconds < figures.load_seconds
+    assert figures.train_peak_gib > 0
+
+
+def test_phi_3_mini_has_the_parameters_that_it_is_said_to_have() -> None:
+    embedding = gpu.PHI3_MINI.hidden * gpu.PHI3_MINI.vocabulary
+    assert round((gpu.PHI3_MINI.parameters + embedding) / 1e9, 2) == 3.82
