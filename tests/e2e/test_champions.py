@@ -84,7 +84,8 @@ def test_each_model_is_measured_by_the_last_one_that_was_good(models: Models, to
     verdict = check(worse, "not_worse_than_champion")
     assert (verdict.passed, verdict.severity) == (False, dg.AssetCheckSeverity.ERROR)
     assert verdict.metadata["champion"].value == good["model"]
-    assert verdict.metadata["chrf_gain_high"].value < 0
+    upper: Any = verdict.metadata["chrf_gain_high"].value
+    assert upper < 0
     assert metadata(worse)["champion/chrf"] == good["chrf"] > metadata(worse)["chrf"]
     assert not metadata(worse)["is_champion"]
     # The base model was asked once, by a deployment that is gone.

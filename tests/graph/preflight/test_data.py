@@ -6,17 +6,22 @@ import dagster as dg
 
 from phi_assets.config.recipe import Recipe
 from phi_assets.config.settings import load_settings
+from phi_assets.emulator.process import Connection
 from phi_assets.graph.lineage import Lineage
 from phi_assets.graph.preflight.data import first_look
+from phi_assets.graph.resources.workspace import AzureMLWorkspace
 from tests.dataset.cases.inputs import asked, chats, held_out, lines
 
 
-def test_what_is_handed_over_is_unknown_at_first_and_doubtful_where_it_was_no_good(tmp_path: Path) -> None:
+def test_what_is_handed_over_is_unknown_at_first_and_doubtful_where_it_was_no_good(
+    emulator: Connection, tmp_path: Path
+) -> None:
     recipe = Recipe.model_validate({"name": "mine", "dataset": {"source": "asset", "asset": "chats", "name": "handed"}})
     lineage = Lineage.of(recipe, load_settings({"PHI_HOME": str(tmp_path / "home")}))
+    azureml = AzureMLWorkspace.from_settings(load_settings({"PHI_HOME": str(emulator.directory.parent)}))
     with dg.DagsterInstance.ephemeral() as instance:
         context = dg.build_asset_context(instance=instance)
-        look = first_look(context, lineage)
+        look = first_look(context, lineage, azureml)
         assert (look.splits, look.problems, look.warnings) == ((), [], ())
         assert look.unknown == "nothing is known of it before it has been handed over for the first time"
 
@@ -25,7 +30,7 @@ def test_what_is_handed_over_is_unknown_at_first_and_doubtful_where_it_was_no_go
         instance.report_runless_asset_event(handed_over)
         (tmp_path / "test.jsonl").write_bytes(lines(held_out()))
         (tmp_path / "train.jsonl").write_bytes(lines([{"messages": asked(n), "label": True} for n in range(40)]))
-        look = first_look(context, lineage)
+        look = first_look(context, lineage, azureml)
         assert look.source == f"asset chats ({tmp_path})"
         # The run may hand it over anew, and better.
         assert look.problems == []
@@ -33,6 +38,6 @@ def test_what_is_handed_over_is_unknown_at_first_and_doubtful_where_it_was_no_go
         assert "row 1 has label True" in look.warnings[0]
 
         (tmp_path / "train.jsonl").write_bytes(lines(chats(300)))
-        look = first_look(context, lineage)
+        look = first_look(context, lineage, azureml)
         assert (look.problems, look.warnings) == ([], ())
         assert [each.split for each in look.splits if each.head] == ["train_sft", "test_sft", "train_gen", "test_gen"]
