@@ -119,6 +119,8 @@ class ScoringReport(_Part):
     champion: Comparison | None = None
     """None where there is none; `champion_note` says why."""
     champion_note: str = ""
+    champion_unknown: bool = False
+    """There is a champion, and nothing to compare it by; this model is the next one all the same."""
     margin: float = 0.0
     """Points of chrF that the model may be below the champion."""
 

@@ -43,6 +43,8 @@ class Champion:
     """None where there is none, or where its answers are lost."""
     note: str
     """Which one it is, or why there is none."""
+    is_lost: bool = False
+    """There is one, and its answers are gone."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def evaluate(
     rival, note = champion.rival, champion.note
     against = compare(answered, texts, rival, seed) if rival else None
     if rival and against is None:
-        note = f"Champion {rival.model_id} has answered other questions."
+        note = f"Champion {rival.model_id} has answered other questions, so nobody knows whether this model is worse."
     report = ScoringReport(
         model_id=given.model_id,
         figures=answer_figures(texts, [question.reference for question in answered], seed),
@@ -93,6 +95,7 @@ def evaluate(
         base=compare(answered, texts, base, seed) if base else None,
         champion=against,
         champion_note=note,
+        champion_unknown=champion.is_lost or (rival is not None and against is None),
         margin=margin,
     )
     rows = iter(_rows(answered, answers, tokens, base))

@@ -1,7 +1,12 @@
 """Does a newcomer see that fine-tuning worked? The shipped base model and three fine-tunes of it, asked over HTTP."""
 
+import re
+from pathlib import Path
+from typing import Any
+
 import dagster as dg
 import pytest
+import yaml
 
 from phi_assets.azureml.connection.client import Workspace, sdk
 from phi_assets.azureml.scoring.client import open_scoring
@@ -10,10 +15,12 @@ from phi_assets.azureml.serving.endpoints import delete_endpoint, ensure_endpoin
 from phi_assets.azureml.serving.traffic import ensure_traffic
 from phi_assets.config.recipe_files import load_recipe
 from phi_assets.emulator import process
+from phi_assets.graph.serving.champion import find_champion
 from phi_assets.quickstart.grading import Question, held_out_questions, keyword_accuracy
 from phi_assets.refs import RegisteredModelRef, TrafficRef
 from tests.graph_runs import Graph, failure_message, write_recipe
 
+README = Path(__file__).parents[2] / "README.md"
 BASE_MODEL = "phi_assets/emulator/registry/models/phi3-tiny"
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -44,18 +51,47 @@ def test_the_base_model_does_not_answer(workspace: Workspace, questions: list[Qu
     delete_endpoint(workspace, endpoint.name)
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+def readmes_edit() -> dict[str, Any]:
+    """The parameters that README changes in the shipped recipe."""
+    found = re.search(r"```yaml\n(# mine\.yaml\n.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    assert found is not None
+    recipe = yaml.safe_load(found[1])
+    assert (recipe["extends"], set(recipe)) == ("quickstart", {"extends", "name", "finetune"})
+    return recipe["finetune"]["parameters"]
+
+
+@pytest.mark.parametrize("seed", [None, 1, 2])
 def test_the_fine_tuned_model_answers(
-    seed: int, emulator: process.Connection, workspace: Workspace, questions: list[Question], tmp_path
+    seed: int | None, emulator: process.Connection, workspace: Workspace, questions: list[Question], tmp_path: Path
 ) -> None:
-    recipe = write_recipe(
-        tmp_path / "recipe.yaml", {"parameters": {"seed": seed}, "serving": {"endpoint": f"seed-{seed}"}}
-    )
-    graph = Graph(emulator.directory.parent, recipe, tmp_path / "storage", dg.DagsterInstance.ephemeral())
+    changes: dict[str, Any] = {"parameters": {} if seed is None else {"seed": seed}}
+    changes["serving"] = {"endpoint": f"seed-{seed}".lower()}
+    recipe, instance = write_recipe(tmp_path / "recipe.yaml", changes), dg.DagsterInstance.ephemeral()
+    graph = Graph(emulator.directory.parent, recipe, tmp_path / "storage", instance)
     result = graph.run()
     assert result.success, failure_message(result)
     metrics = result.asset_value("finetune_job").metrics
     assert "eval_loss_before" not in metrics
     assert metrics["eval_loss"] < 0.7 * metrics["loss_first"]
-    assert accuracy(workspace, result.asset_value("live_traffic"), questions) >= 0.7
+    traffic = result.asset_value("live_traffic")
+    assert accuracy(workspace, traffic, questions) >= 0.7
+    if seed is None:
+        # README's edit of the shipped recipe: its model learns too little. It gets no traffic and is no champion.
+        changes["parameters"] = readmes_edit()
+        edited = Graph(
+            emulator.directory.parent,
+            write_recipe(tmp_path / "mine.yaml", changes),
+            tmp_path / "storage",
+            instance,
+        )
+        before = workspace.ml.online_endpoints.get(traffic.endpoint).traffic
+        worse = edited.run()
+        assert not worse.success
+        assert worse.asset_value("registered_model") != result.asset_value("registered_model")
+        assert {event.step_key for event in worse.get_step_failure_events()} == {graph.lineage.node("online_deployment")}
+        assert workspace.ml.online_endpoints.get(traffic.endpoint).traffic == before
+        champion = find_champion(instance, graph.key("scoring_result"), "another").rival
+        assert champion is not None
+        assert champion.model_id == result.asset_value("registered_model").id
+        assert accuracy(workspace, traffic, questions) >= 0.7
     assert graph.run("teardown").success

@@ -113,8 +113,11 @@ def test_a_champion_that_was_asked_something_else_is_none() -> None:
     stranger = Rival("azureml:other:1", {"0" * 16: "An onion is brown."})
     report = scored(GOOD, champion=Champion(stranger, "stranger")).report
     assert report.champion is None
-    assert report.champion_note == "Champion azureml:other:1 has answered other questions."
-    assert report.is_champion
+    note = "Champion azureml:other:1 has answered other questions, so nobody knows whether this model is worse."
+    assert (report.champion_note, report.champion_unknown, report.is_champion) == (note, True, True)
+    gone = scored(GOOD, champion=Champion(None, "gone", is_lost=True)).report
+    assert (gone.champion_note, gone.champion_unknown, gone.is_champion) == ("gone", True, True)
+    assert not scored(GOOD).report.champion_unknown
 
 
 def test_who_is_worse_than_the_champion_is_none() -> None:
@@ -169,6 +172,25 @@ def test_many_small_losses_do_not_add_up() -> None:
     # It may serve, and the next one is measured by the champion all the same.
     assert not within.is_champion
     assert report.model_copy(update={"champion": compared([0.0, 0.5] * 6), "margin": 2.0}).is_champion
+
+
+def test_a_chain_of_ten_slightly_worse_models_ends_where_it_began() -> None:
+    questions = make_questions(REFERENCES)
+    champion, served, worse = ("first", GOOD), 0, list(GOOD)
+    for number in range(1, 11):
+        # One more word is wrong.
+        place = number % len(GOOD)
+        worse = [*worse[:place], f"{worse[place].rpartition(' ')[0]} dog.", *worse[place + 1 :]]
+        if number > len(GOOD):
+            worse[place] = f"dog {worse[place].partition(' ')[2]}"
+        rival = make_rival(champion[1], questions, champion[0])
+        report = scored(worse, champion=Champion(rival, "")).report.model_copy(update={"margin": 10.0})
+        served += not report.looks_worse
+        if report.is_champion:
+            champion = (f"model {number}", worse)
+    assert champion[0] == "first"
+    # The first of them may serve, and the later ones are measured by the first model all the same.
+    assert 0 < served < 10
 
 
 def test_every_question_has_a_row_in_both_formats(tmp_path: Path) -> None:

@@ -88,15 +88,15 @@ def picture(points: MetricPoints) -> Metrics:
 
 
 def compared(jobs: Sequence[tuple[str, MetricPoints]]) -> tuple[Chart, ...]:
-    """A chart for each loss that was measured more than once, with a curve for each job that did, by its name."""
+    """A chart for each loss that any of the jobs measured more than once, with each job's curve, or its only point."""
     drawn: dict[str, dict[str, MetricPoints]] = {}
     for number_, (job, points) in enumerate(jobs, start=1):
-        for chart in picture(points).charts:
-            for curve in chart.curves:
-                if curve.name.split("_")[-1] == "loss":
-                    label = f"{number_}. {job}"
-                    drawn.setdefault(curve.name, {})[label] = _of(curve.name, points)
-    return tuple(_chart(name, series, *_LARGE) for name, series in sorted(drawn.items(), key=lambda item: len(item[0])))
+        for name in {point.name for point in points if point.is_finite and point.name.split("_")[-1] == "loss"}:
+            drawn.setdefault(name, {})[f"{number_}. {job}"] = _of(name, points)
+    curves = {name: series for name, series in drawn.items() if any(map(_varies, series.values()))}
+    return tuple(
+        _chart(name, series, *_LARGE) for name, series in sorted(curves.items(), key=lambda item: len(item[0]))
+    )
 
 
 def _of(name: str, points: MetricPoints) -> MetricPoints:

@@ -57,11 +57,16 @@ def scoring_checks(lineage: Lineage) -> list[dg.AssetChecksDefinition]:
     def not_worse_than_champion(scoring_result: ScoringRef) -> dg.AssetCheckResult:
         """On the same questions, the answers are at most `scoring.margin` points of chrF below the champion's.
 
-        A warning where the number of answers cannot tell. The champion is the best model that was scored so far.
+        A warning where the number of answers cannot tell, or where the champion's answers are to other questions or
+        gone: then the model is the next champion all the same. The champion is the best model that was scored so far.
         """
         report = read_scoring_report(Path(scoring_result.report))
         if report.champion is None or report.champion.chrf_gain is None:
-            return dg.AssetCheckResult(passed=True, description=report.champion_note or _NO_REFERENCE)
+            return dg.AssetCheckResult(
+                passed=not report.champion_unknown,
+                severity=dg.AssetCheckSeverity.WARN,
+                description=report.champion_note or _NO_REFERENCE,
+            )
         verdict = report.champion.verdict(report.margin)
         return dg.AssetCheckResult(
             passed=verdict in ("better", "not worse"),

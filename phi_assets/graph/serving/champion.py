@@ -26,7 +26,8 @@ def find_champion(instance: dg.DagsterInstance, scores: dg.AssetKey, model_id: s
         if not isinstance(model, str) or model == model_id or not is_champion:
             continue
         if not rows or not Path(str(rows)).is_file():
-            return Champion(None, f"The answers of champion {in_short(model)} are gone from {rows}.")
+            gone = f"The answers of champion {in_short(model)} are gone from {rows}"
+            return Champion(None, f"{gone}, so nobody knows whether this model is worse.", is_lost=True)
         return Champion(read_rival(model, Path(str(rows))), f"{in_short(model)} is the champion so far.")
     return Champion(None, "No other model has been scored.")
 

@@ -55,6 +55,15 @@ def points(name: str, *values: float, every: int = 10) -> list[MetricPoint]:
 
 
 class TestCurves:
+    def test_of_jobs_side_by_side_one_that_measured_once_is_a_dot(self) -> None:
+        (chart,) = charts.compared(
+            [("long", [*points("loss", 3, 2, 1), *points("train_loss", 2)]), ("short", points("loss", 2.5))]
+        )
+        assert (chart.title, [(curve.name, len(curve.dots)) for curve in chart.curves]) == (
+            "loss",
+            [("1. long", 3), ("2. short", 1)],
+        )
+
     def test_losses_share_a_chart_and_the_others_have_their_own(self) -> None:
         found = charts.picture(
             [*points("eval_loss", 3, 2), *points("loss", 2.5, 1.5), *points("learning_rate", 1e-3, 1e-4)]
