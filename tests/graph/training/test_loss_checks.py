@@ -89,7 +89,7 @@ def test_the_metadata_is_the_same_with_azureml_mlflow_installed(
         installed, checks = run(emulator, tmp_path, "complete")
     assert checks["metrics_were_recorded"].passed
     before, after = metadata(without, "finetune_job"), metadata(installed, "finetune_job")
-    assert {"loss", "loss_first", "loss_last", "loss_curve"} <= before.keys() - {"data_assets"}
+    assert {"metrics", "loss_first", "loss_last", "loss_curve"} <= before.keys() - {"data_assets"}
     of_the_run = {"action", "reason", "changed", "data_assets"}
     same = before.keys() - of_the_run
     assert same == after.keys() - of_the_run
