@@ -15,6 +15,7 @@ from azure.core.exceptions import AzureError
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.training.data import ensure_data_asset
 from phi_assets.azureml.training.pipelines import build_pipeline
+from phi_assets.emulator.control import Control
 from phi_assets.emulator.process import Connection
 from tests.azureml.toy_step import write_model
 from tests.azureml.toys import SIZE, make_request
@@ -70,6 +71,9 @@ class Conversation:
 def conversation(emulator: Connection, toys: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Conversation:
     """A job with what it needs, a model, an environment, code and an endpoint: made, read, changed and deleted."""
     folder = tmp_path_factory.mktemp("contract")
+    with Control(emulator) as control:
+        # A list with what other tests have made would have more than a page.
+        control.reset()
     with observed() as exchanges, pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)  # outside a git repository, whose address the SDK would send
         speaker = _Speaker(emulator, toys, exchanges, folder)
