@@ -85,7 +85,9 @@ def teardown(recipes: Sequence[str], keep_cluster: bool, models: bool, dry_run: 
 @which_recipes
 def validate(file: Path | None, recipes: Sequence[str]) -> None:
     """Read and judge the data of each recipe, or FILE (a file or a folder) by the contract of the first, without a
-    network; the exit code is 1 where it cannot be trained on."""
+    network; the exit code is 1 where it cannot be trained on. A FILE that ends in .yaml is a recipe itself."""
+    if file and file.suffix.lower() in (".yaml", ".yml"):
+        file, recipes = None, [str(file)]
     # Before the hub's client is imported, which reads it once.
     os.environ["HF_HUB_OFFLINE"] = "1"
     settings, loaded = loaded_recipes(recipes)

@@ -88,7 +88,9 @@ def test_the_fine_tuned_model_answers(
         worse = edited.run()
         assert not worse.success
         assert worse.asset_value("registered_model") != result.asset_value("registered_model")
-        assert {event.step_key for event in worse.get_step_failure_events()} == {graph.lineage.node("online_deployment")}
+        assert {event.step_key for event in worse.get_step_failure_events()} == {
+            graph.lineage.node("online_deployment")
+        }
         assert workspace.ml.online_endpoints.get(traffic.endpoint).traffic == before
         champion = find_champion(instance, graph.key("scoring_result"), "another").rival
         assert champion is not None
