@@ -98,7 +98,8 @@ def validate(file: Path | None, recipes: Sequence[str]) -> None:
         problems = validate_file(file, loaded[0], click.echo)
     else:
         problems = [each for recipe in loaded for each in validate_recipe(recipe, settings.data_dir, click.echo)]
-    for problem in problems:
+    # Splits of one source may have the same one.
+    for problem in dict.fromkeys(problems):
         click.echo(f"\n{problem}", err=True)
     if problems:
         sys.exit(1)
