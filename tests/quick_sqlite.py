@@ -40,8 +40,6 @@ def use() -> None:
     """From now on this process opens Dagster's databases so."""
     for storage in _STORAGES:
         storage.create_engine = _engine
-    # A connection that two processes share would be a database that nobody has locked.
-    os.register_at_fork(before=_close_all)
 
 
 def _engine(url: str, **options: Any) -> sqlalchemy.Engine:
@@ -74,10 +72,21 @@ def _close(engine: sqlalchemy.Engine) -> None:
     sqlalchemy.Engine.dispose(engine)
 
 
-def _close_all() -> None:
-    with _lock:
-        for engine in _engines.values():
-            _close(engine)
+def _before_fork() -> None:
+    # A connection that two processes share would be a database that nobody has locked. The lock is kept until the fork
+    # is over, or a child could get it as another thread had it, for ever.
+    _lock.acquire()
+    for engine in _engines.values():
+        _close(engine)
+
+
+def _in_child() -> None:
+    # What other threads had in hand at that moment is the parent's.
+    _engines.clear()
+    _lock.release()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_lock.release, after_in_child=_in_child)
 
 
 def _do_not_wait_for_the_disk(connection: Any, _: object) -> None:
