@@ -60,6 +60,17 @@ class DataSet:
         """Key of `source` or of `raw_<split>`."""
         return dg.AssetKey([self.prefix, asset])
 
+    @property
+    def is_fetched(self) -> bool:
+        """Whether the data comes over a network: then preflight comes first."""
+        return self.section.source == "hub"
+
+    def preflights(self, lineages: "Sequence[Lineage]") -> list[dg.AssetKey]:
+        """Those of the recipes that draw from it."""
+        return [
+            each.key(PREFLIGHT) for each in lineages if self.prefix in {dataset.prefix for dataset in each.datasets}
+        ]
+
     def asset(self, name: str, **options: Any) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
         """`dagster.asset` of the data set; a change of the recipes' `dataset` makes it stale."""
         recipe = Recipe(name=self.prefix, dataset=self.section)
@@ -124,7 +135,7 @@ class Lineage:
     @property
     def fetches_data(self) -> bool:
         """Whether some of the data comes over a network: then nothing is prepared before preflight has passed."""
-        return any(dataset.section.source == "hub" for dataset in self.datasets)
+        return any(dataset.is_fetched for dataset in self.datasets)
 
     @property
     def name(self) -> str:

@@ -66,7 +66,7 @@ class Location:
         for dataset in lineage.datasets:
             if dataset.prefix not in known:
                 # Whichever recipe comes first, another one may want its data to follow the source.
-                parts.append(dg.Definitions(assets=with_automation(dataset_assets(dataset))))
+                parts.append(dg.Definitions(assets=with_automation(dataset_assets(dataset, self._lineages))))
         if is_first:
             parts.append(self._shared())
         self._definitions[lineage.prefix] = dg.Definitions.merge(*parts)
@@ -98,7 +98,7 @@ def _recipe_definitions(lineage: Lineage, lineages: Sequence[Lineage]) -> dg.Def
         *serving_assets(lineage),
         *scoring_assets(lineage),
     ]
-    data = [asset for dataset in lineage.datasets for asset in dataset_assets(dataset)]
+    data = [asset for dataset in lineage.datasets for asset in dataset_assets(dataset, lineages)]
     return dg.Definitions(
         assets=with_automation(assets, data) if lineage.automated else assets,
         asset_checks=[

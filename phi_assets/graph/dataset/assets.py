@@ -1,6 +1,6 @@
 """Raw splits of a data set, and the samples that a recipe takes of them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,6 +18,7 @@ from phi_assets.graph.dataset.metadata import (
 )
 from phi_assets.graph.dataset.source import ChatDataSource
 from phi_assets.graph.dataset.tokenizer import in_registry
+from phi_assets.graph.dataset.waiting import refused_by
 from phi_assets.graph.explanation import read
 from phi_assets.graph.lineage import IO_MANAGER, PREFLIGHT, DataSet, Lineage
 from phi_assets.graph.presentation import presented
@@ -30,10 +31,10 @@ _SAMPLE_READS = ("sample", "contract", "model.name")
 _SAMPLE_VERSION = "2"
 
 
-def dataset_assets(dataset: DataSet) -> list[dg.AssetsDefinition]:
-    """`source` and a `raw_<split>` for each of the four splits; recipes share them."""
+def dataset_assets(dataset: DataSet, lineages: Sequence[Lineage]) -> list[dg.AssetsDefinition]:
+    """`source` and a `raw_<split>` for each of the four splits; those of `lineages` that draw from it share them."""
     source = ChatDataSource(dataset.section, dataset.data_dir)
-    return [_source(dataset, source), *(_raw(dataset, source, split) for split in SPLITS)]
+    return [_source(dataset, source), *(_raw(dataset, source, split, lineages) for split in SPLITS)]
 
 
 def _source(dataset: DataSet, chat_data: ChatDataSource) -> dg.AssetsDefinition:
@@ -63,18 +64,23 @@ def _pinned(context: dg.AssetExecutionContext, ref: DatasetRef) -> dg.Materializ
     )
 
 
-def _raw(dataset: DataSet, chat_data: ChatDataSource, split: str) -> dg.AssetsDefinition:
+def _raw(dataset: DataSet, chat_data: ChatDataSource, split: str, lineages: Sequence[Lineage]) -> dg.AssetsDefinition:
     @dataset.asset(
         f"raw_{split}",
         ins={"pinned": dg.AssetIn(dataset.key(SOURCE))},
         kinds={"huggingface", "parquet"},
         description=f"The Parquet shards of `{split}` lie on local disk and their schema is proven.",
+        # Nothing is yielded where preflight has refused; what stands on it is skipped then.
+        output_required=False,
     )
-    def raw(context: dg.AssetExecutionContext, pinned: DatasetRef) -> dg.MaterializeResult[SplitRef]:
+    def raw(context: dg.AssetExecutionContext, pinned: DatasetRef) -> Iterator[dg.MaterializeResult[SplitRef]]:
+        if dataset.is_fetched and (refused := refused_by(context, dataset.preflights(lineages))):
+            context.log.info(f"{split} of {pinned.name} is not fetched: {', '.join(refused)} failed in this run.")
+            return
         ref = chat_data.fetch(pinned, split, context.log.info)
         reason = f"{ref.rows:,} rows in {len(ref.files)} file(s), {ref.size_bytes / 1e6:,.1f} MB."
         why = read(context, {"data set": pinned.name, "revision": pinned.revision}, "read", reason)
-        return dg.MaterializeResult(
+        yield dg.MaterializeResult(
             value=ref, data_version=dg.DataVersion(ref.sha256), metadata=presented(why | split_metadata(ref), ROWS)
         )
 

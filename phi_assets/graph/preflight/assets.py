@@ -54,7 +54,7 @@ def preflight_asset(lineage: Lineage) -> dg.AssetsDefinition:
 
     @dg.multi_asset(
         name=lineage.node(PREFLIGHT),
-        # Raw splits are shared by recipes and wait for none of them; what is wrong is said before they are fetched.
+        # Raw splits are shared by recipes; they are not fetched where the preflights of the run have failed.
         op_tags=FIRST if lineage.fetches_data else None,
         specs=[
             dg.AssetSpec(

@@ -6,14 +6,13 @@ from pathlib import Path
 import dagster as dg
 import pytest
 import yaml
-from huggingface_hub import constants
 
 from phi_assets.config.dataset import SPLITS
 from phi_assets.dataset.errors import DatasetError
 from phi_assets.emulator.process import Connection
 from phi_assets.graph.automation.cursor import Cursor
 from tests.dataset.shards import make_rows, write_shards
-from tests.dataset.sources.hub_server import COMMIT, Hub, running
+from tests.dataset.sources.hub_server import COMMIT, Hub
 from tests.emulator_requests import Requests
 from tests.graph.ticks import Ticker, active_run, materialized
 from tests.graph_runs import Graph
@@ -26,17 +25,6 @@ NEXT = "fedcba9876543210fedcba9876543210fedcba98"
 def instance() -> Iterator[dg.DagsterInstance]:
     with dg.DagsterInstance.ephemeral() as instance:
         yield instance
-
-
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """A hub that this process's client asks."""
-    for seed, split in enumerate(SPLITS):
-        write_shards(tmp_path / "repository", split, make_rows(20, seed))
-    with running(Hub(tmp_path / "repository")) as hub:
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
-        yield hub
 
 
 @pytest.fixture
