@@ -10,6 +10,9 @@ from typing import Any, Self
 import psutil
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_NAMESPACE = Path("/proc/self/ns/pid")
+_FIRST_NAMESPACE = "pid:[4026531836]"
+"""That of a machine itself: PROC_PID_INIT_INO, <https://man7.org/linux/man-pages/man7/pid_namespaces.7.html>."""
 
 CLOCK_TOLERANCE_SECONDS = 2.0
 """The kernel's idea of the boot time, from which psutil computes, moves a little when the clock is set."""
@@ -143,10 +146,20 @@ def born_at(pid: int) -> float | None:
         return None
 
 
+def pid_namespace() -> str | None:
+    """Among which processes the numbers of this one count: a container has its own; None for those of the machine."""
+    try:
+        namespace = os.readlink(_NAMESPACE)
+    except OSError:  # a kernel without namespaces, or one that does not tell
+        return None
+    return None if namespace == _FIRST_NAMESPACE else namespace
+
+
 def this_process() -> str:
     """`<machine>/<boot>/<number>/<start>`: no other process, on any machine, has had or will have this name.
 
     Where the kernel tells them, boot and start are its own id and its own ticks, which no change of the clock moves.
+    In a container `<machine>` says of which boot and which container as well.
     """
     name = _name(os.getpid())
     assert name is not None
@@ -154,10 +167,13 @@ def this_process() -> str:
 
 
 def is_gone(name: str) -> bool | None:
-    """Whether the process of that name has ended; None where it cannot be seen from here, being on another machine."""
+    """Whether the process of that name has ended; None where it cannot be seen from here.
+
+    That is one on another machine, or in another container, which may have the same host name.
+    """
     machine, _, rest = name.partition("/")
     number = rest.split("/")[-2] if rest.count("/") == 2 else ""
-    if machine != platform.node() or not number.isdecimal():
+    if machine != _machine() or not number.isdecimal():
         return None
     return _name(int(number)) != name
 
@@ -168,7 +184,13 @@ def _name(pid: int) -> str | None:
     if start is None or born_at(pid) is None:
         return None
     boot, _, ticks = start.partition("/")
-    return f"{platform.node()}/{boot}/{pid}/{ticks}"
+    return f"{_machine()}/{boot}/{pid}/{ticks}"
+
+
+def _machine() -> str:
+    namespace = pid_namespace()
+    # Containers of two machines may have the same host name and the same number.
+    return platform.node() if namespace is None else f"{platform.node()}@{_boot()}@{namespace}"
 
 
 def _boot() -> str:

@@ -10,6 +10,7 @@ import pytest
 
 from phi_assets.processes import CLOCK_TOLERANCE_SECONDS, ProcessId, born_at, is_gone, this_process
 from tests.clocks import set_the_clock
+from tests.namespaces import lines_of
 
 
 def test_a_process_is_known_from_its_birth_to_its_end() -> None:
@@ -69,3 +70,10 @@ def test_a_number_that_another_process_has_got_is_not_that_of_the_first() -> Non
     # As earlier versions wrote it down.
     assert ProcessId(this.pid, this.created).is_alive()
     assert ProcessId(this.pid, this.created - 60).has_number() is False
+
+
+def test_a_process_of_another_container_is_not_seen_from_here_whatever_the_host_is_called() -> None:
+    program = "import sys; from phi_assets.processes import *; print(this_process()); print(is_gone(sys.argv[1]))"
+    name, gone = lines_of(program, this_process())
+    assert gone == "None"
+    assert is_gone(name) is None

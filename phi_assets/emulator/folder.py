@@ -48,9 +48,9 @@ def require_room(directory: Path) -> None:
 
 
 def is_served(directory: Path) -> bool:
-    """Whether a server has the folder, by its lock."""
+    """Whether a server has the folder, by its lock; True where that cannot be looked at."""
     try:
         with FileLock(directory / LOCK_FILE, timeout=0, mode=0o600):
             return False
-    except Timeout:
+    except (Timeout, OSError):  # a folder that can only be read
         return True

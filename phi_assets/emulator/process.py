@@ -24,7 +24,7 @@ from phi_assets.config.certificates import bundle_with
 from phi_assets.config.settings import PROJECT_ROOT
 from phi_assets.emulator.folder import folder_id, is_served, make_private, require_room
 from phi_assets.emulator.small_files import CONTROL_KEY_FILE, STATE_FILE, damages, read_state
-from phi_assets.processes import ProcessId, inherited
+from phi_assets.processes import ProcessId, inherited, pid_namespace
 
 __all__ = ["CONTROL_KEY_FILE", "STATE_FILE"]
 
@@ -176,12 +176,14 @@ def stop(directory: Path) -> bool:
     It gets SIGTERM and 20 seconds, then SIGKILL.
 
     Raises:
-        EmulatorError: it runs, and the file that it is found by is damaged.
+        EmulatorError: it runs in another container, or the file that it is found by is damaged.
     """
     directory = directory.resolve()
     state = _live_state(directory)
     if state is None:
         return False
+    if _is_elsewhere(state):
+        raise EmulatorError(f"The emulator of {directory} runs in another container. Stop it there.")
     server = _process(state)
     family = [server, *_descendants(server)]
     _signal([server], signal.SIGTERM)
@@ -219,7 +221,13 @@ def _live_state(directory: Path) -> dict | None:
         return None
     # A copy of the folder brings the state of the original's server along.
     is_ours = state.get("folder", folder_id(directory)) == folder_id(directory)
-    return state if is_ours and _process(state).is_alive() else None
+    is_alive = is_served(directory) if _is_elsewhere(state) else _process(state).is_alive()
+    return state if is_ours and is_alive else None
+
+
+def _is_elsewhere(state: dict) -> bool:
+    """Whether it is in another container, or on the machine outside, so that its number says nothing here."""
+    return state.get("pid_namespace") != pid_namespace()
 
 
 def _process(state: dict) -> ProcessId:

@@ -25,6 +25,7 @@ from phi_assets.emulator.folder import make_private
 from phi_assets.emulator.process import Connection, EmulatorError
 from tests.clocks import set_the_clock
 from tests.emulator.http import arm_client, datastore_sas, raw_client
+from tests.namespaces import lines_of
 
 COMMAND = [sys.executable, "-m", "phi_assets.emulator"]
 
@@ -145,6 +146,24 @@ def test_the_state_of_an_earlier_version_is_understood(directory: Path):
     (directory / process.STATE_FILE).write_text(json.dumps(state))
     assert process.status(directory) == running
     assert process.stop(directory)
+
+
+def test_another_container_that_has_the_folder_finds_it_and_does_not_stop_it(emulator: Connection) -> None:
+    program = """
+import sys
+from pathlib import Path
+from phi_assets.emulator import process
+directory = Path(sys.argv[1])
+print(process.ensure_running(directory).base_url)
+try:
+    process.stop(directory)
+except process.EmulatorError as error:
+    print(error)
+"""
+    found, refusal = lines_of(program, str(emulator.directory))
+    assert found == emulator.base_url
+    assert refusal == f"The emulator of {emulator.directory} runs in another container. Stop it there."
+    assert process.status(emulator.directory) == emulator
 
 
 def test_a_second_server_in_the_same_folder_refuses(directory: Path):

@@ -63,7 +63,7 @@ from phi_assets.emulator.wire.errors import ServiceError
 from phi_assets.emulator.wire.planes import RouteNames
 from phi_assets.emulator.workspace import operations
 from phi_assets.emulator.workspace.context import Emulator, open_emulator
-from phi_assets.processes import ProcessId
+from phi_assets.processes import ProcessId, pid_namespace
 
 _LOG_BYTES = 5_000_000
 # More would be spent on idle connections: closing one over TLS waits for a client that does not listen.
@@ -203,6 +203,7 @@ def _state(emulator: Emulator) -> dict[str, object]:
         "pid": this.pid,
         "process_created": this.created,
         "process_start": this.start,
+        "pid_namespace": pid_namespace(),
         "folder": folder_id(emulator.directory),
         "base_url": emulator.base_url,
         "studio_url": emulator.studio_url,
