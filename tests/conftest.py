@@ -14,6 +14,7 @@ from phi_assets.emulator.security.tls import ensure_certificates
 
 if TYPE_CHECKING:
     from phi_assets.azureml.connection.client import Workspace
+    from tests.postgres import Server
 
 pytest_plugins = ["tests.balance"]
 
@@ -105,3 +106,12 @@ def toy_registry(emulator: process.Connection) -> Path:
 def toys(toy_registry: Path, workspace: "Workspace") -> "Workspace":
     """The workspace, with the registry `toys`."""
     return workspace
+
+
+@pytest.fixture(scope="session")
+def postgres() -> "Iterator[Server]":
+    """A PostgreSQL server, whose databases are each for one Dagster instance; see `tests.postgres.needs_postgresql`."""
+    from tests.postgres import running_server
+
+    with running_server() as server:
+        yield server

@@ -1,7 +1,7 @@
 """The toy graph on an emulator of its own, run by Dagster processes of its own."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from phi_assets.refs import RegisteredModelRef
 from tests.azureml.toys import SIZE, write_registry
 from tests.connections import workspace_of
 from tests.e2e.harness.by_hand import DagsterByHand
-from tests.e2e.harness.dagster_process import DagsterProcess, Pace
+from tests.e2e.harness.dagster_process import FAST_POLLS, DagsterProcess, Pace
 from tests.e2e.harness.run_records import FINISHED
 from tests.toy_graph import write_toy_recipe
 
@@ -114,10 +114,12 @@ def toy_deployment(
     changes: dict[str, dict[str, Any]] | None = None,
     pace: Pace | Literal["by hand"] = "quick",
     *others: Path,
+    storage: Mapping[str, Any] | None = None,
 ) -> Iterator[ToyDeployment]:
     """Emulator and Dagster are up over a new PHI_HOME, their code location with the toy recipe; none is left over.
 
-    `changes` are made to the recipe. For `by hand` see `DagsterByHand`. `others` are recipes beside it.
+    `changes` are made to the recipe. For `by hand` see `DagsterByHand`. `others` are recipes beside it. `storage` is
+    the instance's, where that is not SQLite.
     """
     connection = process.ensure_running(home / "emulator")
     try:
@@ -126,8 +128,11 @@ def toy_deployment(
         recipe = write_toy_recipe(home / "recipe.yaml", {**(changes or {}), "parameters": {"gate": str(gate)}})
         recipes = ",".join(str(each) for each in (recipe, *others))
         env = {"PHI_HOME": str(home), "PHI_RECIPE": recipes, "PHI_STORAGE": str(home / "storage")}
+        overrides = {**FAST_POLLS, "storage": storage} if storage else FAST_POLLS
         with (
-            DagsterByHand(home, env) if pace == "by hand" else DagsterProcess(home, env, pace=pace) as dagster,
+            DagsterByHand(home, env, overrides)
+            if pace == "by hand"
+            else DagsterProcess(home, env, overrides, pace=pace) as dagster,
             Control(connection) as control,
             workspace_of(connection) as workspace,
         ):

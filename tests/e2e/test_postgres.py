@@ -1,0 +1,53 @@
+"""The instance is PostgreSQL: what the graph, its runs and its daemon do on SQLite they do there."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+import pytest
+
+from tests.e2e.harness.beside import write_second_recipe
+from tests.e2e.harness.snapshot import Snapshot
+from tests.e2e.harness.toy_deployment import ToyDeployment, toy_deployment
+from tests.e2e.test_kill_matrix import (
+    RECIPE,
+    SERVING_POINTS,
+    TRAINING_POINTS,
+    killed_while_serving,
+    killed_while_training,
+    served,
+    trained,
+)
+from tests.postgres import Database, Server, needs_postgresql
+
+__all__ = ["served", "trained"]
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), needs_postgresql]
+
+
+@pytest.fixture(scope="module")
+def database(postgres: Server) -> Database:
+    return postgres.new_database()
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory, database: Database) -> Iterator[ToyDeployment]:
+    home = tmp_path_factory.mktemp("postgres")
+    with toy_deployment(home, RECIPE, "by hand", write_second_recipe(home), storage=database.storage) as toy:
+        yield toy
+
+
+@pytest.mark.parametrize("name", ["job submitted, answer lost"])
+def test_killed_while_training(name: str, toy: ToyDeployment, trained: Snapshot) -> None:
+    killed_while_training(toy, TRAINING_POINTS[name], trained)
+
+
+@pytest.mark.parametrize("name", ["traffic not at 100 %"])
+def test_killed_while_serving(name: str, toy: ToyDeployment, served: Snapshot) -> None:
+    killed_while_serving(toy, SERVING_POINTS[name], served)
+
+
+def test_nothing_was_recorded_anywhere_else(toy: ToyDeployment, database: Database, served: Snapshot) -> None:
+    assert not list(toy.dagster.home.rglob("*.db"))
+    statuses = dict(database.query("SELECT run_id, status FROM runs"))
+    assert statuses == {run.run_id: run.status.value for run in toy.dagster.instance.get_runs()}
+    assert dg.DagsterRunStatus.SUCCESS.value in statuses.values()
