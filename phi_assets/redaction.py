@@ -5,18 +5,35 @@ import re
 
 _HIDDEN = "***"
 
-# What opens something, and how it is spelled where it stands in a text; the first group stays.
+# What opens something, and how it is spelled where it stands in a text; the first group stays. The identifiers of
+# keys (`AKIA...`, `Key-Pair-Id`) open nothing.
 _SECRETS = [
-    re.compile(pattern, re.IGNORECASE)
+    re.compile(pattern, re.IGNORECASE | re.DOTALL)
     for pattern in (
         # An address that opens something (Azure, S3, Google, CloudFront): the signature alone is the secret.
         r"([?&;\s\"'](?:sig|(?:X-(?:Amz|Goog)-)?Signature|X-Amz-Security-Token)=)[^&\s\"'<>]+",
-        r"((?:AccountKey|SharedAccessKey|SharedAccessSignature)=)[^;\s\"']+",
+        r"((?:AccountKey|SharedAccessKey|SharedAccessSignature|InstrumentationKey)=)[^;\s\"']+",
+        # Of an Azure function, or of somebody who signs in.
+        r"([?&]code=)[^&\s\"'<>]{16,}",
         r"(\bBearer\s+)[\w.~+/=-]{8,}",
         r"(\bSharedKey\s+[\w.-]+:)\S+",
         r"(\b(?:primary|secondary|api|account|access)[_-]?key[\"']?\s*[:=]\s*[\"']?)[\w.~+/=-]{8,}",
-        # A JSON Web Token, wherever it stands.
+        r"(\b\w*(?:password|passwd|passphrase)[\"']?\s*[:=]\s*[\"']?)[^\s\"',;&]+",
+        r"(\bpwd[\"']?\s*=\s*[\"']?)(?!/)[^\s\"',;&]+",  # in connection strings; a shell's PWD is a folder
+        # `secret: <text>` without quotes is prose; whose name only ends in `secret` says what it is.
+        r"(\b\w*secret(?:[_-]?(?:access[_-]?)?key)?[\"']?\s*(?:=\s*[\"']?|:\s*[\"']))[^\s\"',;&]+",
+        # Not the tokens of a tokenizer, which are short and have no digits.
+        r"(\b(?:\w*[_-])?token[\"']?\s*[:=]\s*[\"']?)(?=[^\s\"',;&]*\d)[\w.~+/=-]{16,}",
+        # User information of an address: proxies and package indexes have it.
+        r"(://[^/\s:@\"']*:)[^/\s@\"']+(?=@)",
+        # A webhook's address is its own credential (Slack, Discord, Teams).
+        r"(://(?:hooks\.[^/\s]+|[^/\s]+/(?:api/webhooks|webhookb2))/)[^\s\"'<>]+",
+        r"(-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(?=-----END|\Z)",
+        # Wherever they stand: a JSON Web Token, tokens of Hugging Face, of GitHub, of OpenAI.
         r"(\b)eyJ[\w-]{6,}\.[\w-]{6,}\.[\w-]*",
+        r"(\bhf_)[a-z0-9]{20,}",
+        r"(\bgh[pousr]_|\bgithub_pat_)\w{20,}",
+        r"(\bsk-)(?=[\w-]*\d)[\w-]{16,}",
     )
 ]
 

@@ -43,6 +43,9 @@ class World:
         leaks = Leaks(self.secrets)
         home = self.emulator.directory.parent
         found = [*leaks.in_folder(self.folder), *leaks.in_folder(home, without=[self.emulator.directory])]
+        found += leaks.in_folder(self.emulator.directory / "deployments")
+        for log in (*self.emulator.directory.glob("*.log"), self.emulator.directory / "serve.out"):
+            found += leaks.in_text(log.read_bytes(), log.name)
         for number, text in enumerate(texts):
             found += leaks.in_text(text, f"text {number}")
         return found
