@@ -8,7 +8,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from phi_assets.dataset.errors import REPLACE, DatasetError
+from phi_assets.dataset.errors import REPLACE, DatasetError, require_machine
 from phi_assets.dataset.files.write import JSON_LINE
 from phi_assets.dataset.sources.schema import POLARS_SCHEMA
 from phi_assets.refs import SplitRef
@@ -95,6 +95,7 @@ def read_part(ref: SplitRef, part: Part) -> Iterator[pl.DataFrame]:
             yield rows.match_to_schema(BATCH_SCHEMA, integer_cast="upcast")
             del rows
     except _DAMAGE as error:
+        require_machine(error, part.file)
         raise _unreadable(ref, part.file, first, error) from error
     if first < part.first_row + part.rows:
         raise _unreadable(ref, part.file, first, "rows that its footer lists are not there")
@@ -105,6 +106,7 @@ def _neighbours(ref: SplitRef, file: Path, first: int) -> Iterator[tuple[tuple[i
     try:
         metadata = pq.read_metadata(file)
     except _DAMAGE as error:
+        require_machine(error, file)
         raise _unreadable(ref, file, first, error) from error
     groups, rows, size = [], 0, 0
     for index in range(metadata.num_row_groups):

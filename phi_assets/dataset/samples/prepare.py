@@ -15,7 +15,7 @@ from phi_assets.config.dataset import VALIDATION_SPLIT, ContractSection, SampleS
 from phi_assets.dataset.contract.content import FOUND
 from phi_assets.dataset.contract.rules import LEFT_OUT, SOURCE, Contract, is_learned, unseen_rows
 from phi_assets.dataset.contract.tokenizers import ModelTokenizer
-from phi_assets.dataset.errors import DatasetError
+from phi_assets.dataset.errors import DatasetError, require_machine
 from phi_assets.dataset.files.manifest import existing_samples, manifest_json, manifest_name
 from phi_assets.dataset.files.write import HashingFile, InOrder, JsonLinesFile, ParquetFile, Written, publish, staging
 from phi_assets.dataset.progress import Progress
@@ -116,6 +116,7 @@ def prepare_split(
             for name in (*outcome.files, manifest.name):
                 publish(folder / name, destination)
     except OSError as error:
+        require_machine(error, destination)
         raise DatasetError(
             f"The sample of {ref.split} cannot be written to {destination}: {error}. Make room or set PHI_HOME to "
             "another disk, and run again; nothing of the earlier sample has changed."

@@ -7,7 +7,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from phi_assets.dataset.errors import REPLACE, DatasetError
+from phi_assets.dataset.errors import REPLACE, DatasetError, require_machine
 from phi_assets.dataset.files.write import JSON_LINE
 from phi_assets.dataset.sources.fields import IN_MESSAGES, is_refused
 from phi_assets.dataset.sources.messages import ROLES
@@ -167,6 +167,7 @@ def read_footer(file: Path, named: Path | None = None) -> pq.FileMetaData:
         metadata = pq.read_metadata(file)
         metadata.schema.to_arrow_schema()
     except (pa.ArrowException, OSError) as error:
+        require_machine(error, named or file)
         raise DatasetError(f"{named or file} is not a complete Parquet file ({error}): {REPLACE}") from error
     return metadata
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from phi_assets.dataset.errors import REPLACE, DatasetError
+from phi_assets.dataset.errors import REPLACE, DatasetError, require_machine
 from phi_assets.dataset.files.disk import is_full
 from phi_assets.dataset.files.write import ROW_GROUP_ROWS
 
@@ -145,6 +145,7 @@ def damage(path: Path, kinds: tuple[type[Exception], ...] = _DAMAGE) -> Iterator
     except kinds as error:
         if is_full(error):
             raise
+        require_machine(error, path)
         raise DatasetError(f"{path} cannot be read to its end ({type(error).__name__}: {error}): {REPLACE}") from error
 
 

@@ -7,18 +7,13 @@ import sqlite3
 from pathlib import Path
 
 from phi_assets.emulator.wire.errors import ServiceError
+from phi_assets.shortages import WANTED, shortage
 
 NO_ROOM = "InsufficientStorage"
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _UNWRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM}
 _DEFECTIVE = {errno.EIO}
-_WANTING = {
-    errno.EMFILE: "file descriptors (`ulimit -n`)",
-    errno.ENFILE: "file descriptors (of the whole machine)",
-    errno.ENOMEM: "memory",
-    errno.EAGAIN: "threads or processes (`ulimit -u`)",
-}
 _SQLITE = {
     sqlite3.SQLITE_FULL: errno.ENOSPC,
     sqlite3.SQLITE_READONLY: errno.EROFS,
@@ -46,8 +41,9 @@ def failure_of(error: BaseException, folder: Path) -> ServiceError | None:
         return ServiceError(507, NO_ROOM, f"{folder} cannot be written to ({error}). Make it writable.")
     if number in _DEFECTIVE:
         return ServiceError(507, NO_ROOM, f"The disk of {folder} does not take what is written ({error}).")
-    if number in _WANTING:
-        message = f"The machine has no more {_WANTING[number]} for the emulator of {folder}. Nothing is damaged."
+    wanting = WANTED.get(number or 0) or shortage(error)
+    if wanting is not None:
+        message = f"The machine has no more {wanting} for the emulator of {folder}. Nothing is damaged."
         return ServiceError(503, "ServiceUnavailable", message)
     return None
 
@@ -67,16 +63,12 @@ def damaged(file: Path, why: str) -> str:
 
 def _number(error: BaseException) -> int | None:
     if isinstance(error, shutil.Error):  # of the copy of a folder: it has the texts of many, and no number
-        known = (*_FULL, *_UNWRITABLE, *_DEFECTIVE, *_WANTING)
+        known = (*_FULL, *_UNWRITABLE, *_DEFECTIVE)
         return next((number for number in known if os.strerror(number) in str(error)), None)
     if isinstance(error, OSError):
         return error.errno
     if isinstance(error, sqlite3.Error):
         return _SQLITE.get(_code(error))
-    if isinstance(error, MemoryError):
-        return errno.ENOMEM
-    if isinstance(error, RuntimeError) and "start new thread" in str(error):
-        return errno.EAGAIN
     return None
 
 

@@ -1,5 +1,6 @@
 """Whatever happens while a sample is made: one clear message, nothing half-written, the sample before untouched."""
 
+import resource
 import signal
 import subprocess
 import sys
@@ -13,7 +14,10 @@ import pytest
 from phi_assets.config.dataset import ContractSection, SampleSection
 from phi_assets.dataset.errors import DatasetError
 from phi_assets.dataset.files.jsonl import read_jsonl
+from phi_assets.dataset.samples.batches import plan_parts, read_part
 from phi_assets.dataset.samples.prepare import prepare_split
+from phi_assets.dataset.sources.parquet_rows import open_parquet
+from phi_assets.dataset.sources.schema import read_footer
 from phi_assets.refs import SplitRef
 from tests.dataset.shards import SCHEMA, Row, make_odd_rows, make_rows, quiet, raw_split
 
@@ -182,3 +186,26 @@ def test_killed_while_publishing_is_noticed_and_made_good(tmp_path: Path, at: in
     assert files(out) == files(Path(expected[0].jsonl).parent)
     assert [ref.sha256 for ref in made] == [ref.sha256 for ref in expected]
     assert not list(out.glob(".*.partial"))
+
+
+def test_want_of_descriptors_is_no_damage(tmp_path: Path) -> None:
+    raw = raw_split(tmp_path / "raw", make_rows(100))
+    file = Path(raw.files[0])
+    (part,) = plan_parts(raw, 100)
+    readers: tuple[Callable[[], object], ...] = (
+        lambda: read_footer(file),
+        lambda: list(plan_parts(raw, 100)),
+        lambda: list(read_part(raw, part)),
+        lambda: list(open_parquet(file, None, tmp_path).batches(("messages",))),
+    )
+    for read in readers:
+        assert read()
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for read in readers:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+        try:
+            with pytest.raises(DatasetError, match=r"no more file descriptors .*Nothing is damaged") as raised:
+                read()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        assert "deleted" not in str(raised.value)
