@@ -266,7 +266,7 @@ class Execution:
             timer.cancel()
 
     def _start(self, step: Step, run_id: str, log: Path) -> steps.StepProcess:
-        command = self._runs.command(step)
+        command = steps.shell_command(self._runs.command(step))
         place = self._records.folder(run_id) / records.WORKING_DIRECTORY
         directory = steps.working_directory(place, step.component.code)
         environment = steps.step_environment(

@@ -64,8 +64,8 @@ class JobRuns:
         """Whether another step of the job has used the step's compute."""
         return any(run["compute"] == step.compute for key, run in self._runs.items() if key != step.key)
 
-    def command(self, step: Step) -> list[str]:
-        """The step's command line, with the folders of its outputs there to be written into."""
+    def command(self, step: Step) -> str:
+        """What the shell runs for the step, with the folders of its outputs there to be written into."""
         inputs: dict[str, str] = {}
         for name, binding in step.inputs.items():
             where = f"Input '{name}' of step {_title(step)}"

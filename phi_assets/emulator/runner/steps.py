@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,6 +27,8 @@ def step_environment(
     kept = inherited(environment)
     kept.pop("PYTHONDONTWRITEBYTECODE", None)  # without byte code every step would compile its libraries anew
     project = str(Path(__file__).resolve().parents[3])
+    # A command says `python` and means the one that this is.
+    programs = [str(Path(sys.executable).parent), *filter(None, kept.get("PATH", os.defpath).split(os.pathsep))]
     search = [project, *filter(None, kept.get("PYTHONPATH", "").split(os.pathsep))]
     return (
         kept
@@ -34,11 +37,20 @@ def step_environment(
             "AZUREML_ROOT_RUN_ID": root_run_id,
             "PHI_METRICS_FILE": str(metrics),
             "OMP_NUM_THREADS": "1",
+            "PATH": os.pathsep.join(dict.fromkeys(programs)),
             "PYTHONUNBUFFERED": "1",
             "PYTHONPATH": os.pathsep.join(dict.fromkeys(search)),
         }
         | dict(extra)
     )
+
+
+def shell_command(line: str) -> list[str]:
+    """The arguments of the process that runs the line, as the service does: in a shell.
+
+    One that is a single program is that program; the shell is gone by then.
+    """
+    return [shutil.which("bash") or "/bin/sh", "-c", line]
 
 
 def working_directory(destination: Path, code: Path | None) -> Path:

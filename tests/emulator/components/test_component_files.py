@@ -2,6 +2,7 @@
 
 import importlib
 import re
+import shlex
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -215,8 +216,8 @@ def test_command_as_the_runner_builds_it_is_parsed(file: Path) -> None:
         if value["type"] not in ("string", "integer", "number")
     }
     outputs = {name: f"/an output/{name}" for name in document["outputs"]}
-    line = command_line(document["command"], {**literals, **assets}, outputs)
-    options = vars(parser.parse_args(line[3:]))
+    words = shlex.split(command_line(document["command"], {**literals, **assets}, outputs))
+    options = vars(parser.parse_args(words[3:]))
     given: dict[str, Any] = {action.dest: action.type or str for action in parser._actions}
     for name, text in (literals | assets).items():
         assert options[name] == given[name](text)

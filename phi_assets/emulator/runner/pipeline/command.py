@@ -19,7 +19,7 @@ from phi_assets.emulator.runner.pipeline.graph import (
     Uri,
 )
 from phi_assets.emulator.runner.pipeline.nodes import given, section
-from phi_assets.emulator.runner.pipeline.substitution import command_names, split
+from phi_assets.emulator.runner.pipeline.substitution import command_names
 from phi_assets.emulator.wire.errors import user_error
 
 _INVALID = "BadArgument/ArgumentInvalid"
@@ -35,7 +35,6 @@ def command_graph(properties: Mapping[str, Any], resources: Resources) -> Graph:
         ServiceError: naming the input, output, code, environment, compute or asset that is wrong.
     """
     command = str(properties.get("command") or "")
-    split(command)
     inputs: dict[str, Binding] = {}
     for name, value in section(properties, "inputs", _JOB).items():
         if value is not None:

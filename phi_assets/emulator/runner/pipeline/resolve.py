@@ -20,7 +20,7 @@ from phi_assets.emulator.runner.pipeline.graph import (
     Uri,
 )
 from phi_assets.emulator.runner.pipeline.nodes import given, in_order, node_inputs, output_targets, section
-from phi_assets.emulator.runner.pipeline.substitution import Reference, command_names, sole_reference, split, substitute
+from phi_assets.emulator.runner.pipeline.substitution import Reference, command_names, sole_reference, substitute
 from phi_assets.emulator.wire.errors import user_error
 
 _INVALID = "BadArgument/ArgumentInvalid"
@@ -190,7 +190,6 @@ class _Resolver:
 
     def _step(self, node: _Node, scope: _Scope) -> Step:
         command = str(node.component.spec.get("command", ""))
-        split(command)
         used_inputs, used_outputs = command_names(command)
         declared_inputs = set(node.component.spec.get("inputs") or {})
         undeclared = sorted((used_inputs - declared_inputs) | (used_outputs - node.declared_outputs.keys()))

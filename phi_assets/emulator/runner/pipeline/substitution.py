@@ -5,7 +5,6 @@ Syntax: https://learn.microsoft.com/azure/machine-learning/reference-yaml-core-s
 
 import re
 import shlex
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -17,7 +16,14 @@ _REFERENCE = re.compile(
     r"parent\.(?:inputs\.(?P<input>[\w.-]+)|outputs\.(?P<output>[\w-]+)|jobs\.(?P<node>[\w-]+)\.outputs\.(?P<of>[\w-]+))"
 )
 _ARGUMENT = re.compile(r"(?P<side>inputs|outputs)\.(?P<name>[\w.-]+?)(?:\.path)?")
-_SHELL_OPERATORS = {"&&", "||", "|", ";", ">", ">>", "<", "&", "2>", "2>&1"}
+# A quoted text, an escaped character, a comment, an expression between them.
+_SHELL_PART = re.compile(r"""'[^']*'|"(?:\\.|[^"\\])*"|\\.|(?<![^\s;&|(])\#[^\n]*|\$\{\{[^{}]*\}\}""", re.DOTALL)
+_QUOTED: Mapping[str, Callable[[str], str]] = {
+    "'": lambda value: value.replace("'", "'\\''"),
+    '"': lambda value: re.sub(r'([\\"$`])', r"\\\1", value),
+    "$": shlex.quote,
+}
+"""How a value is written in what begins with this character."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,13 @@ def substitute(text: str, value: Callable[[Reference], str]) -> str:
 
 
 def command_names(command: str) -> tuple[set[str], set[str]]:
-    """Names of the inputs and of the outputs that a component's command line refers to."""
+    """Names of the inputs and of the outputs that a command refers to.
+
+    Raises:
+        ServiceError: 400 if the command is empty, or for an expression that is neither.
+    """
+    if not command.strip():
+        raise user_error("The component has an empty command.", "BadArgument")
     sides: dict[str, set[str]] = {"inputs": set(), "outputs": set()}
     for match in _EXPRESSION.finditer(command):
         side, name = _argument(match[1])
@@ -59,15 +71,14 @@ def command_names(command: str) -> tuple[set[str], set[str]]:
     return sides["inputs"], sides["outputs"]
 
 
-def command_line(command: str, inputs: Mapping[str, str], outputs: Mapping[str, str]) -> list[str]:
-    """The arguments of the process that `command` describes.
+def command_line(command: str, inputs: Mapping[str, str], outputs: Mapping[str, str]) -> str:
+    """What the shell runs for `command`.
 
-    A part in `$[[...]]` is left out if it refers to an input that has no value. Values are put in after the line was
-    split, so that nothing in a value, whatever its quotes and spaces, can become an argument of its own. `python` as
-    the program means this interpreter.
+    A part in `$[[...]]` is left out if it refers to an input that has no value. Values are quoted for the place where
+    they stand, so that nothing in a value, whatever its quotes and spaces, can become an argument of its own.
 
     Raises:
-        ServiceError: 400 if a value outside of `$[[...]]` is missing, quotes do not match, or it needs a shell.
+        ServiceError: 400 if a value outside of `$[[...]]` is missing.
     """
     values = {"inputs": inputs, "outputs": outputs}
 
@@ -78,36 +89,19 @@ def command_line(command: str, inputs: Mapping[str, str], outputs: Mapping[str, 
     def keep(match: re.Match[str]) -> str:
         return match[1] if all(given(part) for part in _EXPRESSION.findall(match[1])) else ""
 
-    def put(match: re.Match[str]) -> str:
-        side, name = _argument(match[1])
+    def value(expression: str) -> str:
+        side, name = _argument(expression)
         if name not in values[side]:
             raise user_error(f"The command refers to {side}.{name}, which has no value: {command}", "BadArgument")
         return values[side][name]
 
-    tokens = [_EXPRESSION.sub(put, token) for token in split(_OPTIONAL_PART.sub(keep, command))]
-    return [sys.executable, *tokens[1:]] if tokens[0] in {"python", "python3"} else tokens
+    def put(match: re.Match[str]) -> str:
+        quoted = _QUOTED.get(match[0][0])
+        if quoted is None:  # a character that was escaped, or a comment
+            return match[0]
+        return _EXPRESSION.sub(lambda each: quoted(value(each[1])), match[0])
 
-
-def split(command: str) -> list[str]:
-    """The command's words, expressions left as they are.
-
-    Raises:
-        ServiceError: 400 if the command is empty, its quotes do not match, or it needs a shell.
-    """
-    compact = _EXPRESSION.sub(lambda match: "${{" + match[1] + "}}", _OPTIONAL_PART.sub(r"\1", command))
-    try:
-        tokens = shlex.split(compact)
-    except ValueError as error:
-        raise user_error(f"The command cannot be split into arguments ({error}): {command}", "BadArgument") from error
-    if not tokens:
-        raise user_error("The component has an empty command.", "BadArgument")
-    operators = sorted(_SHELL_OPERATORS & set(tokens))
-    if operators:
-        raise user_error(
-            f"The command uses {', '.join(operators)}, which needs a shell; here a step is one process: {command}",
-            "BadArgument",
-        )
-    return tokens
+    return _SHELL_PART.sub(put, _OPTIONAL_PART.sub(keep, command).strip())
 
 
 def _reference(expression: str) -> Reference:
