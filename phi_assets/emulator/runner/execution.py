@@ -267,6 +267,10 @@ class Execution:
 
     def _start(self, step: Step, run_id: str, log: Path) -> steps.StepProcess:
         command = steps.shell_command(self._runs.command(step))
+        if step.processes_per_node is not None:
+            numbers = range(step.processes_per_node * step.nodes)
+            logs = [self._records.log_path(run_id, records.PROCESS_LOG.format(number)) for number in numbers]
+            command = steps.distributed(command, step.processes_per_node, logs)
         place = self._records.folder(run_id) / records.WORKING_DIRECTORY
         directory = steps.working_directory(place, step.component.code)
         environment = steps.step_environment(

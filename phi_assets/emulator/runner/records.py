@@ -20,6 +20,8 @@ WORKING_DIRECTORY = "wd"
 """Of a run's process, in the run's folder."""
 
 STD_LOG = "user_logs/std_log.txt"
+PROCESS_LOG = "user_logs/std_log_process_{:02}.txt"
+"""Of one of several processes, by its rank."""
 EXECUTION_LOG = "logs/azureml/executionlogs.txt"
 
 _DESCENDANT = "run_descendant"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 
+from phi_assets.emulator.runner import torch_launcher
 from phi_assets.processes import ProcessId, inherited
 
 _LOG_TAIL_BYTES = 64 * 1024
@@ -51,6 +52,11 @@ def shell_command(line: str) -> list[str]:
     One that is a single program is that program; the shell is gone by then.
     """
     return [shutil.which("bash") or "/bin/sh", "-c", line]
+
+
+def distributed(command: Sequence[str], per_node: int, logs: Sequence[Path]) -> list[str]:
+    """The arguments of the process that runs the command once for each of the logs, `per_node` of them on a node."""
+    return [sys.executable, "-m", torch_launcher.__name__, str(per_node), *map(str, logs), "--", *command]
 
 
 def working_directory(destination: Path, code: Path | None) -> Path:

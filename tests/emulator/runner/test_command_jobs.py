@@ -116,6 +116,20 @@ def test_a_command_is_run_by_a_shell(ml: Any, command_of: Callable[..., Any], tm
     assert Path(said[1]).parent == Path(sys.executable).parent
 
 
+def test_a_distributed_job_is_as_many_processes(ml: Any, command_of: Callable[..., Any], tmp_path: Path) -> None:
+    names = ("MASTER_PORT", "RANK", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR")
+    text = f"echo {' '.join(f'${name}' for name in names)}"
+    distribution = {"type": "pytorch", "process_count_per_instance": 2}
+    job = command_of(text, inputs={}, outputs={}, distribution=distribution, instance_count=1)
+    name = ml.jobs.create_or_update(job).name
+    ml.jobs.stream(name)
+    ml.jobs.download(name, download_path=tmp_path)
+    logs = sorted((tmp_path / "artifacts" / "user_logs").glob("std_log_process_*.txt"))
+    assert [log.name[-6:-4] for log in logs] == ["00", "01"]
+    ports, said = zip(*(log.read_text().split(maxsplit=1) for log in logs), strict=True)
+    assert (len(set(ports)), *said) == (1, "0 0 0 2 127.0.0.1\n", "1 0 1 2 127.0.0.1\n")
+
+
 def test_a_command_that_fails_fails_the_job(ml: Any, command_of: Callable[..., Any]) -> None:
     from azure.ai.ml.exceptions import JobException
 
@@ -235,6 +249,7 @@ def test_a_component_keeps_its_definition_and_other_kinds_are_not_built(jobs: An
         ({"command": ""}, "empty command"),
         ({"limits": {"timeout": "soon"}}, "limits.timeout 'soon'"),
         ({"resources": {"instanceCount": 0}}, "instance count"),
+        ({"distribution": {"distributionType": "PyTorch", "processCountPerInstance": 0}}, "process count per instance"),
         ({"inputs": {"x": {"jobInputType": "uri_file", "uri": "ftp://somewhere"}}}, "Input 'x'"),
     ],
 )
@@ -244,3 +259,15 @@ def test_a_command_job_that_says_nonsense_is_refused(jobs: Any, changes: dict[st
     answer = jobs.put("nonsense", body | changes)
     assert answer.status_code in {400, 404}
     assert says in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "distribution",
+    [{"distributionType": "Mpi"}, {"distributionType": "PyTorch", "processCountPerInstance": 1000}],
+)
+def test_a_distribution_that_is_not_built_is_501(jobs: Any, distribution: dict[str, Any]) -> None:
+    jobs.client.put("/environments/for-commands/versions/1", json={"properties": {"image": IMAGE}}).raise_for_status()
+    body = {"jobType": "Command", "command": "echo", "environmentId": "azureml:for-commands:1"}
+    answer = jobs.put("distributed", body | {"distribution": distribution})
+    assert answer.status_code == 501
+    assert "This emulator runs" in answer.json()["error"]["message"]

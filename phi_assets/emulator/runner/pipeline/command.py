@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from phi_assets.emulator.runner.pipeline import values
+from phi_assets.emulator.runner.pipeline.distribution import processes_per_node
 from phi_assets.emulator.runner.pipeline.graph import (
     SERVERLESS,
     Binding,
@@ -49,7 +50,8 @@ def command_graph(properties: Mapping[str, Any], resources: Resources) -> Graph:
         raise user_error("The job has no environment.", _INVALID)
     resources.check_environment(properties["environmentId"], "The job")
     code = properties.get("codeId")
-    nodes = section(properties, "resources", _JOB).get("instanceCount")
+    wanted = section(properties, "resources", _JOB).get("instanceCount")
+    nodes = values.count(1 if wanted is None else wanted, "The instance count of the job")
     step = Step(
         key=_KEY,
         name=str(properties.get("displayName") or _KEY),
@@ -65,7 +67,8 @@ def command_graph(properties: Mapping[str, Any], resources: Resources) -> Graph:
         outputs=outputs,
         compute=resources.check_compute(str(properties.get("computeId") or SERVERLESS), "The job"),
         environment=_texts(section(properties, "environmentVariables", _JOB)),
-        nodes=values.count(1 if nodes is None else nodes, "The instance count of the job"),
+        nodes=nodes,
+        processes_per_node=processes_per_node(section(properties, "distribution", _JOB), nodes, _JOB),
         most_seconds=_timeout(section(properties, "limits", _JOB).get("timeout")),
     )
     written = {name: StepOutput(_KEY, name) for name in outputs}

@@ -67,7 +67,9 @@ class Step:
     compute: str
     environment: Mapping[str, str] = field(default_factory=dict)
     nodes: int = 1
-    """Of the cluster that it takes; its process is one, whatever it takes."""
+    """Of the cluster that it takes."""
+    processes_per_node: int | None = None
+    """None: it is one process, whatever nodes it takes."""
     most_seconds: float | None = None
     """After which its job is cancelled; None: as long as it takes."""
 

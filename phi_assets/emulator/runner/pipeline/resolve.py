@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from phi_assets.emulator.runner.pipeline import values
+from phi_assets.emulator.runner.pipeline.distribution import processes_per_node
 from phi_assets.emulator.runner.pipeline.graph import (
     SERVERLESS,
     Binding,
@@ -197,6 +198,7 @@ class _Resolver:
             names = ", ".join(undeclared)
             raise user_error(f"The command of {node.component.id} refers to undeclared names: {names}.", _INVALID)
         variables = section(node.body, "environment_variables", node.title)
+        nodes = self._nodes(node, scope)
         return Step(
             key=node.key,
             name=node.name,
@@ -212,7 +214,8 @@ class _Resolver:
             },
             compute=self._compute(node.body, scope, node.title),
             environment={str(name): str(value) for name, value in variables.items()},
-            nodes=self._nodes(node, scope),
+            nodes=nodes,
+            processes_per_node=self._processes(node, nodes),
         )
 
     def _inputs(
@@ -318,6 +321,15 @@ class _Resolver:
             target = self._follow(reference, scope, {}, where)
             text = target.text if isinstance(target, Literal) else "1"
         return values.count(text, where)
+
+    @staticmethod
+    def _processes(node: _Node, nodes: int) -> int | None:
+        if node.component.registry is not None:  # the emulator's own programs train in one process
+            return None
+        wanted: dict[str, Any] = {}
+        for owner in (node.component.spec, node.body):
+            wanted |= section(owner, "distribution", node.title)
+        return processes_per_node(wanted, nodes, node.title)
 
 
 def _truthy(value: Any) -> bool:
