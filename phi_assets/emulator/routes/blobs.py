@@ -75,6 +75,9 @@ async def _container(request: Request) -> Response:
     if query.get("comp") == "list":
         _authorize(request, container, query.get("prefix", ""), "l")
         return await run_in_threadpool(_list, emulator.blobs, request)
+    if request.method == "DELETE" or query.get("comp", "metadata") != "metadata":
+        _authorize(request, container, "", "d" if request.method == "DELETE" else "rl")
+        raise ServiceError(501, "NotImplemented", "This emulator keeps its containers, without policies and leases.")
     _authorize(request, container, "", "rl")
     modified = (await run_in_threadpool(emulator.blobs.container_path(container).stat)).st_mtime
     headers = {

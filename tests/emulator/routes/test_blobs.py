@@ -176,6 +176,15 @@ def test_delete(client: httpx.Client, blob):
     assert code(client.head(blob("gone"))) == (404, "BlobNotFound")
 
 
+def test_what_is_not_done_to_a_container_is_501(client: httpx.Client, blob):
+    client.put(blob("kept.txt"), content=b"x", headers=BLOCK_BLOB).raise_for_status()
+    assert client.get(blob("", "restype=container")).status_code == 200
+    for method, query in (("DELETE", ""), ("GET", "&comp=acl"), ("HEAD", "&comp=lease")):
+        answer = client.request(method, blob("", f"restype=container{query}"))
+        assert (answer.status_code, answer.headers["x-ms-error-code"]) == (501, "NotImplemented")
+    assert client.get(blob("kept.txt")).content == b"x"
+
+
 def test_errors_are_xml_with_the_code(client: httpx.Client, blob):
     answer = client.get(blob("missing"))
     assert ElementTree.fromstring(answer.content).findtext("Code") == "BlobNotFound"
