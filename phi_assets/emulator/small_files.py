@@ -10,6 +10,9 @@ import ssl
 from collections.abc import Callable
 from pathlib import Path
 
+from phi_assets.emulator import write_ahead_log
+from phi_assets.emulator.folder import is_served
+
 STATE_FILE = "emulator.json"
 PORT_FILE, STUDIO_PORT_FILE = "port", "studio-port"
 SIGNING_KEY_FILE, IDENTITY_KEY_FILE = "signing.key", "identity.key"
@@ -82,7 +85,7 @@ def damages(directory: Path) -> list[str]:
             try:
                 check(path)
             except (ValueError, ssl.SSLError) as error:
-                reason = error.reason if isinstance(error, ssl.SSLError) else error
+                reason = (error.reason or "it cannot be read") if isinstance(error, ssl.SSLError) else error
                 found.append(f"{path} is damaged: {reason}. {cure}")
 
     look(STATE_FILE, lambda _: read_state(directory), "Stop the server that serves this folder, and delete the file.")
@@ -106,6 +109,11 @@ def damages(directory: Path) -> list[str]:
         found.append(
             f"{directory / DATABASE_FILE}-wal is missing or cut off: what was written last is lost, maybe everything. "
             f"Put it back, or go on with what {DATABASE_FILE} has: delete {directory / OPEN_FILE}."
+        )
+    elif (directory / OPEN_FILE).exists() and not is_served(directory) and _is_log_damaged(directory):
+        found.append(
+            f"{directory / DATABASE_FILE}-wal is damaged: what was written last is lost, maybe everything. Put a good "
+            f"copy of it in its place, or go on with what can be read: delete {directory / OPEN_FILE}."
         )
     return found
 
@@ -143,3 +151,8 @@ def _has_log(directory: Path) -> bool:
     with (directory / DATABASE_FILE).open("rb") as file:
         version = int.from_bytes(file.read(64)[60:64])  # https://www.sqlite.org/fileformat.html#user_version_number
     return size >= int(kept[1]) or (size == 0 and version == int(kept[2]))
+
+
+def _is_log_damaged(directory: Path) -> bool:
+    log = directory / f"{DATABASE_FILE}-wal"
+    return log.is_file() and write_ahead_log.is_damaged(log)

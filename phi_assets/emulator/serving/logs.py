@@ -5,6 +5,7 @@ https://learn.microsoft.com/powershell/module/az.machinelearningservices/get-azm
 """
 
 import json
+import logging
 import shutil
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -23,6 +24,8 @@ _INSTANCE = "instance.json"
 _TAIL_BYTES = 1 << 20
 _EVENTS = 20
 """How many are kept: a container that is started again and again must not fill the disk."""
+
+logger = logging.getLogger(__name__)
 
 
 class Stage(StrEnum):
@@ -112,7 +115,17 @@ class DeploymentLogs:
 
     def _read(self) -> dict[str, Any]:
         path = self.folder / _INSTANCE
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"stages": {}, "events": []}
+        nothing: dict[str, Any] = {"stages": {}, "events": []}
+        try:
+            instance = json.loads(path.read_bytes())
+            if not all(isinstance(instance[key], type(value)) for key, value in nothing.items()):
+                raise ValueError("it has no stages or no events")
+        except FileNotFoundError:
+            return nothing
+        except (ValueError, KeyError, TypeError) as error:  # the deployment itself can do without it
+            logger.warning("%s is damaged and left out, until the deployment is started anew: %s", path, error)
+            return nothing
+        return instance
 
     def _write(self, instance: dict[str, Any]) -> None:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)

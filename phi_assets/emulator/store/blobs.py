@@ -41,7 +41,7 @@ class BlobProperties:
     content_type: str
     metadata: dict[str, str] = field(default_factory=dict)
     content_md5: str | None = None
-    """Base64, of the content of a blob that came as a whole."""
+    """Base64, of the content of a blob that came as a whole; None once somebody else has written into its file."""
 
 
 Listing = list[BlobProperties]
@@ -191,6 +191,7 @@ class BlobStore:
                 "metadata": metadata,
                 "content_md5": current.content_md5,
                 "size": current.size,
+                "mtime_ns": self.path(container, name).stat().st_mtime_ns,
                 "modified": datetime.now(UTC).timestamp(),
             }
             self._store.put("blob", f"{container}/{name}", document)
@@ -286,6 +287,7 @@ class BlobStore:
         try:
             target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.utime(staged)  # of two versions the later one is the one that is published later
+            properties = properties | {"mtime_ns": staged.stat().st_mtime_ns}
             # A crash between the two steps must not leave the old blob's "upload completed" mark on the new content.
             if overwrite:
                 self._store.delete("blob", key)
@@ -312,6 +314,8 @@ def _described(container: str, name: str, status: os.stat_result, document: Docu
     document = document or {}
     if document.get("size", status.st_size) != status.st_size:
         document = {}  # a job has written into the file since
+    # Documents of earlier versions have none.
+    is_as_written = document.get("mtime_ns", status.st_mtime_ns) == status.st_mtime_ns
     modified = max(status.st_mtime, document.get("modified", 0.0))
     return BlobProperties(
         container=container,
@@ -321,7 +325,7 @@ def _described(container: str, name: str, status: os.stat_result, document: Docu
         etag=f'"0x{int(modified * 1e6):X}{status.st_size:X}"',
         content_type=document.get("content_type") or "application/octet-stream",
         metadata=document.get("metadata") or {},
-        content_md5=document.get("content_md5"),
+        content_md5=document.get("content_md5") if is_as_written else None,
     )
 
 
