@@ -245,6 +245,7 @@ class Execution:
         with self._limited(step.most_seconds):
             exit_code = process.wait()
         self._process = None
+        self._runs.accept_written(step)
         self._records.keep_artifacts(run_id)
         error = blow.outcome()
         if step.key in self._lost:
@@ -268,8 +269,7 @@ class Execution:
     def _start(self, step: Step, run_id: str, log: Path) -> steps.StepProcess:
         command = steps.shell_command(self._runs.command(step))
         if step.processes_per_node is not None:
-            numbers = range(step.processes_per_node * step.nodes)
-            logs = [self._records.log_path(run_id, records.PROCESS_LOG.format(number)) for number in numbers]
+            logs = self._records.process_logs(run_id, step.processes_per_node * step.nodes)
             command = steps.distributed(command, step.processes_per_node, logs)
         place = self._records.folder(run_id) / records.WORKING_DIRECTORY
         directory = steps.working_directory(place, step.component.code)

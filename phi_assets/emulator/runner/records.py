@@ -20,8 +20,6 @@ WORKING_DIRECTORY = "wd"
 """Of a run's process, in the run's folder."""
 
 STD_LOG = "user_logs/std_log.txt"
-PROCESS_LOG = "user_logs/std_log_process_{:02}.txt"
-"""Of one of several processes, by its rank."""
 EXECUTION_LOG = "logs/azureml/executionlogs.txt"
 
 _DESCENDANT = "run_descendant"
@@ -172,6 +170,10 @@ class Records:
                 "run", run_id, lambda run: run | {"logs": run["logs"] | {name: f"{ARTIFACT_CONTAINER}/{blob}"}}
             )
         return path
+
+    def process_logs(self, run_id: str, count: int) -> list[Path]:
+        """Where the logs of a run's several processes lie, in the order of their ranks."""
+        return [self.log_path(run_id, f"user_logs/std_log_process_{rank:02}.txt") for rank in range(count)]
 
     def keep_artifacts(self, run_id: str) -> None:
         """What the run has written to `./outputs` lies among its artifacts, as the service does it for every run."""

@@ -1,12 +1,11 @@
 """What a job's references mean in this workspace: components, computes, and files behind uris."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 from phi_assets.emulator.runner.pipeline.graph import SERVERLESS, Component
 from phi_assets.emulator.runner.pipeline.values import MODEL_TYPES
-from phi_assets.emulator.store.uploads import md5_of
+from phi_assets.emulator.store import uploaded
 from phi_assets.emulator.wire.errors import ServiceError, not_found, user_error
 from phi_assets.emulator.workspace import assets
 from phi_assets.emulator.workspace.context import Emulator
@@ -106,23 +105,15 @@ class WorkspaceResources:
         path = self._locate(uri, type_, where)
         if not path.exists():
             raise not_found(f"{where}: data at", uri, code="UserError", detail="DataNotFound")
-        damaged = next(self._damaged(path), None)
+        damaged = next(uploaded.damaged(self._emulator.store, self._emulator.blobs.root, path), None)
         if damaged is not None:
             message = f"{where}: {damaged} is damaged: its content is not what was uploaded. Upload it again."
             raise user_error(message, "BadArgument/DataDamaged")
         return path
 
-    def _damaged(self, path: Path) -> Iterator[Path]:
-        """Blobs, at this path or below it, that hold something else than was uploaded, though nobody wrote it."""
-        blobs = self._emulator.blobs
-        if not path.is_relative_to(blobs.root):
-            return
-        container, *parts = path.relative_to(blobs.root).parts
-        place = "/".join(parts)
-        for blob in blobs.list(container, place):
-            file = blobs.root / container / blob.name
-            if (file == path or path in file.parents) and blob.content_md5 not in {None, md5_of(file)}:
-                yield file
+    def accept_written(self, path: Path) -> None:
+        """What a step has written there is no damage."""
+        uploaded.accept(self._emulator.store, self._emulator.blobs.root, path)
 
     def writable_path(self, uri: str) -> Path:
         """Where an output of this datastore uri goes. Raises ServiceError: 400 or 404 for a uri of another kind."""

@@ -32,6 +32,7 @@ class JobRuns:
         # Those of a job that goes on after the emulator was started anew are there already.
         self._runs: dict[str, Run] = {run["key"]: run for run in records.family(job) if run.get("key")}
         self._uris: dict[tuple[str, str], str] = {}
+        self._places: dict[str, list[Path]] = {}
 
     def create(self, step: Step) -> Run:
         """The step's run below its pipeline node, which is Running; NotStarted, unless it was there before."""
@@ -67,17 +68,26 @@ class JobRuns:
     def command(self, step: Step) -> str:
         """What the shell runs for the step, with the folders of its outputs there to be written into."""
         inputs: dict[str, str] = {}
+        places = {name: self._output_path(step, name) for name in step.outputs}
+        self._places[step.key] = list(places.values())
         for name, binding in step.inputs.items():
             where = f"Input '{name}' of step {_title(step)}"
             if isinstance(binding, Literal):
                 inputs[name] = binding.text
-            elif isinstance(binding, Uri):
-                inputs[name] = str(self._resources.local_path(binding.uri, binding.type, where))
+                continue
+            if isinstance(binding, Uri):
+                place = self._resources.local_path(binding.uri, binding.type, where)
             else:
-                uri = self._uris[binding.step, binding.output]
-                inputs[name] = str(self._resources.local_path(uri, "uri_folder", where))
-        outputs = {name: str(self._output_path(step, name)) for name in step.outputs}
+                place = self._resources.local_path(self._uris[binding.step, binding.output], "uri_folder", where)
+            self._places[step.key].append(place)
+            inputs[name] = str(place)
+        outputs = {name: str(place) for name, place in places.items()}
         return command_line(str(step.component.spec["command"]), inputs, outputs)
+
+    def accept_written(self, step: Step) -> None:
+        """What the step, which has ended, has written into its places is no damage of what was there."""
+        for place in self._places.get(step.key, []):
+            self._resources.accept_written(place)
 
     def outputs_of(self, step: Step) -> dict[str, Any]:
         """What the step's run shows as its outputs."""

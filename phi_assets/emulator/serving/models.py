@@ -78,8 +78,11 @@ def fetch_model(emulator: Emulator, model: str, logs: DeploymentLogs, *, has_scr
     say(f"Resolving the model {model}")
     try:
         folder = _locate(emulator, model)()
-        _check_files(folder, model, is_mlflow=not has_script)
+        if not (folder.exists() if has_script else folder.is_dir()):
+            raise bad_argument(f"the files of {model} are gone (expected in {folder}).")
         require_registered_files(emulator, model, folder)
+        if not has_script:
+            _check_is_mlflow(folder, model)
     except ServiceError as error:
         say(f"Failed: {error.message}")
         logs.progress(Stage.MODEL, "Failed")
@@ -126,11 +129,7 @@ def flavour_of_model(emulator: Emulator, model: str, folder: Path) -> Flavour:
     return flavour_of(folder)
 
 
-def _check_files(folder: Path, model: str, *, is_mlflow: bool) -> None:
-    if not (folder.is_dir() if is_mlflow else folder.exists()):
-        raise bad_argument(f"the files of {model} are gone (expected in {folder}).")
-    if not is_mlflow:
-        return
+def _check_is_mlflow(folder: Path, model: str) -> None:
     definition = folder / "MLmodel"
     if not definition.is_file():
         raise bad_argument(

@@ -4,24 +4,10 @@ import base64
 import hashlib
 import os
 from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from phi_assets.emulator.wire.errors import ServiceError
-
-
-def md5_of(file: Path) -> str:
-    """MD5 of the file's content in base64; it is read again only when somebody has written it."""
-    status = file.stat()
-    return _md5_of(file, status.st_ino, status.st_size, status.st_mtime_ns)
-
-
-@lru_cache(maxsize=4096)
-def _md5_of(file: Path, *_: int) -> str:
-    with file.open("rb") as content:
-        digest = hashlib.file_digest(content, lambda: hashlib.md5(usedforsecurity=False))
-    return base64.b64encode(digest.digest()).decode()
 
 
 class Upload:

@@ -201,7 +201,7 @@ def _load(file: Path, _modified: int) -> dict[str, Any]:
     """Parsed again only when the file changed: the pipeline component alone takes 30 ms."""
     try:
         document = yaml.load(file.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ServiceError(500, "InternalServerError", f"Registry file {file} is not valid YAML: {error}") from error
     if not isinstance(document, dict):
         raise ServiceError(500, "InternalServerError", f"Registry file {file} does not hold a mapping.")
