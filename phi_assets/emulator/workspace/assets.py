@@ -14,6 +14,8 @@ from phi_assets.emulator.wire.errors import ServiceError, not_found
 from phi_assets.emulator.workspace.context import Emulator
 from phi_assets.emulator.workspace.resources import PROVIDER, check_asset_name, now, system_data
 
+DEFAULT_VERSION = "azureml_default"
+"""What the SDK asks for where a component is named without a version: the one of the label `default`."""
 _CHANGEABLE_IN_CONTAINER = ("description", "tags", "properties", "isArchived")
 
 
@@ -47,7 +49,8 @@ def latest_version(emulator: Emulator, kind: AssetKind, name: str) -> Document |
 
 def require_version(emulator: Emulator, kind: AssetKind, name: str, version: str) -> Document:
     """Raises ServiceError: 404 `UserError` with the kind's detail code."""
-    document = find_version(emulator, kind, name, version)
+    is_default = kind is COMPONENTS and version == DEFAULT_VERSION
+    document = latest_version(emulator, kind, name) if is_default else find_version(emulator, kind, name, version)
     if document is None:
         raise missing(kind, f"{name}:{version}")
     return document
@@ -160,6 +163,7 @@ def container_document(emulator: Emulator, kind: AssetKind, container: Document)
     if kind is DATA and documents:
         latest["dataType"] = documents[-1]["properties"]["dataType"]
     if kind is COMPONENTS and documents:
+        latest["nextVersion"] = f"{emulator.clock.now():%Y-%m-%d-%H-%M-%S-%f}0"  # as recorded
         latest["description"] = documents[-1]["properties"]["componentSpec"].get("description")
     nothing = None if kind is DATA else {}
     return {

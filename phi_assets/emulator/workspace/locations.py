@@ -14,7 +14,7 @@ from phi_assets.emulator.workspace.datastores import container_of, datastore_of,
 
 WORKSPACE_ASSET = re.compile(
     r"(?:azureml:)?(?:azureml://locations/[^/]+/workspaces/[^/]+|/subscriptions/.+?/workspaces/[^/]+)"
-    r"/(?P<kind>data|models|components|codes|environments)/(?P<name>[^/]+)/versions/(?P<version>[^/]+)",
+    r"/(?P<kind>data|models|components|codes|environments)/(?P<name>[^/]+)/(?:versions/(?P<version>[^/]+)|labels/(?:default|latest))",
     re.IGNORECASE,
 )
 SHORT = re.compile(r"azureml:(?P<name>[^/:@]+)(?::(?P<version>[^/:@]+)|@latest)")
@@ -109,12 +109,11 @@ def version_of(emulator: Emulator, reference: str, kind: AssetKind, *, or_short:
         ServiceError: 404 if there is no such version.
     """
     match = WORKSPACE_ASSET.fullmatch(reference)
-    if match is not None and match["kind"].lower() == kind.segment:
-        return assets.require_version(emulator, kind, match["name"], match["version"])
-    short = SHORT.fullmatch(reference) if or_short else None
-    if short is None:
+    if match is None or match["kind"].lower() != kind.segment:
+        match = SHORT.fullmatch(reference) if or_short else None
+    if match is None:
         return None
-    name, version = short["name"], short["version"]
+    name, version = match["name"], match["version"]
     if version is not None:
         return assets.require_version(emulator, kind, name, version)
     latest = assets.latest_version(emulator, kind, name)

@@ -247,6 +247,13 @@ def test_a_model_of_a_job_that_does_not_exist(ml: Any):
         ml.models.create_or_update(model)
 
 
+def test_a_table_is_a_folder(ml: Any, tmp_path: Path):
+    (tmp_path / "MLTable").write_text("paths:\n- file: ./rows.csv\n")
+    (tmp_path / "rows.csv").write_text("a\n1\n")
+    table = entities().Data(name="sdk-table", version="1", type="mltable", path=str(tmp_path), skip_validation=True)
+    assert ml.data.create_or_update(table).path.endswith(f"/{tmp_path.name}/")
+
+
 def test_environments(ml: Any, tmp_path: Path):
     conda = tmp_path / "conda.yaml"
     conda.write_text("name: e\ndependencies:\n- python=3.11\n")
@@ -257,7 +264,12 @@ def test_environments(ml: Any, tmp_path: Path):
         )
 
     assert put("mcr.microsoft.com/one", version="1").conda_file["dependencies"] == ["python=3.11"]
-    assert ml.environments.get("sdk-env", version="1").image == "mcr.microsoft.com/one"
+    shown = ml.environments.get("sdk-env", version="1")
+    assert shown.image == "mcr.microsoft.com/one"
+    # What was shown is the same environment when it is sent back, whatever the order of its keys.
+    shown.conda_file = dict(reversed(shown.conda_file.items()))
+    shown.os_type = "linux"
+    assert ml.environments.create_or_update(shown).version == "1"
     with pytest.raises(ResourceExistsError):
         put("mcr.microsoft.com/two", version="1")
     assert put("mcr.microsoft.com/two").version == "2"

@@ -1,6 +1,7 @@
 """Single command jobs and components of the workspace, with code and environment, through the unmodified SDK."""
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -206,12 +207,20 @@ command: >-
     assert [each.version for each in ml.components.list("double")] == ["2", "1"]
     assert "double" in [each.name for each in ml.components.list()]
     assert ml.components.get("double", label="latest").version == second.version
+    default = ml.components.get("double")
+    assert (default.version, default.id.endswith("/components/double/labels/default")) == ("2", True)
+    third = ml.components.create_or_update(load_component(str(yaml)))  # numbered by the service
+    assert re.fullmatch(r"\d{4}(-\d\d){5}-\d{7}", third.version)
+    changed = load_component(str(yaml), params_override=[{"version": "1"}, {"display_name": "Twice"}])
+    assert ml.components.create_or_update(changed).display_name == "Twice"
+    anonymous = ml.components.create_or_update(load_component(str(yaml)), is_anonymous=True)
+    assert (anonymous.name, "/components/azureml_anonymous/" in anonymous.id) == ("double", True)
 
     decorator: Any = dsl.pipeline
 
     @decorator(name="doubles", default_compute=cluster)
     def create() -> dict[str, Any]:
-        step = second(data=Input(type="uri_file", path=str(folder / "data.txt")))
+        step = default(data=Input(type="uri_file", path=str(folder / "data.txt")))
         step.environment_variables = {"GREETING": "hi"}
         # One without a name of its own.
         other = command_of().component(data=Input(type="uri_file", path=str(folder / "data.txt")), times=3)

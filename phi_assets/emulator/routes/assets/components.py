@@ -22,6 +22,8 @@ _SPEC: Fields = {
     "jobs": Each(OBJECT),
     "resources": OBJECT,
 }
+_SHOWN = ("description", "display_name", "tags")
+"""What of a definition people read only: it may change."""
 _INVALID = "BadArgument/ArgumentInvalid"
 
 
@@ -34,6 +36,8 @@ def _prepare(emulator: Emulator, name: str, version: str, sent: dict[str, Any]) 
         message = f"{where} is of type '{kind}'; this emulator has components of type {' and '.join(_TYPES)} only."
         raise ServiceError(501, "NotImplemented", message)
     kept = as_text({key: value for key, value in spec.items() if key != "_source"})
+    if sent.get("isAnonymous"):  # such a component keeps the name that its author gave it
+        name, version = kept.get("name", name), kept.get("version", version)
     kept |= {"name": name, "version": version, "type": kind}
     if kind == "command":
         _check_command(emulator, kept, where)
@@ -56,12 +60,17 @@ def _check_command(emulator: Emulator, spec: dict[str, Any], where: str) -> None
 
 
 def _merge(document: Document, wanted: dict[str, Any]) -> dict[str, Any]:
-    if wanted["componentSpec"] != document["properties"]["componentSpec"]:
+    if _definition(wanted) != _definition(document["properties"]):
         raise user_error(
-            f"Component '{document['name']}:{document['version']}' exists with another definition: use a new version.",
+            f"Component '{document['name']}:{document['version']}' exists with another definition: use a new version. "
+            f"Only its {', '.join(_SHOWN)} can change.",
             "Immutable/ComponentVersionPropertyImmutable",
         )
-    return with_changes(document, wanted)
+    return with_changes(document, wanted) | {"componentSpec": wanted["componentSpec"]}
+
+
+def _definition(properties: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in properties["componentSpec"].items() if key not in {*_SHOWN, "name", "version"}}
 
 
 routes = asset_routes(COMPONENTS, _prepare, _merge, {"componentSpec": _SPEC})

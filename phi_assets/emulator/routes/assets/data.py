@@ -22,7 +22,7 @@ def _prepare(emulator: Emulator, name: str, version: str, sent: dict[str, Any]) 
             f"The dataType '{type_}' is none of {', '.join(sorted(_TYPES))}.", "BadArgument/ArgumentInvalid"
         )
     place = long_uri(emulator, uri)
-    if type_ == "uri_folder" and place.startswith("azureml://subscriptions/"):
+    if type_ != "uri_file" and place.startswith("azureml://subscriptions/"):
         place = place.rstrip("/") + "/"  # as the service shows folders of datastores
     return sent | {"dataUri": place, "isAnonymous": bool(sent.get("isAnonymous"))}
 

@@ -54,13 +54,20 @@ def _size(content: Any) -> int:
 
 def _merge(document: Document, wanted: dict[str, Any]) -> dict[str, Any]:
     """An existing version keeps what it is made of; the SDK takes a 409 as the sign to make the next version."""
-    if any(wanted.get(key) != document["properties"].get(key) for key in _FIXED):
+    if _definition(wanted) != _definition(document["properties"]):
         raise conflict(
             f"Environment '{document['name']}:{document['version']}' exists with another definition: "
             "use a new version.",
             "EnvironmentVersionImmutable",
         )
     return with_changes(document, wanted)
+
+
+def _definition(properties: dict[str, Any]) -> dict[str, Any]:
+    """What the environment is, however it was written: what the service shows may be sent back by a client."""
+    fixed = {key: properties.get(key) for key in _FIXED}
+    conda = json.loads(fixed["condaFile"]) if fixed["condaFile"] else None
+    return fixed | {"condaFile": conda, "osType": str(fixed["osType"]).lower()}
 
 
 routes = asset_routes(

@@ -107,8 +107,12 @@ class _AssetRoutes:
     def get_version(self, request: Request) -> Response:
         emulator = _emulator(request)
         name, version = request.path_params["name"], request.path_params["version"]
-        document = assets.require_version(emulator, self._kind, name, version)
-        return JSONResponse(assets.version_document(emulator, self._kind, document))
+        shown = assets.version_document(
+            emulator, self._kind, assets.require_version(emulator, self._kind, name, version)
+        )
+        if version == assets.DEFAULT_VERSION and self._kind is assets.COMPONENTS:
+            shown["id"] = f"{shown['id'].rpartition('/versions/')[0]}/labels/default"
+        return JSONResponse(shown)
 
     def put_version(self, request: Request, body: Any) -> Response:
         emulator = _emulator(request)
