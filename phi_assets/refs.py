@@ -1,8 +1,18 @@
 """What assets hand to each other: small frozen values that name something, never the thing itself."""
 
-from typing import Any, Literal
+import os
+from pathlib import Path
+from typing import Any, Literal, Protocol, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 Action = Literal["created", "updated", "reused", "submitted", "attached", "resubmitted", "scored", "skipped"]
 
@@ -11,6 +21,77 @@ class Ref(BaseModel):
     """Base of all refs: frozen, and refusing fields it does not know. Numbers that are none come back as they were."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants")
+
+
+class FileKeeper(Protocol):
+    """Who knows where the files lie that refs name."""
+
+    def fetch(self, file: "DataFile") -> Path:
+        """The file on this machine's disk."""
+        ...
+
+    def where(self, file: "DataFile") -> str:
+        """Where it lies, for people: a local path or a URL, which opens nothing."""
+        ...
+
+
+class DataFile(Ref, os.PathLike[str]):
+    """A file that a ref names, by its content where it is known.
+
+    Where a path is asked for (`Path(file)`, `open(file)`), it is the file on this machine's disk: where it lies
+    elsewhere, it is fetched once. False where there is no such file.
+    """
+
+    name: str = ""
+    """Its path below `PHI_DATA`, or its absolute path where it lies outside; empty where there is none."""
+    size: int | None = None
+    """Bytes; None where nobody has looked."""
+    sha256: str = ""
+    """Of its bytes, or its first 32 digits; empty where it has not been hashed."""
+
+    _keeper: FileKeeper | None = PrivateAttr(default=None)
+
+    @classmethod
+    def at(cls, path: str | os.PathLike[str]) -> Self:
+        """The file of this path on the disk."""
+        return cls(name=os.fspath(path))
+
+    def kept_by(self, keeper: FileKeeper) -> Self:
+        """The same file, which `keeper` finds."""
+        file = self.model_copy()
+        file._keeper = keeper
+        return file
+
+    def __fspath__(self) -> str:
+        return str(self._keeper.fetch(self)) if self._keeper and self.name else self.name
+
+    def __str__(self) -> str:
+        return self._keeper.where(self) if self._keeper and self.name else self.name
+
+    def __bool__(self) -> bool:
+        return bool(self.name)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, DataFile) and self.model_dump() == other.model_dump()
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Refs that are read with a keeper in the validation's context have files that it finds."""
+        if isinstance(context, dict):
+            self._keeper = context.get("keeper")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_a_path(cls, value: Any) -> Any:
+        # As earlier releases have written it.
+        return {"name": value} if isinstance(value, str) else value
+
+    @model_serializer(mode="wrap")
+    def _as_short_as_can_be(self, handler: SerializerFunctionWrapHandler) -> Any:
+        said = {key: value for key, value in handler(self).items() if value not in (None, "")}
+        return said if said.keys() - {"name"} else self.name
 
 
 class EnsuredRef(Ref):
@@ -35,11 +116,11 @@ class DatasetRef(Ref):
 
 
 class SplitRef(Ref):
-    """A raw split as Parquet shards on local disk."""
+    """A raw split as Parquet shards."""
 
     split: str
-    files: tuple[str, ...]
-    """Absolute paths of the shards, in the data set's order."""
+    files: tuple[DataFile, ...]
+    """The shards, in the data set's order."""
     rows: int
     size_bytes: int
     sha256: str
@@ -63,12 +144,12 @@ class Message(Ref):
 
 
 class SampleRef(Ref):
-    """Sampled conversations that keep the contract, in both formats, on local disk."""
+    """Sampled conversations that keep the contract, in both formats."""
 
     split: str
     """Which conversations these are: a raw split, or `validation_sft`, which is kept from `train_sft`."""
-    jsonl: str
-    parquet: str
+    jsonl: DataFile
+    parquet: DataFile
     rows: int
     rows_total: int
     """Rows of the raw split."""
@@ -76,14 +157,14 @@ class SampleRef(Ref):
     """Size of the JSON Lines file."""
     sha256: str
     """Of the JSON Lines file."""
-    quarantine: str = ""
+    quarantine: DataFile = DataFile()
     """Parquet file with the sampled rows that were left out and why; empty where none were."""
     rows_quarantined: int = 0
     violations: dict[str, int] = Field(default_factory=dict)
     """Rows of the sample that break a rule, by its name, whether they were left out or not."""
     truncated_share: float = 0.0
     """Share of the conversations that are longer than the model's context."""
-    report: str = ""
+    report: DataFile = DataFile()
     """JSON file with a `SplitReport`."""
 
 
@@ -181,9 +262,9 @@ class TrafficRef(EnsuredRef):
 
 
 class AnswersRef(EnsuredRef):
-    """What the foundation model said to the questions that the fine-tuned one is asked, on disk."""
+    """What the foundation model said to the questions that the fine-tuned one is asked."""
 
-    path: str
+    path: DataFile
     """JSON file with an `AnswerSet`; empty where the recipe does not ask for the comparison."""
     rows: int
     """Questions that were asked."""
@@ -197,13 +278,13 @@ class AnswersRef(EnsuredRef):
 
 
 class ScoringRef(EnsuredRef):
-    """Scored conversations on disk."""
+    """Scored conversations."""
 
-    jsonl: str
+    jsonl: DataFile
     """One object per conversation: prompt, answer, reference, base_answer, latency_ms, tokens, deployment, figures;
     where the model failed, the answer is null and `failure` says why."""
-    parquet: str
-    report: str
+    parquet: DataFile
+    report: DataFile
     """JSON file with a `ScoringReport`."""
     rows: int
     """Questions that were asked."""

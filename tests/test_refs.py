@@ -6,7 +6,12 @@ from pydantic import ValidationError
 from phi_assets import refs
 
 SPLIT = refs.SplitRef(
-    split="train_sft", files=("/data/a.parquet",), rows=2, size_bytes=9, sha256="0" * 64, source="bundled"
+    split="train_sft",
+    files=(refs.DataFile.at("/data/a.parquet"),),
+    rows=2,
+    size_bytes=9,
+    sha256="0" * 64,
+    source="bundled",
 )
 MODEL = refs.ModelRef(
     id="azureml://registries/azureml/models/Phi/versions/1",

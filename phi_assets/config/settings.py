@@ -15,6 +15,7 @@ from phi_assets.config.requirements import (
     number_problems,
     project_problems,
 )
+from phi_assets.config.urls import is_url, url_problem
 from phi_assets.config.variables import ReadElsewhere, Variable, misspelt
 
 Target = Literal["emulator", "azure"]
@@ -48,9 +49,12 @@ class Settings:
     target: Annotated[Target, Variable("PHI_TARGET", "`emulator`")]
     """Where the graph runs: on the local emulator, or in a workspace of Azure."""
     home: Annotated[Path, Variable("PHI_HOME", "`.phi` in the project")]
-    """Everything the project writes on this machine: emulator state, downloads, samples."""
+    """Everything the project writes on this machine: the emulator's state, the cache of `PHI_DATA`."""
+    data: Annotated[str, Variable("PHI_DATA", "`$PHI_HOME/data`")]
+    """Where downloads, samples and answers lie: a path, or a URL (`abfss://`, `az://`, `s3://`, `gs://`, a datastore's
+    `azureml://datastores/<name>/paths/<path>`), of which this machine then has a cache in `$PHI_HOME/data`."""
     storage: Annotated[str, Variable("PHI_STORAGE", "`$PHI_HOME/storage`")]
-    """Where assets keep the refs that they hand to each other: a path, or any fsspec URL."""
+    """Where assets keep the refs that they hand to each other: a path, or such a URL."""
     recipe: Annotated[str, Variable("PHI_RECIPE", "`quickstart`; on Azure `phi4_ultrachat`")]
     """Recipes of this code location: names in `phi_assets/recipes`, paths of YAML files and globs, with commas."""
     prices: Annotated[Path, Variable("PHI_PRICES", "`phi_assets/prices.yaml`")]
@@ -85,8 +89,8 @@ class Settings:
 
     @property
     def data_dir(self) -> Path:
-        """Folder of raw and sampled splits."""
-        return self.home / "data"
+        """The folder of raw and sampled splits on this machine: `PHI_DATA` itself, or its cache."""
+        return self.home / "data" if is_url(self.data) else Path(self.data)
 
 
 def setting_variables() -> dict[str, Variable]:
@@ -125,12 +129,14 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         problems += coordinate_problems(coordinates["AZURE_SUBSCRIPTION_ID"], coordinates["AZURE_ML_WORKSPACE"])
         problems += emulator_leftovers(env, EMULATOR_SUBSCRIPTION) + credential_problems(credential, env)
     problems += network_problems(env) + number_problems(env) + project_problems(env)
+    problems += [f"{name} {wrong}" for name in ("PHI_DATA", "PHI_STORAGE") if (wrong := url_problem(env.get(name, "")))]
     home = emulator_home(env)
     if problems:
         raise SettingsError("The settings are incomplete:\n" + "\n".join(f"- {problem}" for problem in problems))
     return Settings(
         target=target,  # type: ignore[arg-type]
         home=home,
+        data=_place(env, "PHI_DATA") or str(home / "data"),
         storage=env.get("PHI_STORAGE") or str(home / "storage"),
         recipe=env.get("PHI_RECIPE") or ("quickstart" if target == "emulator" else "phi4_ultrachat"),
         # Not looked at here: who tears down what is billing must not be kept from it by a wrong price file.
@@ -183,6 +189,14 @@ def _choice(env: Mapping[str, str], name: str, default: str, allowed: tuple[str,
 
 def _path(env: Mapping[str, str], name: str) -> Path | None:
     return Path(env[name]).expanduser().resolve() if env.get(name) else None
+
+
+def _place(env: Mapping[str, str], name: str) -> str:
+    """A URL as it is, or an absolute path."""
+    given = env.get(name) or ""
+    if not given or is_url(given):
+        return given
+    return str(Path(given.removeprefix("file://")).expanduser().resolve())
 
 
 def _coordinates(env: Mapping[str, str], problems: list[str]) -> dict[str, str]:

@@ -27,6 +27,11 @@ class ReadElsewhere:
     """With `PHI_CREDENTIAL=workload_identity`: file of the service account's token; Kubernetes sets it."""
     authority_host = Variable("AZURE_AUTHORITY_HOST", "that of `PHI_CLOUD`")
     """Where tokens are asked for, for clouds that `PHI_CLOUD` does not know."""
+    storage_connection_string = Variable("AZURE_STORAGE_CONNECTION_STRING")
+    """For `abfss://` and `az://`: the account, its address and what opens it, where it is not opened by the identity of
+    `PHI_CREDENTIAL`."""
+    storage_account = Variable("AZURE_STORAGE_ACCOUNT_NAME")
+    """For `az://<container>/<path>`, which does not say it: the storage account."""
     https_proxy = Variable("HTTPS_PROXY")
     """Proxy for everything outside this machine, `http://host:port`."""
     no_proxy = Variable("NO_PROXY")

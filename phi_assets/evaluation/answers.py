@@ -8,9 +8,13 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from phi_assets.dataset.files.storage import DataStorage
 from phi_assets.fingerprint import fingerprint
 
 Conversation = Sequence[Mapping[str, str]]
+
+SCORING_FOLDER = "scoring"
+"""Folder of the project's data with the answers of fine-tuned models."""
 
 
 @dataclass(frozen=True)
@@ -97,8 +101,9 @@ def kept_answers(path: Path, log: Callable[[str], None] = lambda _: None) -> Ans
         return None
 
 
-def usable_answers(path: Path, log: Callable[[str], None] = lambda _: None) -> AnswerSet | None:
-    """The kept answers; None also where some are missing that may be had by asking again."""
+def usable_answers(storage: DataStorage, path: Path, log: Callable[[str], None] = lambda _: None) -> AnswerSet | None:
+    """The answers that any machine has kept; None also where some are missing that may be had by asking again."""
+    storage.recall(path)
     kept = kept_answers(path, log)
     if kept is None or kept.is_final:
         return kept
@@ -108,13 +113,18 @@ def usable_answers(path: Path, log: Callable[[str], None] = lambda _: None) -> A
 
 
 def ensure_answers(
-    path: Path, ask: Callable[[], AnswerSet], *, force: bool = False, log: Callable[[str], None] = lambda _: None
+    storage: DataStorage,
+    path: Path,
+    ask: Callable[[], AnswerSet],
+    *,
+    force: bool = False,
+    log: Callable[[str], None] = lambda _: None,
 ) -> tuple[AnswerSet, bool]:
-    """The answers that are kept in that file, asked for unless they were before, and whether they were asked for now.
+    """The answers that the storage keeps in that file, and whether they were asked for now, as nobody had before.
 
     Where asking fails, no file is written.
     """
-    kept = None if force else usable_answers(path, log)
+    kept = None if force else usable_answers(storage, path, log)
     if kept is not None:
         return kept, False
     given = ask()
@@ -122,4 +132,5 @@ def ensure_answers(
     partial = path.with_suffix(".partial")
     partial.write_text(given.model_dump_json(), encoding="utf-8")
     os.replace(partial, path)
+    storage.save(path)
     return given, True

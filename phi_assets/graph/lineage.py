@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Self
 
 import dagster as dg
@@ -13,6 +12,8 @@ from phi_assets.config.dataset import DatasetSection
 from phi_assets.config.endpoint_names import endpoint_names, workspace_path
 from phi_assets.config.recipe import Recipe
 from phi_assets.config.settings import Settings
+from phi_assets.dataset.files.storage import DataStorage
+from phi_assets.graph.resources.places import data_storage
 
 OWNERS = ("team:ml-platform",)
 
@@ -48,7 +49,7 @@ class DataSet:
     """A data set that any number of recipes draw their samples from; its raw splits exist once."""
 
     section: DatasetSection
-    data_dir: Path
+    storage: DataStorage
     owners: tuple[str, ...] = OWNERS
 
     @property
@@ -95,7 +96,7 @@ class Lineage:
     group: str
     endpoint_names: tuple[str, ...]
     """Name of the recipe's endpoint in the workspace of this code location, then names that it may have from before."""
-    data_dir: Path
+    storage: DataStorage
     owners: tuple[str, ...] = OWNERS
     tags: tuple[tuple[str, str], ...] = ()
     automated: bool = True
@@ -121,7 +122,7 @@ class Lineage:
             prefix=tuple(prefix) or (own,),
             group=group or own,
             endpoint_names=endpoint_names(recipe.serving, recipe.name, workspace),
-            data_dir=settings.data_dir,
+            storage=data_storage(settings),
             owners=tuple(owners or recipe.owners),
             tags=tuple((tags or {}).items()),
             automated=automated,
@@ -130,7 +131,7 @@ class Lineage:
     @cached_property
     def datasets(self) -> tuple[DataSet, ...]:
         """Where the samples of the recipe come from: one data set, or every member of a mixture."""
-        return tuple(DataSet(section, self.data_dir, self.owners) for section in self.recipe.dataset.sources().values())
+        return tuple(DataSet(section, self.storage, self.owners) for section in self.recipe.dataset.sources().values())
 
     @property
     def fetches_data(self) -> bool:

@@ -83,7 +83,7 @@ class Location:
             resources={
                 "azureml": AzureMLWorkspace.from_settings(self.settings),
                 "azureml_prices": PricesResource.from_settings(self.settings),
-                IO_MANAGER: RefIOManager(base=self.settings.storage),
+                IO_MANAGER: RefIOManager.from_settings(self.settings),
                 "alert_webhook": AlertWebhook.from_environment(),
             },
         )

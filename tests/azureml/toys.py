@@ -16,7 +16,7 @@ from phi_assets.azureml.training.parameters import effective_parameters
 from phi_assets.azureml.training.pipelines import get_component
 from phi_assets.config.recipe import ComponentSection, ComputeSection, FinetuneSection, ModelSection
 from phi_assets.fingerprint import file_sha256
-from phi_assets.refs import SampleRef
+from phi_assets.refs import DataFile, SampleRef
 from tests.azureml.toy_step import write_model
 
 REGISTRY = "toys"
@@ -93,8 +93,8 @@ def make_sample(folder: Path, split: str, text: str = "hello") -> SampleRef:
     path.write_text(json.dumps({"prompt": text, "messages": messages}) + "\n")
     return SampleRef(
         split=split,
-        jsonl=str(path),
-        parquet=str(path.with_suffix(".parquet")),
+        jsonl=DataFile.at(path),
+        parquet=DataFile.at(path.with_suffix(".parquet")),
         rows=1,
         rows_total=1,
         size_bytes=path.stat().st_size,

@@ -156,12 +156,12 @@ def decode(threads: int) -> Callable[[Job], Work]:
 
 def raw_split(job: Job, split: str) -> Any:
     """The raw split as `fetch_split` would give it, without hashing it."""
-    from phi_assets.refs import SplitRef
+    from phi_assets.refs import DataFile, SplitRef
 
     shards = job.shards(split)
     return SplitRef(
         split=split,
-        files=tuple(str(shard) for shard in shards),
+        files=tuple(map(DataFile.at, shards)),
         rows=_rows_of(shards),
         size_bytes=sum(shard.stat().st_size for shard in shards),
         sha256="0" * 64,

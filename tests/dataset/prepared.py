@@ -21,7 +21,7 @@ from phi_assets.dataset.reports.report import (
     Violation,
 )
 from phi_assets.dataset.sources.schema import POLARS_SCHEMA
-from phi_assets.refs import Message, SampleRef
+from phi_assets.refs import DataFile, Message, SampleRef
 
 CONTEXT_TOKENS = 64
 
@@ -65,8 +65,8 @@ def write_sample(
     (folder / f"{split}.report.json").write_text(report.model_dump_json(), encoding="utf-8")
     return SampleRef(
         split=split,
-        jsonl=str(folder / f"{split}.jsonl"),
-        parquet=str(folder / f"{split}.parquet"),
+        jsonl=DataFile.at(folder / f"{split}.jsonl"),
+        parquet=DataFile.at(folder / f"{split}.parquet"),
         rows=len(rows),
         rows_total=report.rows_total,
         size_bytes=len(lines),
@@ -74,7 +74,7 @@ def write_sample(
         rows_quarantined=quarantined,
         violations={violation.rule: violation.rows for violation in report.violations},
         truncated_share=profile.truncated_share,
-        report=str(folder / f"{split}.report.json"),
+        report=DataFile.at(folder / f"{split}.report.json"),
     )
 
 

@@ -92,7 +92,7 @@ def test_the_fine_tuned_model_answers(
             graph.lineage.node("online_deployment")
         }
         assert workspace.ml.online_endpoints.get(traffic.endpoint).traffic == before
-        champion = find_champion(instance, graph.key("scoring_result"), "another").rival
+        champion = find_champion(instance, graph.key("scoring_result"), "another", graph.lineage.storage).rival
         assert champion is not None
         assert champion.model_id == result.asset_value("registered_model").id
         assert accuracy(workspace, traffic, questions) >= 0.7

@@ -19,7 +19,7 @@ from phi_assets.graph.dataset.pictures import token_histogram
 from phi_assets.graph.presentation import presented, rounded
 from phi_assets.graph.rendering import table
 from phi_assets.graph.training.pictures import loss_curve
-from phi_assets.refs import SampleRef, SplitRef
+from phi_assets.refs import DataFile, SampleRef, SplitRef
 from tests.dataset.prepared import (
     USUAL_RULES,
     chat_rows,
@@ -220,12 +220,13 @@ def test_files_are_named_when_they_are_there(tmp_path: Path) -> None:
     ref = write_sample(tmp_path, "train_sft", chat_rows(3))
     metadata = metadata_of(ref)
     assert {name: metadata[name].path for name in ("jsonl", "parquet", "report")} == {
-        "jsonl": ref.jsonl,
-        "parquet": ref.parquet,
-        "report": ref.report,
+        "jsonl": str(ref.jsonl),
+        "parquet": str(ref.parquet),
+        "report": str(ref.report),
     }
     assert "quarantine" not in metadata
-    with_quarantine = metadata_of(ref.model_copy(update={"quarantine": "/somewhere/train_sft.quarantine.parquet"}))
+    elsewhere = DataFile.at("/somewhere/train_sft.quarantine.parquet")
+    with_quarantine = metadata_of(ref.model_copy(update={"quarantine": elsewhere}))
     assert with_quarantine["quarantine"].path == "/somewhere/train_sft.quarantine.parquet"
 
 
@@ -259,7 +260,14 @@ def test_the_largest_report_fits_into_the_event_log(tmp_path: Path) -> None:
 
 
 def test_a_raw_split_has_its_size_and_schema() -> None:
-    ref = SplitRef(split="train_sft", files=("a", "b"), rows=5, size_bytes=9, sha256="ab", source="bundled")
+    ref = SplitRef(
+        split="train_sft",
+        files=(DataFile.at("a"), DataFile.at("b")),
+        rows=5,
+        size_bytes=9,
+        sha256="ab",
+        source="bundled",
+    )
     metadata = split_metadata(ref)
     assert (metadata["dagster/row_count"], metadata["size_bytes"], metadata["shards"]) == (5, 9, 2)
     assert metadata["dagster/column_schema"] == CHAT_SCHEMA

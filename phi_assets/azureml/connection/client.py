@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from azure.ai.ml.entities import Job
     from azure.ai.ml.entities import Workspace as WorkspaceEntity
 
-__all__ = ["EmulatorConnection", "Workspace", "connect_azure", "connect_emulator", "credential", "sdk"]
+__all__ = ["EmulatorConnection", "Workspace", "connect_azure", "connect_emulator", "credential", "sdk", "signed_in"]
 
 T = TypeVar("T")
 
@@ -261,20 +261,25 @@ def _ride_out_refusals(call: Callable[[], T], what: str) -> T:
     )
 
 
+def signed_in(settings: Settings) -> SignIn:
+    """The credential that the settings name; nobody is asked yet."""
+    trust_authorities(settings)
+    return credential(
+        settings.credential,
+        cloud=settings.cloud,
+        tenant_id=settings.tenant_id,
+        client_id=settings.client_id,
+        timeout_seconds=settings.credential_timeout_seconds,
+    )
+
+
 def connect_azure(settings: Settings) -> Workspace:
     """The workspace that the settings name. No request is made yet."""
-    trust_authorities(settings)
     # The SDK looks it up there in places that do not know the client.
     os.environ[CLOUD_VARIABLE] = settings.cloud
     addresses = CLOUDS[settings.cloud]
     return Workspace(
-        credential(
-            settings.credential,
-            cloud=settings.cloud,
-            tenant_id=settings.tenant_id,
-            client_id=settings.client_id,
-            timeout_seconds=settings.credential_timeout_seconds,
-        ),
+        signed_in(settings),
         settings.subscription_id,
         settings.resource_group,
         settings.workspace_name,

@@ -16,15 +16,25 @@ class CloudAddresses:
     """Host that gives tokens."""
     resource_manager: str
     studio: str
+    storage: str
+    """What the hosts of storage accounts end with, behind `<account>.blob.`."""
 
 
 # https://learn.microsoft.com/azure/developer/python/sdk/authentication-overview#sovereign-clouds
 CLOUDS: dict[Cloud, CloudAddresses] = {
-    "AzureCloud": CloudAddresses("login.microsoftonline.com", "https://management.azure.com", "https://ml.azure.com"),
+    "AzureCloud": CloudAddresses(
+        "login.microsoftonline.com", "https://management.azure.com", "https://ml.azure.com", "core.windows.net"
+    ),
     "AzureUSGovernment": CloudAddresses(
-        "login.microsoftonline.us", "https://management.usgovcloudapi.net", "https://ml.azure.us"
+        "login.microsoftonline.us",
+        "https://management.usgovcloudapi.net",
+        "https://ml.azure.us",
+        "core.usgovcloudapi.net",
     ),
     "AzureChinaCloud": CloudAddresses(
-        "login.chinacloudapi.cn", "https://management.chinacloudapi.cn", "https://studio.ml.azure.cn"
+        "login.chinacloudapi.cn",
+        "https://management.chinacloudapi.cn",
+        "https://studio.ml.azure.cn",
+        "core.chinacloudapi.cn",
     ),
 }

@@ -12,7 +12,7 @@ from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.connection.errors import ModelNotFound, StorageRefused
 from phi_assets.azureml.connection.retry import Log, one_line, ride_out, silent
 from phi_assets.azureml.connection.storage_access import storage_advice
-from phi_assets.azureml.models.folders import container_of, is_datastore_uri, place_of
+from phi_assets.azureml.storage.datastores import container_of, is_datastore_uri, place_of
 
 _AT_ONCE = 4
 """Ranges of one file that are read at a time."""

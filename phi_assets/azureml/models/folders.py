@@ -1,8 +1,6 @@
 """What lies in a model's folder: listed in the datastore, never downloaded."""
 
-import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 
@@ -10,13 +8,9 @@ from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.connection.errors import StorageRefused
 from phi_assets.azureml.connection.retry import Log, one_line, ride_out, silent
 from phi_assets.azureml.connection.storage_access import storage_advice
-
-if TYPE_CHECKING:
-    from azure.storage.blob import ContainerClient
+from phi_assets.azureml.storage.datastores import container_of, place_of
 
 MLFLOW_MODEL_FILE = "MLmodel"
-
-_DATASTORE_URI = re.compile(r"^azureml://(?:.*/)?datastores/(?P<datastore>[^/]+)/paths/(?P<path>.*)$")
 
 
 @dataclass(frozen=True)
@@ -46,18 +40,6 @@ class ModelFolder:
             return f"{self.uri} is empty"
         lacks = "no" if self.mlmodel_bytes is None else "an empty"
         return f"{self.uri} holds {size}, but {lacks} {MLFLOW_MODEL_FILE}"
-
-
-def is_datastore_uri(uri: str) -> bool:
-    """Whether the uri says in which datastore, and where there; `${{...}}` is still to be replaced by the service."""
-    return "${{" not in uri and _DATASTORE_URI.match(uri) is not None
-
-
-def place_of(uri: str) -> tuple[str, str]:
-    """The datastore, and the names of the folder's blobs up to and with the slash."""
-    match = _DATASTORE_URI.match(uri)
-    assert match, f"{uri} is no datastore uri"
-    return match["datastore"], match["path"].rstrip("/") + "/"
 
 
 def list_folder(ws: Workspace, uri: str, log: Log = silent) -> ModelFolder:
@@ -97,14 +79,3 @@ def _human(size_bytes: int) -> str:
         if size_bytes >= divisor:
             return f"{size_bytes / divisor:.1f} {unit}"
     return f"{size_bytes} bytes"
-
-
-def container_of(ws: Workspace, name: str) -> "ContainerClient":
-    """A client of the datastore's container, with the datastore's own key or signature, else as the signed-in one."""
-    from azure.storage.blob import ContainerClient
-
-    datastore: Any = ws.ml.datastores.get(name, include_secrets=True)
-    secrets = datastore.credentials
-    credential = getattr(secrets, "sas_token", None) or getattr(secrets, "account_key", None) or ws.credential
-    account = f"{datastore.protocol or 'https'}://{datastore.account_name}.blob.{datastore.endpoint}"
-    return ContainerClient(account, datastore.container_name, credential=credential)

@@ -9,8 +9,9 @@ from phi_assets.azureml.connection.client import Workspace, sdk
 from phi_assets.azureml.connection.errors import OutputMissing, RegistrationFailed
 from phi_assets.azureml.connection.retry import Log, find, one_line, silent
 from phi_assets.azureml.connection.writes import write
-from phi_assets.azureml.models.folders import is_datastore_uri, list_folder
+from phi_assets.azureml.models.folders import list_folder
 from phi_assets.azureml.ownership import Owner
+from phi_assets.azureml.storage.datastores import is_datastore_uri
 from phi_assets.fingerprint import fingerprint
 from phi_assets.refs import Action, JobRef, RegisteredModelRef
 

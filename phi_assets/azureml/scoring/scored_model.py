@@ -10,12 +10,13 @@ from phi_assets.azureml.scoring.asking import ask_model
 from phi_assets.changes import in_short
 from phi_assets.config.recipe import Recipe
 from phi_assets.dataset.contract.tokenizers import ModelTokenizer
+from phi_assets.dataset.files.storage import DataStorage
 from phi_assets.dataset.samples.held_out import prompt_counter
-from phi_assets.evaluation.answers import Questions, ensure_answers, kept_answers
+from phi_assets.evaluation.answers import SCORING_FOLDER, Questions, ensure_answers, kept_answers
 from phi_assets.evaluation.scoring import Champion, Question, Rival, evaluate
 from phi_assets.evaluation.write import ScoringFiles
 from phi_assets.fingerprint import fingerprint
-from phi_assets.refs import AnswersRef, ScoringRef, TrafficRef
+from phi_assets.refs import AnswersRef, DataFile, ScoringRef, TrafficRef
 
 
 def ensure_scores(
@@ -27,12 +28,12 @@ def ensure_scores(
     champion: Champion,
     recipe: Recipe,
     *,
-    directory: Path,
+    storage: DataStorage,
     tokenizer: ModelTokenizer | None = None,
     force: bool = False,
     log: Log = silent,
 ) -> ScoringRef:
-    """The live model's answers lie in `directory` with their report, asked for unless the same model gave them before.
+    """The live model's answers are kept with their report, asked for unless the same model gave them before.
 
     `left_out` questions were too long to be among `prompts`; `tokenizer` is the model's own, where it is at hand. A
     question that the model fails at is in the rows with its reason; the figures are over the others.
@@ -43,7 +44,9 @@ def ensure_scores(
     rival = _base_rival(base)
     questions = Questions([prompt.conversation for prompt in prompts], recipe.scoring.parameters())
     key = questions.key(traffic.model_id)
+    directory = storage.folder / SCORING_FOLDER
     given, is_new = ensure_answers(
+        storage,
         directory / f"answers-{key}.json",
         lambda: ask_model(ws, traffic, traffic.model_id, questions, recipe.serving, log=log),
         force=force,
@@ -64,10 +67,10 @@ def ensure_scores(
     files = ScoringFiles.named(directory, identity)
     is_known = not is_new and files.exist
     files.write(scored)
-    return ScoringRef(
-        jsonl=str(files.jsonl),
-        parquet=str(files.parquet),
-        report=str(files.report),
+    ref = ScoringRef(
+        jsonl=DataFile.at(files.jsonl),
+        parquet=DataFile.at(files.parquet),
+        report=DataFile.at(files.report),
         rows=len(scored.rows),
         failed=scored.report.failed,
         left_out=left_out,
@@ -77,6 +80,7 @@ def ensure_scores(
         action="reused" if is_known else "scored",
         reason=_reason(is_new, is_known, force, in_short(traffic.model_id)),
     )
+    return storage.keep(ref)
 
 
 def _base_rival(base: AnswersRef) -> Rival | None:

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.connection.errors import AzureMLError, ComputeNotAllowed, DeploymentFailed
@@ -13,9 +12,12 @@ from phi_assets.azureml.ownership import Owner
 from phi_assets.azureml.scoring.asking import ask_model
 from phi_assets.azureml.serving.deployments import delete_deployment, ensure_deployment
 from phi_assets.config.recipe import ServingSection
+from phi_assets.dataset.files.storage import DataStorage
 from phi_assets.evaluation.answers import AnswerSet, Questions, ensure_answers, usable_answers
 from phi_assets.fingerprint import fingerprint
-from phi_assets.refs import AnswersRef, EndpointRef, ModelRef, RegisteredModelRef, TrafficRef
+from phi_assets.refs import AnswersRef, DataFile, EndpointRef, ModelRef, RegisteredModelRef, TrafficRef
+
+_FOLDER = "base_answers"
 
 _WITHOUT = "`scoring.compare_with_base: false` scores without it."
 
@@ -32,12 +34,12 @@ def ensure_base_answers(
     questions: Questions,
     section: ServingSection,
     *,
-    directory: Path,
+    storage: DataStorage,
     owner: Owner | None = None,
     force: bool = False,
     log: Log = silent,
 ) -> AnswersRef:
-    """The foundation model's answers lie in `directory`, and no deployment of it is left.
+    """The foundation model's answers are kept in `storage`, and no deployment of it is left.
 
     Where they were not kept from an earlier time, the model is deployed on the same endpoint with one instance and
     without traffic, asked, and its deployment is deleted, whatever happens. One that a killed run has left is used
@@ -51,23 +53,23 @@ def ensure_base_answers(
     """
     # A registry edits versions in place: the same id may be another model.
     key = questions.key(f"{model.id} {model.content_hash}")
-    path = directory / f"{key}.json"
+    path = storage.folder / _FOLDER / f"{key}.json"
 
     def ask() -> AnswerSet:
         return ask_model(ws, traffic, model.id, questions, alone, deployment=name, log=log)
 
     owner = owner or ws.owner()
-    given = None if force else usable_answers(path, log)
+    given = None if force else usable_answers(storage, path, log)
     is_known = given is not None
     if given is not None:
         delete_deployment(ws, traffic.endpoint, base_deployment_name(model), log, owner=owner)
     else:
         # Kept before the deployment is deleted: where that fails, nobody has to deploy and ask again.
         with base_deployment(ws, traffic, model, section, log, owner=owner) as (name, alone):
-            given, _ = ensure_answers(path, ask, force=True, log=log)
+            given, _ = ensure_answers(storage, path, ask, force=True, log=log)
     who = f"Model {model.name}:{model.version}"
-    return AnswersRef(
-        path=str(path),
+    ref = AnswersRef(
+        path=DataFile.at(path),
         rows=len(questions.conversations),
         failed=len(given.failures),
         left_out=questions.left_out,
@@ -76,12 +78,13 @@ def ensure_base_answers(
         action="reused" if is_known else "scored",
         reason="Forced." if force else f"{who} had {'' if is_known else 'not '}answered these questions before.",
     )
+    return storage.keep(ref)
 
 
 def no_base_answers(model: ModelRef) -> AnswersRef:
     """What stands for the foundation model's answers where nobody asks for them."""
     return AnswersRef(
-        path="",
+        path=DataFile(),
         rows=0,
         fingerprint="none",
         model_id=model.id,

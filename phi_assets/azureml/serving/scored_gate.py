@@ -1,7 +1,6 @@
 """What a new model's answers are worth before anybody else sees them: asked by its deployment's name, and judged."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.connection.retry import Log, silent
@@ -9,7 +8,8 @@ from phi_assets.azureml.scoring.asking import ask_model
 from phi_assets.changes import in_short
 from phi_assets.config.recipe import Recipe
 from phi_assets.dataset.contract.tokens import TokenCounter
-from phi_assets.evaluation.answers import Questions, ensure_answers
+from phi_assets.dataset.files.storage import DataStorage
+from phi_assets.evaluation.answers import SCORING_FOLDER, Questions, ensure_answers
 from phi_assets.evaluation.scoring import Champion, Question, evaluate
 from phi_assets.refs import DeploymentRef, EndpointRef, TrafficRef
 
@@ -25,14 +25,14 @@ def champions_judge(
     champion: Champion,
     recipe: Recipe,
     *,
-    directory: Path,
+    storage: DataStorage,
     log: Log = silent,
 ) -> Judge:
     """Says why the deployment's model must not go live: its answers look worse than the champion's by the margin.
 
     It looks worse where its chrF is below the champion's by more than `scoring.margin`, also where so few answers
-    cannot prove it: who doubts that asks more questions. The answers lie in `directory`, where scoring finds them, so
-    no question is asked twice. Without a champion nobody is asked.
+    cannot prove it: who doubts that asks more questions. The answers are kept where scoring finds them, so no
+    question is asked twice. Without a champion nobody is asked.
 
     The judge raises:
         ScoringFailed: the deployment answered none of the questions.
@@ -53,7 +53,8 @@ def champions_judge(
             reason="",
         )
         given, _ = ensure_answers(
-            directory / f"answers-{questions.key(deployment.model_id)}.json",
+            storage,
+            storage.folder / SCORING_FOLDER / f"answers-{questions.key(deployment.model_id)}.json",
             lambda: ask_model(
                 ws, asked, deployment.model_id, questions, recipe.serving, deployment=deployment.name, log=log
             ),

@@ -6,8 +6,9 @@ from typing import Any
 
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.connection.retry import Log, one_line, silent
-from phi_assets.azureml.models.folders import ModelFolder, is_datastore_uri, list_folder
+from phi_assets.azureml.models.folders import ModelFolder, list_folder
 from phi_assets.azureml.models.registered import TRAINED_MODEL_OUTPUT
+from phi_assets.azureml.storage.datastores import is_datastore_uri
 from phi_assets.azureml.training.history import UNREADABLE, RunHistory
 from phi_assets.azureml.training.pipelines import MODEL_OUTPUT
 

@@ -24,7 +24,7 @@ class ModelTokenizer(NamedTuple):
 
 def kept_tokenizer(recipe: Recipe, data_dir: Path) -> ModelTokenizer | None:
     """The tokenizer of the recipe's model, where it lies below `data_dir` and the recipe names no other; else None."""
-    return next((kept for kept in _places(recipe, data_dir) if kept.path.is_file()), None)
+    return next((kept for kept in tokenizer_places(recipe, data_dir) if kept.path.is_file()), None)
 
 
 def model_tokenizer(
@@ -39,7 +39,7 @@ def model_tokenizer(
     if (kept := kept_tokenizer(recipe, data_dir)) is not None:
         return kept
     problems: list[str] = []
-    for place in _places(recipe, data_dir):
+    for place in tokenizer_places(recipe, data_dir):
         read = partial(_from_hub, place.source) if place.source == _repository_of(recipe) else registry
         if read is None:
             continue
@@ -48,13 +48,13 @@ def model_tokenizer(
         problems.append(f"the tokenizer of {place.source} could not be had ({problem})")
     if problems:
         log(
-            f"Tokens are estimated: {'; '.join(problems)}. Put it at {_places(recipe, data_dir)[-1].path}, or name a "
-            "tokenizer.json in contract.tokenizer"
+            f"Tokens are estimated: {'; '.join(problems)}. Put it at {tokenizer_places(recipe, data_dir)[-1].path}, or "
+            "name a tokenizer.json in contract.tokenizer"
         )
     return None
 
 
-def _places(recipe: Recipe, data_dir: Path) -> list[ModelTokenizer]:
+def tokenizer_places(recipe: Recipe, data_dir: Path) -> list[ModelTokenizer]:
     """Where a tokenizer of the recipe's model is kept and whose it is, the best first; empty where none is wanted."""
     model, contract = recipe.model, recipe.contract
     if contract.tokenizer is not None or contract.tokenizer_repo == "":

@@ -194,7 +194,7 @@ def _look(
         return SplitLook(split, head, problem=error.problem)
     except DatasetError as error:
         return SplitLook(split, head, problem=str(error))
-    rows = pl.read_parquet(sample.parquet, columns=["messages"])["messages"]
+    rows = pl.read_parquet(Path(sample.parquet), columns=["messages"])["messages"]
     sizes = rows.list.eval(pl.element().struct.field("content").str.len_bytes()).list.sum()
     tokens = prompt_counter(recipe.contract, tokenizer).count(rows, sizes) if len(rows) else ()
     return SplitLook(split, head, read_report(Path(sample.report)), tokens=tuple(tokens))

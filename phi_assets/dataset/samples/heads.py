@@ -17,7 +17,7 @@ from phi_assets.dataset.sources.local import folder_of, split_files
 from phi_assets.dataset.sources.readers import container
 from phi_assets.dataset.sources.schema import read_footer
 from phi_assets.dataset.sources.tables import BYTE_ORDER_MARK, damage
-from phi_assets.refs import SplitRef
+from phi_assets.refs import DataFile, SplitRef
 
 Log = Callable[[str], None]
 
@@ -109,7 +109,7 @@ def head_of(dataset: DatasetSection, split: str, data_dir: Path, scratch: Path, 
     return Head(
         raw=SplitRef(
             split=split,
-            files=tuple(map(str, begun.shards.files)),
+            files=tuple(map(DataFile.at, begun.shards.files)),
             rows=begun.rows,
             size_bytes=sum(shard.stat().st_size for shard in begun.shards.files),
             sha256="",

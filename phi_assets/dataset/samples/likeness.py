@@ -1,5 +1,6 @@
 """Written samples looked at again for what they must not hold, and compared with what they must be unlike."""
 
+import os
 from pathlib import Path
 
 import polars as pl
@@ -26,7 +27,7 @@ def likeness(sample: SampleRef, contract: ContractSection, test: SampleRef | Non
     broken: dict[str, list[int]] = {rule: [] for rule in LIKENESS_RULES if rule in applicable}
     if not broken:
         return broken
-    unseen = unseen_rows(test.parquet, contract.near_duplicate_threshold) if test else None
+    unseen = unseen_rows(os.fspath(test.parquet), contract.near_duplicate_threshold) if test else None
     judge = Contract(
         sample.split,
         contract,

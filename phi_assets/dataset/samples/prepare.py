@@ -1,5 +1,6 @@
 """From a raw split to files to train on: one pass that samples, judges, portrays and writes."""
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -38,7 +39,7 @@ from phi_assets.dataset.samples.tally import Tally
 from phi_assets.dataset.samples.token_counting import token_counter
 from phi_assets.dataset.samples.usable import prove_usable
 from phi_assets.dataset.sources.schema import ARROW_SCHEMA, JSON_LINE_FIELD, carries_more
-from phi_assets.refs import SampleRef, SplitRef
+from phi_assets.refs import DataFile, SampleRef, SplitRef
 
 Log = Callable[[str], None]
 
@@ -98,7 +99,7 @@ def prepare_split(
             _prove_unchanged(ref)
             # Needed once rows are compared; until then others are read.
             near = contract.near_duplicate_threshold
-            unseen = aside.submit(unseen_rows, against.parquet, near).result if against else None
+            unseen = aside.submit(unseen_rows, os.fspath(against.parquet), near).result if against else None
             judge = Contract(
                 ref.split,
                 contract,
@@ -281,17 +282,17 @@ def _refs(outcome: _Outcome, destination: Path) -> tuple[SampleRef, ...]:
     return tuple(
         SampleRef(
             split=name,
-            jsonl=str(destination / f"{name}.jsonl"),
-            parquet=str(destination / f"{name}.parquet"),
+            jsonl=DataFile.at(destination / f"{name}.jsonl"),
+            parquet=DataFile.at(destination / f"{name}.parquet"),
             rows=profile.rows,
             rows_total=report.rows_total,
             size_bytes=outcome.files[f"{name}.jsonl"].size,
             sha256=outcome.files[f"{name}.jsonl"].sha256,
-            quarantine=str(destination / quarantine) if quarantine in outcome.files else "",
+            quarantine=DataFile.at(destination / quarantine) if quarantine in outcome.files else DataFile(),
             rows_quarantined=report.rows_quarantined,
             violations={violation.rule: violation.rows for violation in report.violations},
             truncated_share=profile.truncated_share,
-            report=str(destination / _report_name(report.split)),
+            report=DataFile.at(destination / _report_name(report.split)),
         )
         for name, profile in report.samples.items()
     )

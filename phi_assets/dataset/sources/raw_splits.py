@@ -13,7 +13,7 @@ from phi_assets.dataset.sources.hub_client import LONGEST_PAUSE_SECONDS
 from phi_assets.dataset.sources.local import folder_of, readable_files, split_files
 from phi_assets.dataset.sources.schema import prove_schema
 from phi_assets.fingerprint import file_sha256, fingerprint
-from phi_assets.refs import SplitRef
+from phi_assets.refs import DataFile, SplitRef
 
 Log = Callable[[str], None]
 
@@ -46,7 +46,7 @@ def fetch_split(dataset: DatasetSection, split: str, data_dir: Path, log: Log) -
     sha256 = _content_sha256(shards.files)
     ref = SplitRef(
         split=split,
-        files=tuple(str(shard) for shard in shards.files),
+        files=tuple(map(DataFile.at, shards.files)),
         rows=rows,
         size_bytes=sum(shard.stat().st_size for shard in shards.files),
         sha256=sha256 if part == "all" else fingerprint([sha256, part]),

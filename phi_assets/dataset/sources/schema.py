@@ -1,5 +1,6 @@
 """The schema of ultrachat: what every shard must hold, and how rows leave this project."""
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -79,7 +80,7 @@ def is_canonical(schema: pa.Schema) -> bool:
     return not _problems(schema) and PROBLEM not in schema.names and JSON_LINE not in schema.names
 
 
-def carries_more(files: Iterable[str | Path]) -> bool:
+def carries_more(files: Iterable[str | os.PathLike[str]]) -> bool:
     """Whether any row of these shards has a `json_line`; of a damaged one, who reads its rows says what is wrong."""
     for file in map(Path, files):
         try:

@@ -7,7 +7,6 @@ from typing import Any
 import dagster as dg
 
 from phi_assets.config.dataset import SPLITS
-from phi_assets.dataset.contract.tokenizers import model_tokenizer
 from phi_assets.dataset.samples.mixture import Raw, mixed_in_words, ref_of, refs_of
 from phi_assets.graph.dataset.metadata import (
     ROWS,
@@ -17,7 +16,7 @@ from phi_assets.graph.dataset.metadata import (
     split_metadata,
 )
 from phi_assets.graph.dataset.source import ChatDataSource
-from phi_assets.graph.dataset.tokenizer import in_registry
+from phi_assets.graph.dataset.tokenizer import tokenizer_of
 from phi_assets.graph.dataset.waiting import refused_by
 from phi_assets.graph.explanation import read
 from phi_assets.graph.lineage import IO_MANAGER, PREFLIGHT, DataSet, Lineage
@@ -33,7 +32,7 @@ _SAMPLE_VERSION = "2"
 
 def dataset_assets(dataset: DataSet, lineages: Sequence[Lineage]) -> list[dg.AssetsDefinition]:
     """`source` and a `raw_<split>` for each of the four splits; those of `lineages` that draw from it share them."""
-    source = ChatDataSource(dataset.section, dataset.data_dir)
+    source = ChatDataSource(dataset.section, dataset.storage)
     return [_source(dataset, source), *(_raw(dataset, source, split, lineages) for split in SPLITS)]
 
 
@@ -69,7 +68,7 @@ def _raw(dataset: DataSet, chat_data: ChatDataSource, split: str, lineages: Sequ
         f"raw_{split}",
         ins={"pinned": dg.AssetIn(dataset.key(SOURCE))},
         kinds={"huggingface", "parquet"},
-        description=f"The Parquet shards of `{split}` lie on local disk and their schema is proven.",
+        description=f"The Parquet shards of `{split}` are kept and their schema is proven.",
         # Nothing is yielded where preflight has refused; what stands on it is skipped then.
         output_required=False,
     )
@@ -99,7 +98,7 @@ def sample_assets(lineage: Lineage) -> list[dg.AssetsDefinition]:
 
 def _sampled_training_data(lineage: Lineage) -> dg.AssetsDefinition:
     recipe = lineage.recipe
-    chat_data = ChatDataSource(recipe.dataset, lineage.data_dir)
+    chat_data = ChatDataSource(recipe.dataset, lineage.storage)
     out = partial(dg.AssetOut, io_manager_key=IO_MANAGER, kinds={"polars", "parquet"})
 
     @dg.multi_asset(
@@ -129,8 +128,7 @@ def _sampled_training_data(lineage: Lineage) -> dg.AssetsDefinition:
     ) -> Iterator[dg.MaterializeResult[SampleRef]]:
         """Rows to train on and rows to evaluate on while training, which have no question in common."""
         raw = chat_data.together(_by_source(lineage, raw_splits))
-        own = in_registry(azureml, recipe, context.log.info)
-        tokenizer = model_tokenizer(recipe, lineage.data_dir, context.log.info, own)
+        tokenizer = tokenizer_of(recipe, lineage.storage, azureml, context.log.info)
         refs = chat_data.prepare(
             raw,
             recipe.sample,
@@ -148,7 +146,7 @@ def _sampled_training_data(lineage: Lineage) -> dg.AssetsDefinition:
 
 def _sampled(lineage: Lineage, split: str, test_split: str | None = None) -> dg.AssetsDefinition:
     recipe = lineage.recipe
-    chat_data = ChatDataSource(recipe.dataset, lineage.data_dir)
+    chat_data = ChatDataSource(recipe.dataset, lineage.storage)
     test_key = lineage.key(f"sampled_{test_split}")
     unseen = {"test": dg.AssetIn(test_key, dagster_type=SampleRef)} if test_split else {}  # type: ignore[arg-type]
 
@@ -166,8 +164,7 @@ def _sampled(lineage: Lineage, split: str, test_split: str | None = None) -> dg.
     ) -> dg.MaterializeResult[SampleRef]:
         test: SampleRef | None = inputs.pop("test", None)
         raw = chat_data.together(_by_source(lineage, inputs))
-        own = in_registry(azureml, recipe, context.log.info)
-        tokenizer = model_tokenizer(recipe, lineage.data_dir, context.log.info, own)
+        tokenizer = tokenizer_of(recipe, lineage.storage, azureml, context.log.info)
         (ref,) = chat_data.prepare(
             raw, recipe.sample, recipe.contract, context.log.info, against=test, tokenizer=tokenizer
         )

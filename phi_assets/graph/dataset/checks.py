@@ -6,6 +6,7 @@ from pathlib import Path
 import dagster as dg
 
 from phi_assets.config.dataset import SAMPLED_SPLITS, VALIDATION_SPLIT, ContractSection
+from phi_assets.dataset.files.storage import DataStorage
 from phi_assets.dataset.samples.verify import Common, common, judging_problems, keys
 from phi_assets.graph.dataset.verdicts import (
     NOT_BLOCKING,
@@ -119,7 +120,7 @@ def _prompts_unseen(lineage: Lineage) -> dg.AssetChecksDefinition:
         prompts = keys(Path(sample.parquet))
         seen: dict[str, Common] = {}
         for split, key in training.items():
-            if (parquet := _latest_parquet(context.instance, key)) is not None:
+            if (parquet := _latest_parquet(context.instance, key, lineage.storage)) is not None:
                 seen[split] = common(prompts, keys(parquet))
         rows = {row for found in seen.values() for row in found.rows}
         compared = " and ".join(map(asset_name, seen)) or "nothing, as no training data has been sampled here"
@@ -140,10 +141,10 @@ def _prompts_unseen(lineage: Lineage) -> dg.AssetChecksDefinition:
     return prompts_unseen
 
 
-def _latest_parquet(instance: dg.DagsterInstance, sample: dg.AssetKey) -> Path | None:
+def _latest_parquet(instance: dg.DagsterInstance, sample: dg.AssetKey, storage: DataStorage) -> Path | None:
     """The file of a sample's last materialization, where there is one and it is still there."""
     event = instance.get_latest_materialization_event(sample)
     materialization = event.asset_materialization if event else None
     value = materialization.metadata.get("parquet") if materialization else None
-    path = Path(value.path) if isinstance(value, dg.PathMetadataValue) and value.path else None
-    return path if path and path.is_file() else None
+    file = storage.file_at(str(value.path) if isinstance(value, dg.PathMetadataValue) else "")
+    return Path(file) if storage.is_there(file) else None

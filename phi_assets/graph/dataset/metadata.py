@@ -127,9 +127,9 @@ def sample_metadata(ref: SampleRef, *raw: dg.AssetKey) -> dict[str, Any]:
         "token_counter": profile.token_counter,
         "sha256": ref.sha256,
         **{
-            name: dg.MetadataValue.path(path)
+            name: dg.MetadataValue.path(str(file))
             for name in ("jsonl", "parquet", "quarantine", "report")
-            if (path := getattr(ref, name))
+            if (file := getattr(ref, name))
         },
     }
 

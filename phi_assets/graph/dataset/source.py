@@ -10,6 +10,7 @@ import dagster as dg
 from phi_assets.config.dataset import ContractSection, DatasetSection, SampleSection
 from phi_assets.dataset.contract.tokenizers import ModelTokenizer
 from phi_assets.dataset.errors import DatasetError
+from phi_assets.dataset.files.storage import DataStorage
 from phi_assets.dataset.samples.mixture import Mixture, Raw, identity_of
 from phi_assets.dataset.samples.prepare import prepare_split
 from phi_assets.dataset.sources.handed_over import folder_with
@@ -23,8 +24,8 @@ class ChatDataSource:
     """Splits of a chat data set, from the Hugging Face hub, a local folder or the package."""
 
     section: DatasetSection
-    data_dir: Path
-    """Folder for downloads and samples."""
+    storage: DataStorage
+    """Where downloads and samples lie."""
 
     def pin(self) -> DatasetRef:
         """The state of the source now: the commit that `revision` means, or a hash of the files."""
@@ -36,19 +37,19 @@ class ChatDataSource:
     def land(self, value: object) -> DatasetRef:
         """What the upstream asset handed over lies in a folder; see `folder_with`."""
         with _in_words():
-            folder = folder_with(value, self.data_dir / "handed-over")
+            folder = folder_with(value, self.storage.folder / "handed-over")
             revision = latest_revision(self._of_folder(str(folder)))
         return DatasetRef(source="asset", name=str(self.section.asset), revision=revision, folder=str(folder))
 
     def fetch(self, pinned: DatasetRef, split: str, log: Callable[[str], None]) -> SplitRef:
-        """The split's raw shards of the pinned revision lie on local disk; see `fetch_split`."""
+        """The split's raw shards of the pinned revision are kept; see `fetch_split`."""
         section = self.section
         if pinned.source == "hub":
             section = section.model_copy(update={"revision": pinned.revision})
         if pinned.folder:
             section = self._of_folder(pinned.folder)
         with _in_words():
-            return fetch_split(section, split, self.data_dir, log)
+            return self.storage.keep(fetch_split(section, split, self.storage.folder, log))
 
     def _of_folder(self, folder: str) -> DatasetSection:
         return self.section.model_copy(update={"source": "local", "path": Path(folder)})
@@ -68,17 +69,18 @@ class ChatDataSource:
         against: SampleRef | None = None,
         tokenizer: ModelTokenizer | None = None,
     ) -> tuple[SampleRef, ...]:
-        """The split's sample lies in a folder of its own; see `prepare_split`.
+        """The split's sample is kept, in a folder of its own; see `prepare_split`.
 
         The folder's name follows from content and choices: a ref from an earlier run, or of another recipe, never comes
         to point at other rows.
         """
         with _in_words():
             identity = identity_of(raw, sample, contract, validation=validation, against=against, tokenizer=tokenizer)
-            folder = self.data_dir / "sampled" / fingerprint(identity)[:12]
-            return prepare_split(
+            folder = self.storage.folder / "sampled" / fingerprint(identity)[:12]
+            refs = prepare_split(
                 raw, sample, contract, folder, log, validation=validation, against=against, tokenizer=tokenizer
             )
+            return tuple(map(self.storage.keep, refs))
 
 
 @contextmanager

@@ -80,7 +80,7 @@ def schema_result(sample: SampleRef) -> dg.AssetCheckResult:
         "schema",
         [f"{'; '.join(problems)}. Materialize {asset_name(sample.split)} again."] if problems else [],
         f"{sample.rows:,} rows in both files.",
-        {"rows": sample.rows, "size_bytes": sample.size_bytes, "parquet": dg.MetadataValue.path(sample.parquet)},
+        {"rows": sample.rows, "size_bytes": sample.size_bytes, "parquet": dg.MetadataValue.path(str(sample.parquet))},
     )
 
 

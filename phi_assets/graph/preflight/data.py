@@ -37,7 +37,7 @@ def first_look(context: dg.AssetExecutionContext, lineage: Lineage, azureml: Azu
 def _look_at(
     context: dg.AssetExecutionContext, recipe: Recipe, dataset: DataSet, azureml: AzureMLWorkspace
 ) -> DataLook:
-    data_dir, own = dataset.data_dir, in_registry(azureml, recipe, context.log.info)
+    data_dir, own = dataset.storage.folder, in_registry(azureml, recipe, context.log.info)
     if dataset.section.asset is None:
         return look_at_data(recipe, dataset.section, data_dir, context.log.info, own)
     name = f"asset {dataset.section.asset}"

@@ -1,35 +1,53 @@
 """Refs between assets as small JSON files, readable by people and by any other process."""
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import dagster as dg
-from pydantic import Field, ValidationError
-from upath import UPath
+from pydantic import Field, PrivateAttr, ValidationError
 
+from phi_assets.config.settings import Settings
+from phi_assets.dataset.errors import DatasetError
+from phi_assets.dataset.files.places import Place, read_bytes, write_text
+from phi_assets.dataset.files.storage import DataStorage
+from phi_assets.graph.resources.places import Places
 from phi_assets.refs import Ref
 
 _PROBLEMS_SHOWN = 3
 
 
 class RefIOManager(dg.ConfigurableIOManager):
-    """Stores each run's ref of an asset as `<base>/<asset key>/<run id>.json`; `base` is a path or any fsspec URL.
+    """Stores each run's ref of an asset as `<base>/<asset key>/<run id>.json`; `base` is a path or a URL.
 
     A step reads what its own run has made (or the run that it repeats a part of), else what the asset's last
     materialization recorded: whatever other runs make meanwhile, a run never comes to see it half-way.
     """
 
     base: str = Field(description="Folder of the refs: a local path, or for example abfss://container@account/refs")
+    data: str = Field(default="", description="Where the files lie that refs name (`PHI_DATA`)")
+    cache: str = Field(default="", description="What of them is on this machine")
+    target: str = Field(default="emulator", description="`emulator` or `azure`")
+    home: str = Field(default="", description="Folder of everything that the project writes on this machine")
+
+    _opened: Places | None = PrivateAttr(default=None)
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "RefIOManager":
+        """The IO manager for these settings; nothing is contacted yet."""
+        return cls(
+            base=settings.storage,
+            data=settings.data,
+            cache=str(settings.data_dir),
+            target=settings.target,
+            home=str(settings.home),
+        )
 
     def handle_output(self, context: dg.OutputContext, obj: Ref) -> None:
         """Write the ref; a reader sees all of it or nothing."""
-        path = self._path(context.asset_key, context.run_id)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.protocol in ("", "file"):
-            partial = path.with_name(f".{path.name}")
-            partial.write_text(obj.model_dump_json(indent=2), encoding="utf-8")
-            partial.rename(path)
-        else:
-            path.write_text(obj.model_dump_json(indent=2), encoding="utf-8")
+        name = _name(context.asset_key, context.run_id)
+        with _in_words():
+            write_text(self._place, name, obj.model_dump_json(indent=2))
 
     def load_input(self, context: dg.InputContext) -> Ref:
         """Read the upstream asset's ref.
@@ -45,10 +63,15 @@ class RefIOManager(dg.ConfigurableIOManager):
                 description=f"Asset {asset} has never been materialized on this Dagster instance: materialize it first",
                 allow_retries=False,
             )
-        path = self._path(context.asset_key, run_id)
-        if not path.exists():
-            path = self._of_earlier_releases(path)
-        if not path.exists():
+        name = _name(context.asset_key, run_id)
+        with _in_words():
+            content = read_bytes(self._place, name)
+            if content is None and not self._place.list("/".join(context.asset_key.path)):
+                # Of an earlier release, where the asset has not been materialized since.
+                name = f"{'/'.join(context.asset_key.path)}.json"
+                content = read_bytes(self._place, name)
+        path = f"{self._place.url}/{name}"
+        if content is None:
             raise dg.Failure(
                 description=f"Asset {asset} was materialized by run {run_id}, which has left no value at {path}: "
                 "materialize it again, or point PHI_STORAGE at the folder where it was materialized",
@@ -56,7 +79,7 @@ class RefIOManager(dg.ConfigurableIOManager):
             )
         kind: type[Ref] = context.dagster_type.typing_type
         try:
-            return kind.model_validate_json(path.read_bytes())
+            return kind.model_validate_json(content, context={"keeper": self._storage})
         except ValidationError as error:
             raise dg.Failure(
                 description=f"The value of asset {asset} at {path} is not a {kind.__name__} that this version can read "
@@ -64,13 +87,32 @@ class RefIOManager(dg.ConfigurableIOManager):
                 allow_retries=False,
             ) from error
 
-    def _path(self, key: dg.AssetKey, run_id: str) -> UPath:
-        return UPath(self.base).joinpath(*key.path, f"{run_id}.json")
+    @property
+    def _place(self) -> Place:
+        return self._places(self.base)
 
-    @staticmethod
-    def _of_earlier_releases(path: UPath) -> UPath:
-        """`<base>/<asset key>.json`, where the asset has not been materialized since; else the path itself."""
-        return path if path.parent.exists() else path.parent.with_name(f"{path.parent.name}.json")
+    @property
+    def _places(self) -> Places:
+        if self._opened is None:
+            self._opened = Places(self.target, self.home)
+        return self._opened
+
+    @property
+    def _storage(self) -> DataStorage | None:
+        return DataStorage(self.data, Path(self.cache), self._places) if self.data else None
+
+
+def _name(key: dg.AssetKey, run_id: str) -> str:
+    return "/".join([*key.path, f"{run_id}.json"])
+
+
+@contextmanager
+def _in_words() -> Iterator[None]:
+    """A `DatasetError` becomes a `dagster.Failure`: what it says is all that its reader needs."""
+    try:
+        yield
+    except DatasetError as error:
+        raise dg.Failure(description=str(error)) from error
 
 
 def _made_by(context: dg.InputContext) -> str | None:

@@ -76,7 +76,13 @@ class AzureMLWorkspace(dg.ConfigurableResource):
         return self._workspace
 
     def _open(self) -> Workspace:
-        if self.target == "emulator":
-            vigil = Vigil(limit_seconds=load_settings().sight_hours * 3600)
-            return connect_emulator(ensure_running(Path(self.home) / "emulator"), vigil, self.project)
-        return connect_azure(load_settings())
+        return connected(self.target, self.home, self.project)
+
+
+def connected(target: str, home: str, project: str = PROJECT) -> Workspace:
+    """The workspace of the target: the emulator below `home`, which runs afterwards, or the one of the settings."""
+    settings = load_settings()
+    if target == "emulator":
+        vigil = Vigil(limit_seconds=settings.sight_hours * 3600)
+        return connect_emulator(ensure_running(Path(home) / "emulator"), vigil, project)
+    return connect_azure(settings)

@@ -1,16 +1,14 @@
 """What the live model answers, and how good that is: against the references, the base model and the champion."""
 
-from pathlib import Path
-
 import dagster as dg
 from pydantic import Field
 
 from phi_assets.azureml.scoring.scored_model import ensure_scores
 from phi_assets.azureml.serving.base_model import ensure_base_answers, no_base_answers
 from phi_assets.config.recipe import ScoringSection
-from phi_assets.dataset.contract.tokenizers import kept_tokenizer
 from phi_assets.dataset.samples.held_out import askable_conversations
 from phi_assets.evaluation.answers import Questions
+from phi_assets.graph.dataset.tokenizer import known_tokenizer
 from phi_assets.graph.explanation import explained
 from phi_assets.graph.lineage import Lineage
 from phi_assets.graph.presentation import presented
@@ -62,7 +60,7 @@ def _base_answers(lineage: Lineage) -> dg.AssetsDefinition:
         """What the foundation model answers to the questions of the live model; no deployment of it is left."""
         ref = no_base_answers(foundation_model)
         if scoring.compare_with_base:
-            tokenizer = kept_tokenizer(recipe, lineage.data_dir)
+            tokenizer = known_tokenizer(recipe, lineage.storage)
             prompts = askable_conversations(test, scoring, recipe.contract, tokenizer)
             conversations = [prompt.conversation for prompt in prompts.conversations]
             with azureml.session() as ws:
@@ -72,7 +70,7 @@ def _base_answers(lineage: Lineage) -> dg.AssetsDefinition:
                     foundation_model,
                     Questions(conversations, scoring.parameters(), prompts.left_out),
                     recipe.serving,
-                    directory=Path(azureml.home) / "data" / "base_answers",
+                    storage=lineage.storage,
                     owner=azureml.owner(recipe.name),
                     force=config.force,
                     log=context.log.info,
@@ -106,7 +104,7 @@ def _scoring_result(lineage: Lineage) -> dg.AssetsDefinition:
         azureml: AzureMLWorkspace,
     ) -> dg.MaterializeResult[ScoringRef]:
         """Answers of the live model to a seeded choice of held-out prompts: how good they are, how fast they came."""
-        tokenizer = kept_tokenizer(recipe, lineage.data_dir)
+        tokenizer = known_tokenizer(recipe, lineage.storage)
         prompts = askable_conversations(test, scoring, recipe.contract, tokenizer)
         with azureml.session() as ws:
             ref = ensure_scores(
@@ -115,9 +113,9 @@ def _scoring_result(lineage: Lineage) -> dg.AssetsDefinition:
                 prompts.conversations,
                 prompts.left_out,
                 base_answers,
-                find_champion(context.instance, context.asset_key, live_traffic.model_id),
+                find_champion(context.instance, context.asset_key, live_traffic.model_id, lineage.storage),
                 recipe,
-                directory=Path(azureml.home) / "data" / "scoring",
+                storage=lineage.storage,
                 tokenizer=tokenizer,
                 force=config.force,
                 log=context.log.info,

@@ -62,7 +62,7 @@ def base_metadata(ref: AnswersRef) -> dict[str, Any]:
             [{"question": asked, "reason": each.reason} for asked, each in pairs if isinstance(each, Failure)][:_SHOWN]
         )
         metadata["container_log"] = _log(given.container_log)
-    return metadata | {"json": dg.MetadataValue.path(ref.path)}
+    return metadata | {"json": dg.MetadataValue.path(str(ref.path))}
 
 
 def scoring_metadata(ref: ScoringRef) -> dict[str, Any]:
@@ -99,9 +99,9 @@ def scoring_metadata(ref: ScoringRef) -> dict[str, Any]:
         **({"container_log": _log(report.container_log)} if report.container_log else {}),
         IS_CHAMPION: report.is_champion,
         "champion_note": report.champion_note,
-        ROWS: dg.MetadataValue.path(ref.jsonl),
-        "parquet": dg.MetadataValue.path(ref.parquet),
-        "report": dg.MetadataValue.path(ref.report),
+        ROWS: dg.MetadataValue.path(str(ref.jsonl)),
+        "parquet": dg.MetadataValue.path(str(ref.parquet)),
+        "report": dg.MetadataValue.path(str(ref.report)),
     }
 
 

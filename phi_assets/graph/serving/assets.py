@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any, TypedDict
 
 import dagster as dg
@@ -236,9 +235,9 @@ def _judge(
         endpoint,
         deployment,
         askable_conversations(test, recipe.scoring, recipe.contract).conversations,
-        find_champion(context.instance, lineage.key(SCORING_RESULT), deployment.model_id),
+        find_champion(context.instance, lineage.key(SCORING_RESULT), deployment.model_id, lineage.storage),
         recipe,
-        directory=Path(azureml.home) / "data" / "scoring",
+        storage=lineage.storage,
         log=context.log.info,
     )
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import dagster as dg
 
 from phi_assets.changes import in_short
+from phi_assets.dataset.files.storage import DataStorage
 from phi_assets.evaluation.scoring import Champion
 from phi_assets.evaluation.write import read_rival
 
@@ -16,7 +17,7 @@ MODEL, ROWS, IS_CHAMPION = "model", "jsonl", "is_champion"
 _PAGE = 100
 
 
-def find_champion(instance: dg.DagsterInstance, scores: dg.AssetKey, model_id: str) -> Champion:
+def find_champion(instance: dg.DagsterInstance, scores: dg.AssetKey, model_id: str, storage: DataStorage) -> Champion:
     """The latest other model that was scored and became the champion: the best one so far.
 
     `scores` is the key of the recipe's `scoring_result`.
@@ -25,10 +26,11 @@ def find_champion(instance: dg.DagsterInstance, scores: dg.AssetKey, model_id: s
         model, rows, is_champion = (_value(materialization, key) for key in (MODEL, ROWS, IS_CHAMPION))
         if not isinstance(model, str) or model == model_id or not is_champion:
             continue
-        if not rows or not Path(str(rows)).is_file():
+        file = storage.file_at(str(rows or ""))
+        if not storage.is_there(file):
             gone = f"The answers of champion {in_short(model)} are gone from {rows}"
             return Champion(None, f"{gone}, so nobody knows whether this model is worse.", is_lost=True)
-        return Champion(read_rival(model, Path(str(rows))), f"{in_short(model)} is the champion so far.")
+        return Champion(read_rival(model, Path(file)), f"{in_short(model)} is the champion so far.")
     return Champion(None, "No other model has been scored.")
 
 

@@ -14,6 +14,7 @@ from phi_assets.azureml.serving.deployments import ensure_deployment
 from phi_assets.azureml.serving.endpoints import delete_endpoint, ensure_endpoint
 from phi_assets.azureml.serving.traffic import ensure_traffic
 from phi_assets.config.recipe import ServingSection
+from phi_assets.dataset.files.storage import DataStorage
 from phi_assets.emulator.control import Control
 from phi_assets.emulator.process import Connection
 from phi_assets.evaluation.answers import Answer, AnswerSet, Questions, kept_answers
@@ -52,7 +53,7 @@ def traffic(toys: Workspace, endpoint: EndpointRef, model: ModelRef) -> TrafficR
 
 def ask(ws: Workspace, traffic: TrafficRef, model: ModelRef, folder: Path, **options: Any) -> AnswersRef:
     section = options.pop("section", SERVING)
-    return ensure_base_answers(ws, traffic, model, QUESTIONS, section, directory=folder, **options)
+    return ensure_base_answers(ws, traffic, model, QUESTIONS, section, storage=DataStorage.local(folder), **options)
 
 
 def deployments(ws: Workspace) -> list[str]:
@@ -211,7 +212,7 @@ def test_one_instance_is_enough_and_gets_as_much_as_it_takes(
 
 def test_who_is_not_asked_has_said_nothing(model: ModelRef) -> None:
     ref = no_base_answers(model)
-    assert (ref.rows, ref.path, ref.action) == (0, "", "skipped")
+    assert (ref.rows, str(ref.path), ref.action) == (0, "", "skipped")
 
 
 def test_answers_are_kept_where_the_deployment_cannot_be_deleted(

@@ -16,6 +16,7 @@ from phi_assets.azureml.training.data import data_version, ensure_data_asset
 from phi_assets.emulator.control import Control
 from phi_assets.emulator.process import Connection
 from phi_assets.fingerprint import file_sha256
+from phi_assets.refs import DataFile
 from tests.azureml.toys import make_sample
 from tests.emulator_requests import Requests
 
@@ -106,7 +107,7 @@ def test_an_upload_does_not_read_the_file_into_memory(toys: Workspace, tmp_path:
             for number in range(megabytes):
                 file.write(json.dumps({"number": number, "text": "x" * 1_000_000}) + "\n")
         sample = make_sample(tmp_path, "test_sft").model_copy(
-            update={"jsonl": str(path), "size_bytes": path.stat().st_size, "sha256": file_sha256(path)}
+            update={"jsonl": DataFile.at(path), "size_bytes": path.stat().st_size, "sha256": file_sha256(path)}
         )
         document = tmp_path / "sample.json"
         document.write_text(sample.model_dump_json())

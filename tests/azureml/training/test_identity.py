@@ -16,12 +16,14 @@ from phi_assets.azureml.training.lookup import created_at
 from phi_assets.azureml.training.parameters import EffectiveParameters
 from phi_assets.azureml.training.pipelines import FinetuneComponent
 from phi_assets.config.recipe import FinetuneSection
-from phi_assets.refs import ComputeRef, JobRef, ModelRef, RegisteredModelRef, SampleRef
+from phi_assets.refs import ComputeRef, DataFile, JobRef, ModelRef, RegisteredModelRef, SampleRef
 from tests.azureml.training.test_parameters import Declared
+
+A_FILE = DataFile.at("/a")
 
 
 def sample(split: str, sha: str, rows: int = 10) -> SampleRef:
-    return SampleRef(split=split, jsonl="/a", parquet="/b", rows=rows, rows_total=100, size_bytes=1, sha256=sha)
+    return SampleRef(split=split, jsonl=A_FILE, parquet=A_FILE, rows=rows, rows_total=100, size_bytes=1, sha256=sha)
 
 
 def parameters(**values: Any) -> EffectiveParameters:
@@ -99,8 +101,8 @@ def test_what_the_result_depends_on_changes_the_fingerprint_and_what_people_see_
         {"compute": BASE.compute.model_copy(update={"size": "Standard_NC40ads_H100_v5"})},
         {"finetune": FinetuneSection(experiment="other", attempts=1, timeout_hours=1)},
         {"finetune": FinetuneSection(display_name="Mine", tags={"cost centre": "7"})},
-        {"train": BASE.train.model_copy(update={"jsonl": "/elsewhere", "parquet": "/elsewhere"})},
-        {"train": BASE.train.model_copy(update={"report": "/r", "quarantine": "/q", "rows_quarantined": 1})},
+        {"train": BASE.train.model_copy(update=dict.fromkeys(("jsonl", "parquet"), DataFile.at("/elsewhere")))},
+        {"train": BASE.train.model_copy(update={"report": A_FILE, "quarantine": A_FILE, "rows_quarantined": 1})},
         {"data_name": "other"},
         {"parameters": replace(BASE.parameters, overridden={"x": "y"}, dropped={"a": "b"})},
     ],

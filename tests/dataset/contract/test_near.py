@@ -19,7 +19,7 @@ from phi_assets.dataset.reports.report import read_report
 from phi_assets.dataset.samples.likeness import likeness
 from phi_assets.dataset.samples.prepare import prepare_split
 from phi_assets.fingerprint import fingerprint
-from phi_assets.refs import SampleRef, SplitRef
+from phi_assets.refs import DataFile, SampleRef, SplitRef
 from tests.benchmarks.near import Planted, measure, planted, share_in_common
 from tests.dataset.shards import quiet, raw_split
 
@@ -190,7 +190,7 @@ def test_what_is_nearly_in_the_test_sample_is_not_trained_on(tmp_path: Path) -> 
 
 
 def test_who_asks_for_nothing_new_gets_what_there_was() -> None:
-    ref = SplitRef(split="train_sft", files=("a",), rows=1, size_bytes=1, sha256="a" * 64, source="x")
+    ref = SplitRef(split="train_sft", files=(DataFile.at("a"),), rows=1, size_bytes=1, sha256="a" * 64, source="x")
 
     def identity(contract: ContractSection) -> str:
         return fingerprint(preparation_identity(ref, SampleSection(), contract, validation=True, against=None))

@@ -26,7 +26,7 @@ from phi_assets.dataset.samples.prepare import QUARANTINE_SCHEMA, prepare_split
 from phi_assets.dataset.sources.raw_splits import fetch_split
 from phi_assets.dataset.sources.schema import CONVERTED_SCHEMA
 from phi_assets.fingerprint import file_sha256, fingerprint
-from phi_assets.refs import SampleRef, SplitRef
+from phi_assets.refs import DataFile, SampleRef, SplitRef
 from tests.benchmarks import ultrachat
 from tests.dataset.shards import write_shards
 
@@ -60,7 +60,7 @@ def raw(folder: Path, split: str, rows: Sequence[Row], shards: int = 1, group: i
 def as_they_lie(split: str, files: Sequence[Path]) -> SplitRef:
     return SplitRef(
         split=split,
-        files=tuple(map(str, files)),
+        files=tuple(map(DataFile.at, files)),
         rows=sum(pq.read_metadata(file).num_rows for file in files),
         size_bytes=sum(file.stat().st_size for file in files),
         sha256=fingerprint([file_sha256(file) for file in files]),
@@ -422,7 +422,7 @@ def test_warn_keeps_rows_and_counts_them(tmp_path: Path, rule: str) -> None:
     (sample,) = prepare_split(split.ref, EVERYTHING, section, tmp_path / "out", lines.append, against=split.unseen)
 
     assert kept(sample) == pq.read_table(sample.parquet).to_pylist() == list(split.rows)
-    assert (sample.rows, sample.rows_quarantined, sample.quarantine) == (len(split.rows), 0, "")
+    assert (sample.rows, sample.rows_quarantined, str(sample.quarantine)) == (len(split.rows), 0, "")
     assert not list((tmp_path / "out").glob("*quarantine*"))
     bad = len(split.bad)
     assert {name: count for name, count in sample.violations.items() if count} == {rule: bad}

@@ -18,7 +18,7 @@ from phi_assets.dataset.samples.export import export_jsonl
 from phi_assets.dataset.samples.prepare import prepare_split
 from phi_assets.dataset.sources.raw_splits import fetch_split
 from phi_assets.dataset.sources.schema import CONVERTED_SCHEMA
-from phi_assets.refs import SplitRef
+from phi_assets.refs import DataFile, SplitRef
 from tests.dataset.shards import SCHEMA, Row, make_odd_rows, make_rows, quiet, raw_split, write_shards
 
 MB = 1 << 20
@@ -59,7 +59,7 @@ def split_of(files: Sequence[Path]) -> SplitRef:
     """The files just as they lie: who fetches them converts those with a column `problem`."""
     return SplitRef(
         split="train_sft",
-        files=tuple(map(str, files)),
+        files=tuple(map(DataFile.at, files)),
         rows=sum(pq.read_metadata(file).num_rows for file in files),
         size_bytes=sum(file.stat().st_size for file in files),
         sha256="0" * 64,
@@ -157,7 +157,7 @@ def test_very_long_rows_are_read_and_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize("group", [100, 5000], ids=["small row groups", "one giant row group"])
 def test_columns_may_be_of_other_kinds(tmp_path: Path, large_rows: list[Row], group: int) -> None:
     ref = raw_split(tmp_path, large_rows, group=group, schema=OTHER_KINDS)
-    assert ref.files[0].startswith(str(tmp_path / "data"))
+    assert Path(ref.files[0]).is_relative_to(tmp_path / "data")
     assert (next(plan_parts(ref, 1)).size > 40 * MB) == (group == 5000)
     assert read(ref, len(large_rows)) == as_read(large_rows)
 

@@ -11,7 +11,7 @@ from phi_assets.dataset.contract.tokens import TOKENS_PER_MESSAGE, TokenCounter
 from phi_assets.dataset.errors import DatasetError
 from phi_assets.dataset.samples.held_out import askable_conversations, held_out_conversations
 from phi_assets.dataset.samples.prepare import prepare_split
-from phi_assets.refs import SampleRef
+from phi_assets.refs import DataFile, SampleRef
 from tests.dataset.shards import make_rows, quiet, raw_split
 
 
@@ -21,8 +21,8 @@ def sample(folder: Path, conversations: list[list[dict[str, str]]]) -> SampleRef
     jsonl.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return SampleRef(
         split="test_gen",
-        jsonl=str(jsonl),
-        parquet="",
+        jsonl=DataFile.at(jsonl),
+        parquet=DataFile(),
         rows=len(rows),
         rows_total=len(rows),
         size_bytes=jsonl.stat().st_size,

@@ -26,7 +26,7 @@ from phi_assets.dataset.samples.prepare import prepare_split
 from phi_assets.dataset.samples.selection import chosen, hash_keys, head_rows
 from phi_assets.dataset.sources.raw_splits import fetch_split
 from phi_assets.fingerprint import file_sha256
-from phi_assets.refs import SampleRef, SplitRef
+from phi_assets.refs import DataFile, SampleRef, SplitRef
 from tests.dataset.shards import Row, make_odd_rows, make_rows, quiet, raw_split, write_shards
 
 SPLIT_SIZES = (
@@ -91,7 +91,7 @@ def normalized(text: str) -> str:
 def test_head_takes_the_first_rows_in_both_formats(tmp_path: Path) -> None:
     rows = make_rows(250)
     (ref,) = prepare(raw_split(tmp_path, rows, shards=3, group=40), head(50), tmp_path / "out")
-    assert (ref.rows, ref.rows_total, ref.rows_quarantined, ref.quarantine) == (125, 250, 0, "")
+    assert (ref.rows, ref.rows_total, ref.rows_quarantined, str(ref.quarantine)) == (125, 250, 0, "")
     assert rows_of(ref) == rows[:125]
     assert pq.read_table(ref.parquet).to_pylist() == rows[:125]
     assert list(json.loads(Path(ref.jsonl).read_bytes().split(b"\n")[0])) == ["prompt", "prompt_id", "messages"]
@@ -136,7 +136,7 @@ def test_head_is_what_datasets_takes(tmp_path: Path, total: int) -> None:
     def load(percent: int) -> list[Row]:
         split = datasets.load_dataset(
             "parquet",
-            data_files={"train_sft": list(ref.files)},
+            data_files={"train_sft": list(map(str, ref.files))},
             split=f"train_sft[0%:{percent}%]",
             cache_dir=str(tmp_path / "cache"),
         )
@@ -447,7 +447,7 @@ def test_columns_may_come_in_any_order_and_kind(tmp_path: Path) -> None:
     first, second = write_shards(tmp_path, "train_sft", rows, shards=2)
     pq.write_table(pa.Table.from_pylist(rows[10:], schema=odd), second)
     ref = fetch_split(DatasetSection(source="local", path=tmp_path), "train_sft", tmp_path, quiet)
-    assert ref.files == (str(first), str(second))
+    assert ref.files == (DataFile.at(first), DataFile.at(second))
     (sample,) = prepare(ref, head(100), tmp_path / "out")
     assert rows_of(sample) == rows
     assert pq.read_table(sample.parquet).to_pylist() == rows

@@ -91,13 +91,13 @@ def test_damaged_json_lines_are_named_and_told_from_damaged_parquet(
     assert len(problems) == len(expected)
     for problem, words in zip(problems, expected, strict=True):
         assert words in problem
-        assert ref.jsonl in problem
+        assert str(ref.jsonl) in problem
     assert judging_problems(ref) == []
 
 
 def rewrite(change: Callable[[pl.DataFrame], pl.DataFrame]) -> Callable[[SampleRef], None]:
     def damage(ref: SampleRef) -> None:
-        change(pl.read_parquet(ref.parquet)).write_parquet(ref.parquet)
+        change(pl.read_parquet(Path(ref.parquet))).write_parquet(Path(ref.parquet))
 
     return damage
 
@@ -124,7 +124,7 @@ def test_a_damaged_parquet_file_is_named(tmp_path: Path, damage: Callable[[Sampl
     damage(ref)
     (problem,) = judging_problems(ref)
     assert expected in problem
-    assert ref.parquet in problem
+    assert str(ref.parquet) in problem
     assert file_problems(ref) == [problem]
 
 
@@ -200,7 +200,7 @@ def test_the_engine_and_the_verification_agree_about_every_row(tmp_path: Path) -
     raw = fetch_split(DatasetSection(source="local", path=tmp_path), "test_sft", tmp_path, lambda _: None)
     strict = ContractSection(policies=Policies(prompt_mismatch="drop"))
     (ref,) = prepare_split(raw, SampleSection(percent=100), strict, tmp_path / "out", lambda _: None)
-    quarantine = pl.read_parquet(ref.quarantine)
+    quarantine = pl.read_parquet(Path(ref.quarantine))
     engine = {row: set(rules) for row, rules in quarantine.select("row", "rules").iter_rows()}
 
     verified: dict[int, set[str]] = {}

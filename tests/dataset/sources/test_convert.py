@@ -27,7 +27,7 @@ from phi_assets.dataset.sources.convert import convert
 from phi_assets.dataset.sources.json_rows import array_elements
 from phi_assets.dataset.sources.raw_splits import fetch_split
 from phi_assets.dataset.sources.schema import CONVERTED_SCHEMA
-from phi_assets.refs import SplitRef
+from phi_assets.refs import DataFile, SplitRef
 from tests.dataset.shards import make_rows, write_shards
 
 Row = dict[str, Any]
@@ -269,7 +269,7 @@ def test_a_damaged_conversion_is_made_again(tmp_path: Path) -> None:
 
 def test_parquet_in_the_schema_is_used_as_it_lies_unless_the_recipe_gives_names_a_meaning(tmp_path: Path) -> None:
     (shard,) = write_shards(tmp_path, "train_sft", make_rows(7))
-    assert fetch(tmp_path, tmp_path / "data", format="messages").files == (str(shard),)
+    assert fetch(tmp_path, tmp_path / "data", format="messages").files == (DataFile.at(shard),)
     assert not (tmp_path / "data" / "converted").exists()
     swapped = converted_rows(fetch(tmp_path, tmp_path / "data", roles={"user": "system"}))
     assert swapped[0]["messages"][0]["role"] == "system"

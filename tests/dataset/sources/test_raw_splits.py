@@ -14,7 +14,7 @@ from phi_assets.config.dataset import SPLITS, DatasetSection
 from phi_assets.dataset.errors import DatasetError
 from phi_assets.dataset.sources.raw_splits import fetch_split, latest_revision
 from phi_assets.dataset.sources.schema import prove_schema
-from phi_assets.refs import SplitRef
+from phi_assets.refs import DataFile, SplitRef
 from tests.dataset.shards import SCHEMA, make_rows, write_shards
 
 
@@ -27,7 +27,7 @@ def test_a_local_split_is_used_where_it_lies(tmp_path: Path) -> None:
     shards = write_shards(tmp_path, "train_sft", make_rows(70), shards=3)
     write_shards(tmp_path, "test_sft", make_rows(5))
     ref = fetch(tmp_path)
-    assert ref.files == tuple(str(shard) for shard in shards)
+    assert ref.files == tuple(map(DataFile.at, shards))
     assert (ref.rows, ref.split) == (70, "train_sft")
     assert ref.size_bytes == sum(shard.stat().st_size for shard in shards)
     assert ref.sha256 == hashlib.sha256(b"".join(shard.read_bytes() for shard in shards)).hexdigest()

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from phi_assets.config.dataset import ContractSection, DatasetSection, Policies, SampleSection
 from phi_assets.dataset.files.jsonl import read_jsonl
+from phi_assets.dataset.files.storage import DataStorage
 from phi_assets.graph.dataset.source import ChatDataSource
 from phi_assets.refs import DatasetRef, SampleRef, SplitRef
 from tests.dataset.shards import Row, make_rows, quiet, write_shards
@@ -13,7 +14,7 @@ HALF = SampleSection(percent=50)
 
 def source_of(folder: Path, **choices: object) -> ChatDataSource:
     section = DatasetSection.model_validate({"source": "local", "path": folder / "source", **choices})
-    return ChatDataSource(section, folder / "data")
+    return ChatDataSource(section, DataStorage.local(folder / "data"))
 
 
 def raw_of(source: ChatDataSource, split: str = "train_sft") -> SplitRef:
@@ -87,5 +88,5 @@ def test_training_data_has_no_row_of_the_test_sample_and_none_twice(tmp_path: Pa
 
 
 def test_a_pinned_commit_needs_no_hub_to_be_named(tmp_path: Path) -> None:
-    source = ChatDataSource(DatasetSection(revision="a" * 40), tmp_path)
+    source = ChatDataSource(DatasetSection(revision="a" * 40), DataStorage.local(tmp_path))
     assert source.pin() == DatasetRef(source="hub", name="HuggingFaceH4/ultrachat_200k", revision="a" * 40)

@@ -9,9 +9,11 @@ import pytest
 from upath import UPath
 
 from phi_assets.graph.resources.refs_io import RefIOManager
-from phi_assets.refs import ComputeRef, SampleRef
+from phi_assets.refs import ComputeRef, DataFile, SampleRef
 
 REF = ComputeRef(name="cluster", size="Standard_NC24ads_A100_v4", gpus=1, tier="Dedicated", action="created")
+
+A_FILE = DataFile.at("/a")
 
 
 @dg.asset
@@ -156,7 +158,7 @@ def test_a_value_that_cannot_be_read_says_what_to_materialize(
 def test_a_value_of_an_earlier_release_is_read_until_there_is_a_newer_one(
     tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
-    old = SampleRef(split="train_sft", jsonl="/a", parquet="/b", rows=1, rows_total=2, size_bytes=3, sha256="c")
+    old = SampleRef(split="train_sft", jsonl=A_FILE, parquet=A_FILE, rows=1, rows_total=2, size_bytes=3, sha256="c")
     recorded = old.model_dump(include={"split", "jsonl", "parquet", "rows", "rows_total", "size_bytes", "sha256"})
     (tmp_path / "sample.json").write_text(json.dumps(recorded))
     instance.report_runless_asset_event(dg.AssetMaterialization("sample"))
@@ -164,6 +166,7 @@ def test_a_value_of_an_earlier_release_is_read_until_there_is_a_newer_one(
     result = dg.materialize([sample, reader], selection=[reader], instance=instance, resources=resources)
     assert result.asset_value("reader") == old
     (tmp_path / "sample").mkdir()
+    (tmp_path / "sample" / "another-run.json").write_text("{}")
     result = dg.materialize(
         [sample, reader], selection=[reader], instance=instance, resources=resources, raise_on_error=False
     )

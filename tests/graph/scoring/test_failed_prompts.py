@@ -13,7 +13,7 @@ from phi_assets.evaluation.scoring import Champion, Scored, evaluate
 from phi_assets.evaluation.write import ScoringFiles, read_rival
 from phi_assets.graph.scoring.checks import _answered
 from phi_assets.graph.scoring.metadata import base_metadata, scoring_metadata
-from phi_assets.refs import AnswersRef, ScoringRef
+from phi_assets.refs import AnswersRef, DataFile, ScoringRef
 from tests.evaluation.answers import MODEL, make_answers, make_questions, make_rival
 from tests.graph.scoring.test_metadata import GOOD, REFERENCES
 from tests.graph.test_metadata import recorded, records
@@ -40,9 +40,9 @@ def write(folder: Path, found: Scored) -> ScoringRef:
     files = ScoringFiles.named(folder, "abc")
     files.write(found)
     return ScoringRef(
-        jsonl=str(files.jsonl),
-        parquet=str(files.parquet),
-        report=str(files.report),
+        jsonl=DataFile.at(files.jsonl),
+        parquet=DataFile.at(files.parquet),
+        report=DataFile.at(files.report),
         rows=len(found.rows),
         failed=found.report.failed,
         left_out=found.report.left_out,
@@ -111,7 +111,7 @@ def test_the_base_models_are_shown_too(tmp_path: Path) -> None:
     path = tmp_path / "base.json"
     path.write_text(with_failures(2).model_dump_json())
     assert AnswerSet.model_validate_json(path.read_bytes()) == with_failures(2)
-    ref = AnswersRef(path=str(path), rows=6, failed=1, fingerprint="a", model_id="base", action="scored")
+    ref = AnswersRef(path=DataFile.at(path), rows=6, failed=1, fingerprint="a", model_id="base", action="scored")
     metadata = recorded(base_metadata(ref))
     assert [row["reason"] for row in records(metadata["failures"])] == [REASON]
     assert "Traceback" in metadata["container_log"].md_str

@@ -10,7 +10,7 @@ from phi_assets.dataset.contract.tokens import TokenCounter
 from phi_assets.evaluation.scoring import Champion, evaluate
 from phi_assets.evaluation.write import ScoringFiles
 from phi_assets.graph.scoring.metadata import scoring_metadata
-from phi_assets.refs import ScoringRef
+from phi_assets.refs import DataFile, ScoringRef
 from tests.evaluation.answers import MODEL, make_answers, make_questions, make_rival
 from tests.graph.test_metadata import has_color, png, recorded, records
 
@@ -66,9 +66,9 @@ def written(
     files = ScoringFiles.named(folder, "abc")
     files.write(scored)
     ref = ScoringRef(
-        jsonl=str(files.jsonl),
-        parquet=str(files.parquet),
-        report=str(files.report),
+        jsonl=DataFile.at(files.jsonl),
+        parquet=DataFile.at(files.parquet),
+        report=DataFile.at(files.report),
         rows=len(texts),
         fingerprint="abc",
         model_id=MODEL,

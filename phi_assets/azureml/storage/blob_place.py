@@ -1,0 +1,203 @@
+"""A container of Azure Blob Storage as a place of files: by its URL, or by the path of a datastore of the workspace.
+
+With the client that the SDK brings, and not with `adlfs`: it takes the identity of everything else here, and the
+certificates and proxies of everything else.
+"""
+
+import io
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from urllib.parse import urlsplit
+
+from azure.core.credentials import TokenCredential
+from azure.core.exceptions import ResourceNotFoundError
+
+from phi_assets.azureml.connection.client import Workspace
+from phi_assets.azureml.connection.storage_access import storage_advice
+from phi_assets.azureml.storage.datastores import container_of, is_datastore_uri, place_of
+from phi_assets.dataset.errors import DatasetError
+from phi_assets.dataset.files.places import Stat, in_words
+
+if TYPE_CHECKING:
+    from azure.storage.blob import ContainerClient
+
+PROTOCOLS = frozenset({"abfs", "abfss", "az", "azureml"})
+
+_AT_ONCE = 4
+"""Blocks of one file that are on their way at a time."""
+
+_PIECE = 4 << 20
+"""Bytes of a block."""
+
+
+@dataclass(frozen=True)
+class Account:
+    """Where a storage account is, and what opens it."""
+
+    sign_in: Callable[[], TokenCredential]
+    suffix: str
+    """What the hosts of accounts end with, behind `<account>.blob.`."""
+
+
+class BlobPlace:
+    """Blobs below a prefix of one container.
+
+    A blob comes to be, or becomes another one, when its blocks are committed, which is one request:
+    <https://learn.microsoft.com/rest/api/storageservices/put-block-list>. Blocks of an upload that was killed are no
+    blob, and the service forgets them after a week.
+    """
+
+    def __init__(self, url: str, prefix: str, connect: Callable[[], "ContainerClient"]) -> None:
+        self.url = url.rstrip("/")
+        self._prefix = prefix.strip("/")
+        self._connect = connect
+
+    @cached_property
+    def container(self) -> "ContainerClient":
+        """The client of the container."""
+        with self._in_words("reached"):
+            return self._connect()
+
+    def path(self, name: str) -> str:
+        """The blob's name in the container."""
+        return f"{self._prefix}/{name}".strip("/")
+
+    def stat(self, name: str) -> Stat | None:
+        with self._in_words("looked at"):
+            try:
+                found = self.container.get_blob_client(self.path(name)).get_blob_properties()
+            except ResourceNotFoundError:
+                return None
+            return Stat(name, int(found.size), str(found.etag))
+
+    def list(self, folder: str) -> "list[Stat]":
+        prefix = self.path(folder)
+        start = len(self.path("x")) - 1
+        with self._in_words("listed"):
+            blobs = self.container.list_blobs(name_starts_with=f"{prefix}/" if prefix else None, include=["metadata"])
+            # With a hierarchical namespace, folders are listed as well.
+            files = (blob for blob in blobs if not (blob.metadata or {}).get("hdi_isfolder"))
+            return [Stat(str(blob.name)[start:], int(blob.size or 0), str(blob.etag)) for blob in files]
+
+    def put(self, name: str, source: BinaryIO) -> None:
+        with self._in_words("written"):
+            self.container.upload_blob(self.path(name), source, overwrite=True, max_concurrency=_AT_ONCE)
+
+    def get(self, name: str, target: BinaryIO) -> None:
+        with self._in_words("read"):
+            blob = self.container.download_blob(self.path(name), max_concurrency=1)
+            for piece in blob.chunks():
+                target.write(piece)
+
+    def open(self, name: str) -> BinaryIO:
+        if (found := self.stat(name)) is None:
+            raise FileNotFoundError(f"{self.url}/{name}")
+        return cast("BinaryIO", _Ranges(self, found))
+
+    def read(self, name: str, start: int, count: int, version: str) -> bytes:
+        """So many bytes of the blob, as it was in that version."""
+        from azure.core import MatchConditions
+
+        with self._in_words("read"):
+            return self.container.download_blob(
+                self.path(name), offset=start, length=count, etag=version, match_condition=MatchConditions.IfNotModified
+            ).readall()
+
+    @contextmanager
+    def _in_words(self, what: str) -> Iterator[None]:
+        try:
+            with in_words(self.url, what):
+                yield
+        except DatasetError as error:
+            if advice := storage_advice(error):
+                raise DatasetError(f"{error}. {advice}") from error
+            raise
+
+
+class _Ranges(io.RawIOBase):
+    """A blob that is read where its reader seeks."""
+
+    def __init__(self, place: BlobPlace, stat: Stat) -> None:
+        super().__init__()
+        self._place = place
+        self._stat = stat
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._stat.size}[whence]
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def size(self) -> int:
+        """Bytes of the whole blob; pyarrow asks for it."""
+        return self._stat.size
+
+    def readinto(self, buffer: Any, /) -> int:
+        count = min(len(buffer), self._stat.size - self._at)
+        if count <= 0:
+            return 0
+        piece = self._place.read(self._stat.name, self._at, count, self._stat.version)
+        buffer[: len(piece)] = piece
+        self._at += len(piece)
+        return len(piece)
+
+
+def blob_place(url: str, account: Account, workspace: Callable[[], Workspace]) -> BlobPlace:
+    """The place that `abfss://container@account.dfs.core.windows.net/path`, `az://container/path` or
+    `azureml://datastores/<name>/paths/<path>` means. Nothing is contacted yet.
+
+    A datastore's container is opened as the workspace says, every other one by the identity, or with
+    `AZURE_STORAGE_CONNECTION_STRING` where that is set.
+
+    Raises:
+        DatasetError: the URL does not say container and account.
+    """
+    if url.startswith("azureml://"):
+        if not is_datastore_uri(url):
+            raise DatasetError(f"{url} is no path in a datastore: azureml://datastores/<name>/paths/<path> is")
+        name, prefix = place_of(url)
+        return BlobPlace(url, prefix, lambda: container_of(workspace(), name))
+    container, endpoint, prefix = parts_of(url, account.suffix)
+    return BlobPlace(url, prefix, lambda: _container(container, endpoint, account))
+
+
+def parts_of(url: str, suffix: str) -> tuple[str, str, str]:
+    """Container, address of the account (empty where a connection string says it) and path of an `abfss://` URL.
+
+    Raises:
+        DatasetError: the account is nowhere.
+    """
+    parts = urlsplit(url)
+    container, _, host = parts.netloc.partition("@")
+    if host and "." not in host:
+        host = f"{host}.blob.{suffix}"
+    if host:
+        return container, f"https://{host.replace('.dfs.', '.blob.', 1)}", parts.path.strip("/")
+    if os.environ.get("AZURE_STORAGE_CONNECTION_STRING"):
+        return container, "", parts.path.strip("/")
+    if name := os.environ.get("AZURE_STORAGE_ACCOUNT_NAME"):
+        return container, f"https://{name}.blob.{suffix}", parts.path.strip("/")
+    raise DatasetError(
+        f"{url} does not say which storage account: write abfss://{container}@<account>.dfs.{suffix}/..., or set "
+        "AZURE_STORAGE_ACCOUNT_NAME"
+    )
+
+
+def _container(container: str, endpoint: str, account: Account) -> "ContainerClient":
+    from azure.storage.blob import ContainerClient
+
+    if given := os.environ.get("AZURE_STORAGE_CONNECTION_STRING"):
+        return ContainerClient.from_connection_string(given, container)
+    return ContainerClient(endpoint, container, credential=account.sign_in())
