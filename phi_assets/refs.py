@@ -34,6 +34,10 @@ class FileKeeper(Protocol):
         """Where it lies, for people: a local path or a URL, which opens nothing."""
         ...
 
+    def is_there(self, file: "DataFile") -> bool:
+        """Whether it lies there, in its size."""
+        ...
+
 
 class DataFile(Ref, os.PathLike[str]):
     """A file that a ref names, by its content where it is known.
@@ -61,6 +65,11 @@ class DataFile(Ref, os.PathLike[str]):
         file = self.model_copy()
         file._keeper = keeper
         return file
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it lies where it was put, in its size; nothing is fetched."""
+        return self._keeper.is_there(self) if self._keeper and self.name else Path(self.name).is_file()
 
     def __fspath__(self) -> str:
         return str(self._keeper.fetch(self)) if self._keeper and self.name else self.name

@@ -11,6 +11,7 @@ import pytest
 from phi_assets.emulator import process
 from phi_assets.emulator.control import Control
 from phi_assets.emulator.security.tls import ensure_certificates
+from tests.azurite import Azurite, running
 
 if TYPE_CHECKING:
     from phi_assets.azureml.connection.client import Workspace
@@ -91,6 +92,13 @@ def workspace(emulator: process.Connection) -> "Workspace":
     from phi_assets.azureml.connection.client import connect_emulator
 
     return connect_emulator(emulator)
+
+
+@pytest.fixture(scope="session")
+def azurite() -> Iterator[Azurite]:
+    """A storage account on loopback; what needs it is skipped where the program is not installed."""
+    with running() as account:
+        yield account
 
 
 @pytest.fixture(scope="session")

@@ -8,39 +8,36 @@ import io
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from urllib.parse import urlsplit
 
 from azure.core.credentials import TokenCredential
-from azure.core.exceptions import ResourceNotFoundError
+from azure.core.exceptions import AzureError, ResourceNotFoundError
 
 from phi_assets.azureml.connection.client import Workspace
+from phi_assets.azureml.connection.clouds import CLOUDS
+from phi_assets.azureml.connection.retry import one_line
 from phi_assets.azureml.connection.storage_access import storage_advice
-from phi_assets.azureml.storage.datastores import container_of, is_datastore_uri, place_of
+from phi_assets.azureml.storage.datastores import (
+    account_of_connection_string,
+    container_of,
+    is_datastore_uri,
+    parts_of,
+    place_of,
+)
 from phi_assets.dataset.errors import DatasetError
-from phi_assets.dataset.files.places import Stat, in_words
+from phi_assets.dataset.files.places import Stat
+from phi_assets.redaction import without_secrets
 
 if TYPE_CHECKING:
     from azure.storage.blob import ContainerClient
-
-PROTOCOLS = frozenset({"abfs", "abfss", "az", "azureml"})
 
 _AT_ONCE = 4
 """Blocks of one file that are on their way at a time."""
 
 _PIECE = 4 << 20
 """Bytes of a block."""
-
-
-@dataclass(frozen=True)
-class Account:
-    """Where a storage account is, and what opens it."""
-
-    sign_in: Callable[[], TokenCredential]
-    suffix: str
-    """What the hosts of accounts end with, behind `<account>.blob.`."""
 
 
 class BlobPlace:
@@ -72,7 +69,7 @@ class BlobPlace:
                 found = self.container.get_blob_client(self.path(name)).get_blob_properties()
             except ResourceNotFoundError:
                 return None
-            return Stat(name, int(found.size), str(found.etag))
+            return Stat(name, int(found.size), str(found.etag).strip('"'))
 
     def list(self, folder: str) -> "list[Stat]":
         prefix = self.path(folder)
@@ -81,7 +78,7 @@ class BlobPlace:
             blobs = self.container.list_blobs(name_starts_with=f"{prefix}/" if prefix else None, include=["metadata"])
             # With a hierarchical namespace, folders are listed as well.
             files = (blob for blob in blobs if not (blob.metadata or {}).get("hdi_isfolder"))
-            return [Stat(str(blob.name)[start:], int(blob.size or 0), str(blob.etag)) for blob in files]
+            return [Stat(str(blob.name)[start:], int(blob.size or 0), str(blob.etag).strip('"')) for blob in files]
 
     def put(self, name: str, source: BinaryIO) -> None:
         with self._in_words("written"):
@@ -102,20 +99,17 @@ class BlobPlace:
         """So many bytes of the blob, as it was in that version."""
         from azure.core import MatchConditions
 
+        unchanged: Any = {"etag": f'"{version}"', "match_condition": MatchConditions.IfNotModified}
         with self._in_words("read"):
-            return self.container.download_blob(
-                self.path(name), offset=start, length=count, etag=version, match_condition=MatchConditions.IfNotModified
-            ).readall()
+            return self.container.download_blob(self.path(name), offset=start, length=count, **unchanged).readall()
 
     @contextmanager
     def _in_words(self, what: str) -> Iterator[None]:
         try:
-            with in_words(self.url, what):
-                yield
-        except DatasetError as error:
-            if advice := storage_advice(error):
-                raise DatasetError(f"{error}. {advice}") from error
-            raise
+            yield
+        except AzureError as error:
+            said = without_secrets(one_line(error).rstrip("."))
+            raise DatasetError(f"{self.url} cannot be {what}: {said}. {storage_advice(error)}".rstrip()) from error
 
 
 class _Ranges(io.RawIOBase):
@@ -154,7 +148,12 @@ class _Ranges(io.RawIOBase):
         return len(piece)
 
 
-def blob_place(url: str, account: Account, workspace: Callable[[], Workspace]) -> BlobPlace:
+def blob_place(
+    url: str,
+    sign_in: Callable[[], TokenCredential],
+    workspace: Callable[[], Workspace],
+    suffix: str = CLOUDS["AzureCloud"].storage,
+) -> BlobPlace:
     """The place that `abfss://container@account.dfs.core.windows.net/path`, `az://container/path` or
     `azureml://datastores/<name>/paths/<path>` means. Nothing is contacted yet.
 
@@ -169,35 +168,15 @@ def blob_place(url: str, account: Account, workspace: Callable[[], Workspace]) -
             raise DatasetError(f"{url} is no path in a datastore: azureml://datastores/<name>/paths/<path> is")
         name, prefix = place_of(url)
         return BlobPlace(url, prefix, lambda: container_of(workspace(), name))
-    container, endpoint, prefix = parts_of(url, account.suffix)
-    return BlobPlace(url, prefix, lambda: _container(container, endpoint, account))
+    container, endpoint, prefix = parts_of(url, suffix)
+    return BlobPlace(url, prefix, lambda: _container(container, endpoint, sign_in))
 
 
-def parts_of(url: str, suffix: str) -> tuple[str, str, str]:
-    """Container, address of the account (empty where a connection string says it) and path of an `abfss://` URL.
-
-    Raises:
-        DatasetError: the account is nowhere.
-    """
-    parts = urlsplit(url)
-    container, _, host = parts.netloc.partition("@")
-    if host and "." not in host:
-        host = f"{host}.blob.{suffix}"
-    if host:
-        return container, f"https://{host.replace('.dfs.', '.blob.', 1)}", parts.path.strip("/")
-    if os.environ.get("AZURE_STORAGE_CONNECTION_STRING"):
-        return container, "", parts.path.strip("/")
-    if name := os.environ.get("AZURE_STORAGE_ACCOUNT_NAME"):
-        return container, f"https://{name}.blob.{suffix}", parts.path.strip("/")
-    raise DatasetError(
-        f"{url} does not say which storage account: write abfss://{container}@<account>.dfs.{suffix}/..., or set "
-        "AZURE_STORAGE_ACCOUNT_NAME"
-    )
-
-
-def _container(container: str, endpoint: str, account: Account) -> "ContainerClient":
+def _container(container: str, endpoint: str, sign_in: Callable[[], TokenCredential]) -> "ContainerClient":
     from azure.storage.blob import ContainerClient
 
-    if given := os.environ.get("AZURE_STORAGE_CONNECTION_STRING"):
-        return ContainerClient.from_connection_string(given, container)
-    return ContainerClient(endpoint, container, credential=account.sign_in())
+    named = urlsplit(endpoint).netloc.partition(".")[0]
+    # It opens its own account, which the URL may leave unsaid.
+    if (own := account_of_connection_string()) and named in ("", own):
+        return ContainerClient.from_connection_string(os.environ["AZURE_STORAGE_CONNECTION_STRING"], container)
+    return ContainerClient(endpoint, container, credential=sign_in())

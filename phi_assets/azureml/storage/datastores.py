@@ -1,9 +1,13 @@
 """Datastores of the workspace: what a path in one means, and the container behind it."""
 
+import os
 import re
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from phi_assets.azureml.connection.client import Workspace
+from phi_assets.azureml.connection.clouds import CLOUDS
+from phi_assets.dataset.errors import DatasetError
 
 if TYPE_CHECKING:
     from azure.storage.blob import ContainerClient
@@ -21,6 +25,58 @@ def place_of(uri: str) -> tuple[str, str]:
     match = _DATASTORE_URI.match(uri)
     assert match, f"{uri} is no datastore uri"
     return match["datastore"], match["path"].rstrip("/") + "/"
+
+
+def uri_of(ws: Workspace, url: str) -> str | None:
+    """The path in a datastore of the workspace that means what lies at `url`; None where no datastore has it."""
+    if is_datastore_uri(url):
+        return url
+    if urlsplit(url).scheme not in ("abfs", "abfss", "az"):
+        return None
+    container, endpoint, path = parts_of(url)
+    account = urlsplit(endpoint).netloc.partition(".")[0] or account_of_connection_string()
+    datastores: Any = ws.ml.datastores.list()
+    names = [
+        str(each.name)
+        for each in datastores
+        if (getattr(each, "account_name", None), _container_name(each)) == (account, container)
+    ]
+    return f"azureml://datastores/{names[0]}/paths/{path}" if names else None
+
+
+def parts_of(url: str, suffix: str = CLOUDS["AzureCloud"].storage) -> tuple[str, str, str]:
+    """Container, address of the account (empty where a connection string says it) and path of an `abfss://` URL.
+
+    `suffix` is what the hosts of accounts end with, where the URL names an account alone.
+
+    Raises:
+        DatasetError: the account is nowhere.
+    """
+    parts = urlsplit(url)
+    container, _, host = parts.netloc.partition("@")
+    if host and "." not in host:
+        host = f"{host}.blob.{suffix}"
+    if host:
+        return container, f"https://{host.replace('.dfs.', '.blob.', 1)}", parts.path.strip("/")
+    if account_of_connection_string():
+        return container, "", parts.path.strip("/")
+    if name := os.environ.get("AZURE_STORAGE_ACCOUNT_NAME"):
+        return container, f"https://{name}.blob.{suffix}", parts.path.strip("/")
+    raise DatasetError(
+        f"{url} does not say which storage account: write abfss://{container}@<account>.dfs.{suffix}/..., or set "
+        "AZURE_STORAGE_ACCOUNT_NAME"
+    )
+
+
+def account_of_connection_string() -> str:
+    """The account that `AZURE_STORAGE_CONNECTION_STRING` opens; empty where it is not set."""
+    parts = (part.partition("=") for part in os.environ.get("AZURE_STORAGE_CONNECTION_STRING", "").split(";"))
+    return next((value for name, _, value in parts if name.lower() == "accountname"), "")
+
+
+def _container_name(datastore: Any) -> str | None:
+    """Of Data Lake Gen2 it is called a file system."""
+    return getattr(datastore, "container_name", None) or getattr(datastore, "filesystem", None)
 
 
 def container_of(ws: Workspace, name: str) -> "ContainerClient":

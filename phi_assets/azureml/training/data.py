@@ -11,6 +11,8 @@ from phi_assets.azureml.connection.retry import Log, find, one_line, silent
 from phi_assets.azureml.connection.storage_access import storage_advice
 from phi_assets.azureml.connection.writes import write
 from phi_assets.azureml.ownership import Owner
+from phi_assets.azureml.storage.datastores import is_datastore_uri, uri_of
+from phi_assets.dataset.errors import DatasetError
 from phi_assets.fingerprint import file_sha256
 from phi_assets.refs import Action, DataRef, SampleRef
 
@@ -20,11 +22,11 @@ def ensure_data_asset(
 ) -> DataRef:
     """Data asset `name` has a version with the sample's JSON Lines file, version being the start of its SHA-256.
 
-    Nothing is read from disk or sent where that version exists, and nothing is sent where the file has been uploaded
-    under another name. A file is never in memory as a whole. An upload that was broken off is done again: the SDK
-    takes a blob for complete only once it carries the mark that is put on it after its last byte. A version that is
-    there is used whoever has made it, as it is told by its content and cannot be changed; `owner` is written on a new
-    one, the project's unless one is given.
+    Nothing is read from disk or sent where that version exists, or where the file lies in a datastore of the workspace,
+    whose path is registered then; nothing is sent where the file has been uploaded under another name. A file is never
+    in memory as a whole. An upload that was broken off is done again: the SDK takes a blob for complete only once it
+    carries the mark that is put on it after its last byte. A version that is there is used whoever has made it, as it
+    is told by its content and cannot be changed; `owner` is written on a new one, the project's unless one is given.
 
     Raises:
         DataUploadFailed: the file is missing or is not what the sample says, or the upload or the registration failed.
@@ -34,21 +36,17 @@ def ensure_data_asset(
     if existing is not None:
         log(f"Data asset {name}:{version} is already there; nothing uploaded.")
         return _ref(existing, "reused", f"Version {version} of {name} has this content.")
-    path = Path(sample.jsonl)
-    if not path.is_file():
-        raise DataUploadFailed(f"Sample {sample.split} is missing at {path}. Materialize sampled_{sample.split} again.")
-    if file_sha256(path) != sample.sha256:
-        # A version that says one content and holds another could never be mended: versions are immutable.
-        raise DataUploadFailed(
-            f"Sample {sample.split} at {path} has changed since it was written. Materialize sampled_{sample.split} "
-            "again."
-        )
-    log(f"Uploading {path.name} ({sample.size_bytes:,} bytes, {sample.rows:,} rows) as data asset {name}:{version}.")
+    path = _content(ws, sample)
+    what = f"{sample.size_bytes:,} bytes, {sample.rows:,} rows"
+    if is_datastore_uri(path):
+        log(f"Registering {path} ({what}) as data asset {name}:{version}, in place: nothing is uploaded.")
+    else:
+        log(f"Uploading {Path(path).name} ({what}) as data asset {name}:{version}.")
     try:
         written = write(
             f"Data asset {name}:{version}",
             look=lambda: _get(ws, name, version, log),
-            send=lambda _: ws.ml.data.create_or_update(_entity(name, sample, owner or ws.owner())),
+            send=lambda _: ws.ml.data.create_or_update(_entity(name, sample, path, owner or ws.owner())),
             is_done=lambda asset: asset is not None,
             log=log,
         )
@@ -67,18 +65,41 @@ def ensure_data_asset(
     return _ref(written.found, "created", f"No version of {name} had this content.")
 
 
+def _content(ws: Workspace, sample: SampleRef) -> str:
+    """Where the sample's JSON Lines file lies: the path in a datastore of the workspace, or one on this machine's disk.
+
+    Raises:
+        DataUploadFailed: it is missing or is not what the sample says.
+    """
+    again = f"Materialize sampled_{sample.split} again."
+    try:
+        if not sample.jsonl.is_there:
+            raise DataUploadFailed(f"Sample {sample.split} is missing at {sample.jsonl}. {again}")
+        uri = uri_of(ws, str(sample.jsonl))
+        # A version that says one content and holds another could never be mended: versions are immutable. What lies
+        # in object storage was hashed before it was sent, and its name says that hash.
+        if uri and sample.jsonl.sha256 == sample.sha256:
+            return uri
+        path = Path(sample.jsonl)
+    except DatasetError as error:
+        raise DataUploadFailed(f"Sample {sample.split} cannot be had: {error}") from error
+    if file_sha256(path) != sample.sha256:
+        raise DataUploadFailed(f"Sample {sample.split} at {path} has changed since it was written. {again}")
+    return str(path)
+
+
 def data_version(sample: SampleRef) -> str:
     """The version under which a sample's content is registered."""
     return sample.sha256[:12]
 
 
-def _entity(name: str, sample: SampleRef, owner: Owner) -> Any:
+def _entity(name: str, sample: SampleRef, path: str, owner: Owner) -> Any:
     module = sdk()
     return module.entities.Data(
         name=name,
         version=data_version(sample),
         type=module.constants.AssetTypes.URI_FILE,
-        path=sample.jsonl,
+        path=path,
         description=f"Sample {sample.split}: {sample.rows:,} of the {sample.rows_total:,} rows of its raw split",
         tags={
             **owner.tags,

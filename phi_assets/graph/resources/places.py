@@ -30,11 +30,15 @@ class Places:
             return FsspecPlace(url)
         from phi_assets.azureml.connection.client import signed_in
         from phi_assets.azureml.connection.clouds import CLOUDS
-        from phi_assets.azureml.storage.blob_place import Account, blob_place
+        from phi_assets.azureml.storage.blob_place import blob_place
 
         settings = load_settings()
-        account = Account(lambda: signed_in(settings), CLOUDS[settings.cloud].storage)
-        return blob_place(url, account, lambda: connected(self.target, self.home))
+        return blob_place(
+            url,
+            lambda: signed_in(settings),
+            lambda: connected(self.target, self.home),
+            CLOUDS[settings.cloud].storage,
+        )
 
 
 def data_storage(settings: Settings) -> DataStorage:

@@ -1,5 +1,6 @@
 """One fine-tune of a recipe: what it depends on, what it was given, and what it left."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -7,11 +8,14 @@ from phi_assets.azureml.compute.clusters import ensure_compute
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.connection.retry import Log, silent
 from phi_assets.azureml.models.foundation import get_foundation_model
+from phi_assets.azureml.storage.blob_place import blob_place
 from phi_assets.azureml.training.finetune import FinetuneResult, ensure_finetune_job
 from phi_assets.config.dataset import DatasetSection
 from phi_assets.config.recipe import ComponentSection, FinetuneSection, Recipe
+from phi_assets.dataset.files.storage import DataStorage
 from phi_assets.emulator.control import Control
 from phi_assets.emulator.process import Connection
+from phi_assets.refs import DataFile, SampleRef
 from tests.azureml import toys as toy
 from tests.emulator_requests import Requests
 
@@ -28,6 +32,7 @@ def fine_tune(
     dataset: str = "ultrachat",
     output: Log | None = None,
     log: Log = silent,
+    keep: Callable[[SampleRef], SampleRef] = lambda sample: sample,
     **parameters: Any,
 ) -> FinetuneResult:
     section = {"parameters": {"seed": 7, **parameters}, "defaults": "recipe_wins", "experiment": "toys"}
@@ -44,9 +49,9 @@ def fine_tune(
         recipe,
         model=model,
         compute=ensure_compute(toys, toy.COMPUTE, model),
-        train=toy.make_sample(folder, "train_sft", f"{train} {folder}"),
-        validation=toy.make_sample(folder, "validation_sft", f"{validation} {folder}"),
-        test=toy.make_sample(folder, "test_sft", f"test {folder}"),
+        train=keep(toy.make_sample(folder, "train_sft", f"{train} {folder}")),
+        validation=keep(toy.make_sample(folder, "validation_sft", f"{validation} {folder}")),
+        test=keep(toy.make_sample(folder, "test_sft", f"test {folder}")),
         output=output,
         log=log,
     )
@@ -102,6 +107,31 @@ def test_only_what_has_changed_is_uploaded(toys: Workspace, tmp_path: Path, emul
     assert changed == ("submitted", {"validation_sft.jsonl": (tmp_path / "validation_sft.jsonl").stat().st_size})
     # The content is there already, under another name.
     assert uploaded(dataset="renamed", rate=0.75) == ("submitted", {})
+
+
+def test_what_lies_in_a_datastore_is_registered_in_place(toys: Workspace, tmp_path: Path, emulator: Connection) -> None:
+    url = "azureml://datastores/workspaceblobstore/paths/phi-data"
+    place = blob_place(url, lambda: toys.credential, lambda: toys)
+    storage = DataStorage(url, tmp_path, lambda _: place)
+    kept: dict[str, SampleRef] = {}
+
+    def keep(sample: SampleRef) -> SampleRef:
+        kept[sample.split] = storage.keep(sample.model_copy(update={"parquet": DataFile()}))
+        return kept[sample.split]
+
+    lines: list[str] = []
+    with Requests(emulator) as requests:
+        fine_tune(toys, tmp_path, output=lines.append, keep=keep)
+    # Each was sent once, when it was kept, and nothing was sent or read for the data assets by us.
+    assert requests.uploaded == {name: (tmp_path / name).stat().st_size for name in FILES}
+    blobs = [entry for entry in requests.entries if entry.plane == "blob" and "jsonl" in entry.path]
+    assert sorted(entry.method for entry in blobs) == ["HEAD"] * 9 + ["PUT"] * 3
+    for split, sample in kept.items():
+        asset: Any = toys.ml.data.get(f"ultrachat-{split.replace('_', '-')}", sample.sha256[:12])
+        assert asset.path.endswith(f"/datastores/workspaceblobstore/paths/phi-data/{sample.jsonl.name}")
+    # The job has read what lies there.
+    content = (tmp_path / "validation_sft.jsonl").read_text().strip()
+    assert any(f"evaluating on validation_sft.jsonl: {content}" in line for line in lines)
 
 
 def test_data_assets_are_named_after_the_recipes_data_set(toys: Workspace, tmp_path: Path) -> None:
