@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # Before the tests' environment takes away what begins with PHI_.
 _PROGRAM = os.environ.get("PHI_TEST_AZURITE") or shutil.which("azurite-blob") or ""
-_IS_REQUIRED = bool(os.environ.get("PHI_TEST_REQUIRE"))
+_IS_REQUIRED = bool(os.environ.get("CI"))
 
 ACCOUNT = "devstoreaccount1"
 # Everybody's: https://learn.microsoft.com/azure/storage/common/storage-connect-azurite
@@ -48,13 +48,13 @@ class Azurite:
 
     url: str
     log: Path
+    key: str = _KEY
 
     @property
     def connection_string(self) -> str:
         """For `AZURE_STORAGE_CONNECTION_STRING`."""
-        return (
-            f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={_KEY};BlobEndpoint={self.url}/{ACCOUNT};"
-        )
+        address = f"DefaultEndpointsProtocol=http;BlobEndpoint={self.url}/{ACCOUNT}"
+        return f"{address};AccountName={ACCOUNT};AccountKey={self.key};"
 
     def container(self, name: str) -> "ContainerClient":
         """A new container, or the one that is there."""

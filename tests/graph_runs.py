@@ -64,9 +64,16 @@ class Graph:
     """The definitions of one recipe over one PHI_HOME, materialized in this process; `others` are in its location."""
 
     def __init__(
-        self, home: Path, recipe: Path | str, storage: Path, instance: dg.DagsterInstance, *others: Path
+        self,
+        home: Path,
+        recipe: Path | str,
+        storage: Path | str,
+        instance: dg.DagsterInstance,
+        *others: Path,
+        data: str = "",
     ) -> None:
-        settings = load_settings({"PHI_HOME": str(home), "PHI_RECIPE": str(recipe), "PHI_STORAGE": str(storage)})
+        places = {"PHI_HOME": str(home), "PHI_STORAGE": str(storage), "PHI_DATA": data}
+        settings = load_settings({"PHI_RECIPE": str(recipe), **places})
         self.recipe = load_recipe(settings.recipe)
         self.lineage = Lineage.of(self.recipe, settings)
         beside = [Lineage.of(load_recipe(str(other)), settings) for other in others]

@@ -26,9 +26,14 @@ class ScoringFiles:
         return cls(folder / f"{name}.jsonl", folder / f"{name}.parquet", folder / f"{name}.report.json")
 
     @property
+    def all(self) -> tuple[Path, Path, Path]:
+        """In the order in which they are written."""
+        return self.report, self.parquet, self.jsonl
+
+    @property
     def exist(self) -> bool:
         """Whether all three are there."""
-        return self.jsonl.exists() and self.parquet.exists() and self.report.exists()
+        return all(file.exists() for file in self.all)
 
     def write(self, scored: Scored) -> None:
         """All three files are as given; a reader sees each of them whole, the old one or the new one."""

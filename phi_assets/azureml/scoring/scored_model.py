@@ -65,8 +65,12 @@ def ensure_scores(
     )
     identity = fingerprint({"answers": key, "base": base.fingerprint})[:16]
     files = ScoringFiles.named(directory, identity)
+    for file in files.all:
+        storage.recall(file)
     is_known = not is_new and files.exist
     files.write(scored)
+    for file in files.all:
+        storage.save(file)
     ref = ScoringRef(
         jsonl=DataFile.at(files.jsonl),
         parquet=DataFile.at(files.parquet),

@@ -1,0 +1,61 @@
+"""The whole graph with refs and data in a storage account, from two machines that share nothing on their disks."""
+
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from phi_assets.config.dataset import SAMPLED_SPLITS
+from phi_assets.emulator.process import Connection
+from tests.azurite import Azurite
+from tests.graph_runs import FAST_PARAMETERS, Graph, actions, failure_message, write_recipe
+
+MACHINES = ("prepares", "trains", "deploys", "scores")
+SAMPLES = " or ".join(f"key:sampled_{split}" for split in SAMPLED_SPLITS)
+SCORES = "base_answers or scoring_result"
+
+
+def machine(folder: Path, recipe: Path, emulator: Connection, instance: dg.DagsterInstance) -> Graph:
+    """A `PHI_HOME` of its own, from where the emulator is reached as Azure would be."""
+    folder.mkdir()
+    (folder / "emulator").symlink_to(emulator.directory)
+    return Graph(folder, recipe, "az://graph/refs", instance, data="az://graph/data")
+
+
+@pytest.mark.slow
+def test_what_one_machine_makes_another_goes_on_with(
+    azurite: Azurite, emulator: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    azurite.container("graph")
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", azurite.connection_string)
+    changes = {"parameters": FAST_PARAMETERS, "serving": {"endpoint": "twice"}, "scoring": {"max_new_tokens": 61}}
+    recipe = write_recipe(tmp_path / "recipe.yaml", changes)
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        one, two, three, four = (machine(tmp_path / name, recipe, emulator, instance) for name in MACHINES)
+        prepared = one.materialize(f"+({SAMPLES})")
+        assert prepared.success, failure_message(prepared)
+        trained = two.materialize(
+            "preflight or foundation_model or finetune_compute or finetune_job or registered_model"
+        )
+        assert trained.success, failure_message(trained)
+        scored = three.materialize(f"online_endpoint or online_deployment or live_traffic or {SCORES}")
+        assert scored.success, failure_message(scored)
+        # What was asked once is known to a machine that has never asked.
+        again = four.materialize(SCORES)
+        assert again.success, failure_message(again)
+        assert set(actions(again).values()) == {"reused"}
+        # Samples that are there are made again, and nothing is sent again.
+        before = len(azurite.requests())
+        assert two.materialize(SAMPLES).success
+        sent = [each.path for each in azurite.requests(before) if each.method == "PUT" and "/graph/data/" in each.path]
+        assert sent == []
+    fetched = [{path.name for path in (tmp_path / name / "data").rglob("*.jsonl")} for name in MACHINES]
+    assert fetched[1] == {f"{split}.jsonl" for split in SAMPLED_SPLITS}
+    assert "test_gen.jsonl" in fetched[3]
+    assert not fetched[3] & {"train_sft.jsonl", "validation_sft.jsonl"}
+    assert not any((tmp_path / name / "storage").exists() for name in MACHINES)
+    written = b"".join(file.read_bytes() for file in tmp_path.rglob("*.db"))
+    assert b"az://graph/data/sampled/" in written
+    assert azurite.key.encode() not in written
+    refs = [blob.name for blob in azurite.container("graph").list_blobs(name_starts_with="refs/")]
+    assert len(refs) >= 15
