@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Any, Literal, Protocol, Self
+from typing import Any, BinaryIO, Literal, Protocol, Self
 
 from pydantic import (
     BaseModel,
@@ -38,6 +38,11 @@ class FileKeeper(Protocol):
         """Whether it lies there, in its size."""
         ...
 
+    def readable(self, file: "DataFile") -> Path | BinaryIO:
+        """What reads it where it lies: a path on this machine's disk, or a file of which nothing is fetched but what is
+        read."""
+        ...
+
 
 class DataFile(Ref, os.PathLike[str]):
     """A file that a ref names, by its content where it is known.
@@ -47,11 +52,14 @@ class DataFile(Ref, os.PathLike[str]):
     """
 
     name: str = ""
-    """Its path below `PHI_DATA`, or its absolute path where it lies outside; empty where there is none."""
+    """Its path below `PHI_DATA`, or its absolute path or its URL where it lies outside; empty where there is none."""
     size: int | None = None
     """Bytes; None where nobody has looked."""
     sha256: str = ""
     """Of its bytes, or its first 32 digits; empty where it has not been hashed."""
+
+    version: str = ""
+    """What the place of a URL calls this state of it, such as an ETag."""
 
     _keeper: FileKeeper | None = PrivateAttr(default=None)
 
@@ -70,6 +78,10 @@ class DataFile(Ref, os.PathLike[str]):
     def is_there(self) -> bool:
         """Whether it lies where it was put, in its size; nothing is fetched."""
         return self._keeper.is_there(self) if self._keeper and self.name else Path(self.name).is_file()
+
+    def readable(self) -> Path | BinaryIO:
+        """What reads it where it lies: a path on this machine's disk, or a file of which only what is read is sent."""
+        return self._keeper.readable(self) if self._keeper and self.name else Path(self.name)
 
     def __fspath__(self) -> str:
         return str(self._keeper.fetch(self)) if self._keeper and self.name else self.name

@@ -97,7 +97,7 @@ def test_every_recipe_key_is_in_the_tables() -> None:
         "| `policies.schema` | `drop`, `warn`, `fail` | `drop` |",
         "| `tiers` | list of `Dedicated`, `LowPriority` | `[Dedicated, LowPriority]` |",
         "| `do_sample` | `true`, `false` | `true` |",
-        "| `path` | path |  |",
+        "| `path` | path or text |  |",
     ],
 )
 def test_a_row_says_type_range_and_default(row: str) -> None:

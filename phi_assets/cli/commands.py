@@ -97,7 +97,10 @@ def validate(file: Path | None, recipes: Sequence[str]) -> None:
     if file:
         problems = validate_file(file, loaded[0], click.echo)
     else:
-        problems = [each for recipe in loaded for each in validate_recipe(recipe, settings.data_dir, click.echo)]
+        from phi_assets.graph.resources.places import data_storage
+
+        storage = data_storage(settings)
+        problems = [each for recipe in loaded for each in validate_recipe(recipe, storage.folder, click.echo, storage)]
     # Splits of one source may have the same one.
     for problem in dict.fromkeys(problems):
         click.echo(f"\n{problem}", err=True)

@@ -4,9 +4,10 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Literal, Self, cast
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from phi_assets.config.section import RECIPES_DIR, Section, later
+from phi_assets.config.urls import is_url, url_problem
 
 SPLITS = ("train_sft", "test_sft", "train_gen", "test_gen")
 VALIDATION_SPLIT = "validation_sft"
@@ -22,6 +23,10 @@ Part = Literal["all", "train", "test"]
 _NAME = r"^[a-z0-9][a-z0-9-]{0,40}$"
 
 
+def _path_or_url(value: object) -> object:
+    return value if isinstance(value, str) and is_url(value) else Path(str(value))
+
+
 class SourceSection(Section):
     """Where four splits come from, and how conversations are written there."""
 
@@ -34,9 +39,11 @@ class SourceSection(Section):
     """Branch, tag or commit of the hub repository; pin a commit for reproducible runs."""
     config: str | None = None
     """Configuration (subset) of the hub repository; its default one unless given."""
-    path: Path | None = None
+    path: Annotated[Path | str, BeforeValidator(_path_or_url)] | None = None
     """For `source: local`: a file of conversations, or a folder that holds `data/<split>-*.parquet` or files as
-    `format` and `splits` describe them."""
+    `format` and `splits` describe them. What a URL (`abfss://`, `s3://`, ...), a datastore's
+    `azureml://datastores/<name>/paths/<path>` or a data asset `azureml:<name>:<version>` of the workspace means is read
+    where it lies: of Parquet in the schema of ultrachat no more than is sampled; other files are fetched first."""
     asset: Annotated[str, Field(pattern=r"^[^/]+(/[^/]+)*$")] | None = None
     """Key of the asset for `source: asset`, as `team/conversations`. Its value is the path or the URL of files, or a
     polars, pandas or pyarrow table; it comes through the asset's own IO manager."""
@@ -73,8 +80,15 @@ class SourceSection(Section):
         train, test = (self.source_split(f"{each}_{kind}", known) for each in ("train", "test"))
         return cast("Part", part) if train == test else "all"
 
+    @property
+    def url(self) -> str | None:
+        """Where the source is no folder of this machine's disk: the URL of it."""
+        return self.path if self.source == "local" and isinstance(self.path, str) else None
+
     @model_validator(mode="after")
     def _is_found_where_it_says(self) -> Self:
+        if self.url and (wrong := url_problem(self.url)):
+            raise ValueError(f"`path` {wrong}")
         if self.source == "local" and self.path is None:
             raise ValueError("source 'local' needs `path`: a file of conversations, or a folder of such files")
         if (self.source == "asset") != (self.asset is not None):
@@ -130,6 +144,10 @@ class DatasetSection(SourceSection):
         if self.total_rows and not weighted:
             raise ValueError("`total_rows` is shared out by weights: give every member of the mixture a `weight`")
         return self
+
+    def of_folder(self, folder: str) -> Self:
+        """The same data, whose files lie in that folder, or at that URL."""
+        return self.model_copy(update={"source": "local", "path": _path_or_url(folder), "asset": None})
 
 
 class SampleSection(Section):

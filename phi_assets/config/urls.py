@@ -4,8 +4,8 @@ from urllib.parse import urlsplit
 
 
 def is_url(place: str) -> bool:
-    """Whether the text is a URL, and no path on this machine's disk."""
-    return "://" in place and not place.startswith("file://")
+    """Whether the text is a URL, or a data asset's `azureml:<name>:<version>`, and no path on this machine's disk."""
+    return ("://" in place or place.startswith("azureml:")) and not place.startswith("file://")
 
 
 def url_problem(place: str) -> str | None:

@@ -64,7 +64,7 @@ class DataSet:
     @property
     def is_fetched(self) -> bool:
         """Whether the data comes over a network: then preflight comes first."""
-        return self.section.source == "hub"
+        return self.section.source == "hub" or bool(self.section.url)
 
     def preflights(self, lineages: "Sequence[Lineage]") -> list[dg.AssetKey]:
         """Those of the recipes that draw from it."""

@@ -25,6 +25,7 @@ from phi_assets.azureml.storage.datastores import (
     is_datastore_uri,
     parts_of,
     place_of,
+    uri_of_asset,
 )
 from phi_assets.dataset.errors import DatasetError
 from phi_assets.dataset.files.places import Stat
@@ -154,15 +155,17 @@ def blob_place(
     workspace: Callable[[], Workspace],
     suffix: str = CLOUDS["AzureCloud"].storage,
 ) -> BlobPlace:
-    """The place that `abfss://container@account.dfs.core.windows.net/path`, `az://container/path` or
-    `azureml://datastores/<name>/paths/<path>` means. Nothing is contacted yet.
+    """The place that `abfss://container@account.dfs.core.windows.net/path`, `az://container/path`,
+    `azureml://datastores/<name>/paths/<path>` or the data asset `azureml:<name>:<version>` means.
 
-    A datastore's container is opened as the workspace says, every other one by the identity, or with
-    `AZURE_STORAGE_CONNECTION_STRING` where that is set.
+    Nothing is contacted yet, unless for where the data asset lies. A datastore's container is opened as the workspace
+    says, every other one by the identity, or with `AZURE_STORAGE_CONNECTION_STRING` where that is set for its account.
 
     Raises:
-        DatasetError: the URL does not say container and account.
+        DatasetError: the URL does not say container and account, or there is no such data asset.
     """
+    if url.startswith("azureml:") and not url.startswith("azureml://"):
+        url = uri_of_asset(workspace(), url)
     if url.startswith("azureml://"):
         if not is_datastore_uri(url):
             raise DatasetError(f"{url} is no path in a datastore: azureml://datastores/<name>/paths/<path> is")

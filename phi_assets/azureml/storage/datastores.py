@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.connection.clouds import CLOUDS
+from phi_assets.azureml.connection.retry import find, silent
 from phi_assets.dataset.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -42,6 +43,26 @@ def uri_of(ws: Workspace, url: str) -> str | None:
         if (getattr(each, "account_name", None), _container_name(each)) == (account, container)
     ]
     return f"azureml://datastores/{names[0]}/paths/{path}" if names else None
+
+
+def uri_of_asset(ws: Workspace, asset: str) -> str:
+    """Where the data asset `azureml:<name>:<version>` of the workspace lies: the path in a datastore.
+
+    Raises:
+        DatasetError: there is no such data asset, or it lies elsewhere.
+    """
+    _, _, named = asset.partition(":")
+    name, _, version = named.partition(":")
+    if not version:
+        raise DatasetError(f"{asset} does not say which version: write azureml:{name or '<name>'}:<version>")
+    found: Any = find(lambda: ws.ml.data.get(name, version), f"data asset {name}", silent)
+    if found is None:
+        raise DatasetError(f"Workspace {ws.name} has no data asset {name}:{version}")
+    uri = str(found.path)
+    if not is_datastore_uri(uri):
+        raise DatasetError(f"Data asset {name}:{version} lies at {uri}, which is in no datastore: name that place")
+    datastore, path = place_of(uri)
+    return f"azureml://datastores/{datastore}/paths/{path}".rstrip("/")
 
 
 def parts_of(url: str, suffix: str = CLOUDS["AzureCloud"].storage) -> tuple[str, str, str]:

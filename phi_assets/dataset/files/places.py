@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, BinaryIO, Protocol
 from urllib.parse import urlsplit
 
@@ -44,7 +45,7 @@ class Place(Protocol):
     """For people: a path or a URL, which opens nothing."""
 
     def stat(self, name: str) -> Stat | None:
-        """The file, or None where nothing has this name."""
+        """The file, or None where no file has this name; the empty name is the place itself, which may be a file."""
         ...
 
     def list(self, folder: str) -> list[Stat]:
@@ -79,7 +80,8 @@ class FsspecPlace:
     def stat(self, name: str) -> Stat | None:
         with self._in_words("looked at"):
             try:
-                return self._stat(name, self._system.info(self._path(name)))
+                info = self._system.info(self._path(name))
+                return None if info.get("type") == "directory" else self._stat(name, info)
             except FileNotFoundError:
                 return None
 
@@ -140,8 +142,11 @@ class FsspecPlace:
 
     @staticmethod
     def _stat(name: str, info: Any) -> Stat:
-        keys = ("ETag", "etag", "md5Hash", "generation", "mtime", "LastModified", "created")
-        return Stat(name, int(info["size"] or 0), next((str(info[key]) for key in keys if info.get(key)), ""))
+        keys = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "created")
+        said = next((info[key] for key in keys if info.get(key)), "")
+        # One and the same file system says a time in two ways.
+        version = said.timestamp() if isinstance(said, datetime) else said
+        return Stat(name, int(info["size"] or 0), str(version))
 
     @contextmanager
     def _in_words(self, what: str) -> Iterator[None]:

@@ -1,6 +1,7 @@
 """Where the project's data lies, `PHI_DATA`, and what of it is on this machine."""
 
 import hashlib
+import io
 import os
 import secrets
 from collections.abc import Callable
@@ -14,14 +15,16 @@ from filelock import FileLock
 from phi_assets.config.urls import is_url
 from phi_assets.dataset.errors import DatasetError
 from phi_assets.dataset.files.disk import room_in
-from phi_assets.dataset.files.places import FsspecPlace, Place
-from phi_assets.fingerprint import file_sha256
+from phi_assets.dataset.files.places import FsspecPlace, Place, Stat
+from phi_assets.fingerprint import file_sha256, fingerprint
 from phi_assets.refs import DataFile, Ref
 
 R = TypeVar("R", bound=Ref)
 
 _HASH_DIGITS = 32
 """Of a file's SHA-256, in its name."""
+
+_PROBE = ".can-be-written"
 
 _BROUGHT = "brought"
 """First part of the names of files that were made outside the project's folder."""
@@ -77,6 +80,8 @@ class DataStorage:
         """
         if os.path.isabs(file.name):
             return Path(file.name)
+        if is_url(file.name):
+            return self._fetch_of_url(file)
         path = self.folder / _inside(file.name)
         if self.is_local or _has_size(path, file):
             return path
@@ -92,7 +97,7 @@ class DataStorage:
 
     def where(self, file: DataFile) -> str:
         """Where it lies, for people."""
-        if os.path.isabs(file.name):
+        if os.path.isabs(file.name) or is_url(file.name):
             return file.name
         return str(self.folder / file.name) if self.is_local else f"{self._place.url}/{file.name}"
 
@@ -109,10 +114,57 @@ class DataStorage:
         """Whether the file lies where it was put, in its size; nothing is fetched."""
         if not file:
             return False
+        if is_url(file.name):
+            found = self._stat_of_url(file.name)
+            return found is not None and (found.size, found.version) == (file.size, file.version)
         if self.is_local or os.path.isabs(file.name):
             return _has_size(self.fetch(file), file)
         found = self._place.stat(_inside(file.name))
         return found is not None and file.size in (None, found.size)
+
+    def readable(self, file: DataFile) -> Path | BinaryIO:
+        """What reads the file where it lies; one that is on this machine already is read there.
+
+        Raises:
+            DatasetError: it cannot be read.
+        """
+        if is_url(file.name):
+            place, name = self._place_of_url(file.name)
+            return place.open(name)
+        if self.is_local or os.path.isabs(file.name) or _has_size(self.folder / _inside(file.name), file):
+            return self.fetch(file)
+        return self._place.open(_inside(file.name))
+
+    def files_at(self, url: str) -> tuple[str, dict[str, DataFile]]:
+        """All files at a URL, by their paths below it, and the URL as the place itself says it; one file has no path.
+
+        Raises:
+            DatasetError: the place cannot be read.
+        """
+        place = self.places(url)
+        alone = place.stat("")
+        found = [alone] if alone is not None else place.list("")
+        return place.url, {
+            each.name: DataFile(
+                name=f"{place.url}/{each.name}".rstrip("/"), size=each.size, version=each.version
+            ).kept_by(self)
+            for each in found
+        }
+
+    def share(self, folder: Path) -> str:
+        """The files of a folder of this machine lie where every machine finds them; says where, a path or a URL.
+
+        Raises:
+            DatasetError: the place does not take them.
+        """
+        if self.is_local:
+            return str(folder)
+        files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+        content = fingerprint({name: file_sha256(path) for name, path in files.items()})
+        shared = f"{_BROUGHT}/{content[:_HASH_DIGITS]}"
+        for name, path in files.items():
+            self._send(path, f"{shared}/{name}")
+        return f"{self._place.url}/{shared}"
 
     def recall(self, path: Path) -> None:
         """`path`, below the folder, has what was saved under its name last, where anything was.
@@ -136,6 +188,20 @@ class DataStorage:
             with path.open("rb") as source:
                 self._place.put(path.relative_to(self.folder).as_posix(), source)
 
+    def problem(self) -> str:
+        """Why nothing can be kept here, for people; empty where an empty file could be."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / _PROBE).write_bytes(b"")
+            (self.folder / _PROBE).unlink(missing_ok=True)
+            if not self.is_local:
+                self._place.put(_PROBE, io.BytesIO())
+                if not _is_at(self._place, _PROBE, 0):
+                    return f"PHI_DATA cannot be used: what was written to {self.root} cannot be read back"
+        except (DatasetError, OSError) as error:
+            return f"PHI_DATA cannot be written: {error}"
+        return ""
+
     @property
     def _place(self) -> Place:
         return self.places(self.root)
@@ -151,17 +217,41 @@ class DataStorage:
         is_ours = path.is_relative_to(self.folder)
         kind = path.relative_to(self.folder).parts[0] if is_ours else _BROUGHT
         name = f"{kind}/{sha256[:_HASH_DIGITS]}/{path.name}"
-        if not _is_at(self._place, name, size):
-            with path.open("rb") as source:
-                self._place.put(name, source)
-            if not _is_at(self._place, name, size):
-                raise DatasetError(f"{name} was written to {self._place.url}, and is not there: run again")
+        self._send(path, name)
         if is_ours:
             # One of its own would be fetched again.
             with suppress(OSError):
                 (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
                 os.link(path.resolve(), self.folder / name)
         return DataFile(name=name, size=size, sha256=sha256).kept_by(self)
+
+    def _send(self, path: Path, name: str) -> None:
+        """The name, which says the content, holds it, read back; it is not sent again."""
+        size = path.stat().st_size
+        if not _is_at(self._place, name, size):
+            with path.open("rb") as source:
+                self._place.put(name, source)
+            if not _is_at(self._place, name, size):
+                raise DatasetError(f"{name} was written to {self._place.url}, and is not there: run again")
+
+    def _place_of_url(self, url: str) -> tuple[Place, str]:
+        folder, _, name = url.rpartition("/")
+        return self.places(folder), name
+
+    def _stat_of_url(self, url: str) -> Stat | None:
+        place, name = self._place_of_url(url)
+        return place.stat(name)
+
+    def _fetch_of_url(self, file: DataFile) -> Path:
+        """The state of the file that is meant, below `fetched`."""
+        path = self.folder / "fetched" / fingerprint([file.name, file.version, file.size])[:16] / Path(file.name).name
+        with room_in(self.folder), self._alone(path.parent.name):
+            if not _has_size(path, file):
+                if not self.is_there(file):
+                    raise DatasetError(f"{file.name} has changed or gone since it was looked at: run again")
+                place, name = self._place_of_url(file.name)
+                self._write(path, lambda target: place.get(name, target))
+        return path
 
     def _fetch(self, file: DataFile, path: Path) -> None:
         def write(target: BinaryIO) -> None:

@@ -1,9 +1,11 @@
 """The rows of a raw split, a few megabytes at a time."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,7 +13,7 @@ import pyarrow.parquet as pq
 from phi_assets.dataset.errors import REPLACE, DatasetError, require_machine
 from phi_assets.dataset.files.write import JSON_LINE
 from phi_assets.dataset.sources.schema import POLARS_SCHEMA
-from phi_assets.refs import SplitRef
+from phi_assets.refs import DataFile, SplitRef
 
 BATCH_SCHEMA = pl.Schema({"row": pl.Int64, **POLARS_SCHEMA, "problem": pl.String, JSON_LINE: pl.String})
 """`row` counts from 0 over the whole split; `problem` says why a converted row could not become a conversation."""
@@ -37,7 +39,7 @@ structs, polars writes some of its JSON Lines wrong, those of other rows too. <h
 class Part:
     """Neighbouring row groups of one file of a split."""
 
-    file: Path
+    file: DataFile
     groups: tuple[int, ...]
     first_row: int
     """In the split."""
@@ -46,6 +48,8 @@ class Part:
     """As many of its rows as are wanted."""
     size: int
     """Bytes of the row groups once decompressed."""
+    metadata: pq.FileMetaData = field(repr=False)
+    """Of the file."""
 
 
 def read_batches(ref: SplitRef, rows: int) -> Iterator[pl.DataFrame]:
@@ -65,12 +69,13 @@ def plan_parts(ref: SplitRef, rows: int) -> Iterator[Part]:
         DatasetError: a shard cannot be read.
     """
     first = 0
-    for file in map(Path, ref.files):
+    for file in ref.files:
         first_in_file = 0
-        for groups, count, size in _neighbours(ref, file, first):
+        metadata = _footer(ref, file, first)
+        for groups, count, size in _neighbours(metadata):
             if first >= rows:
                 return
-            yield Part(file, groups, first, first_in_file, min(count, rows - first), size)
+            yield Part(file, groups, first, first_in_file, min(count, rows - first), size, metadata)
             first, first_in_file = first + count, first_in_file + count
     if first < rows:
         raise DatasetError(
@@ -87,7 +92,7 @@ def read_part(ref: SplitRef, part: Part) -> Iterator[pl.DataFrame]:
     """
     first = part.first_row
     try:
-        for batch in _whole(part) if part.size <= _WHOLE_ROW_GROUP_BYTES else _page_by_page(part):
+        for batch in _read(part):
             # In one chunk: polars panics when it chooses between fields of structs that lie in several.
             rows = batch.rechunk().with_row_index("row", offset=first).with_columns(_WHOLE_MESSAGES)
             first += rows.height
@@ -101,13 +106,16 @@ def read_part(ref: SplitRef, part: Part) -> Iterator[pl.DataFrame]:
         raise _unreadable(ref, part.file, first, "rows that its footer lists are not there")
 
 
-def _neighbours(ref: SplitRef, file: Path, first: int) -> Iterator[tuple[tuple[int, ...], int, int]]:
-    """Row groups that are read together, with their rows and their size."""
+def _footer(ref: SplitRef, file: DataFile, first: int) -> pq.FileMetaData:
     try:
-        metadata = pq.read_metadata(file)
+        return pq.read_metadata(file.readable())
     except _DAMAGE as error:
         require_machine(error, file)
         raise _unreadable(ref, file, first, error) from error
+
+
+def _neighbours(metadata: pq.FileMetaData) -> Iterator[tuple[tuple[int, ...], int, int]]:
+    """Row groups that are read together, with their rows and their size."""
     groups, rows, size = [], 0, 0
     for index in range(metadata.num_row_groups):
         group = metadata.row_group(index)
@@ -121,9 +129,16 @@ def _neighbours(ref: SplitRef, file: Path, first: int) -> Iterator[tuple[tuple[i
         yield tuple(groups), rows, size
 
 
-def _whole(part: Part) -> Iterator[pl.DataFrame]:
+def _read(part: Part) -> Iterator[pl.DataFrame]:
+    file = part.file.readable()
+    if not isinstance(file, Path):
+        return _in_pieces(part, file)
+    return _whole(part, file) if part.size <= _WHOLE_ROW_GROUP_BYTES else _in_pieces(part, file)
+
+
+def _whole(part: Part, file: Path) -> Iterator[pl.DataFrame]:
     scan = pl.scan_parquet(
-        part.file,
+        file,
         schema=_FILE_SCHEMA,
         missing_columns="insert",
         extra_columns="ignore",
@@ -133,11 +148,15 @@ def _whole(part: Part) -> Iterator[pl.DataFrame]:
     yield scan.slice(part.first_row_in_file, part.rows).collect()
 
 
-def _page_by_page(part: Part) -> Iterator[pl.DataFrame]:
-    with pq.ParquetFile(part.file, pre_buffer=False, buffer_size=1 << 20) as file:
+def _in_pieces(part: Part, source: Path | BinaryIO) -> Iterator[pl.DataFrame]:
+    """Page by page on the disk, and row group by row group, each in few requests, where it lies elsewhere."""
+    at_once = not isinstance(source, Path) and part.size <= _WHOLE_ROW_GROUP_BYTES
+    with pq.ParquetFile(
+        source, metadata=part.metadata, pre_buffer=at_once, buffer_size=0 if at_once else 1 << 20
+    ) as file:
         columns = [name for name in _FILE_SCHEMA if name in file.schema_arrow.names]
         left = part.rows
-        for batch in file.iter_batches(max(1, _BATCH_BYTES * part.rows // part.size), part.groups, columns):
+        for batch in file.iter_batches(max(1, _BATCH_BYTES * part.rows // part.size), _wanted(part), columns):
             rows = pl.DataFrame(batch).head(left).with_columns(_WHOLE_MESSAGES)
             yield rows.match_to_schema(_FILE_SCHEMA, missing_columns="insert", extra_columns="ignore")
             left -= rows.height
@@ -145,8 +164,14 @@ def _page_by_page(part: Part) -> Iterator[pl.DataFrame]:
                 return
 
 
-def _unreadable(ref: SplitRef, file: Path, row: int, error: BaseException | str) -> DatasetError:
+def _wanted(part: Part) -> list[int]:
+    """The row groups that have its rows."""
+    ends = np.cumsum([part.metadata.row_group(group).num_rows for group in part.groups])
+    return list(part.groups[: int(np.searchsorted(ends, part.rows)) + 1])
+
+
+def _unreadable(ref: SplitRef, file: DataFile, row: int, error: BaseException | str) -> DatasetError:
     return DatasetError(
-        f"Split {ref.split!r} of {ref.source} cannot be read: {file.name} is damaged at or after row {row:,} of the "
-        f"split ({error}): {REPLACE}. Then materialize raw_{ref.split} again."
+        f"Split {ref.split!r} of {ref.source} cannot be read: {Path(file.name).name} is damaged at or after row "
+        f"{row:,} of the split ({error}): {REPLACE}. Then materialize raw_{ref.split} again."
     )

@@ -11,6 +11,7 @@ from phi_assets.config.dataset import SPLITS, DatasetSection, SampleSection
 from phi_assets.config.recipe import Recipe
 from phi_assets.dataset.contract.tokenizers import ModelTokenizer, model_tokenizer
 from phi_assets.dataset.errors import DatasetError
+from phi_assets.dataset.files.storage import DataStorage
 from phi_assets.dataset.reports.report import Profile, SplitReport, read_report
 from phi_assets.dataset.samples.heads import Head, UnreadInPartError, head_of
 from phi_assets.dataset.samples.held_out import prompt_counter
@@ -106,17 +107,22 @@ class DataLook:
 
 
 def look_at_data(
-    recipe: Recipe, dataset: DatasetSection, data_dir: Path, log: Log, registry: Callable[[], bytes] | None = None
+    recipe: Recipe,
+    dataset: DatasetSection,
+    data_dir: Path,
+    log: Log,
+    registry: Callable[[], bytes] | None = None,
+    storage: DataStorage | None = None,
 ) -> DataLook:
     """The first rows of each split have been read, converted and judged as a materialization does it.
 
     `dataset` is the recipe's, or the folder in which what another asset has handed over lies. Nothing is kept but lists
     of files of a hub's commit, below `data_dir`, where downloads are looked for as well. `registry`
-    reads the model's tokenizer: see `model_tokenizer`.
+    reads the model's tokenizer: see `model_tokenizer`. `storage` knows the URLs that a source may have.
     """
     name = {"hub": dataset.repo, "bundled": "bundled conversations"}.get(dataset.source, str(dataset.path))
     try:
-        revision = latest_revision(dataset, longest_pause_seconds=_MOST_SECONDS)
+        revision = latest_revision(dataset, longest_pause_seconds=_MOST_SECONDS, storage=storage)
     except DatasetError as error:
         return DataLook(name, problem=str(error))
     if dataset.source == "hub":
@@ -124,7 +130,7 @@ def look_at_data(
     with TemporaryDirectory() as scratch:
         tokenizer = model_tokenizer(recipe, data_dir, log, registry)
         looks = tuple(
-            _look(recipe, dataset, split, data_dir, Path(scratch) / split, tokenizer, log) for split in SPLITS
+            _look(recipe, dataset, split, data_dir, Path(scratch) / split, tokenizer, log, storage) for split in SPLITS
         )
     return DataLook(name, looks, warnings=tuple(_warnings(recipe, looks)))
 
@@ -182,10 +188,11 @@ def _look(
     scratch: Path,
     tokenizer: ModelTokenizer | None,
     log: Log,
+    storage: DataStorage | None,
 ) -> SplitLook:
     head = None
     try:
-        head = head_of(dataset, split, data_dir, scratch, log)
+        head = head_of(dataset, split, data_dir, scratch, log, storage)
         everything, out = SampleSection(percent=100, seed=recipe.sample.seed), scratch / "sample"
         (sample,) = prepare_split(head.raw, everything, recipe.contract, out, lambda _: None, tokenizer=tokenizer)
     except UnreadInPartError as error:

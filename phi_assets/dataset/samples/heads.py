@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from phi_assets.config.dataset import DatasetSection, Part
 from phi_assets.dataset.errors import DatasetError
+from phi_assets.dataset.files.storage import DataStorage
 from phi_assets.dataset.sources import hub
 from phi_assets.dataset.sources.convert import Beginning, convert_beginning
 from phi_assets.dataset.sources.hub_client import ask
@@ -22,9 +23,9 @@ from phi_assets.refs import DataFile, SplitRef
 Log = Callable[[str], None]
 
 _BEGINNING_BYTES = 4 << 20
-"""As much of a text file on the hub is read."""
+"""As much of a text file that lies elsewhere is read."""
 _WHOLE_BYTES = 64 << 20
-"""A file on the hub that cannot be read in part is read as a whole up to this size."""
+"""A file elsewhere that cannot be read in part is read as a whole up to this size."""
 _BEGINNING_ROWS = 200
 
 _LINES = ("jsonl", "ndjson", "json")
@@ -82,11 +83,14 @@ class _Place:
     """Of all files, where each says how many it has."""
 
 
-def head_of(dataset: DatasetSection, split: str, data_dir: Path, scratch: Path, log: Log) -> Head:
+def head_of(
+    dataset: DatasetSection, split: str, data_dir: Path, scratch: Path, log: Log, storage: DataStorage | None = None
+) -> Head:
     """The first rows of a split, at most 200 or 512 kB, lie below `scratch`, a folder that does not exist yet.
 
-    What has been downloaded to `data_dir` is read there. Of another file on the hub the beginning is read: of Parquet a
-    few pages, of lines of text 4 MB; another kind of file as a whole, unless it is larger than 64 MB.
+    What has been downloaded to `data_dir` is read there. Of another file, on the hub or at a URL, the beginning is
+    read: of Parquet a few pages, of lines of text 4 MB; another kind of file as a whole, unless it is larger than
+    64 MB.
 
     Raises:
         UnreadInPartError: the rows are not known before all of them are fetched.
@@ -98,7 +102,7 @@ def head_of(dataset: DatasetSection, split: str, data_dir: Path, scratch: Path, 
         if dataset.source == "hub":
             place = _on_hub(dataset, split, data_dir / "hub", scratch, log)
         else:
-            place = _on_disk(dataset, split)
+            place = _in_folder(dataset, split, scratch, storage)
         begun = convert_beginning(place.first.path, dataset, scratch / "converted", lambda _: None)
     except UnreadInPartError:
         raise
@@ -111,7 +115,7 @@ def head_of(dataset: DatasetSection, split: str, data_dir: Path, scratch: Path, 
             split=split,
             files=tuple(map(DataFile.at, begun.shards.files)),
             rows=begun.rows,
-            size_bytes=sum(shard.stat().st_size for shard in begun.shards.files),
+            size_bytes=sum(Path(shard).stat().st_size for shard in begun.shards.files),
             sha256="",
             source=place.origin,
             not_carried=dict(sorted(begun.shards.not_carried.items())),
@@ -141,12 +145,18 @@ def _rows(begun: Beginning, place: _Place) -> tuple[int | None, bool]:
     return round(begun.rows * size / max(begun.size, 1)), False
 
 
-def _on_disk(dataset: DatasetSection, split: str) -> _Place:
-    files, part = split_files(dataset, split)
-    origin = "bundled" if dataset.source == "bundled" else str(folder_of(dataset))
+def _in_folder(dataset: DatasetSection, split: str, scratch: Path, storage: DataStorage | None) -> _Place:
+    files, part = split_files(dataset, split, storage)
+    origin = "bundled" if dataset.source == "bundled" else str(folder_of(dataset, storage))
     is_counted = all(container(file) == "parquet" for file in files)
     rows = sum(read_footer(file).num_rows for file in files) if is_counted else None
-    return _Place(origin, part, [file.stat().st_size for file in files], _File(files[0]), rows)
+    first, sizes = files[0], [(file.size or 0) if isinstance(file, DataFile) else file.stat().st_size for file in files]
+    if isinstance(first, DataFile):
+        target = scratch / PurePosixPath(first.name).name
+        begun = _beginning(first.readable(), target.name, sizes[0], target)
+    else:
+        begun = _File(first)
+    return _Place(origin, part, sizes, begun, rows)
 
 
 def _on_hub(dataset: DatasetSection, split: str, directory: Path, scratch: Path, log: Log) -> _Place:
@@ -156,7 +166,7 @@ def _on_hub(dataset: DatasetSection, split: str, directory: Path, scratch: Path,
         first = _File(known)
     else:
         first = ask(
-            lambda: _beginning(f"{dataset.repo}@{commit}", names[0], sizes[0], scratch / names[0]),
+            lambda: _beginning_on_hub(f"{dataset.repo}@{commit}", names[0], sizes[0], scratch / names[0]),
             dataset.repo,
             commit,
             scratch,
@@ -176,14 +186,20 @@ def _sizes_on_hub(repo: str, commit: str, names: Sequence[str], log: Log) -> lis
     return ask(get, repo, commit, None, log)
 
 
-def _beginning(repository: str, name: str, size: int, target: Path) -> _File:
-    """The beginning of a file on the hub lies in `target`, or all of it where it cannot be cut."""
+def _beginning_on_hub(repository: str, name: str, size: int, target: Path) -> _File:
     from huggingface_hub import HfFileSystem
 
+    # Its instances remember what they have listed.
+    return _beginning(
+        HfFileSystem(skip_instance_cache=True).open(f"datasets/{repository}/{name}", "rb"), name, size, target
+    )
+
+
+def _beginning(opened: Any, name: str, size: int, target: Path) -> _File:
+    """The beginning of a file that lies elsewhere lies in `target`, or all of it where it cannot be cut."""
     target.parent.mkdir(parents=True, exist_ok=True)
     kind = container(target)
-    # Its instances remember what they have listed.
-    with HfFileSystem(skip_instance_cache=True).open(f"datasets/{repository}/{name}", "rb") as file:
+    with opened as file:
         if kind == "parquet":
             with damage(target, (pa.ArrowException,)):
                 return _File(target, _beginning_of_parquet(file, target), is_cut=True)

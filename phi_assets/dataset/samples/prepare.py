@@ -307,13 +307,22 @@ def _report_name(split: str) -> str:
 
 
 def _prove_unchanged(ref: SplitRef) -> None:
-    missing = [file for file in ref.files if not Path(file).is_file()]
-    if missing:
-        raise DatasetError(f"{missing[0]} has gone since raw_{ref.split} was materialized: materialize that again")
-    if sum(Path(file).stat().st_size for file in ref.files) != ref.size_bytes:
+    sizes = [_size(file) for file in ref.files]
+    if None in sizes:
+        gone = ref.files[sizes.index(None)]
+        raise DatasetError(f"{gone} has gone since raw_{ref.split} was materialized: materialize that again")
+    if sum(filter(None, sizes)) != ref.size_bytes:
         raise DatasetError(
             f"The shards of raw_{ref.split} have changed since it was materialized: materialize it again"
         )
+
+
+def _size(file: DataFile) -> int | None:
+    """In bytes, now; None where it is not there as it was."""
+    if os.path.isabs(file.name):
+        path = Path(file.name)
+        return path.stat().st_size if path.is_file() else None
+    return file.size if file.is_there else None
 
 
 def _summary(report: SplitReport) -> str:

@@ -137,8 +137,9 @@ def _commonest(raw: Raw, rejected: Path) -> str:
 
 def _place(ref: SplitRef, row: int) -> tuple[str, int]:
     """The source's file in which a row of the split is, and its number there, from 1."""
-    for file, source in zip(ref.files, ref.sources or ref.files, strict=True):
-        rows = pq.read_metadata(file).num_rows
+    names = ref.sources or [file.name for file in ref.files]
+    for file, source in zip(ref.files, names, strict=True):
+        rows = pq.read_metadata(file.readable()).num_rows
         if row < rows:
             return Path(source).name, row + 1
         row -= rows

@@ -8,6 +8,7 @@ from phi_assets.config.dataset import SPLITS, ContractSection, DatasetSection, S
 from phi_assets.config.recipe import Recipe
 from phi_assets.dataset.contract.tokenizers import model_tokenizer
 from phi_assets.dataset.errors import DatasetError
+from phi_assets.dataset.files.storage import DataStorage
 from phi_assets.dataset.reports.report import read_report
 from phi_assets.dataset.samples.mixture import Mixture
 from phi_assets.dataset.samples.prepare import prepare_split
@@ -19,11 +20,11 @@ from phi_assets.refs import SampleRef
 Log = Callable[[str], None]
 
 
-def validate_recipe(recipe: Recipe, data_dir: Path, log: Log) -> list[str]:
+def validate_recipe(recipe: Recipe, data_dir: Path, log: Log, storage: DataStorage | None = None) -> list[str]:
     """What stands in the way of training on the recipe's data, in sentences; nothing where nothing does.
 
     All of its splits are read, sampled and judged, and what they hold is said to `log`. What is downloaded or converted
-    lies in `data_dir` or is looked for there; samples are thrown away.
+    lies in `data_dir` or is looked for there; samples are thrown away. `storage` knows the URLs of sources.
     """
     problems: list[str] = []
     sources = recipe.dataset.sources()
@@ -34,7 +35,7 @@ def validate_recipe(recipe: Recipe, data_dir: Path, log: Log) -> list[str]:
         for split in sorted(SPLITS, reverse=True, key=lambda each: each.startswith("test")):
             against = found.get(split.replace("train", "test")) if split.startswith("train") else None
             try:
-                raw = {name: fetch_split(section, split, data_dir, log) for name, section in sources.items()}
+                raw = {name: fetch_split(section, split, data_dir, log, storage) for name, section in sources.items()}
                 refs = prepare_split(
                     Mixture(recipe.dataset, raw) if recipe.dataset.mixture else raw[recipe.dataset.name],
                     recipe.sample,

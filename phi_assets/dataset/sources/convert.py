@@ -31,6 +31,7 @@ from phi_assets.dataset.sources.schema import (
 )
 from phi_assets.dataset.sources.tables import Batch, Table
 from phi_assets.fingerprint import file_sha256, fingerprint
+from phi_assets.refs import DataFile
 
 Log = Callable[[str], None]
 
@@ -49,14 +50,14 @@ _MANIFEST = "conversion.json"
 class Shards:
     """A split as Parquet in the schema of ultrachat."""
 
-    files: tuple[Path, ...]
+    files: tuple[Path | DataFile, ...]
     sources: tuple[str, ...]
     """Names of the source's files that they were made of."""
     not_carried: Mapping[str, int]
     """How many of the source's rows have a value in a column, or in `messages.<field>`, that is in no conversation."""
 
 
-def as_they_lie(files: Sequence[Path], dataset: DatasetSection) -> Shards | None:
+def as_they_lie(files: Sequence[Path | DataFile], dataset: DatasetSection) -> Shards | None:
     """The files themselves, where they are Parquet in the schema of ultrachat and mean what they say; else None.
 
     Raises:
@@ -93,7 +94,7 @@ def convert(files: Sequence[Path], dataset: DatasetSection, directory: Path, log
         if (known := _existing(final, files)) is not None:
             return known
         written = _convert(files, dataset, staged, log)
-        sizes = {shard.name: shard.stat().st_size for shard in written.files}
+        sizes = {shard.name: Path(shard).stat().st_size for shard in written.files}
         manifest = {"files": sizes, "not_carried": dict(written.not_carried)}
         (staged / _MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
         # A folder takes no place that is taken; what lies there is damaged.
@@ -154,7 +155,7 @@ def convert_beginning(file: Path, dataset: DatasetSection, directory: Path, log:
     )
 
 
-def _schema(file: Path) -> pa.Schema:
+def _schema(file: Path | DataFile) -> pa.Schema:
     return read_footer(file).schema.to_arrow_schema()
 
 

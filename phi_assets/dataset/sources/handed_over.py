@@ -1,30 +1,31 @@
 """Conversations that somebody hands over, as a table or as the place of files, become a folder like any other."""
 
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+from phi_assets.config.urls import is_url
 from phi_assets.dataset.errors import DatasetError
+from phi_assets.dataset.files.storage import DataStorage
 from phi_assets.fingerprint import file_sha256, fingerprint
 
 _WANTED = "the path or the URL of files, or a polars, pandas or pyarrow table"
 
 
-def folder_with(value: object, directory: Path) -> Path:
-    """The folder that holds what was handed over; the same value gives the same folder.
+def folder_with(value: object, directory: Path, storage: DataStorage | None = None) -> Path:
+    """The folder that holds what was handed over; the same value gives the same folder. `storage` knows URLs.
 
     A local folder is used where it lies, and so is a file, which a link in a folder below `directory` leads to. A table
-    is written there as Parquet, and files behind a URL that `fsspec` can read are copied there, both named by content.
+    is written there as Parquet, and files at a URL are copied there, both named by content.
 
     Raises:
         DatasetError: nothing is at that place, the table is empty, or the value is something else.
     """
     if isinstance(value, str | os.PathLike):
-        return _of_place(str(value), directory)
+        return _of_place(str(value), directory, storage or DataStorage.local(directory))
     table = _as_polars(value)
     if table is None:
         raise DatasetError(f"A {type(value).__name__} was handed over as training data: {_WANTED} is needed")
@@ -35,9 +36,9 @@ def folder_with(value: object, directory: Path) -> Path:
         return _kept(scratch, directory)
 
 
-def _of_place(place: str, directory: Path) -> Path:
-    if "://" in place:
-        return _copied(place, directory)
+def _of_place(place: str, directory: Path, storage: DataStorage) -> Path:
+    if is_url(place) or place.startswith("file://"):
+        return _copied(place, directory, storage)
     path = Path(place).expanduser().resolve()
     if path.is_dir():
         return path
@@ -51,19 +52,20 @@ def _of_place(place: str, directory: Path) -> Path:
     return folder
 
 
-def _copied(url: str, directory: Path) -> Path:
-    from upath import UPath
-
-    source = UPath(url)
+def _copied(url: str, directory: Path, storage: DataStorage) -> Path:
+    failed = f"What was handed over as training data cannot be read from {url}"
     with _scratch(directory) as scratch:
         try:
-            files = [path for path in source.iterdir() if path.is_file()] if source.is_dir() else [source]
-            for path in files:
-                with path.open("rb") as incoming, (scratch / path.name).open("wb") as copy:
-                    shutil.copyfileobj(incoming, copy)
-        # Every file system of fsspec has errors of its own.
-        except Exception as error:
-            raise DatasetError(f"What was handed over as training data cannot be read from {url}: {error}") from error
+            place = storage.places(url)
+            alone = place.stat("")
+            names = [""] if alone else [each.name for each in place.list("") if "/" not in each.name]
+            for name in names:
+                with (scratch / (name or PurePosixPath(url).name)).open("wb") as copy:
+                    place.get(name, copy)
+        except (DatasetError, OSError) as error:
+            raise DatasetError(f"{failed}: {error}") from error
+        if not names:
+            raise DatasetError(f"{failed}: nothing is there")
         return _kept(scratch, directory)
 
 

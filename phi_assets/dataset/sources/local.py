@@ -3,10 +3,17 @@
 import re
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from phi_assets.config.dataset import DatasetSection, Part
 from phi_assets.dataset.errors import DatasetError
+from phi_assets.dataset.files.storage import DataStorage
+from phi_assets.dataset.sources.at_url import Listed
 from phi_assets.dataset.sources.readers import READABLE
+from phi_assets.refs import DataFile
+
+Folder = Path | Listed
+"""On this machine's disk, or at a URL."""
 
 _ENDING = rf"[.](?i:{READABLE})"
 _NAME = re.compile(rf"^(?P<split>.+?)(?:-(?P<index>\d{{5}})-of-(?P<count>\d{{5}})(?:-[0-9a-f]+)?)?{_ENDING}$")
@@ -21,15 +28,19 @@ _EXPECTED = (
 )
 
 
-def folder_of(dataset: DatasetSection) -> Path:
-    """The folder that the recipe names, or the one file, or the package's own folder.
+def folder_of(dataset: DatasetSection, storage: DataStorage | None = None) -> Folder:
+    """The folder that the recipe names, or the one file, or the package's own folder; `storage` knows URLs.
 
     Raises:
-        DatasetError: it does not exist.
+        DatasetError: it does not exist, or cannot be reached.
     """
     if dataset.source == "bundled":
         return Path(str(files("phi_assets.dataset") / "bundled"))
-    folder = Path(str(dataset.path)).expanduser().resolve()
+    folder: Folder
+    if dataset.url:
+        folder = Listed.at(dataset.url, storage or DataStorage.local(Path()))
+    else:
+        folder = Path(str(dataset.path)).expanduser().resolve()
     if not folder.exists():
         raise DatasetError(
             f"Nothing is at {folder}, the recipe's dataset.path: name a file of conversations, or a folder that holds "
@@ -38,7 +49,7 @@ def folder_of(dataset: DatasetSection) -> Path:
     return folder
 
 
-def readable_files(folder: Path) -> list[Path]:
+def readable_files(folder: Folder) -> list[Any]:
     """Files of any split, in `data/` and beside it.
 
     Raises:
@@ -47,22 +58,24 @@ def readable_files(folder: Path) -> list[Path]:
     return [path for shards in _splits(folder).values() for path, *_ in shards]
 
 
-def split_names(dataset: DatasetSection) -> list[str]:
+def split_names(dataset: DatasetSection, storage: DataStorage | None = None) -> list[str]:
     """What the splits of the recipe's folder are called.
 
     Raises:
         DatasetError: there are none.
     """
-    return sorted(_splits(folder_of(dataset)))
+    return sorted(_splits(folder_of(dataset, storage)))
 
 
-def split_files(dataset: DatasetSection, split: str) -> tuple[list[Path], Part]:
+def split_files(
+    dataset: DatasetSection, split: str, storage: DataStorage | None = None
+) -> tuple[list[Path | DataFile], Part]:
     """The files of one split, all of them, in their order, and which part of their rows is meant.
 
     Raises:
         DatasetError: there are none, a shard is missing, or there is more than one copy.
     """
-    folder = folder_of(dataset)
+    folder = folder_of(dataset, storage)
     known = _splits(folder)
     part, split = dataset.part_of(split, known), dataset.source_split(split, known)
     if split not in known:
@@ -81,18 +94,19 @@ def split_files(dataset: DatasetSection, split: str) -> tuple[list[Path], Part]:
         raise DatasetError(
             f"{folder} lacks shard(s) {', '.join(f'{index:05d}' for index in missing)} of split {split!r}: copy them"
         )
-    return [path for path, index, _ in sorted(shards, key=lambda shard: shard[1])], part
+    paths = [path for path, *_ in sorted(shards, key=lambda shard: shard[1])]
+    return [path.file if isinstance(path, Listed) else path for path in paths], part
 
 
-def _splits(folder: Path) -> dict[str, list[tuple[Path, int, int]]]:
+def _splits(folder: Folder) -> dict[str, list[tuple[Any, int, int]]]:
     """The files of each split, with their place among how many. A file is a split by itself.
 
     A folder is a split if its name ends as a file's does, or where there is nothing else: others lie there by chance.
     """
     if folder.is_file() and (name := _NAME.match(folder.name)):
         return {name["split"]: [(folder, 0, 1)]}
-    found: dict[str, list[tuple[Path, int, int]]] = {}
-    bare: dict[str, list[tuple[Path, int, int]]] = {}
+    found: dict[str, list[tuple[Any, int, int]]] = {}
+    bare: dict[str, list[tuple[Any, int, int]]] = {}
     for place in (folder / "data", folder):
         for path in sorted(place.glob("*")):
             name = _NAME.match(path.name)
@@ -110,11 +124,11 @@ def _splits(folder: Path) -> dict[str, list[tuple[Path, int, int]]]:
     return found
 
 
-def _parts(folder: Path) -> list[Path]:
+def _parts(folder: Any) -> list[Any]:
     """The files of a split that is a folder, in the order of their names, as Spark and `datasets` write it."""
     files = [*folder.glob("*"), *folder.glob("*=*/*")]
     return sorted(path for path in files if path.is_file() and _NAME.match(path.name) and _is_data(path))
 
 
-def _is_data(path: Path) -> bool:
+def _is_data(path: Folder) -> bool:
     return path.name not in _ABOUT_DATA and path.name[0] not in "._"

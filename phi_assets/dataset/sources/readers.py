@@ -10,6 +10,7 @@ from phi_assets.dataset.sources.csv_rows import open_csv
 from phi_assets.dataset.sources.json_rows import open_json
 from phi_assets.dataset.sources.parquet_rows import open_arrow, open_parquet
 from phi_assets.dataset.sources.tables import Batch, Table, batched, damage
+from phi_assets.refs import DataFile
 
 READABLE = "(?P<kind>parquet|jsonl|ndjson|json|csv|tsv|arrow)(?:[.](?P<packed>gz|zst|xz|bz2|zip))?"
 """How the names of files end that are read here, as a regular expression for either case."""
@@ -17,7 +18,7 @@ READABLE = "(?P<kind>parquet|jsonl|ndjson|json|csv|tsv|arrow)(?:[.](?P<packed>gz
 _ENDING = re.compile(rf"[.]{READABLE}$", re.IGNORECASE)
 
 
-def container(path: Path) -> str:
+def container(path: Path | DataFile) -> str:
     """How the file has to be read, by its name: for example `csv.gz`; `datasets` where it is left to that library."""
     ending = _ENDING.search(path.name)
     return ending[0][1:].lower() if ending else "datasets"

@@ -1,8 +1,8 @@
 """The schema of ultrachat: what every shard must hold, and how rows leave this project."""
 
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -12,6 +12,9 @@ from phi_assets.dataset.errors import REPLACE, DatasetError, require_machine
 from phi_assets.dataset.files.write import JSON_LINE
 from phi_assets.dataset.sources.fields import IN_MESSAGES, is_refused
 from phi_assets.dataset.sources.messages import ROLES
+from phi_assets.refs import DataFile
+
+File = Path | DataFile
 
 COLUMNS = {
     "prompt": "string",
@@ -50,7 +53,7 @@ POLARS_SCHEMA = pl.Schema(
 )
 
 
-def prove_schema(file: Path) -> int:
+def prove_schema(file: File) -> int:
     """Rows of a Parquet file whose footer says that it holds the columns of ultrachat.
 
     Order of columns and struct fields is free, further ones are allowed, and strings and lists may be the large kind.
@@ -80,9 +83,9 @@ def is_canonical(schema: pa.Schema) -> bool:
     return not _problems(schema) and PROBLEM not in schema.names and JSON_LINE not in schema.names
 
 
-def carries_more(files: Iterable[str | os.PathLike[str]]) -> bool:
+def carries_more(files: Iterable[File]) -> bool:
     """Whether any row of these shards has a `json_line`; of a damaged one, who reads its rows says what is wrong."""
-    for file in map(Path, files):
+    for file in files:
         try:
             metadata = read_footer(file)
         except DatasetError:
@@ -92,7 +95,7 @@ def carries_more(files: Iterable[str | os.PathLike[str]]) -> bool:
     return False
 
 
-def fields_besides(file: Path) -> Mapping[str, int] | None:
+def fields_besides(file: File) -> Mapping[str, int] | None:
     """How many rows of a canonical file have a value in columns, or fields of messages, that nobody needs, by name.
 
     None where it cannot be used as it lies: roles are called otherwise, or there is something to carry or to refuse.
@@ -113,7 +116,7 @@ def fields_besides(file: Path) -> Mapping[str, int] | None:
     return None if any(is_refused(name) or name.removeprefix(IN_MESSAGES) in carried for name in found) else found
 
 
-def values_in(file: Path, metadata: pq.FileMetaData, columns: Iterable[str]) -> dict[str, int]:
+def values_in(file: File, metadata: pq.FileMetaData, columns: Iterable[str]) -> dict[str, int]:
     """How many rows of a Parquet file have a value in each of these columns; none without one."""
     leaves = {metadata.schema.column(number).path: number for number in range(len(metadata.schema))}
     found = {}
@@ -126,7 +129,7 @@ def values_in(file: Path, metadata: pq.FileMetaData, columns: Iterable[str]) -> 
         if parts and all(part.is_stats_set and part.statistics.has_null_count for part in parts):
             rows = sum(part.num_values - part.statistics.null_count for part in parts)
         else:
-            with pq.ParquetFile(file, buffer_size=1 << 20) as parquet:
+            with pq.ParquetFile(readable(file), metadata=metadata, buffer_size=1 << 20) as parquet:
                 arrays = (batch.column(0) for batch in parquet.iter_batches(columns=[name]))
                 rows = sum(len(array) - array.null_count for array in arrays)
         if rows:
@@ -134,16 +137,16 @@ def values_in(file: Path, metadata: pq.FileMetaData, columns: Iterable[str]) -> 
     return found
 
 
-def _leaves(file: Path, metadata: pq.FileMetaData, field: str) -> Iterator[pa.Array]:
+def _leaves(file: File, metadata: pq.FileMetaData, field: str) -> Iterator[pa.Array]:
     """The column `messages` with this field alone, batch by batch."""
     paths = [metadata.schema.column(number).path for number in range(len(metadata.schema))]
     wanted = [path for path in paths if path.split(".")[0] == "messages" and path.split(".")[3:4] == [field]]
-    with pq.ParquetFile(file, buffer_size=1 << 20) as parquet:
+    with pq.ParquetFile(readable(file), metadata=metadata, buffer_size=1 << 20) as parquet:
         for batch in parquet.iter_batches(batch_size=1 << 14, columns=wanted):
             yield batch.column(0)
 
 
-def _rows_with(file: Path, metadata: pq.FileMetaData, field: str) -> int:
+def _rows_with(file: File, metadata: pq.FileMetaData, field: str) -> int:
     rows = 0
     for messages in _leaves(file, metadata, field):
         has_value = messages.flatten().field(field).is_valid()
@@ -151,26 +154,31 @@ def _rows_with(file: Path, metadata: pq.FileMetaData, field: str) -> int:
     return rows
 
 
-def _roles(file: Path, metadata: pq.FileMetaData) -> frozenset[str]:
+def _roles(file: File, metadata: pq.FileMetaData) -> frozenset[str]:
     found: set[str | None] = set()
     for messages in _leaves(file, metadata, "role"):
         found.update(messages.flatten().field("role").unique().to_pylist())
     return frozenset(role for role in found if role is not None)
 
 
-def read_footer(file: Path, named: Path | None = None) -> pq.FileMetaData:
+def read_footer(file: File, named: Path | None = None) -> pq.FileMetaData:
     """What a Parquet file says about itself; `named` is what messages call it, where it is a copy.
 
     Raises:
         DatasetError: the file is not readable Parquet.
     """
     try:
-        metadata = pq.read_metadata(file)
+        metadata = pq.read_metadata(readable(file))
         metadata.schema.to_arrow_schema()
     except (pa.ArrowException, OSError) as error:
         require_machine(error, named or file)
         raise DatasetError(f"{named or file} is not a complete Parquet file ({error}): {REPLACE}") from error
     return metadata
+
+
+def readable(file: File) -> Any:
+    """What pyarrow reads: the path, or at a URL a file of which only what is read is sent."""
+    return file.readable() if isinstance(file, DataFile) else file
 
 
 def _problems(schema: pa.Schema) -> list[str]:

@@ -29,7 +29,7 @@ def hub_revision_sensor(lineages: Sequence[Lineage]) -> dg.SensorDefinition:
         def look(dataset: DataSet, cursor: Cursor) -> Outcome:
             if (upstream := dataset.section.asset) is not None:
                 return cursor.skip(f"Asset {upstream} is followed by phi_automation.")
-            now = latest_revision(dataset.section)
+            now = latest_revision(dataset.section, storage=dataset.storage)
             return follow(context.instance, cursor, dataset.key(SOURCE), now=now, recorded=data_version)
 
         datasets = {dataset.prefix: dataset for lineage in lineages for dataset in lineage.datasets}

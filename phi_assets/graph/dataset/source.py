@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import dagster as dg
 
@@ -32,14 +31,15 @@ class ChatDataSource:
         section = self.section
         name = {"hub": section.repo, "local": str(section.path), "bundled": "bundled conversations"}[section.source]
         with _in_words():
-            return DatasetRef(source=section.source, name=name, revision=latest_revision(section))
+            return DatasetRef(source=section.source, name=name, revision=latest_revision(section, storage=self.storage))
 
     def land(self, value: object) -> DatasetRef:
-        """What the upstream asset handed over lies in a folder; see `folder_with`."""
+        """What the upstream asset handed over lies in a folder that every machine finds; see `folder_with`."""
         with _in_words():
-            folder = folder_with(value, self.storage.folder / "handed-over")
+            folder = folder_with(value, self.storage.folder / "handed-over", self.storage)
             revision = latest_revision(self._of_folder(str(folder)))
-        return DatasetRef(source="asset", name=str(self.section.asset), revision=revision, folder=str(folder))
+            shared = self.storage.share(folder)
+        return DatasetRef(source="asset", name=str(self.section.asset), revision=revision, folder=shared)
 
     def fetch(self, pinned: DatasetRef, split: str, log: Callable[[str], None]) -> SplitRef:
         """The split's raw shards of the pinned revision are kept; see `fetch_split`."""
@@ -49,10 +49,10 @@ class ChatDataSource:
         if pinned.folder:
             section = self._of_folder(pinned.folder)
         with _in_words():
-            return self.storage.keep(fetch_split(section, split, self.storage.folder, log))
+            return self.storage.keep(fetch_split(section, split, self.storage.folder, log, self.storage))
 
     def _of_folder(self, folder: str) -> DatasetSection:
-        return self.section.model_copy(update={"source": "local", "path": Path(folder)})
+        return self.section.of_folder(folder)
 
     def together(self, raw: Mapping[str, SplitRef]) -> Raw:
         """What a sample is taken of: the raw split of the only source, or of all that are mixed, by their names."""

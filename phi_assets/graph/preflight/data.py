@@ -1,7 +1,6 @@
 """The first rows of a recipe's data, as preflight looks at them."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import dagster as dg
 
@@ -15,11 +14,16 @@ from phi_assets.graph.resources.workspace import AzureMLWorkspace
 
 
 def first_look(context: dg.AssetExecutionContext, lineage: Lineage, azureml: AzureMLWorkspace) -> DataLook:
-    """What is known of the recipe's data without fetching it as a whole.
+    """What is known of the recipe's data without fetching it as a whole, and whether it could be kept.
 
     What another asset hands over is known by the last time that it did. It may be handed over anew in this very run, so
     whatever stands in its way is a warning.
     """
+    look = _look(context, lineage, azureml)
+    return replace(look, problem="; ".join(filter(None, [look.problem, lineage.storage.problem()])))
+
+
+def _look(context: dg.AssetExecutionContext, lineage: Lineage, azureml: AzureMLWorkspace) -> DataLook:
     recipe = lineage.recipe
     if not recipe.dataset.mixture:
         return _look_at(context, recipe, lineage.datasets[0], azureml)
@@ -39,14 +43,14 @@ def _look_at(
 ) -> DataLook:
     data_dir, own = dataset.storage.folder, in_registry(azureml, recipe, context.log.info)
     if dataset.section.asset is None:
-        return look_at_data(recipe, dataset.section, data_dir, context.log.info, own)
+        return look_at_data(recipe, dataset.section, data_dir, context.log.info, own, dataset.storage)
     name = f"asset {dataset.section.asset}"
     event = context.instance.get_latest_materialization_event(dataset.key(SOURCE))
     folder = event.asset_materialization.metadata.get(FOLDER) if event and event.asset_materialization else None
     if folder is None:
         return DataLook(name, unknown="nothing is known of it before it has been handed over for the first time")
-    landed = dataset.section.model_copy(update={"source": "local", "path": Path(str(folder.value)), "asset": None})
-    look = look_at_data(recipe, landed, data_dir, context.log.info, own)
+    landed = dataset.section.of_folder(str(folder.value))
+    look = look_at_data(recipe, landed, data_dir, context.log.info, own, dataset.storage)
     problems = tuple(f"as it was handed over the last time, {problem}" for problem in look.problems)
     splits = tuple(replace(each, problem="", unknown=each.unknown or each.problem) for each in look.splits)
     return DataLook(f"{name} ({folder.value})", splits, warnings=(*problems, *look.warnings))

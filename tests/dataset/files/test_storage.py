@@ -132,6 +132,15 @@ def test_a_file_of_a_folder_on_another_machine_says_so(tmp_path: Path) -> None:
         Path(Machine(tmp_path / "cache", "memory://b").read(ref_of(Path("../../etc/passwd"))).path)
 
 
+def test_whether_anything_can_be_kept_is_looked_at(tmp_path: Path) -> None:
+    storage = DataStorage.local(tmp_path / "data")
+    assert storage.problem() == ""
+    assert list(storage.folder.iterdir()) == []
+    (tmp_path / "file").touch()
+    assert "PHI_DATA cannot be written" in DataStorage.local(tmp_path / "file" / "data").problem()
+    assert Machine(tmp_path / "one", f"memory://{tmp_path}").storage.problem() == ""
+
+
 class Killed(BaseException):
     pass
 

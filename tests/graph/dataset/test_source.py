@@ -1,5 +1,6 @@
 """The source of the chat data, as the graph asks it."""
 
+import shutil
 from pathlib import Path
 
 from phi_assets.config.dataset import ContractSection, DatasetSection, Policies, SampleSection
@@ -90,3 +91,19 @@ def test_training_data_has_no_row_of_the_test_sample_and_none_twice(tmp_path: Pa
 def test_a_pinned_commit_needs_no_hub_to_be_named(tmp_path: Path) -> None:
     source = ChatDataSource(DatasetSection(revision="a" * 40), DataStorage.local(tmp_path))
     assert source.pin() == DatasetRef(source="hub", name="HuggingFaceH4/ultrachat_200k", revision="a" * 40)
+
+
+def test_what_is_handed_over_is_found_by_another_machine(tmp_path: Path) -> None:
+    section = DatasetSection(source="asset", asset="chats")
+    one, two = (
+        ChatDataSource(section, DataStorage(f"memory://{tmp_path}", tmp_path / name)) for name in ("one", "two")
+    )
+    write_shards(tmp_path / "source", "train_sft", make_rows(20))
+    pinned = one.land(tmp_path / "source")
+    assert pinned.folder.startswith(f"memory://{tmp_path}/brought/")
+    assert one.land(tmp_path / "source") == pinned
+    shutil.rmtree(tmp_path / "source")
+    raw = two.fetch(DatasetRef.model_validate_json(pinned.model_dump_json()), "train_sft", quiet)
+    assert raw.rows == 20
+    (sample,) = two.prepare(raw, HALF, ContractSection(), quiet)
+    assert sample.rows == 10

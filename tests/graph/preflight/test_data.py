@@ -41,3 +41,20 @@ def test_what_is_handed_over_is_unknown_at_first_and_doubtful_where_it_was_no_go
         look = first_look(context, lineage, azureml)
         assert (look.problems, look.warnings) == ([], ())
         assert [each.split for each in look.splits if each.head] == ["train_sft", "test_sft", "train_gen", "test_gen"]
+
+
+def test_where_data_cannot_be_kept_is_said_before_any_is_made(emulator: Connection, tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_bytes(lines(chats(300)))
+    (tmp_path / "test.jsonl").write_bytes(lines(held_out()))
+    dataset = {"source": "local", "path": str(tmp_path), "name": "kept"}
+    recipe = Recipe.model_validate({"name": "mine", "dataset": dataset})
+    home = {"PHI_HOME": str(emulator.directory.parent)}
+    azureml = AzureMLWorkspace.from_settings(load_settings(home))
+    problems = {}
+    with dg.DagsterInstance.ephemeral() as instance:
+        for data in ("azureml://datastores/workspaceblobstore/paths/mine", "azureml://datastores/nobodys/paths/mine"):
+            lineage = Lineage.of(recipe, load_settings({**home, "PHI_DATA": data}))
+            problems[data] = first_look(dg.build_asset_context(instance=instance), lineage, azureml).problems
+    fine, (problem,) = problems.values()
+    assert fine == []
+    assert problem.startswith("PHI_DATA cannot be written: azureml://datastores/nobodys/paths/mine cannot be reached: ")
