@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.azureml.toy_step import write_model
-from tests.benchmarks import gpu, prepare, scoring, ultrachat
+from tests.benchmarks import gpu, mixed_traffic, prepare, scoring, ultrachat
 from tests.benchmarks.report import BenchmarkError
 
 SCALE = 0.002
@@ -303,3 +303,14 @@ def test_a_model_of_phis_architecture_is_trained_and_served(tmp_path: Path) -> N
 def test_phi_3_mini_has_the_parameters_that_it_is_said_to_have() -> None:
     embedding = gpu.PHI3_MINI.hidden * gpu.PHI3_MINI.vocabulary
     assert round((gpu.PHI3_MINI.parameters + embedding) / 1e9, 2) == 3.82
+
+
+def test_mixed_traffic_leaves_nothing_behind(tmp_path: Path) -> None:
+    result = mixed_traffic.measure(tmp_path / "emulator", seconds=3, seed=1, warm_up=1.5)
+    assert result.defects == {}
+    assert {name for name, _ in result.answers} == mixed_traffic.ACTS.keys()
+    before, after = result.before, result.after
+    assert after.processes == before.processes
+    assert after.descriptors <= before.descriptors + 8  # of connections that are being closed
+    assert after.threads <= before.threads + 8
+    assert after.resident_mib < before.resident_mib + 50

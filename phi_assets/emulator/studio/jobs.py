@@ -99,12 +99,10 @@ class RunPage:
 def job_rows(emulator: Emulator) -> list[JobRow]:
     """All jobs that are not archived, the newest first."""
     records = Records(emulator)
-    jobs = [
-        job
-        for job in reversed(emulator.store.list("job"))
-        if not job["properties"].get("isArchived") and records.run(job["name"]) is not None
-    ]
+    jobs = [job for job in reversed(emulator.store.list("job")) if not job["properties"].get("isArchived")]
     families = {job["name"]: records.family(job["name"]) for job in jobs}
+    # One that is made or deleted at this moment has no run of its own.
+    jobs = [job for job in jobs if any(run["run_id"] == job["name"] for run in families[job["name"]][:1])]
     given = {job["name"]: parameters_of(families[job["name"]]) for job in jobs[:_WITH_NUMBERS]}
     told = _told(list(given.values()))
     return [
