@@ -159,19 +159,21 @@ class Similar:
 class NearRows:
     """The rows of a batch, asked one after the other for an earlier one that is kept and nearly the same."""
 
-    def __init__(self, similar: Similar, unseen: Similar | None, rows: np.ndarray, numbers: np.ndarray) -> None:
+    def __init__(self, similar: Similar, rows: np.ndarray, numbers: np.ndarray) -> None:
         self._similar = similar
         self._rows = rows
         self._numbers = numbers
         self._keys = similar.keys(self._rows)
-        self.unseen = unseen.nearest(self._rows, self._keys) if unseen else None
-        """What of the test sample is most like each row."""
         self._before = similar.nearest(self._rows, self._keys)
         twice = occur_twice(self._keys.reshape(-1)).reshape(self._keys.shape)
         self._shared = {int(place): self._keys[place, twice[place]].tolist() for place in np.flatnonzero(twice.any(1))}
         self._first: dict[int, int] = {}
         self.doubtful = (self._before.number >= 0) | twice.any(axis=1)
         """Whether a row may be like an earlier one, or a later one like it."""
+
+    def most_like(self, others: Similar) -> Nearest:
+        """What of others, such as the test sample, is most like each row."""
+        return others.nearest(self._rows, self._keys)
 
     def like(self, place: int) -> tuple[int, float] | None:
         """Number and similarity of the earlier row that is most like the one at this place of the batch."""

@@ -154,12 +154,9 @@ class Contract:
         """How the tokens of the rows so far were counted, for people."""
         return self._tokens.label
 
-    def judge(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """The rows with measures and verdicts as further columns, as far as a row alone can tell.
-
-        Measures: `size` (bytes), `characters`, `message_characters` (of each), `turns`, `tokens`, `question`
-        (the opening; null unless asked for), `FOUND`, and `SIGNATURE` where it is asked for.
-        Verdicts: see `flag`.
+    def measure(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """The rows with what a portrait needs: `size` (bytes), `characters`, `message_characters` (of each), `turns`,
+        and `question` (the opening; null unless asked for).
         """
         measured = rows.with_columns(
             size=_messages.list.eval(_content.str.len_bytes()).list.sum().fill_null(0),
@@ -167,9 +164,16 @@ class Contract:
             turns=_messages.list.eval((_role == "user").cast(pl.UInt32)).list.sum().fill_null(0),
             question=_opening if self._with_questions else pl.lit(None, dtype=pl.String),
         )
+        return measured.with_columns(characters=pl.col("message_characters").list.sum().fill_null(0))
+
+    def judge(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """The rows with measures and verdicts as further columns, as far as a row alone can tell.
+
+        Measures: those of `measure`, `tokens`, `FOUND`, and `SIGNATURE` where it is asked for. Verdicts: see `flag`.
+        """
+        measured = self.measure(rows)
         measured = measured.with_columns(
             self._tokens.count(measured["messages"], measured["size"]),
-            characters=pl.col("message_characters").list.sum().fill_null(0),
             id_hash=_id_hash,
             question_hash=_question_hash,
             conversation_hash=_conversation_hash,
@@ -200,28 +204,43 @@ class Contract:
         """The judged rows with the verdicts that need other rows; has to be called for all batches, in order.
 
         A row repeats another one if that is kept: what was left out for another reason takes nothing with it. Besides
-        the verdicts there is the column `LEFT_OUT`.
+        the verdicts there is the column `LEFT_OUT`. It is `leaked`, then `repeated`.
         """
+        near = self._near(judged)
+        return self._repeated(self._leaked(judged, near), near)
+
+    def leaked(self, judged: pl.DataFrame) -> pl.DataFrame:
+        """The judged rows compared with the test sample, in any order, and `LEFT_OUT` as far as that and they tell."""
+        return self._leaked(judged, self._near(judged))
+
+    def repeated(self, judged: pl.DataFrame) -> pl.DataFrame:
+        """The rows of `leaked`, of which hashes and `SIGNATURE` suffice, compared with those of earlier calls."""
+        return self._repeated(judged, self._near(judged))
+
+    def _leaked(self, judged: pl.DataFrame, near: NearRows | None) -> pl.DataFrame:
         unseen = self._unseen()
-        near = self._near(judged, unseen) if self._similar else None
-        leaked = near.unseen if near else None
+        similar = near.most_like(unseen.similar) if near and unseen.similar else None
         leaks = {
             "leaked_id": unseen.ids.has(judged["id_hash"].to_numpy()),
             "leaked_text": unseen.questions.has(judged["question_hash"].to_numpy()),
-            **({"leaked_near_duplicate": leaked.number >= 0} if leaked else {}),
+            **({"leaked_near_duplicate": similar.number >= 0} if similar else {}),
         }
-        strict = "|".join(rule for rule in self.rules if self._is_strict(rule))
-        judged = (
-            judged.lazy()
-            .with_columns(pl.Series(self.flag(rule), flags) for rule, flags in leaks.items() if rule in self.rules)
-            .with_columns(pl.any_horizontal(pl.lit(value=False), cs.matches(f"^{_FLAG}({strict})$")).alias(LEFT_OUT))
-            .collect()
-        )
-        if leaked:
-            words = self._in_words(leaked, lambda number: f"row {number:,} of the test sample")
+        asked = {rule: hit for rule, hit in leaks.items() if rule in self.rules}
+        judged = judged.with_columns(pl.Series(self.flag(rule), hit) for rule, hit in asked.items())
+        if similar:
+            words = self._in_words(similar, lambda number: f"row {number:,} of the test sample")
             judged = judged.with_columns(pl.coalesce(FOUND, words))
+        return judged.with_columns(self.left_out)
+
+    def _repeated(self, judged: pl.DataFrame, near: NearRows | None) -> pl.DataFrame:
         # Nobody needs signatures any more, which take more memory than short conversations.
         return judged.with_columns(self._repetitions(judged, near)).drop(SIGNATURE, strict=False)
+
+    @property
+    def left_out(self) -> pl.Expr:
+        """`LEFT_OUT` of rows by their verdicts so far."""
+        strict = "|".join(filter(self._is_strict, self.rules))
+        return pl.any_horizontal(pl.lit(value=False), cs.matches(f"^{_FLAG}({strict})$")).alias(LEFT_OUT)
 
     def _repetitions(self, judged: pl.DataFrame, near: NearRows | None) -> list[pl.Series]:
         """For each row whether it repeats the id or the conversation of one that is kept, or nearly the latter, and the
@@ -272,13 +291,14 @@ class Contract:
             pl.Series(LEFT_OUT, ~kept),
         ]
 
-    def _near(self, judged: pl.DataFrame, unseen: Unseen) -> NearRows:
-        assert self._similar is not None
+    def _near(self, judged: pl.DataFrame) -> NearRows | None:
+        if self._similar is None:
+            return None
         numbers = judged["row"].to_numpy()
         if len(self._sources) > 1:
             source = judged[SOURCE].replace_strict(self._sources, range(len(self._sources)), return_dtype=pl.Int64)
             numbers = numbers | source.to_numpy() << _ROW_BITS
-        return NearRows(self._similar, unseen.similar, judged[SIGNATURE].to_numpy(), numbers)
+        return NearRows(self._similar, judged[SIGNATURE].to_numpy(), numbers)
 
     def _named(self, number: int) -> str:
         source = self._sources[number >> _ROW_BITS]

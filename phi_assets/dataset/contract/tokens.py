@@ -50,22 +50,55 @@ def calibration(tokens: Sequence[int], sizes: Sequence[int]) -> Calibration:
     return Calibration(float(ratio), float(1.96 * error), float(spread), len(size))
 
 
+class Room:
+    """How much text is counted, of rows that may be longer than the limit: `COUNTED_BYTES`, of the first that fit."""
+
+    def __init__(self) -> None:
+        self.doubtful = self.counted = 0
+        """Rows that may be too long, and those of them that are counted."""
+        self._bytes = 0
+
+    def choose(self, sizes: pl.Series) -> pl.Series:
+        """Which rows of a batch, all of them doubtful, are counted; `sizes` are the bytes of their text."""
+        sizes = sizes.fill_null(0).cast(pl.Int64)
+        chosen = sizes.cum_sum() <= COUNTED_BYTES - self._bytes
+        self.doubtful += len(sizes)
+        self.counted += int(chosen.sum())
+        self._bytes += int(sizes.filter(chosen).sum())
+        return chosen
+
+
+class RoomPerBatch(Room):
+    """As much for each batch: whatever a `Room` for all of them chooses is among it, however they are joined."""
+
+    def choose(self, sizes: pl.Series) -> pl.Series:
+        """As `Room.choose`, for a batch that is the first."""
+        self._bytes = 0
+        return super().choose(sizes)
+
+
 class TokenCounter:
     """Counts tokens with a `tokenizer.json`, or estimates them from the bytes of the text.
 
     With a `calibration`, rows are estimated by it, and those that may be longer than `limit` are counted, as far as
-    their text is not more than `COUNTED_BYTES` altogether.
+    there is `room`.
     """
 
     def __init__(
-        self, tokenizer: Path | None, *, calibrated: Calibration | None = None, limit: int = 0, source: str = ""
+        self,
+        tokenizer: Path | None,
+        *,
+        calibrated: Calibration | None = None,
+        limit: int = 0,
+        source: str = "",
+        room: Room | None = None,
     ) -> None:
         self.identity = "" if tokenizer is None else _identity(tokenizer)
         """SHA-256 of the tokenizer's file; empty for an estimate."""
         self._tokenizer: Any = None if tokenizer is None else _load(tokenizer, self.identity)
         self._name = source or (tokenizer.name if tokenizer else "")
         self._calibrated, self._limit = calibrated, limit
-        self._doubtful = self._counted = self._counted_bytes = 0
+        self._room = room or Room()
         special = () if self._tokenizer is None else _special_tokens(self._tokenizer)
         self.markup = FAMILIES if not special or source else special
         """Texts that are no text to the tokenizer of the contract; where none is given, to known families of models."""
@@ -78,7 +111,8 @@ class TokenCounter:
         counted = f"counted with {self._name} {self.identity[:8]}"
         if (found := self._calibrated) is None:
             return counted
-        near = f"; of {self._doubtful:,} rows near the limit, {self._counted:,} {counted}" if self._doubtful else ""
+        room = self._room
+        near = f"; of {room.doubtful:,} rows near the limit, {room.counted:,} {counted}" if room.doubtful else ""
         return (
             f"estimated, {found.per_byte:.3f} ± {found.uncertainty:.3f} tokens a byte as {counted} on {found.rows:,} "
             f"rows, most rows within {found.spread:.0%}{near}"
@@ -92,14 +126,24 @@ class TokenCounter:
             sizes: UTF-8 bytes of all content of the same rows.
         """
         lengths = messages.list.len().fill_null(0)
-        markup = lengths.cast(pl.Int64) * TOKENS_PER_MESSAGE
         if self._tokenizer is not None and self._calibrated is None:
-            return (self._of_texts(messages, lengths) + markup).alias("tokens")
-        per_byte = TOKENS_PER_BYTE if self._calibrated is None else self._calibrated.per_byte
-        text = (sizes.fill_null(0) * per_byte).round().cast(pl.Int64)
+            return (self._of_texts(messages, lengths) + _markup(messages)).alias("tokens")
+        tokens, is_doubtful = self.estimate(messages, sizes)
         if self._calibrated is not None:
-            text = self._with_doubtful(text, markup, messages, lengths, sizes, self._calibrated)
-        return (text + markup).alias("tokens")
+            doubtful = is_doubtful.arg_true()
+            chosen = doubtful.filter(self._room.choose(sizes.gather(doubtful)))
+            if len(chosen):
+                some = messages.gather(chosen)
+                tokens = tokens.scatter(chosen, self._of_texts(some, lengths.gather(chosen)) + _markup(some))
+        return tokens.alias("tokens")
+
+    def estimate(self, messages: pl.Series, sizes: pl.Series) -> tuple[pl.Series, pl.Series]:
+        """What `count` says of rows that there is no room for, and whether each may be longer than the limit or not."""
+        found, markup = self._calibrated, _markup(messages)
+        text = (sizes.fill_null(0) * (found.per_byte if found else TOKENS_PER_BYTE)).round().cast(pl.Int64)
+        spread = 2 * found.spread if found else 0.0
+        high, low = text * (1 + spread) + markup, text * (1 - spread) + markup
+        return text + markup, (high > self._limit) & (low <= self._limit)
 
     def _of_texts(self, messages: pl.Series, lengths: pl.Series) -> pl.Series:
         contents = messages.list.explode(empty_as_null=False, keep_nulls=False).struct.field("content").fill_null("")
@@ -108,27 +152,6 @@ class TokenCounter:
         ends = np.cumsum(lengths.to_numpy(), dtype=np.int64)
         sums = np.concatenate(([0], np.cumsum(counts, dtype=np.int64)))
         return pl.Series(sums[ends] - sums[ends - lengths.to_numpy()], dtype=pl.Int64)
-
-    def _with_doubtful(
-        self,
-        text: pl.Series,
-        markup: pl.Series,
-        messages: pl.Series,
-        lengths: pl.Series,
-        sizes: pl.Series,
-        found: Calibration,
-    ) -> pl.Series:
-        """The same, with the rows counted that may be longer than the limit, or may not."""
-        high, low = text * (1 + 2 * found.spread) + markup, text * (1 - 2 * found.spread) + markup
-        doubtful = ((high > self._limit) & (low <= self._limit)).arg_true()
-        self._doubtful += len(doubtful)
-        room = COUNTED_BYTES - self._counted_bytes
-        chosen = doubtful.filter(sizes.gather(doubtful).fill_null(0).cast(pl.Int64).cum_sum() <= room)
-        if not len(chosen):
-            return text
-        self._counted += len(chosen)
-        self._counted_bytes += int(sizes.gather(chosen).sum())
-        return text.scatter(chosen, self._of_texts(messages.gather(chosen), lengths.gather(chosen)))
 
     def count_conversations(self, conversations: Sequence[Sequence[Mapping[str, str]]]) -> list[int]:
         """Tokens of each conversation, markup included, as `count` has them."""
@@ -140,6 +163,10 @@ class TokenCounter:
         if self._tokenizer is None:
             return [round(len(text.encode()) * TOKENS_PER_BYTE) for text in texts]
         return [len(found.ids) for found in self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
+
+
+def _markup(messages: pl.Series) -> pl.Series:
+    return messages.list.len().fill_null(0).cast(pl.Int64) * TOKENS_PER_MESSAGE
 
 
 def _identity(path: Path) -> str:

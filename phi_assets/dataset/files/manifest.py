@@ -16,7 +16,8 @@ from phi_assets.refs import SampleRef, SplitRef
 _FORMAT = 3
 """Raise it when the same rows would be written with other bytes, so that no older sample counts as this one."""
 
-_PATHS = ("jsonl", "parquet", "quarantine", "report")
+PATHS = ("jsonl", "parquet", "quarantine", "report")
+"""Fields of a sample that name files."""
 
 
 def preparation_identity(
@@ -81,7 +82,7 @@ def manifest_json(identity: Mapping[str, Any], refs: tuple[SampleRef, ...], file
         "identity": fingerprint(dict(identity)),
         "inputs": identity,
         "files": {name: asdict(written) for name, written in files.items()},
-        "samples": [_with_paths(ref, None) for ref in refs],
+        "samples": [_with_paths(ref, "") for ref in refs],
     }
     return json.dumps(content, indent=1)
 
@@ -96,14 +97,19 @@ def existing_samples(folder: Path, split: str, identity: Mapping[str, Any]) -> t
         return ()
     if not all(_is_whole(folder / name, Written(**promised)) for name, promised in manifest["files"].items()):
         return ()
+    return refs_of_manifest(manifest, f"{folder}/")
+
+
+def refs_of_manifest(manifest: Mapping[str, Any], folder: str) -> tuple[SampleRef, ...]:
+    """The samples that a manifest names, whose files lie in `folder`: a path or a URL up to and with the slash."""
     known = (SampleRef.model_validate(sample) for sample in manifest["samples"])
     return tuple(SampleRef.model_validate(_with_paths(ref, folder)) for ref in known)
 
 
-def _with_paths(ref: SampleRef, folder: Path | None) -> dict[str, Any]:
+def _with_paths(ref: SampleRef, folder: str) -> dict[str, Any]:
     content = ref.model_dump(mode="json")
-    names = {key: Path(content[key]).name for key in _PATHS if content[key]}
-    return content | {key: str(folder / name) if folder else name for key, name in names.items()}
+    names = {key: Path(content[key]).name for key in PATHS if content[key]}
+    return content | {key: f"{folder}{name}" for key, name in names.items()}
 
 
 def _is_whole(path: Path, promised: Written) -> bool:

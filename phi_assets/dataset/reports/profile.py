@@ -1,8 +1,8 @@
 """A portrait of conversations, drawn while they go by."""
 
 from collections import defaultdict
-from collections.abc import Callable
-from typing import Literal, cast
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal, cast
 
 import numpy as np
 import polars as pl
@@ -71,9 +71,32 @@ class ProfileBuilder:
             self._role_characters[role].append(characters.to_numpy())
         self._choose_examples(judged)
 
+    def facts(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Everything that was added, as JSON and as arrays by name, for `add_facts`."""
+        roles = list(self._role_characters)
+        sizes = [[role, self._role_bytes[role]] for role in roles]
+        examples = [[key, example.model_dump(mode="json")] for key, example in self._examples]
+        facts = {
+            "bytes": self._bytes,
+            "roles": sizes,
+            "examples": examples,
+        }
+        arrays = {name: _together(parts) for name, parts in self._measures.items()}
+        return facts, arrays | {f"role {n}": _together(self._role_characters[role]) for n, role in enumerate(roles)}
+
+    def add_facts(self, facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+        """Take in what another builder has added of later rows."""
+        self._bytes += facts["bytes"]
+        for name in _MEASURES:
+            self._measures[name].append(arrays[name])
+        for number, (role, size) in enumerate(facts["roles"]):
+            self._role_bytes[role] += size
+            self._role_characters[role].append(arrays[f"role {number}"])
+        self._keep_examples((key, Conversation.model_validate(example)) for key, example in facts["examples"])
+
     def build(self, *, context_tokens: int, token_counter: str) -> Profile:
         """The portrait of all rows that were added."""
-        measures = {name: np.concatenate([np.zeros(0, np.int32), *parts]) for name, parts in self._measures.items()}
+        measures = {name: _together(parts) for name, parts in self._measures.items()}
         tokens = measures["tokens"]
         return Profile(
             rows=len(tokens),
@@ -106,8 +129,14 @@ class ProfileBuilder:
         if len(self._examples) == EXAMPLES:
             best = best.filter(pl.col("key") < self._examples[-1][0])
         best = best.bottom_k(EXAMPLES, by="key").collect()
-        self._examples += zip(best["key"], conversations(best), strict=True)
-        self._examples = sorted(self._examples, key=lambda chosen: chosen[0])[:EXAMPLES]
+        self._keep_examples(zip(best["key"], conversations(best), strict=True))
+
+    def _keep_examples(self, more: Iterable[tuple[int, Conversation]]) -> None:
+        self._examples = sorted([*self._examples, *more], key=lambda chosen: chosen[0])[:EXAMPLES]
+
+
+def _together(parts: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate([np.zeros(0, np.int32), *parts])
 
 
 def conversations(rows: pl.DataFrame) -> tuple[Conversation, ...]:

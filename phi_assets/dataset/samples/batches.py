@@ -1,6 +1,6 @@
 """The rows of a raw split, a few megabytes at a time."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -19,6 +19,7 @@ BATCH_SCHEMA = pl.Schema({"row": pl.Int64, **POLARS_SCHEMA, "problem": pl.String
 """`row` counts from 0 over the whole split; `problem` says why a converted row could not become a conversation."""
 
 _BATCH_BYTES = 16 << 20
+_BATCH_ROWS = 1000
 _WHOLE_ROW_GROUP_BYTES = 32 << 20
 """A row group up to this size is decoded at once; what is larger is read page by page, which takes twice as long."""
 
@@ -45,7 +46,9 @@ class Part:
     """In the split."""
     first_row_in_file: int
     rows: int
-    """As many of its rows as are wanted."""
+    """As many of its rows as are wanted,"""
+    held: int
+    """of so many."""
     size: int
     """Bytes of the row groups once decompressed."""
     metadata: pq.FileMetaData = field(repr=False)
@@ -75,7 +78,7 @@ def plan_parts(ref: SplitRef, rows: int) -> Iterator[Part]:
         for groups, count, size in _neighbours(metadata):
             if first >= rows:
                 return
-            yield Part(file, groups, first, first_in_file, min(count, rows - first), size, metadata)
+            yield Part(file, groups, first, first_in_file, min(count, rows - first), count, size, metadata)
             first, first_in_file = first + count, first_in_file + count
     if first < rows:
         raise DatasetError(
@@ -104,6 +107,38 @@ def read_part(ref: SplitRef, part: Part) -> Iterator[pl.DataFrame]:
         raise _unreadable(ref, part.file, first, error) from error
     if first < part.first_row + part.rows:
         raise _unreadable(ref, part.file, first, "rows that its footer lists are not there")
+
+
+def gathered(batches: Iterable[tuple[int, pl.DataFrame]]) -> Iterator[tuple[int, list[pl.DataFrame]]]:
+    """How many rows were read, and parts of them that together are a thousand or more, to be `joined`; the last may be
+    fewer.
+
+    `batches` says how many rows each was taken from, and which. A batch costs some milliseconds however few its rows
+    are.
+    """
+    read, waiting = 0, []
+    for height, rows in batches:
+        read += height
+        waiting.append(_alone(rows, height))
+        # Whoever is given a batch shall be the last to hold it, else it lies in memory until there is the next one.
+        del rows
+        if sum(rows.height for rows in waiting) >= _BATCH_ROWS:
+            yield read, waiting
+            read = 0
+    if read:
+        yield read, waiting
+
+
+def joined(parts: list[pl.DataFrame]) -> pl.DataFrame:
+    """All rows in one chunk; the list is empty afterwards."""
+    rows = pl.concat(parts, rechunk=True)
+    parts.clear()
+    return rows
+
+
+def _alone(rows: pl.DataFrame, height: int) -> pl.DataFrame:
+    """The rows without the memory of the batch of that height that they were taken from."""
+    return rows if rows.height == height else pl.DataFrame(rows.to_arrow(compat_level=pl.CompatLevel.oldest()))
 
 
 def _footer(ref: SplitRef, file: DataFile, first: int) -> pq.FileMetaData:
@@ -156,7 +191,7 @@ def _in_pieces(part: Part, source: Path | BinaryIO) -> Iterator[pl.DataFrame]:
     ) as file:
         columns = [name for name in _FILE_SCHEMA if name in file.schema_arrow.names]
         left = part.rows
-        for batch in file.iter_batches(max(1, _BATCH_BYTES * part.rows // part.size), _wanted(part), columns):
+        for batch in file.iter_batches(max(1, _BATCH_BYTES * part.held // part.size), _wanted(part), columns):
             rows = pl.DataFrame(batch).head(left).with_columns(_WHOLE_MESSAGES)
             yield rows.match_to_schema(_FILE_SCHEMA, missing_columns="insert", extra_columns="ignore")
             left -= rows.height

@@ -1,6 +1,6 @@
 """Which rows of one source, or of several that are mixed, a sample is made of."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -114,21 +114,37 @@ class Drawn:
     """How often each of the rows that are read is wanted."""
 
 
-def draw(raw: Raw, sample: SampleSection) -> dict[str, Drawn]:
+InOrder = Callable[[str, SampleSection], np.ndarray]
+"""The rows of a source that a sample may take, by their numbers, those first that are taken first."""
+
+
+def takes_numbers(raw: Raw) -> bool:
+    """Whether weights or numbers decide which rows are taken, so that all that may be have to be known before."""
+    return isinstance(raw, Mixture) and raw.ref.split == MIXED_SPLIT and _asks(raw.section)
+
+
+def may_take(raw: Raw, name: str, sample: SampleSection) -> SampleSection:
+    """Which rows of a source may be taken: all where their number is given, else those of the sample."""
+    if not isinstance(raw, Mixture) or not takes_numbers(raw):
+        return sample
+    is_counted = raw.section.mixture[name].rows or raw.section.total_rows
+    return sample.model_copy(update={"percent": 100}) if is_counted else sample
+
+
+def draw(raw: Raw, sample: SampleSection, in_order: InOrder | None = None) -> dict[str, Drawn]:
     """What is taken of each source, by its name.
 
     Where a number of rows is wanted they are the first ones, or with `sample.mode: hash` a uniform, nested choice by
-    the seed.
+    the seed. `in_order` says which these are; unless given, the shards are read.
 
     Raises:
         DatasetError: a source has too few rows, or its shards cannot be read.
     """
     refs = refs_of(raw)
-    if not isinstance(raw, Mixture) or raw.ref.split != MIXED_SPLIT or not _asks(raw.section):
+    if not isinstance(raw, Mixture) or not takes_numbers(raw):
         return {name: Drawn(ref, rows_to_read(ref.rows, sample)) for name, ref in refs.items()}
-    everything = sample.model_copy(update={"percent": 100})
-    by_number = {name: member.rows or raw.section.total_rows for name, member in raw.section.mixture.items()}
-    order = {name: _in_order(ref, everything if by_number[name] else sample) for name, ref in refs.items()}
+    found = in_order or (lambda name, section: _in_order(refs[name], section))
+    order = {name: found(name, may_take(raw, name, sample)) for name in refs}
     there = {name: len(rows) for name, rows in order.items()}
     wanted = mixed_rows(raw.section, there)
     return {name: _drawn(refs[name], rows, wanted[name]) for name, rows in order.items()}
@@ -165,8 +181,12 @@ def _in_order(ref: SplitRef, sample: SampleSection) -> np.ndarray:
         taken = take_sample(batch, sample, ref.part)
         rows.append(taken["row"].to_numpy())
         keys.append(hash_keys(taken["prompt_id"], sample.seed).to_numpy())
-    numbers = np.concatenate(rows)
-    return numbers[np.argsort(np.concatenate(keys), kind="stable")] if sample.mode == "hash" else numbers
+    return in_order_of(np.concatenate(rows), np.concatenate(keys), sample)
+
+
+def in_order_of(rows: np.ndarray, keys: np.ndarray, sample: SampleSection) -> np.ndarray:
+    """The rows, which come in the raw split's order, in that in which they are taken; `keys` are their `hash_keys`."""
+    return rows[np.argsort(keys, kind="stable")] if sample.mode == "hash" else rows
 
 
 def _drawn(ref: SplitRef, order: np.ndarray, wanted: int) -> Drawn:

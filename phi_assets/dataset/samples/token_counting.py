@@ -6,7 +6,7 @@ import polars as pl
 
 from phi_assets.config.dataset import ContractSection, SampleSection
 from phi_assets.dataset.contract.tokenizers import ModelTokenizer
-from phi_assets.dataset.contract.tokens import COUNTED_BYTES, TokenCounter, calibration
+from phi_assets.dataset.contract.tokens import COUNTED_BYTES, Calibration, TokenCounter, calibration
 from phi_assets.dataset.samples.batches import plan_parts, read_part
 from phi_assets.dataset.samples.selection import rows_to_read
 from phi_assets.refs import SplitRef
@@ -32,11 +32,21 @@ def token_counter(
     """
     if contract.tokenizer is not None or model is None:
         return TokenCounter(contract.tokenizer)
+    found = model_calibration(ref, sample, model)
+    return TokenCounter(model.path, calibrated=found, limit=contract.context_tokens, source=model.source)
+
+
+def model_calibration(ref: SplitRef, sample: SampleSection, model: ModelTokenizer) -> Calibration | None:
+    """By what the sample's tokens are estimated; None where it is so small that all of them are counted.
+
+    Raises:
+        DatasetError: a shard cannot be read, or the tokenizer cannot.
+    """
     parts = list(plan_parts(ref, rows_to_read(ref.rows, sample)))
     share = 1 if sample.mode == "head" else sample.percent / 100
-    exact = TokenCounter(model.path, source=model.source)
     if sum(part.size for part in parts) * share <= COUNTED_BYTES:
-        return exact
+        return None
+    exact = TokenCounter(model.path, source=model.source)
     tokens: list[int] = []
     sizes: list[int] = []
     choice = Random(sample.seed)  # noqa: S311
@@ -50,8 +60,4 @@ def token_counter(
         few = texts.filter((lengths.cum_sum() <= _CALIBRATED_BYTES // _PARTS) | (lengths.cum_count() == 1))
         tokens += exact.count_texts(few.to_list())
         sizes += few.str.len_bytes().to_list()
-    if not sum(sizes):
-        return exact
-    return TokenCounter(
-        model.path, calibrated=calibration(tokens, sizes), limit=contract.context_tokens, source=model.source
-    )
+    return calibration(tokens, sizes) if sum(sizes) else None

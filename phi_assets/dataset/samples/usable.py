@@ -1,6 +1,7 @@
 """Whether a sample can be used, and what is said where it cannot."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -11,7 +12,7 @@ from phi_assets.dataset.contract.rules import SOURCE
 from phi_assets.dataset.errors import DatasetError
 from phi_assets.dataset.reports.report import SplitReport
 from phi_assets.dataset.samples.mixture import Raw, ref_of, refs_of
-from phi_assets.refs import SplitRef
+from phi_assets.refs import DataFile, SplitRef
 
 _REMEDIES = {
     "schema": (
@@ -71,8 +72,20 @@ class NoneUsableError(DatasetError):
         """Without the place where the rows are kept."""
 
 
-def prove_usable(raw: Raw, sample: SampleSection, report: SplitReport, quarantine: Path, destination: Path) -> None:
-    """There is something to train on, and no rule is broken that forbids it.
+def rows_in(file: DataFile) -> int:
+    """How many rows a Parquet file has."""
+    return pq.read_metadata(file.readable()).num_rows
+
+
+def prove_usable(
+    raw: Raw,
+    sample: SampleSection,
+    report: SplitReport,
+    quarantine: Path,
+    destination: Path,
+    rows_of: Callable[[DataFile], int] = rows_in,
+) -> None:
+    """There is something to train on, and no rule is broken that forbids it; `rows_of` a shard says what it holds.
 
     Raises:
         DatasetError: otherwise.
@@ -107,7 +120,7 @@ def prove_usable(raw: Raw, sample: SampleSection, report: SplitReport, quarantin
         os.replace(quarantine, rejected)
         raise NoneUsableError(
             f"None of the {report.rows_quarantined:,} sampled rows of {ref.split!r} keeps the contract ({listed}). "
-            f"{_commonest(raw, rejected)}",
+            f"{_commonest(raw, rejected, rows_of)}",
             rejected,
         )
     if not all(rows):
@@ -118,7 +131,7 @@ def prove_usable(raw: Raw, sample: SampleSection, report: SplitReport, quarantin
         )
 
 
-def _commonest(raw: Raw, rejected: Path) -> str:
+def _commonest(raw: Raw, rejected: Path, rows_of: Callable[[DataFile], int]) -> str:
     """The problem that most of the rows have, where the first of them is, and what helps."""
     rows = pl.read_parquet(rejected)
     # Problems name the message: [7] and [9] are one.
@@ -130,16 +143,16 @@ def _commonest(raw: Raw, rejected: Path) -> str:
     what = first["problem"] or what
     if rule == "roles":
         what += f" ({', '.join(str(message['role']) for message in first['messages'][:6])})"
-    file, row = _place(refs_of(raw)[first.get(SOURCE, "")], first["row"])
+    file, row = _place(refs_of(raw)[first.get(SOURCE, "")], first["row"], rows_of)
     where = f"row {row:,} of {file} is the first"
     return f"The commonest problem, of {first['len']:,}, is that {what}: {where}. To mend it, {remedy}"
 
 
-def _place(ref: SplitRef, row: int) -> tuple[str, int]:
+def _place(ref: SplitRef, row: int, rows_of: Callable[[DataFile], int]) -> tuple[str, int]:
     """The source's file in which a row of the split is, and its number there, from 1."""
     names = ref.sources or [file.name for file in ref.files]
     for file, source in zip(ref.files, names, strict=True):
-        rows = pq.read_metadata(file.readable()).num_rows
+        rows = rows_of(file)
         if row < rows:
             return Path(source).name, row + 1
         row -= rows

@@ -90,9 +90,15 @@ def carries_more(files: Iterable[File]) -> bool:
             metadata = read_footer(file)
         except DatasetError:
             continue
-        if JSON_LINE in metadata.schema.to_arrow_schema().names and values_in(file, metadata, [JSON_LINE]):
+        if has_lines(file, metadata):
             return True
     return False
+
+
+def has_lines(file: File, metadata: pq.FileMetaData) -> bool:
+    """Whether any row of the shard has a `json_line`."""
+    names = metadata.schema.to_arrow_schema().names
+    return JSON_LINE in names and bool(values_in(file, metadata, [JSON_LINE]))
 
 
 def fields_besides(file: File) -> Mapping[str, int] | None:

@@ -22,7 +22,8 @@ from phi_assets.dataset.contract.rules import RULES, applicable_rules
 from phi_assets.dataset.errors import DatasetError
 from phi_assets.dataset.files.jsonl import read_jsonl
 from phi_assets.dataset.reports.report import SplitReport, read_report
-from phi_assets.dataset.samples.prepare import QUARANTINE_SCHEMA, prepare_split
+from phi_assets.dataset.samples.prepare import prepare_split
+from phi_assets.dataset.samples.split_files import QUARANTINE_SCHEMA
 from phi_assets.dataset.sources.raw_splits import fetch_split
 from phi_assets.dataset.sources.schema import CONVERTED_SCHEMA
 from phi_assets.fingerprint import file_sha256, fingerprint

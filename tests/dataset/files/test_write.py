@@ -28,7 +28,7 @@ from phi_assets.dataset.files.write import (
     publish,
     staging,
 )
-from phi_assets.dataset.samples.prepare import QUARANTINE_SCHEMA
+from phi_assets.dataset.samples.split_files import QUARANTINE_SCHEMA
 from phi_assets.dataset.sources.schema import ARROW_SCHEMA, POLARS_SCHEMA
 from tests.dataset.shards import Row, make_odd_rows, make_rows
 
