@@ -34,7 +34,7 @@ HEADERS_NOT_SENT = {
     "Access-Control-Expose-Headers": "no page of another origin asks the emulator",
 }
 
-_NEVER_REUSED = "the recorded step took over an earlier result; no step does that here"
+_NEVER_REUSED = "the recorded step took over an earlier result; the job that is compared forbids it"
 _NODES = "the graph's node has its own inputs and no compute of its own; the recorded nodes had other ones"
 _NEWER = "is in the requests of newer clients"
 _NEWER_ANSWER = "is in the answers of newer versions of the interface, as the one of the recorded GET"

@@ -11,8 +11,9 @@ from typing import Any
 
 from phi_assets.emulator.runner import steps
 from phi_assets.emulator.runner.documents import COMMAND
-from phi_assets.emulator.runner.execution import GRACE_SECONDS, Execution
+from phi_assets.emulator.runner.execution import Course, Execution
 from phi_assets.emulator.runner.failures import SERVICE_ERROR
+from phi_assets.emulator.runner.launching import GRACE_SECONDS
 from phi_assets.emulator.runner.pipeline.command import command_graph
 from phi_assets.emulator.runner.pipeline.graph import Graph
 from phi_assets.emulator.runner.pipeline.resolve import resolve
@@ -34,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 
 class JobRunner:
-    """Executes jobs, each in a thread of its own while it does not wait.
+    """Executes jobs, each course of one in a thread of its own while it does not wait.
 
     As many steps run at a time as there are processors, and on a cluster as many as it may have nodes for. What has to
     wait goes on in the order in which the jobs were submitted.
@@ -74,10 +75,12 @@ class JobRunner:
             next(self._ranks),
             self._places,
             partial(self.cancel, name),
+            partial(self._go_on, name),
+            may_reuse=_may_reuse(job["properties"]),
         )
         with self._lock:
             self._executions[name] = execution
-        self._go_on(name, execution)
+        execution.start()
 
     def cancel(self, name: str, reason: str | None = None, author: Mapping[str, Any] | None = None) -> None:
         """Requests the end of the job: CancelRequested now, Canceled once its process group is gone.
@@ -153,19 +156,20 @@ class JobRunner:
         for execution in running.values():
             execution.ended.wait(max(deadline - time.monotonic(), 0))
 
-    def _go_on(self, name: str, execution: Execution) -> None:
-        self._emulator.workers.start(f"job {name}", partial(self._advance, name, execution))
+    def _go_on(self, name: str, execution: Execution, course: Course) -> None:
+        self._emulator.workers.start(f"job {name}", partial(self._advance, name, execution, course))
 
-    def _advance(self, name: str, execution: Execution) -> None:
-        """Runs the job until it has ended, or has to wait."""
+    def _advance(self, name: str, execution: Execution, course: Course) -> None:
+        """Runs part of the job until it has ended, or has to wait."""
         try:
-            while (claim := execution.advance()) is not None:
-                if not self._queue.admits(claim, partial(self._go_on, name, execution), execution.leave):
+            while (claim := course.advance()) is not None:
+                if not self._queue.admits(claim, partial(self._go_on, name, execution, course), course.leave):
                     return
         except ServiceError as error:  # there was no room, and now the emulator stops
             logger.warning("job %s is left to the next start: %s", name, error)
-        with self._lock:
-            self._executions.pop(name, None)
+        if execution.ended.is_set():
+            with self._lock:
+                self._executions.pop(name, None)
 
     def _take_up(self, name: str) -> None:
         try:
@@ -179,6 +183,12 @@ class JobRunner:
         # A crash between two documents leaves a job whose run had ended, or whose run was never written.
         ended = (self._records.run(name) or {}).get("status", status)
         self._emulator.store.update("job", name, lambda job: job | {"status": ended})
+
+
+def _may_reuse(properties: Mapping[str, Any]) -> bool:
+    """Whether the job takes over steps that have been done before: a pipeline that does not forbid it."""
+    settings = properties.get("settings") or {}
+    return properties.get("jobType") != COMMAND and str(settings.get("force_rerun")).lower() != "true"
 
 
 def _waits(name: str, family: Sequence[Run]) -> bool:

@@ -25,6 +25,9 @@ EXECUTION_LOG = "logs/azureml/executionlogs.txt"
 _DESCENDANT = "run_descendant"
 """Kind of the documents, with keys `<root run id>/<run id>`, by which a job's runs are found among all runs."""
 
+_MAKER = "step_maker"
+"""Kind of the documents, with identities of steps as keys, that say which run has done such a step last."""
+
 logger = logging.getLogger(__name__)
 
 Run = dict[str, Any]
@@ -139,6 +142,27 @@ class Records:
     def change_run(self, run_id: str, **fields: Any) -> None:
         """Sets fields of the run's document that are not about its status."""
         self._store.update("run", run_id, lambda run: run | fields)
+
+    def remember_maker(self, identity: str, run_id: str) -> None:
+        """Steps of this identity may take over what the run has written."""
+        self._store.put(_MAKER, identity, {"run_id": run_id})
+
+    def maker_of(self, identity: str) -> Run | None:
+        """The latest Completed run of a step of this identity, while there is a record of it."""
+        known = self._store.get(_MAKER, identity)
+        return self.run(known["run_id"]) if known else None
+
+    def mark_reused(self, run_id: str, maker: Run) -> None:
+        """The run has taken over what `maker` has done."""
+        reused = {
+            "azureml.isreused": "true",
+            "azureml.reusedrunid": maker["run_id"],
+            "azureml.reusednodeid": maker["properties"].get("azureml.nodeid"),
+            "azureml.reusedpipeline": maker["root_run_id"],
+            "azureml.reusedpipelinerunid": maker["root_run_id"],
+        }
+        change = {"started": now(self._emulator)}
+        self._store.update("run", run_id, lambda run: run | change | {"properties": run["properties"] | reused})
 
     def forget(self, job: str) -> None:
         """Removes the documents of a job and its runs, with their logs and metrics; outputs stay where they are."""

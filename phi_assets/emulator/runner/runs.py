@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from phi_assets.emulator.runner.pipeline.graph import Binding, Graph, Literal, Step, StepOutput, Uri
+from phi_assets.emulator.runner.pipeline.reuse import step_identity
 from phi_assets.emulator.runner.pipeline.substitution import command_line
 from phi_assets.emulator.runner.records import Records, Run
 from phi_assets.emulator.runner.references import WorkspaceResources
@@ -33,6 +34,8 @@ class JobRuns:
         self._runs: dict[str, Run] = {run["key"]: run for run in records.family(job) if run.get("key")}
         self._uris: dict[tuple[str, str], str] = {}
         self._places: dict[str, list[Path]] = {}
+        self._makers: dict[str, str] = {}
+        """The runs that have written the outputs of steps: their own, or those that were taken over."""
 
     def create(self, step: Step) -> Run:
         """The step's run below its pipeline node, which is Running; NotStarted, unless it was there before."""
@@ -54,8 +57,28 @@ class JobRuns:
         run = self._runs[step.key]
         for name, place in step.outputs.items():
             chosen = (self._job_outputs.get(place.job_output or "") or {}).get("uri")
-            self._uris[step.key, name] = _output_uri(run["run_id"], name, place.type, chosen)
+            written = (run["outputs"].get(name) or {}).get("uri")
+            self._uris[step.key, name] = written or _output_uri(run["run_id"], name, place.type, chosen)
+        self._makers[step.key] = run["properties"].get("azureml.reusedrunid") or run["run_id"]
         return run
+
+    def take_over(self, step: Step) -> bool:
+        """Whether an equal step has been done, of this or another job; the step's run has its outputs then."""
+        identity = step_identity(step, self._makers)
+        maker = self._records.maker_of(identity) if identity else None
+        if maker is None or maker["outputs"].keys() != step.outputs.keys():
+            return False
+        run_id = self._runs[step.key]["run_id"]
+        self._records.mark_reused(run_id, maker)
+        self._uris |= {(step.key, name): output["uri"] for name, output in maker["outputs"].items()}
+        self._makers[step.key] = maker["run_id"]
+        self._records.log(self._job, f"Reusing {step.name} of run {maker['run_id']}")
+        return True
+
+    def remember(self, step: Step) -> None:
+        """Equal steps may take over what this one, which is Completed, has written."""
+        if identity := step_identity(step, self._makers):
+            self._records.remember_maker(identity, self._makers[step.key])
 
     def of_group(self, key: str) -> str:
         """Run id of a pipeline node that has begun."""
@@ -63,7 +86,7 @@ class JobRuns:
 
     def is_warm(self, step: Step) -> bool:
         """Whether another step of the job has used the step's compute."""
-        return any(run["compute"] == step.compute for key, run in self._runs.items() if key != step.key)
+        return any(run["compute"] == step.compute for key, run in list(self._runs.items()) if key != step.key)
 
     def command(self, step: Step) -> str:
         """What the shell runs for the step, with the folders of its outputs there to be written into."""
@@ -102,7 +125,7 @@ class JobRuns:
             found[name] = {
                 "uri": self._uris[source.step, source.output],
                 "type": declared or place.type,
-                "made_by": {"run": self._runs[source.step]["run_id"], "output": source.output},
+                "made_by": {"run": self._makers[source.step], "output": source.output},
             }
         return found
 
