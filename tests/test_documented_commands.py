@@ -81,6 +81,7 @@ NOT_RUN = {
     "lint-imports": "tests/test_architecture.py checks the same contracts",
     "ruff": "the gate runs it: .ci/run",
     "pyright": "the gate runs it: .ci/run",
+    "tests.benchmarks.cluster_prepare": "starts thirty processes; tests/azureml/preparation does the same smaller",
     "tests.e2e.take_pictures": "drives a browser for minutes; tests/e2e/test_ui.py clicks the same way",
     "dagster instance": "writes to databases; it is the command of Dagster's own documentation",
     "jupyter": "is not installed with this project",

@@ -114,15 +114,23 @@ class DatasetSection(SourceSection):
     mixture: dict[Annotated[str, Field(pattern=_NAME)], MemberSection] = later({})
     """Several sources instead of one, by their names, each with its own `source`, `format`, `columns`, and so on, and
     with a `weight` or `rows`. Each is a data set with assets of its own, which recipes share."""
+    prepare: Literal["here", "cluster"] = later("here")
+    """Where samples are made of the raw splits: by the run, or by a job of Azure ML beside the data, on the cluster of
+    `preparation`, a step for each shard. The bytes are the same."""
     total_rows: Annotated[int, Field(ge=1)] | None = later(None)
     """How many rows of `train_sft` the weights share out; as many as there are without repeating one, unless given."""
     oversample: bool = later(False)
     """Whether rows are repeated where a source of a mixture has too few; it is an error otherwise."""
 
+    @property
+    def content(self) -> "DatasetSection":
+        """The same data, wherever samples of it are made."""
+        return self.model_copy(update={"prepare": "here"})
+
     def sources(self) -> "dict[str, DatasetSection]":
         """Every source as a data set of its own, by its name."""
         if not self.mixture:
-            return {self.name: self}
+            return {self.name: self.content}
         ours = set(SourceSection.model_fields)
         return {name: DatasetSection(name=name, **each.model_dump(include=ours)) for name, each in self.mixture.items()}
 

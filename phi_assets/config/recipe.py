@@ -3,7 +3,7 @@
 import random
 import re
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, field_validator
 
@@ -69,6 +69,9 @@ class ComponentSection(Section):
 class ComputeSection(Section):
     """The training cluster."""
 
+    key: ClassVar[str] = "compute"
+    """What the section is called in a recipe."""
+
     name: Annotated[str, _kept(limits.CLUSTER_NAME.problem)] = "phi-finetune"
     """Name of the cluster in the workspace; one of this name and size is used and kept to these limits."""
     size: str = "Standard_NC24ads_A100_v4"
@@ -88,6 +91,25 @@ class ComputeSection(Section):
     """Resource id of the subnet of the nodes, for a virtual network of your own."""
     public_ip: bool | None = None
     """Whether the nodes have public addresses; without, they need a subnet, or the workspace a managed network."""
+
+
+class PreparationSection(ComputeSection):
+    """The cluster that prepares data where `dataset.prepare` is `cluster`, and how long a job may take there."""
+
+    key: ClassVar[str] = "preparation"
+
+    name: Annotated[str, _kept(limits.CLUSTER_NAME.problem)] = "phi-prepare"
+    """Name of the cluster in the workspace; one of this name and size is used and kept to these limits."""
+    size: str = "Standard_E4s_v3"
+    """VM size; it needs no GPU, and memory for one batch of rows and some sixty bytes of every row."""
+    max_nodes: Annotated[int, Field(ge=limits.CLUSTER_NODES.least, le=limits.CLUSTER_NODES.most)] = 4
+    """Shards that are worked on at a time."""
+    attempts: Annotated[int, Field(ge=1, le=10)] = 3
+    """Jobs that may be submitted for one sample when earlier ones failed; each takes over what those have done."""
+    timeout_hours: Annotated[float, Field(gt=0)] = 6
+    """Time from the start of the job's first step to its end."""
+    max_queue_hours: Annotated[float, Field(gt=0)] = 24
+    """Time that the job may wait for its first node, which costs nothing; one that waits longer is cancelled."""
 
 
 class FinetuneSection(Section):
@@ -272,6 +294,7 @@ class Recipe(Section):
     budget: BudgetSection = Field(default_factory=BudgetSection)
     preflight: PreflightSection = Field(default_factory=PreflightSection)
     compute: ComputeSection = Field(default_factory=ComputeSection)
+    preparation: PreparationSection = Field(default_factory=PreparationSection)
     finetune: FinetuneSection = Field(default_factory=FinetuneSection)
     serving: ServingSection = Field(default_factory=ServingSection)
     rollout: RolloutSection = Field(default_factory=RolloutSection)
@@ -281,6 +304,12 @@ class Recipe(Section):
     def registered_model_name(self) -> str:
         """Name of the fine-tuned model in the workspace."""
         return self.serving.model_name or re.sub(r"[^a-zA-Z0-9_-]", "-", f"{self.model.name}-ultrachat-200k")
+
+    @property
+    def clusters(self) -> tuple[str, ...]:
+        """Names of the clusters that it makes."""
+        prepares = self.dataset.prepare == "cluster"
+        return (self.compute.name, *([self.preparation.name] if prepares else []))
 
     def code_version(self, *keys: str) -> str:
         """Twelve hexadecimal digits that change exactly when one of the named keys changes.

@@ -8,6 +8,10 @@ from types import FrameType
 
 import dagster as dg
 
+from phi_assets.azureml.connection.client import Workspace
+from phi_assets.azureml.ownership import Owner
+from phi_assets.azureml.training.cancelling import cancel_if_submitted
+
 _TERMINATED = (dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED)
 
 
@@ -78,3 +82,26 @@ def interrupts_kept() -> Iterator[Callable[[], None]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def cancelled_with_the_run(
+    context: dg.AssetExecutionContext, ws: Workspace, owner: Owner
+) -> Iterator[Callable[[str], None]]:
+    """Cancel the watched Azure ML job when a person terminates the run; leave it alone when the worker is killed.
+
+    One that another recipe has submitted, and that this run only waits for, is left alone in any case.
+    Both interrupt the step in the same way. A job that is left running is found again by its name when the run is
+    started again. The interrupt always goes on.
+    """
+    watched: list[str] = []
+    try:
+        yield watched.append
+    except dg.DagsterExecutionInterruptedError:
+        if watched and is_terminated(context):
+            try:
+                cancel_if_submitted(ws, watched[-1], context.log.info, owner=owner)
+            except Exception as error:
+                # Nothing may take the interrupt's place: the run would go on with its other steps.
+                context.log.error(f"Job {watched[-1]} could not be cancelled, and may be billing: {error}")
+        raise

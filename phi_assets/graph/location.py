@@ -120,12 +120,13 @@ def _refuse_conflicts(new: Lineage, old: Lineage) -> None:
         raise RecipeError(
             f"{both} have the same endpoint {new.endpoint_names[0]}: give one of them another `serving.endpoint`"
         )
-    if mine.compute.name == yours.compute.name and mine.compute != yours.compute:
-        raise RecipeError(
-            f"{both} describe cluster {mine.compute.name} differently: give one of them another `compute.name`, or "
-            "both the same `compute`"
-        )
-    if mine.dataset.name == yours.dataset.name and mine.dataset != yours.dataset:
+    for my, your in ((mine.compute, yours.compute), (mine.preparation, yours.preparation)):
+        if my.name == your.name and my != your:
+            raise RecipeError(
+                f"{both} describe cluster {my.name} differently: give one of them another `{my.key}.name`, or both the "
+                f"same `{my.key}`"
+            )
+    if mine.dataset.name == yours.dataset.name and mine.dataset.content != yours.dataset.content:
         raise RecipeError(
             f"{both} call different data {mine.dataset.name}: give one of them another `dataset.name`, or both the "
             "same `dataset`"

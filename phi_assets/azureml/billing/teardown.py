@@ -87,7 +87,7 @@ def plan_teardown(
     try:
         things = [
             *_endpoints(owner, bill, endpoint_names(recipe.serving, recipe.name, ws.path)),
-            *(_cluster(ws, recipe.compute.name, owner, bill, log) if cluster else ()),
+            *(each for name in (recipe.clusters if cluster else ()) for each in _cluster(ws, name, owner, bill, log)),
             *(_models(ws, recipe, owner, bill, log) if models else ()),
         ]
     except (AzureError, httpx.HTTPError) as error:

@@ -45,8 +45,8 @@ def taken_in_words(tags: Tags, section: ComputeSection, owner: Owner) -> tuple[s
     """Why a cluster is not used, as a clause that goes on from its name, and what to do about it."""
     ways = f"accept it, to use it as it is: `preflight.accept: [{CLUSTER_TAKEN}]`"
     if owner.whose(tags) is Whose.SOMEBODYS:
-        ways = f"write `compute.name: {section.name}` into the recipe, to use it as it is"
-    return f"exists and was made by {maker_of(tags)}", f"Give `compute.name` another name, or {ways}."
+        ways = f"write `{section.key}.name: {section.name}` into the recipe, to use it as it is"
+    return f"exists and was made by {maker_of(tags)}", f"Give `{section.key}.name` another name, or {ways}."
 
 
 def in_use(ws: Workspace, name: str, log: Log) -> str | None:

@@ -7,7 +7,7 @@ from azure.core.exceptions import AzureError
 
 from phi_assets.azureml.compute.claims import Claim, claim_on, in_use, taken_in_words
 from phi_assets.azureml.compute.identities import identity_entity, identity_of, is_identity
-from phi_assets.azureml.compute.vm_sizes import check_size, gpu_count
+from phi_assets.azureml.compute.vm_sizes import check_offered, check_size, gpu_count
 from phi_assets.azureml.connection.client import Workspace, sdk
 from phi_assets.azureml.connection.errors import ComputeFailed
 from phi_assets.azureml.connection.locks import deletion_advice
@@ -22,9 +22,7 @@ from phi_assets.refs import Action, ComputeRef, ModelRef
 
 _LIMIT_SECONDS = 30 * 60.0
 """A cluster without nodes is created within a minute, and its nodes are not waited for here."""
-_MORE_QUOTA = (
-    "Ask for quota of this VM family in this region, or choose another size or name in the recipe's `compute`."
-)
+_MORE_QUOTA = "Ask for quota of this VM family in this region, or choose another size or name in the recipe's `{}`."
 
 
 def ensure_compute(
@@ -49,13 +47,35 @@ def ensure_compute(
             or to change, or no tier could be provisioned.
     """
     check_size(section.size, model)
-    gpus = gpu_count(ws, section.size, log)
-    owner = owner or ws.owner()
+    return _ensure(ws, section, gpu_count(ws, section.size, log), log, owner or ws.owner(), accepted)
+
+
+def ensure_cpu_compute(
+    ws: Workspace,
+    section: ComputeSection,
+    log: Log = silent,
+    *,
+    owner: Owner | None = None,
+    accepted: Collection[str] = (),
+) -> ComputeRef:
+    """The cluster exists, is provisioned and has the recipe's size, of which no GPU is asked; as `ensure_compute`.
+
+    Raises:
+        ComputeNotAllowed: the region does not offer the size.
+        ComputeFailed: as `ensure_compute`.
+    """
+    check_offered(ws, section.size, section.key, log)
+    return _ensure(ws, section, 0, log, owner or ws.owner(), accepted)
+
+
+def _ensure(
+    ws: Workspace, section: ComputeSection, gpus: int, log: Log, owner: Owner, accepted: Collection[str]
+) -> ComputeRef:
     existing = _settled(ws, section.name, log)
     claim = Claim.OWN if existing is None else _claim(existing, section, owner, accepted)
     reason = f"Cluster {section.name} did not exist."
     if existing is not None and not has_succeeded(existing) and claim in (Claim.OWN, Claim.SHARED):
-        _require_unused(ws, existing, claim, f"is {state_of(existing)}{_errors(existing)}", log)
+        _require_unused(ws, existing, section, claim, f"is {state_of(existing)}{_errors(existing)}", log)
         reason = f"Cluster {section.name} was {state_of(existing)}{_errors(existing)} and has been made again."
         log(f"Compute {section.name} is {state_of(existing)}{_errors(existing)}; making it again.")
         _remove(ws, section.name, log, _is_not_broken)
@@ -74,7 +94,7 @@ def ensure_compute(
         kept = f"Cluster {existing.name} was made by {maker_of(existing.tags)} and is used as it is, without {words}."
         log(kept)
         return _ref(existing, section, gpus, "reused", kept)
-    _require_unused(ws, existing, claim, f"differs from the recipe: {words}", log)
+    _require_unused(ws, existing, section, claim, f"differs from the recipe: {words}", log)
     cluster = _update(ws, section, drift, owner, log)
     log(f"Compute {section.name}: updated {words}.")
     return _ref(cluster, section, gpus, "updated", f"Cluster {section.name} differed from the recipe: {words}.")
@@ -116,12 +136,12 @@ def _claim(cluster: Any, section: ComputeSection, owner: Owner, accepted: Collec
     return claim
 
 
-def _require_unused(ws: Workspace, cluster: Any, claim: Claim, why: str, log: Log) -> None:
+def _require_unused(ws: Workspace, cluster: Any, section: ComputeSection, claim: Claim, why: str, log: Log) -> None:
     """Raises ComputeFailed where another recipe has made the cluster, and it is in use."""
     if claim is Claim.SHARED and (use := in_use(ws, cluster.name, log)) is not None:
         raise ComputeFailed(
             f"Compute {cluster.name} {why}; it was made by {maker_of(cluster.tags)}, and {use}, so it is left alone. "
-            "Run again later, or set `compute` to what it has, or give `compute.name` another name."
+            f"Run again later, or set `{section.key}` to what it has, or give `{section.key}.name` another name."
         )
 
 
@@ -129,23 +149,24 @@ def _check_existing(cluster: Any, section: ComputeSection) -> None:
     if not has_succeeded(cluster):
         raise ComputeFailed(
             f"Compute {cluster.name} is in state {state_of(cluster)}{_errors(cluster)}. Delete it, or give "
-            "`compute.name` another name."
+            f"`{section.key}.name` another name."
         )
     size = getattr(cluster, "size", None)
     if not size:
         raise ComputeFailed(
-            f"Compute {cluster.name} is of type {cluster.type}, not a cluster. Give `compute.name` another name."
+            f"Compute {cluster.name} is of type {cluster.type}, not a cluster. Give `{section.key}.name` another name."
         )
     if size.lower() != section.size.lower():
         raise ComputeFailed(
             f"Compute {cluster.name} exists with VM size {size}, but the recipe asks for {section.size}, and a "
-            f"cluster's size cannot be changed. Set `compute.size: {size}`, or give `compute.name` another name."
+            f"cluster's size cannot be changed. Set `{section.key}.size: {size}`, or give "
+            f"`{section.key}.name` another name."
         )
     for key, have, want in network_drift(cluster, section):
         raise ComputeFailed(
             f"Compute {cluster.name} exists with {key} {have}, but the recipe asks for {want}, and a cluster's network "
-            f"cannot be changed. Set `compute.{key}` to what it has, delete the cluster, or give `compute.name` "
-            "another name."
+            f"cannot be changed. Set `{section.key}.{key}` to what it has, delete the cluster, or give "
+            f"`{section.key}.name` another name."
         )
 
 
@@ -189,7 +210,7 @@ def _update(
     except AzureError as error:
         raise ComputeFailed(
             f"Compute {section.name}: the service refused to change {', '.join(drift)}: {one_line(error)}. "
-            + next_step(error, "Adjust the recipe's `compute`.")
+            + next_step(error, f"Adjust the recipe's `{section.key}`.")
         ) from error
     if written.found is None:
         raise ComputeFailed(f"Compute {section.name} vanished while it was updated; run again.")
@@ -220,7 +241,7 @@ def _create(ws: Workspace, section: ComputeSection, owner: Owner, log: Log) -> t
             return created, refused
     raise ComputeFailed(
         f"Compute {section.name} ({section.size}) could not be created. {' '.join(refused)} "
-        f"{next_step(cause, _MORE_QUOTA) if cause is not None else _MORE_QUOTA}"
+        + next_step(cause or ComputeFailed(""), _MORE_QUOTA.format(section.key))
     ) from cause
 
 

@@ -77,6 +77,19 @@ def gpu_count(ws: Workspace, size: str, log: Log = silent) -> int:
     return offer.gpus
 
 
+def check_offered(ws: Workspace, size: str, section: str, log: Log = silent) -> None:
+    """The workspace's region offers the size, which the recipe's `section` names.
+
+    Raises:
+        ComputeNotAllowed: it does not.
+    """
+    if size.lower() not in offered_sizes(ws, log):
+        raise ComputeNotAllowed(
+            f"VM size {size} is not offered in region {ws.location!r}: set `{section}.size` to another. Nothing was "
+            "created or submitted."
+        )
+
+
 def has_reserve(size: str) -> bool:
     """Whether the service keeps a fifth of a deployment's instances in reserve, to upgrade them without an outage."""
     return size.lower() not in _WITHOUT_RESERVE

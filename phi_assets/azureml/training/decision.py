@@ -1,11 +1,30 @@
 """The decision table: what the latest attempt at a fine-tune means for whoever wants its result."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from phi_assets.azureml.connection.errors import AttemptsExhausted
 from phi_assets.azureml.connection.status import JobStatus
-from phi_assets.azureml.training.outputs import OutputReport
 from phi_assets.refs import Action
+
+
+class Proof(Protocol):
+    """What was found of a Completed job's output."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it was seen, whole."""
+        ...
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether it is certain that it is not there."""
+        ...
+
+    @property
+    def in_words(self) -> str:
+        """For messages, as a clause."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -18,8 +37,8 @@ class Attempt:
     service_status: str
     """The state as the service spells it, known to us or not."""
     studio_url: str
-    output: OutputReport | None = None
-    """What lies at its `trained_model`; looked at where the job is Completed."""
+    output: Proof | None = None
+    """What lies at its output; looked at where the job is Completed."""
 
     @property
     def is_success(self) -> bool:
@@ -50,7 +69,7 @@ class Decision:
         return self.action in ("submitted", "resubmitted")
 
 
-def decide(latest: Attempt | None, *, force: bool, attempts: int) -> Decision:
+def decide(latest: Attempt | None, *, force: bool, attempts: int, section: str = "finetune") -> Decision:
     """The action for the latest attempt there is.
 
     | latest attempt                                                      | action                               |
@@ -62,6 +81,8 @@ def decide(latest: Attempt | None, *, force: bool, attempts: int) -> Decision:
     | Completed with its model, or in doubt, forced                       | resubmitted, as the next             |
     | Failed, Canceled, or Completed and proven to be without its model   | resubmitted, up to `attempts` in all |
     | the same, forced                                                    | resubmitted, whatever its number     |
+
+    `section` is that of the recipe which says how many attempts there may be.
 
     Raises:
         AttemptsExhausted: `attempts` jobs have ended without a model.
@@ -78,6 +99,6 @@ def decide(latest: Attempt | None, *, force: bool, attempts: int) -> Decision:
         return Decision("resubmitted", latest.number + 1, f"{latest.in_words}: {latest.studio_url}")
     raise AttemptsExhausted(
         f"{latest.in_words}. That was attempt {latest.number} of {attempts}. Find the cause in Studio, then raise "
-        "`finetune.attempts` or run with force.",
+        f"`{section}.attempts` or run with force.",
         studio_url=latest.studio_url,
     )

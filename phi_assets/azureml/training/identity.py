@@ -7,6 +7,7 @@ from typing import Any
 
 from phi_assets.azureml.compute.live_jobs import COMPUTE_TAG, FINGERPRINT_TAG
 from phi_assets.azureml.ownership import Owner
+from phi_assets.azureml.training.live.limits import Limits
 from phi_assets.azureml.training.parameters import EffectiveParameters, display_name
 from phi_assets.azureml.training.pipelines import FinetuneComponent
 from phi_assets.config.recipe import FinetuneSection
@@ -41,6 +42,26 @@ class JobRequest:
     """What the data assets are called, followed by the split. Not part of the job's identity."""
     owner: Owner = field(default_factory=lambda: Owner(PROJECT))
     """On whose behalf it is made. Not part of the job's identity: those who ask for the same share a job."""
+
+    kind = "fine-tune"
+    seed = "finetune.parameters.seed"
+    asset = "finetune_job"
+    section = "finetune"
+
+    @property
+    def attempts(self) -> int:
+        """Jobs that may be submitted for this fingerprint."""
+        return self.finetune.attempts
+
+    @property
+    def limits(self) -> Limits:
+        """How long a job may take."""
+        return Limits.of(self.finetune)
+
+    @property
+    def compute_name(self) -> str:
+        """The cluster that its steps run on."""
+        return self.compute.name
 
     @property
     def samples(self) -> dict[str, SampleRef]:

@@ -2,22 +2,23 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.connection.errors import JobNotFound, JobUnderway, MetricsUnreadable
 from phi_assets.azureml.connection.retry import Log, one_line, silent
 from phi_assets.azureml.connection.status import JobStatus, service_text
-from phi_assets.azureml.training.decision import Attempt, Decision, decide
+from phi_assets.azureml.training.decision import Attempt, Decision, Proof, decide
 from phi_assets.azureml.training.history import UNREADABLE
 from phi_assets.azureml.training.identity import FORCED_TAG, JobRequest
 from phi_assets.azureml.training.live.limits import Limits
 from phi_assets.azureml.training.live.states import survey
 from phi_assets.azureml.training.lookup import created_at, get_job
 from phi_assets.azureml.training.metrics import last_metrics
-from phi_assets.azureml.training.outcome import require_success
+from phi_assets.azureml.training.outcome import Inspect, require_success
 from phi_assets.azureml.training.outputs import inspect_output
-from phi_assets.azureml.training.submission import OnData, OnName, check_ours, submit_job
+from phi_assets.azureml.training.submission import OnData, OnName, Submission, WantedJob, check_ours, submit_job
 from phi_assets.azureml.training.waiting import OnPoll, wait_for_job
 from phi_assets.refs import Action, JobRef
 
@@ -83,40 +84,24 @@ def ensure_job(
         AttemptsExhausted: all allowed attempts had ended without a model before this call.
         JobConflict: a job with our name carries another fingerprint.
     """
-    job, latest = latest_attempt(ws, request, log)
-    if force and _was_forced_by(job, forced_by):
-        log(f"Job {job.name} is the one that was forced; not forcing another.")
-        force = False
-    if take_up:
-        decision = _taken_up(latest, take_up)
-    else:
-        decision = decide(latest, force=force, attempts=request.finetune.attempts)
-    log(f"{decision.reason} Action: {decision.action}.")
-    if decision.submits and not submit:
-        raise JobNotFound(f"{decision.reason} This run was not to submit one: materialize finetune_job to do so.")
-    if decision.submits:
-        mark = forced_by if force else ""
-        made = submit_job(ws, request, decision.attempt, log, on_name=on_name, on_data=on_data, forced_by=mark)
-        job = made.job
-        if not made.by_us:
-            decision = Decision(
-                "attached", decision.attempt, f"Job {job.name} was submitted by somebody else at the same time."
-            )
-    elif on_name is not None and decision.action == "attached":
-        on_name(str(job.name))
-    if on_submitted is not None:
-        on_submitted(_announcement(ws, request, decision, job))
-    report = latest.output if latest else None
-    if decision.action != "reused":
-        log(f"Job {job.name}: {ws.studio_url(job)}")
-        limits = Limits.of(request.finetune)
-        if not wait and JobStatus.of(job).is_active:
-            raise JobUnderway(job.name, ws.studio_url(job))
-        job = wait_for_job(ws, job.name, limits, request.compute.name, log, output, on_poll, request.owner)
-        if take_up:
-            _require_in_time(ws, job, limits, log)
-        report = require_success(ws, job, log)
-    assert report is not None
+    submit_attempt = partial(submit_job, ws, request, log=log, on_name=on_name, on_data=on_data)
+    ensured = ensure_success(
+        ws,
+        request,
+        submit_attempt,
+        inspect_output,
+        log=log,
+        on_submitted=on_submitted,
+        on_name=on_name,
+        on_poll=on_poll,
+        output=output,
+        force=force,
+        forced_by=forced_by,
+        submit=submit,
+        wait=wait,
+        take_up=take_up,
+    )
+    job, decision = ensured.job, ensured.decision
     return JobRef(
         name=job.name,
         fingerprint=request.fingerprint,
@@ -128,12 +113,88 @@ def ensure_job(
         reason=decision.reason,
         attempt=decision.attempt,
         created_at=created.isoformat() if (created := created_at(job)) else "",
-        model_seen=report.is_complete,
+        model_seen=ensured.proof.is_complete,
         **_metrics(ws, job.name, log),
     )
 
 
-def _taken_up(latest: Attempt | None, name: str) -> Decision:
+@dataclass(frozen=True)
+class Ensured:
+    """A job that is a success, and how it came to be."""
+
+    job: Any
+    decision: Decision
+    proof: Proof
+
+
+class SubmitAttempt(Protocol):
+    """Submits the attempt of this number; `forced_by` is who forces it, or nothing."""
+
+    def __call__(self, attempt: int, *, forced_by: str) -> Submission: ...
+
+
+def ensure_success(
+    ws: Workspace,
+    wanted: WantedJob,
+    submit_attempt: SubmitAttempt,
+    inspect: Inspect,
+    *,
+    log: Log = silent,
+    on_submitted: OnSubmitted | None = None,
+    on_name: OnName | None = None,
+    on_poll: OnPoll | None = None,
+    output: Log | None = None,
+    force: bool = False,
+    forced_by: str = "",
+    submit: bool = True,
+    wait: bool = True,
+    take_up: str = "",
+) -> Ensured:
+    """A job of this fingerprint is Completed, and `inspect` has looked for what it was to write.
+
+    What `ensure_job` does, and says of its arguments, for a job of any kind.
+
+    Raises:
+        AzureMLError: as `ensure_job`.
+    """
+    job, latest = latest_attempt(ws, wanted, log, inspect)
+    if force and _was_forced_by(job, forced_by):
+        log(f"Job {job.name} is the one that was forced; not forcing another.")
+        force = False
+    if take_up:
+        decision = _taken_up(latest, take_up, wanted.asset)
+    else:
+        decision = decide(latest, force=force, attempts=wanted.attempts, section=wanted.section)
+    log(f"{decision.reason} Action: {decision.action}.")
+    if decision.submits and not submit:
+        raise JobNotFound(f"{decision.reason} This run was not to submit one: materialize {wanted.asset} to do so.")
+    if decision.submits:
+        mark = forced_by if force else ""
+        made = submit_attempt(decision.attempt, forced_by=mark)
+        job = made.job
+        if not made.by_us:
+            decision = Decision(
+                "attached", decision.attempt, f"Job {job.name} was submitted by somebody else at the same time."
+            )
+    elif on_name is not None and decision.action == "attached":
+        on_name(str(job.name))
+    if on_submitted is not None:
+        on_submitted(_announcement(ws, wanted, decision, job))
+    report = latest.output if latest else None
+    if decision.action != "reused":
+        log(f"Job {job.name}: {ws.studio_url(job)}")
+        limits = wanted.limits
+        if not wait and JobStatus.of(job).is_active:
+            raise JobUnderway(job.name, ws.studio_url(job))
+        job = wait_for_job(ws, job.name, limits, wanted.compute_name, log, output, on_poll, wanted.owner)
+        if take_up:
+            _require_in_time(ws, job, limits, log, wanted.asset)
+        report = require_success(ws, job, log, inspect)
+    assert report is not None
+    return Ensured(job, decision, report)
+
+
+def _taken_up(latest: Attempt | None, name: str, asset: str) -> Decision:
     """The decision for a job that nobody has waited for.
 
     Raises:
@@ -143,12 +204,12 @@ def _taken_up(latest: Attempt | None, name: str) -> Decision:
         there_is = "there is no job for them" if latest is None else latest.in_words.replace("Job", "job", 1)
         raise JobNotFound(
             f"Job {name} is not taken up. Since it was submitted the recipe or its inputs have changed, or another "
-            f"attempt was made: {there_is}. Materialize finetune_job to go on from what holds now."
+            f"attempt was made: {there_is}. Materialize {asset} to go on from what holds now."
         )
     return Decision("attached", latest.number, f"{latest.in_words}, and no run has waited for it.")
 
 
-def _require_in_time(ws: Workspace, job: Any, limits: Limits, log: Log) -> None:
+def _require_in_time(ws: Workspace, job: Any, limits: Limits, log: Log, asset: str) -> None:
     """The job was not cancelled because its time was over; `log` says how to go on from one that is no success.
 
     Raises:
@@ -156,7 +217,7 @@ def _require_in_time(ws: Workspace, job: Any, limits: Limits, log: Log) -> None:
     """
     status = JobStatus.of(job)
     if status is not JobStatus.COMPLETED:
-        log(f"For the next attempt materialize finetune_job: this run, executed again, looks at {job.name} once more.")
+        log(f"For the next attempt materialize {asset}: this run, executed again, looks at {job.name} once more.")
     if status is not JobStatus.CANCELED:
         return
     try:
@@ -174,7 +235,9 @@ def _was_forced_by(job: Any, forced_by: str) -> bool:
     return bool(forced_by) and tags.get(FORCED_TAG) == forced_by
 
 
-def latest_attempt(ws: Workspace, request: JobRequest, log: Log = silent) -> tuple[Any, Attempt | None]:
+def latest_attempt(
+    ws: Workspace, request: WantedJob, log: Log = silent, inspect: Inspect = inspect_output
+) -> tuple[Any, Attempt | None]:
     """The last of the jobs r1, r2, ... that exist, and how it stands. None where there is none.
 
     Jobs are looked up by name, as listing them would take minutes in a large workspace. Before a new attempt would
@@ -186,13 +249,13 @@ def latest_attempt(ws: Workspace, request: JobRequest, log: Log = silent) -> tup
         if job is not None:
             check_ours(ws, job, request)
             latest, number = job, candidate
-        elif candidate >= request.finetune.attempts or _stands(latest):
+        elif candidate >= request.attempts or _stands(latest):
             break
         candidate += 1
     if latest is None:
         return None, None
     status = JobStatus.of(latest)
-    output = inspect_output(ws, latest, log) if status is JobStatus.COMPLETED else None
+    output = inspect(ws, latest, log) if status is JobStatus.COMPLETED else None
     return latest, Attempt(number, latest.name, status, service_text(latest.status), ws.studio_url(latest), output)
 
 
@@ -201,7 +264,7 @@ def _stands(job: Any) -> bool:
     return job is not None and JobStatus.of(job) not in (JobStatus.FAILED, JobStatus.CANCELED)
 
 
-def _announcement(ws: Workspace, request: JobRequest, decision: Decision, job: Any) -> SubmittedJob:
+def _announcement(ws: Workspace, request: WantedJob, decision: Decision, job: Any) -> SubmittedJob:
     return SubmittedJob(
         name=job.name,
         studio_url=ws.studio_url(job),

@@ -7,17 +7,22 @@ from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.connection.errors import JobCanceled, JobFailed, OutputMissing
 from phi_assets.azureml.connection.retry import Log, one_line, silent
 from phi_assets.azureml.connection.status import JobStatus
+from phi_assets.azureml.training.decision import Proof
 from phi_assets.azureml.training.history import UNREADABLE, RunHistory
-from phi_assets.azureml.training.outputs import OutputReport, inspect_output
+from phi_assets.azureml.training.outputs import inspect_output
+
+Inspect = Callable[[Workspace, Any, Log], Proof]
+"""Looks for what a Completed job was to write."""
 
 
-def require_success(ws: Workspace, job: Any, log: Log = silent) -> OutputReport:
-    """What the ended job left, if it is a success: Completed, and not proven to be without its `trained_model`.
+def require_success(ws: Workspace, job: Any, log: Log = silent, inspect: Inspect = inspect_output) -> Proof:
+    """What the ended job left, if it is a success: Completed, and not proven to be without its output, which is looked
+    at by `inspect`: of a fine-tune, its `trained_model`.
 
     Raises:
         JobFailed: with the service's text about the job and about the step that failed.
         JobCanceled: with who did it, when and why, where run history knows.
-        OutputMissing: the job is Completed, and there is no MLflow model at the place that the service names.
+        OutputMissing: the job is Completed, and what it was to write is not at the place that the service names.
     """
     status, studio_url = JobStatus.of(job), ws.studio_url(job)
     if status is JobStatus.FAILED:
@@ -27,7 +32,7 @@ def require_success(ws: Workspace, job: Any, log: Log = silent) -> OutputReport:
         raise JobCanceled(
             f"Job {job.name} was cancelled{by_whom}. Run again to submit the next attempt.", studio_url=studio_url
         )
-    report = inspect_output(ws, job, log)
+    report = inspect(ws, job, log)
     if report.is_missing:
         raise OutputMissing(
             f"Job {job.name} is Completed, but {report.in_words}. Run again to submit the next attempt.",

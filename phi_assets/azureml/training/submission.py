@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from azure.core.exceptions import AzureError
 
@@ -12,8 +12,10 @@ from phi_assets.azureml.connection.refusals import next_step
 from phi_assets.azureml.connection.retry import Log, is_transient, one_line
 from phi_assets.azureml.connection.writes import write
 from phi_assets.azureml.models.registered import TRAINED_MODEL_OUTPUT
+from phi_assets.azureml.ownership import Owner
 from phi_assets.azureml.training.data import ensure_data_asset
 from phi_assets.azureml.training.identity import FINGERPRINT_TAG, JobRequest
+from phi_assets.azureml.training.live.limits import Limits
 from phi_assets.azureml.training.lookup import find_new_job, get_job
 from phi_assets.azureml.training.outputs import model_place
 from phi_assets.azureml.training.pipelines import build_pipeline
@@ -21,6 +23,68 @@ from phi_assets.refs import DataRef
 
 OnName = Callable[[str], None]
 OnData = Callable[[DataRef], None]
+
+
+class WantedJob(Protocol):
+    """A job as the graph wants it, told from others by what it depends on."""
+
+    @property
+    def kind(self) -> str:
+        """What it is, for people."""
+        ...
+
+    @property
+    def seed(self) -> str:
+        """Key of the recipe by which there are others of the kind that ask for the same."""
+        ...
+
+    @property
+    def asset(self) -> str:
+        """What a person materializes to have it submitted."""
+        ...
+
+    @property
+    def section(self) -> str:
+        """Of the recipe: what says how often it may be submitted."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of the job: equal for equal inputs, in any process on any machine."""
+        ...
+
+    @property
+    def labelled_inputs(self) -> dict[str, str]:
+        """What it depends on, for people, as short text."""
+        ...
+
+    @property
+    def owner(self) -> Owner:
+        """On whose behalf it is made. Not part of the job's identity."""
+        ...
+
+    @property
+    def attempts(self) -> int:
+        """Jobs that may be submitted for this fingerprint."""
+        ...
+
+    @property
+    def limits(self) -> Limits:
+        """How long a job may take."""
+        ...
+
+    @property
+    def compute_name(self) -> str:
+        """The cluster that its steps run on."""
+        ...
+
+    def job_name(self, attempt: int) -> str:
+        """Name of the n-th job for this fingerprint; n starts at 1."""
+        ...
+
+    def display_name(self, attempt: int) -> str:
+        """Name for people."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -81,6 +145,16 @@ def submit_job(
         job.tags = request.tags(attempt, forced_by)
         ws.ml.jobs.create_or_update(job, experiment_name=request.finetune.experiment)
 
+    return submitted(ws, request, attempt, send, log)
+
+
+def submitted(ws: Workspace, wanted: WantedJob, attempt: int, send: Callable[[object], None], log: Log) -> Submission:
+    """The attempt's job exists in the workspace: `send` makes the request, which has its name and may be repeated.
+
+    Raises:
+        SubmissionFailed, JobConflict: as `submit_job`.
+    """
+    name = wanted.job_name(attempt)
     try:
         written = write(
             f"Job {name}",
@@ -103,15 +177,15 @@ def submit_job(
     job = written.found or find_new_job(ws, name, log)
     if job is None:
         raise JobNotFound(f"Job {name} was accepted but cannot be found. Run again: it is looked for by its name.")
-    check_ours(ws, job, request)
+    check_ours(ws, job, wanted)
     if written.by_us:
-        log(f"Submitted job {name} ({request.display_name(attempt)}).")
+        log(f"Submitted job {name} ({wanted.display_name(attempt)}).")
     else:
         log(f"Job {name} was submitted by somebody else at the same time; attached to it.")
     return Submission(job, written.by_us)
 
 
-def check_ours(ws: Workspace, job: Any, request: JobRequest) -> None:
+def check_ours(ws: Workspace, job: Any, request: WantedJob) -> None:
     """The job under our name is for our fingerprint.
 
     Raises:
@@ -120,7 +194,7 @@ def check_ours(ws: Workspace, job: Any, request: JobRequest) -> None:
     tagged = (job.tags or {}).get(FINGERPRINT_TAG)
     if tagged and tagged != request.fingerprint:
         raise JobConflict(
-            f"Job {job.name} exists for another fine-tune: its fingerprint is {tagged}, ours {request.fingerprint}. "
-            "Change `finetune.parameters.seed` to get another name.",
+            f"Job {job.name} exists for another {request.kind}: its fingerprint is {tagged}, ours "
+            f"{request.fingerprint}. Change `{request.seed}` to get another name.",
             studio_url=ws.studio_url(job),
         )

@@ -15,8 +15,8 @@ from phi_assets.graph.dataset.metadata import (
     sample_metadata,
     split_metadata,
 )
+from phi_assets.graph.dataset.preparing import prepared
 from phi_assets.graph.dataset.source import ChatDataSource
-from phi_assets.graph.dataset.tokenizer import tokenizer_of
 from phi_assets.graph.dataset.waiting import refused_by
 from phi_assets.graph.explanation import read
 from phi_assets.graph.lineage import IO_MANAGER, PREFLIGHT, DataSet, Lineage
@@ -128,17 +128,7 @@ def _sampled_training_data(lineage: Lineage) -> dg.AssetsDefinition:
     ) -> Iterator[dg.MaterializeResult[SampleRef]]:
         """Rows to train on and rows to evaluate on while training, which have no question in common."""
         raw = chat_data.together(_by_source(lineage, raw_splits))
-        tokenizer = tokenizer_of(recipe, lineage.storage, azureml, context.log.info)
-        refs = chat_data.prepare(
-            raw,
-            recipe.sample,
-            recipe.contract,
-            context.log.info,
-            validation=True,
-            against=test,
-            tokenizer=tokenizer,
-        )
-        for ref in refs:
+        for ref in prepared(context, lineage, azureml, raw, validation=True, against=test):
             yield _sampled_result(context, lineage, ref, raw, test)
 
     return sampled_training_data
@@ -164,10 +154,7 @@ def _sampled(lineage: Lineage, split: str, test_split: str | None = None) -> dg.
     ) -> dg.MaterializeResult[SampleRef]:
         test: SampleRef | None = inputs.pop("test", None)
         raw = chat_data.together(_by_source(lineage, inputs))
-        tokenizer = tokenizer_of(recipe, lineage.storage, azureml, context.log.info)
-        (ref,) = chat_data.prepare(
-            raw, recipe.sample, recipe.contract, context.log.info, against=test, tokenizer=tokenizer
-        )
+        (ref,) = prepared(context, lineage, azureml, raw, against=test)
         return _sampled_result(context, lineage, ref, raw, test)
 
     return sampled

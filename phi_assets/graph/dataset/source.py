@@ -30,12 +30,12 @@ class ChatDataSource:
         """The state of the source now: the commit that `revision` means, or a hash of the files."""
         section = self.section
         name = {"hub": section.repo, "local": str(section.path), "bundled": "bundled conversations"}[section.source]
-        with _in_words():
+        with in_words():
             return DatasetRef(source=section.source, name=name, revision=latest_revision(section, storage=self.storage))
 
     def land(self, value: object) -> DatasetRef:
         """What the upstream asset handed over lies in a folder that every machine finds; see `folder_with`."""
-        with _in_words():
+        with in_words():
             folder = folder_with(value, self.storage.folder / "handed-over", self.storage)
             revision = latest_revision(self._of_folder(str(folder)))
             shared = self.storage.share(folder)
@@ -48,7 +48,7 @@ class ChatDataSource:
             section = section.model_copy(update={"revision": pinned.revision})
         if pinned.folder:
             section = self._of_folder(pinned.folder)
-        with _in_words():
+        with in_words():
             return self.storage.keep(fetch_split(section, split, self.storage.folder, log, self.storage))
 
     def _of_folder(self, folder: str) -> DatasetSection:
@@ -74,7 +74,7 @@ class ChatDataSource:
         The folder's name follows from content and choices: a ref from an earlier run, or of another recipe, never comes
         to point at other rows.
         """
-        with _in_words():
+        with in_words():
             identity = identity_of(raw, sample, contract, validation=validation, against=against, tokenizer=tokenizer)
             folder = self.storage.folder / "sampled" / fingerprint(identity)[:12]
             refs = prepare_split(
@@ -84,7 +84,7 @@ class ChatDataSource:
 
 
 @contextmanager
-def _in_words() -> Iterator[None]:
+def in_words() -> Iterator[None]:
     """A `DatasetError` becomes a `dagster.Failure`: what it says is all that its reader needs."""
     try:
         yield

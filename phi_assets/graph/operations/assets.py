@@ -73,7 +73,7 @@ def known_things(instance: dg.DagsterInstance, lineages: Sequence[Lineage], bill
         endpoints += _recorded(instance, lineage.key("online_endpoint"), "{name}")
         key = lineage.key("online_deployment")
         deployments += _recorded(instance, key, "{endpoint}/{name}", _DEPLOYMENTS_REMEMBERED)
-        clusters += [recipe.compute.name, *_recorded(instance, lineage.key("finetune_compute"), "{name}")]
+        clusters += [*recipe.clusters, *_recorded(instance, lineage.key("finetune_compute"), "{name}")]
     return KnownThings.of(endpoints, deployments, clusters)
 
 

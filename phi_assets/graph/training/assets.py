@@ -1,21 +1,17 @@
 """The fine-tuning job and the model that comes out of it."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from functools import partial
 
 import dagster as dg
 from pydantic import Field
 
-from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.connection.errors import JobUnderway
 from phi_assets.azureml.models.registered import ensure_registered_model
-from phi_assets.azureml.ownership import Owner
-from phi_assets.azureml.training.cancelling import cancel_if_submitted
 from phi_assets.azureml.training.finetune import ensure_finetune_job
 from phi_assets.azureml.training.jobs import SubmittedJob
 from phi_assets.graph.explanation import changes_since_last, explained
-from phi_assets.graph.interrupts import interrupts_kept, is_terminated
+from phi_assets.graph.interrupts import cancelled_with_the_run, interrupts_kept
 from phi_assets.graph.lineage import Lineage
 from phi_assets.graph.preflight.assets import PREFLIGHT
 from phi_assets.graph.presentation import presented
@@ -140,29 +136,6 @@ def _announce(context: dg.AssetExecutionContext, lineage: Lineage, job: Submitte
         context.run.run_id,
         {**lineage.run_tags, JOB_TAG: job.name, STUDIO_TAG: job.studio_url, FINGERPRINT_TAG: job.fingerprint},
     )
-
-
-@contextmanager
-def cancelled_with_the_run(
-    context: dg.AssetExecutionContext, ws: Workspace, owner: Owner
-) -> Iterator[Callable[[str], None]]:
-    """Cancel the watched Azure ML job when a person terminates the run; leave it alone when the worker is killed.
-
-    One that another recipe has submitted, and that this run only waits for, is left alone in any case.
-    Both interrupt the step in the same way. A job that is left running is found again by its name when the run is
-    started again. The interrupt always goes on.
-    """
-    watched: list[str] = []
-    try:
-        yield watched.append
-    except dg.DagsterExecutionInterruptedError:
-        if watched and is_terminated(context):
-            try:
-                cancel_if_submitted(ws, watched[-1], context.log.info, owner=owner)
-            except Exception as error:
-                # Nothing may take the interrupt's place: the run would go on with its other steps.
-                context.log.error(f"Job {watched[-1]} could not be cancelled, and may be billing: {error}")
-        raise
 
 
 def _registered_model(lineage: Lineage) -> dg.AssetsDefinition:

@@ -23,9 +23,14 @@ class Limits:
     cluster_seconds: float = 60.0
     """How often the cluster of a job that waits for a node is looked at."""
 
+    section: str = "finetune"
+    """Of the recipe, which sets them,"""
+    compute: str = "compute"
+    """and which describes the cluster."""
+
     @classmethod
     def of(cls, finetune: FinetuneSection) -> "Limits":
-        """Those of a recipe."""
+        """Those of a recipe's fine-tune."""
         return cls(
             running=timedelta(hours=finetune.timeout_hours),
             queued=timedelta(hours=finetune.max_queue_hours),
@@ -53,7 +58,7 @@ class Limits:
             if running <= self.running.total_seconds():
                 return None
             return JobTimeout(
-                f"Job {name} ran for more than {self.running} and {fate}. Raise `finetune.timeout_hours`, use a "
+                f"Job {name} ran for more than {self.running} and {fate}. Raise `{self.section}.timeout_hours`, use a "
                 "larger VM size, or train on less.",
                 studio_url=studio_url,
             )
@@ -61,7 +66,7 @@ class Limits:
             return None
         return QueueTimeout(
             f"Job {name} waited for a node for more than {self.queued} and {fate}; nothing of it is billing. "
-            f"{condition()}. Raise `finetune.max_queue_hours`, or choose a VM size or tier with free quota "
-            "and capacity in the recipe's `compute`.",
+            f"{condition()}. Raise `{self.section}.max_queue_hours`, or choose a VM size or tier with free quota "
+            f"and capacity in the recipe's `{self.compute}`.",
             studio_url=studio_url,
         )

@@ -1,0 +1,1 @@
+"""Samples made by a job of Azure ML, beside the data."""

@@ -1,0 +1,89 @@
+"""Samples that a job of Azure ML makes, where the project's data lies in the workspace's own storage."""
+
+from collections.abc import Callable
+
+from phi_assets.azureml.connection.client import Workspace
+from phi_assets.azureml.connection.retry import Log
+from phi_assets.azureml.preparation.samples import Place, ensure_samples
+from phi_assets.azureml.storage.datastores import uri_of
+from phi_assets.config.recipe import Recipe
+from phi_assets.dataset.contract.tokenizers import ModelTokenizer
+from phi_assets.dataset.errors import DatasetError
+from phi_assets.dataset.files.manifest import PATHS
+from phi_assets.dataset.files.storage import DataStorage
+from phi_assets.dataset.samples.mixture import Raw, refs_of
+from phi_assets.dataset.sources.schema import has_lines, read_footer
+from phi_assets.refs import DataFile, SampleRef
+
+
+def prepare_beside(
+    ws: Workspace,
+    recipe: Recipe,
+    storage: DataStorage,
+    raw: Raw,
+    log: Log,
+    *,
+    validation: bool = False,
+    against: SampleRef | None = None,
+    tokenizer: ModelTokenizer | None = None,
+    on_name: Callable[[str], None],
+    on_poll: Callable[[], None],
+) -> tuple[SampleRef, ...]:
+    """The samples lie below `PHI_DATA`, made there by a job; see `ensure_samples`. Of the raw data, footers are read.
+
+    Raises:
+        DatasetError: `PHI_DATA` is in no datastore of the workspace, or a shard cannot be read.
+        AzureMLError: as `ensure_samples`.
+    """
+    root = _in_datastore(ws, storage, storage.root)
+    files = [file for ref in refs_of(raw).values() for file in ref.files]
+    rows, lines = [], []
+    for file in files:
+        metadata = read_footer(file)
+        rows.append(metadata.num_rows)
+        lines.append(has_lines(file, metadata))
+    place = Place(
+        files=[_in_datastore(ws, storage, storage.where(file)) for file in files],
+        rows=rows,
+        root=root,
+        test=_in_datastore(ws, storage, storage.where(against.parquet)) if against else None,
+        with_lines=any(lines),
+    )
+    made = ensure_samples(
+        ws,
+        recipe.preparation,
+        raw,
+        recipe.sample,
+        recipe.contract,
+        place,
+        log,
+        recipe=recipe.name,
+        accepted=recipe.preflight.accept,
+        validation=validation,
+        against=against,
+        tokenizer=tokenizer,
+        on_name=on_name,
+        on_poll=on_poll,
+    )
+    log(made.reason)
+    return tuple(_kept(ref, root, storage) for ref in made.refs)
+
+
+def _in_datastore(ws: Workspace, storage: DataStorage, url: str) -> str:
+    uri = None if storage.is_local else uri_of(ws, url)
+    if uri is None:
+        raise DatasetError(
+            f"dataset.prepare is `cluster`, and {url} lies in no datastore of workspace {ws.name}: set PHI_DATA to a "
+            "path in one, such as azureml://datastores/workspaceblobstore/paths/phi-data, or prepare `here`"
+        )
+    return uri
+
+
+def _kept(ref: SampleRef, root: str, storage: DataStorage) -> SampleRef:
+    """The sample with its files named as all that lies below `PHI_DATA`."""
+
+    def named(file: DataFile) -> DataFile:
+        name = file.name.removeprefix(f"{root.rstrip('/')}/")
+        return file.model_copy(update={"name": name}).kept_by(storage)
+
+    return ref.model_copy(update={field: named(file) for field in PATHS if (file := getattr(ref, field))})

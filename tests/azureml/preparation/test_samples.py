@@ -1,0 +1,113 @@
+"""A sample that is made by a job on a cluster: the bytes of one that is made here, once, and what a failure costs."""
+
+from pathlib import Path
+
+import pytest
+
+from phi_assets.azureml.connection.client import Workspace
+from phi_assets.azureml.connection.errors import JobFailed
+from phi_assets.azureml.models.folders import container_of
+from phi_assets.azureml.preparation.samples import Place, PreparedBeside, ensure_samples
+from phi_assets.azureml.training.history import RunHistory
+from phi_assets.config.dataset import ContractSection, SampleSection
+from phi_assets.config.recipe import PreparationSection
+from phi_assets.dataset.samples.prepare import prepare_split
+from phi_assets.dataset.samples.usable import rows_in
+from phi_assets.emulator.control import Control
+from phi_assets.emulator.process import Connection
+from phi_assets.fingerprint import file_sha256
+from phi_assets.refs import SampleRef, SplitRef
+from tests.dataset.shards import make_odd_rows, quiet, raw_split
+from tests.emulator_requests import Requests
+
+EVERYTHING = SampleSection(percent=100)
+STORE = "azureml://datastores/workspaceblobstore/paths"
+CLUSTER = PreparationSection(name="cpu-prepare", max_nodes=2)
+
+
+class Beside:
+    """A raw split that lies in the workspace's storage, below a folder of the test's own."""
+
+    def __init__(self, ws: Workspace, raw: SplitRef, folder: Path, test: SampleRef) -> None:
+        self.ws, self.raw, self.folder, self.test = ws, raw, folder, test
+        self.root = f"{STORE}/{folder.name}"
+        with container_of(ws, "workspaceblobstore") as container:
+            for file in (*raw.files, test.parquet):
+                container.upload_blob(f"{folder.name}/raw/{Path(file).name}", Path(file).read_bytes())
+
+    def prepare(self) -> PreparedBeside:
+        """The sample, made by a job."""
+        place = Place(
+            files=[f"{self.root}/raw/{Path(file).name}" for file in self.raw.files],
+            rows=[rows_in(file) for file in self.raw.files],
+            root=self.root,
+            test=f"{self.root}/raw/{Path(self.test.parquet).name}",
+        )
+        return ensure_samples(
+            self.ws,
+            CLUSTER,
+            self.raw,
+            EVERYTHING,
+            ContractSection(),
+            place,
+            validation=True,
+            against=self.test,
+        )
+
+    def here(self) -> tuple[SampleRef, ...]:
+        """The same sample, made in one pass on this machine."""
+        out = self.folder / "here"
+        return prepare_split(self.raw, EVERYTHING, ContractSection(), out, quiet, validation=True, against=self.test)
+
+    def files(self, refs: tuple[SampleRef, ...]) -> dict[str, bytes]:
+        """Everything in the folder of the sample."""
+        prefix = str(refs[0].jsonl).removeprefix(f"{STORE}/").rpartition("/")[0] + "/"
+        with container_of(self.ws, "workspaceblobstore") as container:
+            names = [blob.name for blob in container.list_blobs(name_starts_with=prefix)]
+            return {name.removeprefix(prefix): container.download_blob(name).readall() for name in names}
+
+    def reused(self, job: str) -> dict[str, bool]:
+        """By the names of the job's steps, whether each was taken over."""
+        history = RunHistory(self.ws)
+        steps = {run.label: history.details(run.run_id) for run in history.children(job)}
+        return {name: (run.properties or {})["azureml.isreused"] == "true" for name, run in steps.items()}
+
+
+@pytest.fixture(scope="module")
+def beside(workspace: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Beside:
+    folder = tmp_path_factory.mktemp("beside")
+    tested = raw_split(folder / "t", make_odd_rows(60, seed=4), split="test_sft")
+    (test,) = prepare_split(tested, EVERYTHING, ContractSection(), folder / "test", quiet)
+    return Beside(workspace, raw_split(folder / "raw", make_odd_rows(900), shards=2, group=100), folder, test)
+
+
+def test_one_shard_that_is_killed_is_done_again_alone_and_the_sample_has_the_bytes_of_one_made_here(
+    beside: Beside, emulator: Connection, control: Control
+) -> None:
+    control.add_scenario("job", scenario="preempted", match="phi3-prep*", step="judge_1")
+    with pytest.raises(JobFailed, match=r"judge_1: .*PreemptionError"):
+        beside.prepare()
+    with Requests(emulator) as requests:
+        made = beside.prepare()
+    assert made.action == "resubmitted"
+    again = dict.fromkeys(("judge_1", "compare", "write_0", "write_1", "merge"), False)
+    assert beside.reused(made.job) == {"judge_0": True, **again}
+
+    here = beside.here()
+    assert [ref.sha256 for ref in made.refs] == [ref.sha256 for ref in here]
+    assert [ref.parquet.sha256 for ref in made.refs] == [file_sha256(Path(ref.parquet)) for ref in here]
+    expected = {path.name: path.read_bytes() for path in Path(here[0].jsonl).parent.glob("[!.]*")}
+    found = beside.files(made.refs)
+    assert sorted(found) == sorted([*expected, "train_sft.hashes.json"])
+    assert [name for name in expected if found[name] != expected[name]] == []
+
+    # Of the data, nothing comes here and nothing goes from here.
+    names = {Path(entry.path).name for entry in requests.entries if (entry.plane, entry.method) == ("blob", "GET")}
+    assert {"train_sft.sample.json", "train_sft.hashes.json"} <= names
+    assert not any(name.endswith((".jsonl", ".parquet")) for name in (*names, *requests.uploaded))
+    assert 0 < sum(requests.uploaded.values()) < 1_000_000
+
+    with Requests(emulator) as requests:
+        once_more = beside.prepare()
+    assert (once_more.action, once_more.refs, once_more.job) == ("reused", made.refs, "")
+    assert requests.writes == []

@@ -1,0 +1,61 @@
+"""Samples that a job makes beside the data: the graph goes on from them, and no data passes through it."""
+
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from phi_assets.azureml.connection.client import Workspace
+from phi_assets.azureml.training.data import ensure_data_asset
+from phi_assets.emulator.process import Connection
+from phi_assets.refs import SampleRef
+from tests.emulator_requests import Requests
+from tests.graph_runs import Graph, failure_message, write_recipe
+
+STORE = "azureml://datastores/workspaceblobstore/paths"
+BESIDE = {"dataset": {"prepare": "cluster"}, "preparation": {"name": "cpu-beside"}}
+SAMPLE = "source or raw_test_sft or sampled_test_sft"
+
+
+def graph(
+    folder: Path, emulator: Connection, instance: dg.DagsterInstance, data: str, **changes: dict[str, Any]
+) -> Graph:
+    home = folder / "home"
+    home.mkdir(parents=True)
+    (home / "emulator").symlink_to(emulator.directory)
+    return Graph(home, write_recipe(folder / "recipe.yaml", changes), folder / "refs", instance, data=data)
+
+
+def test_a_sample_is_the_same_is_registered_in_place_and_does_not_pass_through_here(
+    tmp_path: Path, emulator: Connection, workspace: Workspace
+) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    with dg.DagsterInstance.local_temp(str(tmp_path / "one")) as instance:
+        here = graph(tmp_path / "here", emulator, instance, "").materialize(SAMPLE)
+        assert here.success, failure_message(here)
+        mine: SampleRef = here.asset_value("sampled_test_sft")
+    with dg.DagsterInstance.local_temp(str(tmp_path / "two")) as instance:
+        beside = graph(tmp_path / "beside", emulator, instance, f"{STORE}/{tmp_path.name}", **BESIDE)
+        first = beside.materialize("source or raw_test_sft")
+        assert first.success, failure_message(first)
+        with Requests(emulator) as requests:
+            made = beside.materialize("sampled_test_sft")
+        assert made.success, failure_message(made)
+        theirs: SampleRef = made.asset_value("sampled_test_sft")
+    assert (theirs.sha256, theirs.rows, theirs.violations) == (mine.sha256, mine.rows, mine.violations)
+    assert str(theirs.jsonl).startswith(f"{STORE}/{tmp_path.name}/sampled/")
+    assert Path(theirs.jsonl).read_bytes() == Path(mine.jsonl).read_bytes()
+    assert not any(name.endswith((".parquet", ".jsonl")) for name in requests.uploaded)
+    with Requests(emulator) as requests:
+        data = ensure_data_asset(workspace, f"beside-{tmp_path.name}", theirs)
+    assert data.action == "created"
+    assert requests.uploaded == {}
+
+
+def test_data_that_lies_in_no_datastore_is_no_data_to_be_beside_of(tmp_path: Path, emulator: Connection) -> None:
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        result = graph(tmp_path / "beside", emulator, instance, "", **BESIDE).materialize(SAMPLE)
+    said = failure_message(result)
+    assert "lies in no datastore of workspace" in said
+    assert "set PHI_DATA to a path in one" in said
