@@ -197,9 +197,10 @@ def _delete(request: Request) -> Response:
     """
     emulator: Emulator = request.app.state.emulator
     name = request.path_params["name"]
-    if emulator.store.get("job", name) is None and emulator.store.get("run", name) is None:
+    job = emulator.store.get("job", name)
+    if job is None and emulator.store.get("run", name) is None:
         return Response(status_code=204)
-    job = _require_job(request)
+    job = job or _require_job(request)  # which says that it is a step
     if job["status"] not in TERMINAL:
         raise user_error(
             f"Job '{job['name']}' is in status {job['status']} and cannot be deleted. Cancel it first.",
