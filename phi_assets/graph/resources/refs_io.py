@@ -44,10 +44,21 @@ class RefIOManager(dg.ConfigurableIOManager):
         )
 
     def handle_output(self, context: dg.OutputContext, obj: Ref) -> None:
-        """Write the ref; a reader sees all of it or nothing."""
+        """Write the ref; a reader sees all of it or nothing.
+
+        Raises:
+            dagster.Failure: it cannot be written.
+        """
         name = _name(context.asset_key, context.run_id)
-        with _in_words():
-            write_text(self._place, name, obj.model_dump_json(indent=2))
+        try:
+            with _in_words():
+                write_text(self._place, name, obj.model_dump_json(indent=2))
+        except OSError as error:  # of this machine's own disk
+            raise dg.Failure(
+                description=f"The value of asset {context.asset_key.to_user_string()} cannot be written to "
+                f"{self.base}/{name}: {error.strerror or error}. Make room there, or point PHI_STORAGE at another "
+                "disk, and materialize it again: what has been done already is found and used"
+            ) from error
 
     def load_input(self, context: dg.InputContext) -> Ref:
         """Read the upstream asset's ref.

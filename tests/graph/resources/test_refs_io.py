@@ -1,5 +1,6 @@
 """Refs survive the way from one asset to the next, as files that people can read."""
 
+import errno
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ import dagster as dg
 import fsspec
 import pytest
 
+from phi_assets.dataset.files.places import FsspecPlace
 from phi_assets.graph.resources.refs_io import RefIOManager
 from phi_assets.refs import ComputeRef, DataFile, SampleRef
 
@@ -125,6 +127,21 @@ def test_a_missing_value_says_what_to_materialize(tmp_path: Path, instance: dg.D
         f"Asset upstream was materialized by run {made.run_id}, which has left no value at {tmp_path}"
     )
     assert "PHI_STORAGE" in message
+
+
+def test_a_value_that_cannot_be_written_says_what_to_do(
+    tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(FsspecPlace, "put", full)
+    message = failure(materialize(instance, tmp_path, [upstream]))
+    assert f"asset upstream cannot be written to {tmp_path}/upstream/" in message
+    assert "No space left on device. Make room there, or point PHI_STORAGE at another disk" in message
+    monkeypatch.undo()
+    (tmp_path / "file").touch()
+    assert f"cannot be written to {tmp_path}/file/" in failure(materialize(instance, tmp_path / "file", [upstream]))
 
 
 @pytest.mark.parametrize(
