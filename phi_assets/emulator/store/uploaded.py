@@ -12,33 +12,29 @@ from phi_assets.emulator.store.state import Document, Store
 def damaged(store: Store, root: Path, path: Path) -> Iterator[Path]:
     """Files below `root/<container>`, at this path or below it, that are not what was uploaded.
 
-    One that came in blocks is known by its size and its time only.
+    One that came in blocks is known by its size only. Times say nothing: a copy of the folder may have others.
     """
-    for _, file, document in _uploaded(store, root, path):
-        if file.is_file() and (_is_rewritten(file, document) or document.get("content_md5") not in {None, _md5(file)}):
-            yield file
+    return (file for _, file in _damaged(store, root, path))
 
 
 def accept(store: Store, root: Path, path: Path) -> None:
     """What a job has written at this path or below it is what the blobs are from now on."""
-    for key, file, document in _uploaded(store, root, path):
-        if file.is_file() and _is_rewritten(file, document):
-            store.delete("blob", key)
+    for key, _ in list(_damaged(store, root, path)):
+        store.delete("blob", key)
 
 
-def _uploaded(store: Store, root: Path, path: Path) -> Iterator[tuple[str, Path, Document]]:
-    if path.is_relative_to(root):
-        for key, document in store.items("blob", path.relative_to(root).as_posix()):
-            file = root / key
-            if file == path or path in file.parents:
-                yield key, file, document
+def _damaged(store: Store, root: Path, path: Path) -> Iterator[tuple[str, Path]]:
+    if not path.is_relative_to(root):
+        return
+    for key, document in store.items("blob", path.relative_to(root).as_posix()):
+        file = root / key
+        if (file == path or path in file.parents) and file.is_file() and not _is_as_uploaded(file, document):
+            yield key, file
 
 
-def _is_rewritten(file: Path, document: Document) -> bool:
-    status = file.stat()
-    # Documents of earlier versions say less.
-    kept = document.get("size", status.st_size), document.get("mtime_ns", status.st_mtime_ns)
-    return kept != (status.st_size, status.st_mtime_ns)
+def _is_as_uploaded(file: Path, document: Document) -> bool:
+    size = file.stat().st_size
+    return document.get("size", size) == size and document.get("content_md5") in {None, _md5(file)}
 
 
 def _md5(file: Path) -> str:

@@ -1,5 +1,6 @@
 """A file that is not what was uploaded is noticed, unless a job has written it."""
 
+import os
 from pathlib import Path
 
 from phi_assets.emulator.store import uploaded
@@ -14,6 +15,7 @@ def test_what_a_job_has_written_is_no_damage(tmp_path: Path) -> None:
         with blobs.writing(DEFAULT_CONTAINER, name) as upload:
             upload.write(b"content")
     folder = blobs.path(DEFAULT_CONTAINER, "a")
+    os.utime(folder / "two")  # as in a copy
     assert list(uploaded.damaged(store, blobs.root, folder)) == []
     for name in ("one", "new"):
         (folder / name).write_bytes(b"CONTENT")
