@@ -268,3 +268,23 @@ def test_the_env_file_fills_what_the_environment_leaves_open(
     read_env_file()
     settings = load_settings()
     assert (settings.recipe, settings.storage) == ("from-file", "from-environment")
+
+
+def test_data_lies_in_a_folder_or_at_a_url_of_which_this_machine_has_a_cache(tmp_path: Path) -> None:
+    home = {"PHI_HOME": str(tmp_path)}
+    for data, said, folder in (
+        ("", str(tmp_path / "data"), tmp_path / "data"),
+        (f"file://{tmp_path}/a", str(tmp_path / "a"), tmp_path / "a"),
+        ("az://c/a", "az://c/a", tmp_path / "data"),
+        ("azureml://datastores/d/paths/a", "azureml://datastores/d/paths/a", tmp_path / "data"),
+    ):
+        settings = load_settings({**home, "PHI_DATA": data})
+        assert (settings.data, settings.data_dir) == (said, folder)
+
+
+@pytest.mark.parametrize("name", ["PHI_DATA", "PHI_STORAGE"])
+def test_a_url_with_a_credential_is_refused_without_being_quoted(name: str) -> None:
+    for url in ("https://a.blob.core.windows.net/c?sig=c2VjcmV0", "s3://key:c2VjcmV0@bucket/a"):
+        with pytest.raises(SettingsError, match=f"{name} has what opens the storage in the URL") as raised:
+            load_settings({name: url})
+        assert "c2VjcmV0" not in str(raised.value)

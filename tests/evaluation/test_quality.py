@@ -1,5 +1,7 @@
 """Normal answers pass whatever their length; what no model should send is named."""
 
+from pathlib import Path
+
 import pytest
 
 from phi_assets.evaluation.quality import answer_problem, is_empty, is_refusal, repetition
@@ -82,7 +84,7 @@ def bundled_answers() -> list[str]:
     from phi_assets.config.dataset import DatasetSection
     from phi_assets.dataset.sources.local import folder_of
 
-    folder = folder_of(DatasetSection(source="bundled"))
+    folder = Path(str(folder_of(DatasetSection(source="bundled"))))
     rows = pl.read_parquet(folder / "data" / "test_sft-*.parquet", columns=["messages"])
     return [
         message["content"]
