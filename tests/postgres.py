@@ -98,8 +98,18 @@ def running_server() -> Iterator[Server]:
         as_user = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
     data = folder / "data"
     try:
-        initdb = [_BIN / "initdb", "-D", data, "-U", USER, "--auth=scram-sha-256", "--pwfile", password_file, "--no-sync"]
-        subprocess.run([*as_user, *initdb], check=True, capture_output=True, cwd=folder)
+        initdb = [
+            _BIN / "initdb",
+            "-D",
+            data,
+            "-U",
+            USER,
+            "--auth=scram-sha-256",
+            "--pwfile",
+            password_file,
+            "--no-sync",
+        ]
+        subprocess.run([*as_user, *initdb, "--no-sync"], check=True, capture_output=True, cwd=folder)
         settings = [
             f"port={server.port}",
             "listen_addresses=127.0.0.1",

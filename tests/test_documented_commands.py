@@ -46,6 +46,7 @@ RUN_BY = {
     "phi_assets compare": f"{_COMMANDS}::test_jobs_are_compared_by_what_differs",
     "phi_assets docs": f"{_COMMANDS}::test_the_documentation_is_at_hand",
     "phi_assets export": f"{_COMMANDS}::test_a_model_is_copied_whole_or_not_at_all",
+    "phi_assets instance": "tests/cli/test_instance.py::test_whoever_begins_at_the_same_time_finds_one_whole_instance",
     "phi_assets models": f"{_COMMANDS}::test_models_of_the_registry_are_listed_with_their_sizes",
     "phi_assets preflight": f"{_LINE}::test_preflight_says_who_asks_and_that_nothing_stands_in_the_way",
     "phi_assets still-billing": f"{_LINE}::test_nothing_is_billing_where_nothing_was_made",

@@ -10,6 +10,7 @@ import click
 
 from phi_assets.cli.bill import bill_in_words, print_bill
 from phi_assets.cli.graph import loaded_recipes, open_graph, require_success, which_recipes
+from phi_assets.cli.instance import open_instance, where_runs_are_kept
 from phi_assets.cli.main import main
 from phi_assets.cli.summary import print_left_job, print_summary
 
@@ -78,6 +79,22 @@ def teardown(recipes: Sequence[str], keep_cluster: bool, models: bool, dry_run: 
                     continue
                 click.confirm(f"Delete what is listed of {lineage.name}?", abort=True, err=True)
             print_bill(run(only_list=False), pretended=graph.is_pretended)
+
+
+@main.command()
+def instance() -> None:
+    """Make what the Dagster instance keeps its runs in, where nobody has, and say where that is; before several code
+    servers start on a new SQLite. The exit code is 1 where another release of Dagster has made it."""
+    with open_instance() as opened:
+        click.echo(f"runs: {where_runs_are_kept(opened)}")
+        for storage in (opened.run_storage, opened.event_log_storage, opened.schedule_storage):
+            found, wanted = storage.alembic_version() or (None, None)
+            if found != wanted:
+                raise click.ClickException(
+                    f"Its tables are of revision {found} and this Dagster's of {wanted}. Stop what uses them, and run "
+                    "`dagster instance migrate`."
+                )
+    click.echo("Its tables are those of this release of Dagster.")
 
 
 @main.command()

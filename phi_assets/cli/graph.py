@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from phi_assets.cli.instance import shown_with_its_job
+from phi_assets.cli.instance import open_instance, shown_with_its_job
 from phi_assets.config.recipe import Recipe
 from phi_assets.config.recipe_files import RecipeError, load_recipes
 from phi_assets.config.settings import Settings, SettingsError, load_settings
@@ -135,8 +135,6 @@ def open_graph(recipes: Sequence[str]) -> Iterator[Graph]:
     names = ", ".join(recipe.name for recipe in loaded)
     click.echo(f"{names} in workspace {settings.workspace_name} ({settings.target})", err=True)
 
-    import dagster as dg
-
     from phi_assets.cli.console import calm_console
     from phi_assets.definitions import build_definitions
     from phi_assets.graph.automation.dead_runs import DEATH, end_dead_runs
@@ -146,7 +144,7 @@ def open_graph(recipes: Sequence[str]) -> Iterator[Graph]:
         definitions = build_definitions(settings, *loaded, loggers={"console": calm_console})
     except RecipeError as error:
         raise click.ClickException(str(error)) from error
-    with dg.DagsterInstance.get() as instance:
+    with open_instance() as instance:
         for dead in end_dead_runs(instance):
             click.echo(f"Run {dead.run_id} of job {dead.job_name}: {DEATH} It is marked as failed.", err=True)
         yield Graph(settings, [Lineage.of(recipe, settings) for recipe in loaded], definitions, instance)

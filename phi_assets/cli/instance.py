@@ -3,9 +3,11 @@
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from filelock import FileLock
 
 from phi_assets.config.settings import PROJECT_ROOT, emulator_home
 
@@ -35,6 +37,31 @@ def ensure_dagster_home(env: Mapping[str, str]) -> Path:
         partial.write_bytes(_SHIPPED.read_bytes())
         partial.rename(settings)
     return home
+
+
+@contextmanager
+def open_instance(env: Mapping[str, str] = os.environ) -> Iterator["dg.DagsterInstance"]:
+    """The instance of `DAGSTER_HOME`, with its tables: the first process makes them, and others wait meanwhile.
+
+    Dagster makes those of SQLite without a lock, and all but one of several processes that find none fail (measured
+    with 1.13.27). With PostgreSQL it tries again by itself.
+    """
+    import dagster as dg
+
+    home = Path(env["DAGSTER_HOME"])
+    # A folder that nobody may write to has no database in it.
+    with FileLock(home / ".tables.lock") if os.access(home, os.W_OK) else nullcontext():
+        instance = dg.DagsterInstance.get()
+    with instance:
+        yield instance
+
+
+def where_runs_are_kept(instance: "dg.DagsterInstance") -> str:
+    """The database of the instance's runs and events, without its password."""
+    from sqlalchemy.engine import make_url
+
+    url = getattr(instance.run_storage, "postgres_url", None)
+    return f"SQLite in {instance.root_directory}" if url is None else str(make_url(url).set(query={}))
 
 
 def ui_command(env: Mapping[str, str]) -> str:

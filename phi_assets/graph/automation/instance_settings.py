@@ -18,16 +18,22 @@ _NEEDED: dict[str, Any] = {
 }
 """Without it a crashed run is not started again, and two runs may write to one endpoint at the same time."""
 
+_IMAGE = "DAGSTER_CURRENT_IMAGE"
+"""What a code server in a container names the image of its runs by."""
+
 
 def tell_missing_settings(env: Mapping[str, str] = os.environ) -> None:
     """One warning where the instance of `DAGSTER_HOME` lacks settings that the graph relies on, with lines to add.
 
-    Only where a code location is loaded for Dagster's webserver and daemon, not in each of its runs.
+    Only where a code location is loaded for Dagster's webserver and daemon, not in each of its runs. A code server in
+    a container has no such file where its webserver and daemon have one of their own, as on Kubernetes.
     """
     home = env.get("DAGSTER_HOME")
     if not home or DefinitionsLoadContext.get().load_type is not DefinitionsLoadType.INITIALIZATION:
         return
     path = Path(home) / "dagster.yaml"
+    if _IMAGE in env and not path.exists():
+        return
     try:
         settings = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
     except (OSError, yaml.YAMLError) as error:

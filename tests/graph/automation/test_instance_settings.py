@@ -61,3 +61,12 @@ def test_a_run_that_loads_the_code_again_tells_nothing(
     reconstruction = DefinitionsLoadContext(DefinitionsLoadType.RECONSTRUCTION)
     monkeypatch.setattr(DefinitionsLoadContext, "_instance", reconstruction)
     assert told(tmp_path, "", caplog) == []
+
+
+def test_a_container_whose_instance_is_elsewhere_tells_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tell_missing_settings({"DAGSTER_HOME": str(tmp_path), "DAGSTER_CURRENT_IMAGE": "phi-assets"})
+    assert caplog.messages == []
+    tell_missing_settings({"DAGSTER_HOME": str(tmp_path)})
+    assert len(caplog.messages) == 1
