@@ -88,7 +88,7 @@ def instance() -> None:
     with open_instance() as opened:
         click.echo(f"runs: {where_runs_are_kept(opened)}")
         for storage in (opened.run_storage, opened.event_log_storage, opened.schedule_storage):
-            found, wanted = storage.alembic_version() or (None, None)
+            found, wanted = (storage and storage.alembic_version()) or (None, None)
             if found != wanted:
                 raise click.ClickException(
                     f"Its tables are of revision {found} and this Dagster's of {wanted}. Stop what uses them, and run "

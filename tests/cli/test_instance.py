@@ -1,5 +1,6 @@
 """The instance is made once, however many begin with it at the same time, and it is said where it is."""
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
@@ -30,7 +31,7 @@ def test_whoever_begins_at_the_same_time_finds_one_whole_instance(
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
     together = Barrier(AT_ONCE)
 
-    def begin() -> list[dg.DagsterRun]:
+    def begin() -> Sequence[dg.DagsterRun]:
         together.wait()
         with open_instance() as instance:
             return instance.get_runs()
