@@ -10,7 +10,6 @@ from typing import Any, Self
 import psutil
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-_NAMESPACE = Path("/proc/self/ns/pid")
 _FIRST_NAMESPACE = "pid:[4026531836]"
 """That of a machine itself: PROC_PID_INIT_INO, <https://man7.org/linux/man-pages/man7/pid_namespaces.7.html>."""
 
@@ -148,11 +147,28 @@ def born_at(pid: int) -> float | None:
 
 def pid_namespace() -> str | None:
     """Among which processes the numbers of this one count: a container has its own; None for those of the machine."""
+    namespace = _namespace_of("self")
+    return None if namespace == _FIRST_NAMESPACE else namespace
+
+
+def _namespace_of(process: str) -> str | None:
     try:
-        namespace = os.readlink(_NAMESPACE)
+        return os.readlink(f"/proc/{process}/ns/pid")
     except OSError:  # a kernel without namespaces, or one that does not tell
         return None
-    return None if namespace == _FIRST_NAMESPACE else namespace
+
+
+def listens_out_of_sight(port: int) -> bool:
+    """Whether a port of this machine is another container's, or of somebody whose processes cannot be looked at.
+
+    Containers that share a network share 127.0.0.1, and not the numbers of their processes.
+    """
+    ours = _namespace_of("self")
+    if ours is None:
+        return False
+    listeners = (each for each in psutil.net_connections("tcp") if each.status == psutil.CONN_LISTEN)
+    found = [each.pid for each in listeners if each.laddr.port == port]
+    return any(pid is None or _namespace_of(str(pid)) != ours for pid in found)
 
 
 def this_process() -> str:

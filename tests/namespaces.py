@@ -9,11 +9,14 @@ import pytest
 _UNSHARED = ("unshare", "--map-root-user", "--pid", "--fork", "--mount-proc")
 
 
+def command(program: str, *arguments: str) -> list[str]:
+    """What starts the program there."""
+    return [*_UNSHARED, sys.executable, "-c", program, *arguments]
+
+
 def lines_of(program: str, *arguments: str) -> list[str]:
     """What the program prints there. Where this machine allows no namespaces, the test is skipped, but not in CI."""
-    inside = subprocess.run(
-        [*_UNSHARED, sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False
-    )
+    inside = subprocess.run(command(program, *arguments), capture_output=True, text=True, check=False)
     if inside.stderr.startswith("unshare:") and "CI" not in os.environ:
         pytest.skip(f"no namespaces here: {inside.stderr}")
     assert inside.returncode == 0, inside.stderr

@@ -6,7 +6,7 @@ import dagster as dg
 from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
 
 from phi_assets.graph.automation.dead_runs import DEATH, is_dead
-from phi_assets.processes import CLOCK_TOLERANCE_SECONDS, born_at
+from phi_assets.processes import CLOCK_TOLERANCE_SECONDS, born_at, listens_out_of_sight
 
 _SERVER_TAG = ".dagster/grpc_info"
 _THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
@@ -19,7 +19,7 @@ class LocalRunLauncher(dg.DefaultRunLauncher):
     run would stay STARTED and keep its pool slot
     (https://github.com/dagster-io/dagster/issues/4319). With this launcher `run_monitoring` marks it failed within its
     poll interval, and `run_retries` starts it again. Workers that outlive their code server are left alone, and so are
-    those of a code server on another machine, whose processes cannot be seen from here.
+    those of a code server on another machine or in another container, whose processes cannot be seen from here.
     """
 
     @property
@@ -45,6 +45,9 @@ class LocalRunLauncher(dg.DefaultRunLauncher):
         # Whoever has the number now may be younger than the run.
         if born is not None and born <= time + CLOCK_TOLERANCE_SECONDS:
             return CheckRunHealthResult(WorkerStatus.RUNNING)
+        # There it has another number, and its code server, which is alive, reports it if it dies.
+        if "port" in server and listens_out_of_sight(server["port"]):
+            return CheckRunHealthResult(WorkerStatus.RUNNING, "The run's process is in another container.")
         return CheckRunHealthResult(WorkerStatus.FAILED, f"Process {pid} of the run is gone.")
 
     def _start_event(self, run: dg.DagsterRun) -> tuple[int, float] | None:

@@ -1,11 +1,15 @@
 """A run whose process is gone is failed and holds no slot; whoever cannot be seen from here is left alone."""
 
+import json
+import subprocess
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.events import EngineEventData
+from dagster._core.launcher import WorkerStatus
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import EmptyWorkspaceTarget
 from dagster._daemon.daemon import MonitoringDaemon
@@ -13,6 +17,7 @@ from dagster._daemon.daemon import MonitoringDaemon
 from phi_assets.graph.automation.dead_runs import PROCESS_TAG, end_dead_runs
 from phi_assets.graph.automation.run_launcher import LocalRunLauncher
 from phi_assets.processes import this_process
+from tests.namespaces import command, lines_of
 
 GONE = this_process() + "0"
 ELSEWHERE = "elsewhere/" + this_process().partition("/")[2]
@@ -72,6 +77,25 @@ def test_run_monitoring_notices_as_well(instance: dg.DagsterInstance, process: s
     run = instance.get_run_by_id(started(instance, process))
     assert run is not None
     assert (launcher.check_run_worker_health(run).status.value == "RUNNING") is healthy
+
+
+def test_a_run_of_a_code_server_in_another_container_is_left_alone_while_that_is_alive(
+    instance: dg.DagsterInstance,
+) -> None:
+    """As of two containers of one pod, which have one 127.0.0.1 and other numbers of processes."""
+    assert lines_of("print()") == [""]
+    listen = "import socket; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True); input()"
+    launcher = LocalRunLauncher()
+    launcher.register_instance(instance)
+    with subprocess.Popen(command(listen), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        info = json.dumps({"host": "localhost", "port": int(server.stdout.readline())})
+        run = instance.create_run_for_job(some_job, tags={".dagster/grpc_info": info}, status=STARTED)
+        number = EngineEventData({"pid": dg.MetadataValue.text(str(2**22 + 1))})
+        instance.report_engine_event("Started process for run", run, number)
+        assert launcher.check_run_worker_health(run).status is WorkerStatus.RUNNING
+        server.communicate("\n")
+    assert launcher.check_run_worker_health(run).status is WorkerStatus.FAILED
 
 
 def test_the_daemon_marks_a_dead_run_of_a_command_as_failed(tmp_path: Path) -> None:
