@@ -85,6 +85,10 @@ NOT_RUN = {
     "tests.benchmarks.cluster_prepare": "starts thirty processes; tests/azureml/preparation does the same smaller",
     "tests.e2e.take_pictures": "drives a browser for minutes; tests/e2e/test_ui.py clicks the same way",
     "dagster instance": "writes to databases; it is the command of Dagster's own documentation",
+    "python -m pip wheel": ".ci/image makes the wheels so",
+    "pip wheel": ".ci/image makes the wheels so",
+    "docker build": "tests/e2e/test_containers.py builds the image, from another base",
+    "docker compose": "tests/test_deploy.py reads the file; Debian has no release of Compose that takes it",
     "jupyter": "is not installed with this project",
 }
 """What is not run, and why. The options of click's programs and of pytest are looked at all the same."""
