@@ -167,7 +167,7 @@ def listens_out_of_sight(port: int) -> bool:
     if ours is None:
         return False
     listeners = (each for each in psutil.net_connections("tcp") if each.status == psutil.CONN_LISTEN)
-    found = [each.pid for each in listeners if each.laddr.port == port]
+    found = [each.pid for each in listeners if each.laddr and each.laddr.port == port]
     return any(pid is None or _namespace_of(str(pid)) != ours for pid in found)
 
 
