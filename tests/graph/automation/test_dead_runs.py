@@ -18,10 +18,12 @@ from phi_assets.graph.automation.dead_runs import PROCESS_TAG, end_dead_runs
 from phi_assets.graph.automation.run_launcher import LocalRunLauncher
 from phi_assets.processes import this_process
 from tests.namespaces import command, lines_of
+from tests.postgres import needs_postgresql
 
 GONE = this_process() + "0"
 ELSEWHERE = "elsewhere/" + this_process().partition("/")[2]
 POOL = "some-pool"
+POSTGRESQL = "PostgreSQL"
 NOT_STARTED, STARTED = dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTED
 
 
@@ -31,8 +33,10 @@ def some_job() -> None:
 
 
 @pytest.fixture
-def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
+def instance(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[dg.DagsterInstance]:
+    on_postgresql = getattr(request, "param", "") == POSTGRESQL
+    storage = {"storage": request.getfixturevalue("postgres").new_database().storage} if on_postgresql else {}
+    with dg.instance_for_test(overrides=storage, temp_dir=str(tmp_path)) as instance:
         instance.event_log_storage.set_concurrency_slots(POOL, 5)
         yield instance
 
@@ -49,6 +53,7 @@ def started(
 
 
 @pytest.mark.parametrize("status", [NOT_STARTED, STARTED])
+@pytest.mark.parametrize("instance", ["SQLite", pytest.param(POSTGRESQL, marks=needs_postgresql)], indirect=True)
 def test_only_a_run_whose_process_is_gone_is_ended(instance: dg.DagsterInstance, status: dg.DagsterRunStatus) -> None:
     runs = {
         "gone": started(instance, GONE, status=status),
