@@ -66,8 +66,8 @@ def running_engine(folder: Path) -> Iterator[Engine]:
         *("--iptables=false", "--bridge=none"),
     ]
     with (folder / "log").open("wb") as log:
-        # What it mounts, nobody else sees, and it goes with it.
-        command = ["unshare", "--mount", "dockerd", *arguments]
+        # It does not outlive the tests, however they end. What it mounts nobody else sees, and it goes with it.
+        command = ["setpriv", "--pdeathsig=TERM", "unshare", "--mount", "dockerd", *arguments]
         daemon = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
     try:
         client = until(lambda: _client(url, daemon), _START_SECONDS, f"The daemon does not start, see {folder}/log,")

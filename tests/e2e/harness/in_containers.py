@@ -19,6 +19,8 @@ SHIPPED = PROJECT_ROOT / "phi_assets" / "deploy" / "docker" / "dagster.yaml"
 HOME = Path("/home/dagster/.phi")
 """PHI_HOME in a container."""
 
+_OF_LAUNCHERS = ("DOCKER_HOST", "DAGSTER_DOCKER_NETWORK", "DAGSTER_CURRENT_IMAGE")
+
 
 def variables_of(database: Database, engine: Engine, env: Mapping[str, str]) -> dict[str, str]:
     """The environment in which the shipped instance works: every variable that it names, if only as an empty one."""
@@ -46,7 +48,9 @@ class DagsterInContainers(DagsterByHand):
 
     def __init__(self, directory: Path, engine: Engine, variables: Mapping[str, str], volumes: Sequence[str]) -> None:
         overrides: dict[str, Any] = yaml.safe_load(SHIPPED.read_text(encoding="utf-8"))
-        overrides["run_launcher"]["config"]["container_kwargs"]["volumes"] = [*volumes]
+        launcher = overrides["run_launcher"]["config"]
+        launcher["container_kwargs"]["volumes"] = [*volumes]
+        launcher["env_vars"] += [name for name in variables if name not in {*launcher["env_vars"], *_OF_LAUNCHERS}]
         for section, values in FAST_POLLS.items():
             overrides[section] = {**overrides[section], **values}
         super().__init__(directory, variables, overrides)
