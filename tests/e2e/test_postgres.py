@@ -47,6 +47,11 @@ def test_killed_while_serving(name: str, toy: ToyDeployment, served: Snapshot) -
 
 
 def test_nothing_was_recorded_anywhere_else(toy: ToyDeployment, database: Database, served: Snapshot) -> None:
+    [(events, size)] = database.query("SELECT count(*), pg_total_relation_size('event_logs') FROM event_logs")
+    [(whole,)] = database.query("SELECT pg_database_size(current_database())")
+    print(
+        f"\n{len(toy.dagster.instance.get_runs())} runs, {events} events in {size / 1e6:.1f} MB of {whole / 1e6:.1f} MB"
+    )
     assert not list(toy.dagster.home.rglob("*.db"))
     statuses = dict(database.query("SELECT run_id, status FROM runs"))
     assert statuses == {run.run_id: run.status.value for run in toy.dagster.instance.get_runs()}
