@@ -115,7 +115,14 @@ def newest_refs(storage: Path, without: Collection[str] = ()) -> dict[str, Path]
 
 
 def _ref(path: Path) -> dict[str, Any]:
-    return {name: value for name, value in json.loads(path.read_text()).items() if name not in _TIMES | _HISTORY}
+    values = json.loads(path.read_text()).items()
+    return {name: _without_size(value) for name, value in values if name not in _TIMES | _HISTORY}
+
+
+def _without_size(value: Any) -> Any:
+    """A file of answers without its size: it has the latencies in it, with as many digits as they have."""
+    is_of_answers = isinstance(value, dict) and str(value.get("name")).startswith(("scoring/", "base_answers/"))
+    return {"name": value["name"]} if is_of_answers else value
 
 
 def _answers(path: Path) -> list[dict[str, Any]]:
