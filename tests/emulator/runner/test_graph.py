@@ -216,10 +216,16 @@ class TestCommandLine:
         done = subprocess.run(shell_command(line), capture_output=True, text=True, check=True, cwd="/")
         return done.stdout.split("\0")[:-1]
 
-    @pytest.mark.parametrize("value", ["a 'b' $(c); d", '"x" `y` \\ \\\\ $HOME', "*", "# no comment", "", "a\nb", "${{inputs.name}}"])
-    @pytest.mark.parametrize("place", ["${{inputs.name}}", "'${{inputs.name}}'", '"${{ inputs.name }}"', "x='${{inputs.name}}'"])
+    @pytest.mark.parametrize(
+        "value", ["a 'b' $(c); d", '"x" `y` \\ \\\\ $HOME', "*", "# no comment", "", "a\nb", "${{inputs.name}}"]
+    )
+    @pytest.mark.parametrize(
+        "place", ["${{inputs.name}}", "'${{inputs.name}}'", '"${{ inputs.name }}"', "x='${{inputs.name}}'"]
+    )
     def test_values_stay_one_argument_whatever_is_in_them(self, value: str, place: str) -> None:
-        command = f"python --it\\'s --name {place} \\\n --to ${{{{ outputs.to }}}} # it's\npython last ${{{{inputs.name}}}}"
+        command = (
+            f"python --it\\'s --name {place} \\\n --to ${{{{ outputs.to }}}} # it's\npython last ${{{{inputs.name}}}}"
+        )
         found = self.arguments(command, {"name": value}, {"to": "/tmp/with space"})
         shown = f"x={value}" if place.startswith("x") else value
         assert found == ["--it's", "--name", shown, "--to", "/tmp/with space", "last", value]
