@@ -95,7 +95,7 @@ def running_server() -> Iterator[Server]:
         user = pwd.getpwnam(_UNPRIVILEGED)
         for path in (folder, password_file):
             os.chown(path, user.pw_uid, user.pw_gid)
-        as_user = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
+        as_user = [f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
     data = folder / "data"
     try:
         initdb = [
@@ -109,7 +109,7 @@ def running_server() -> Iterator[Server]:
             password_file,
             "--no-sync",
         ]
-        subprocess.run([*as_user, *initdb, "--no-sync"], check=True, capture_output=True, cwd=folder)
+        subprocess.run(["setpriv", *as_user, *initdb, "--no-sync"], check=True, capture_output=True, cwd=folder)
         settings = [
             f"port={server.port}",
             "listen_addresses=127.0.0.1",
@@ -119,7 +119,7 @@ def running_server() -> Iterator[Server]:
         ]
         options = [part for setting in settings for part in ("-c", setting)]
         with (folder / "log").open("wb") as log:
-            # It does not outlive the tests, however they end.
+            # It does not outlive the tests, however they end. Another change of its user would undo that.
             process = subprocess.Popen(
                 ["setpriv", "--pdeathsig=QUIT", *as_user, _BIN / "postgres", "-D", data, *options],
                 cwd=folder,
