@@ -187,6 +187,10 @@ class SampleRef(Ref):
     """Share of the conversations that are longer than the model's context."""
     report: DataFile = DataFile()
     """JSON file with a `SplitReport`."""
+    findings: DataFile = Field(default=DataFile(), exclude_if=lambda file: not file)
+    """JSON file with what looking at its rows has shown; of a sample that a job has made beside the data."""
+    keys: DataFile = Field(default=DataFile(), exclude_if=lambda file: not file)
+    """Parquet file with hashes of its prompts, likewise, where these are compared with those of other samples."""
 
 
 class ModelRef(Ref):

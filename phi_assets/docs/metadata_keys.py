@@ -50,6 +50,8 @@ _SAMPLED: Keys = {
     "sha256": "Hash of the JSON Lines.",
     **_FILES,
     "quarantine": "Where rows are in quarantine: their file.",
+    "findings": "Where a job has made the sample: what looking at its rows has shown, as JSON.",
+    "keys": "Where a job has made a sample that is trained on or asked: hashes of its prompts, as Parquet.",
 }
 
 KEYS: Mapping[str, Keys] = {

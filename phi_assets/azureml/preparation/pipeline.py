@@ -1,4 +1,6 @@
-"""The pipeline job that makes a sample: judge each shard, compare all rows, write each shard, merge."""
+"""The pipeline job that makes a sample: judge each shard, compare all rows, write each shard, merge,
+verify.
+"""
 
 import threading
 from collections.abc import Mapping, Sequence
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from azure.ai.ml.entities import PipelineJob
 
 SAMPLE_OUTPUT = "sample"
+VERIFIED_OUTPUT = "verified"
 
 _PROGRAM = "python -m phi_assets.dataset.sharded"
 _OF_ONE = {"request": "uri_folder", "shard": "uri_file", "part": "string", "first_row": "integer", "rows": "integer"}
@@ -42,7 +45,8 @@ class Materials:
 def build_pipeline(
     materials: Materials, *, code: Path, environment: str, compute: str, title: str, destination: str
 ) -> "PipelineJob":
-    """The job, not submitted and without a name; its output `sample` is the folder `destination`.
+    """The job, not submitted and without a name; its output `sample` is the folder `destination`, and `verified` the
+    folder `verified_in(destination)`.
 
     Steps that an earlier job has done with the same inputs are taken over, and the failure of one shard's step does not
     keep those of others from being done.
@@ -59,14 +63,21 @@ def build_pipeline(
         judged = [steps.judge(number, more) for number in range(len(materials.shards))]
         compared = steps.compare(judged, more)
         written = [steps.write(number, compared) for number in range(len(materials.shards))]
-        return {SAMPLE_OUTPUT: steps.merge(compared, written)}
+        merged = steps.merge(compared, written)
+        return {SAMPLE_OUTPUT: merged, VERIFIED_OUTPUT: steps.verify(merged)}
 
     with _BUILDER:
         job: Any = prepare()
     job.settings.default_compute = compute
     job.settings.continue_on_step_failure = True
     job.outputs[SAMPLE_OUTPUT] = module.Output(type="uri_folder", path=destination)
+    job.outputs[VERIFIED_OUTPUT] = module.Output(type="uri_folder", path=verified_in(destination))
     return job
+
+
+def verified_in(folder: str) -> str:
+    """Folder of what looking at a sample's rows has shown, below the sample's."""
+    return f"{folder}{VERIFIED_OUTPUT}/"
 
 
 class _Steps:
@@ -81,8 +92,7 @@ class _Steps:
         return self._run("calibrate", "calibrate", _OF_ALL, self._of_all(), lists={"shards": self._files(files)})
 
     def judge(self, number: int, more: Mapping[str, Any]) -> Any:
-        test = {"test": self._file(self._materials.test)} if self._materials.test else {}
-        return self._run("judge", f"judge_{number}", _OF_ONE, self._of_one(number), more={**more, **test})
+        return self._run("judge", f"judge_{number}", _OF_ONE, self._of_one(number), more={**more, **self._test()})
 
     def compare(self, judged: Sequence[Any], more: Mapping[str, Any]) -> Any:
         folders = {f"judged_{number}": each for number, each in enumerate(judged)}
@@ -97,6 +107,10 @@ class _Steps:
         folders = {f"written_{number}": each for number, each in enumerate(written)}
         declared, given = {**_OF_ALL, "compared": "uri_folder"}, {**self._of_all(), "compared": compared}
         return self._run("merge", "merge", declared, given, lists={"written": folders})
+
+    def verify(self, merged: Any) -> Any:
+        declared, given = {**_OF_ALL, "sample": "uri_folder"}, {**self._of_all(), "sample": merged}
+        return self._run("verify", "verify", declared, given, more=self._test())
 
     def _run(
         self,
@@ -152,6 +166,9 @@ class _Steps:
 
     def _of_all(self) -> dict[str, Any]:
         return {"request": self._folder(self._materials.request), "plan": self._file(self._materials.plan)}
+
+    def _test(self) -> dict[str, Any]:
+        return {"test": self._file(self._materials.test)} if self._materials.test else {}
 
     def _files(self, uris: Mapping[str, str]) -> dict[str, Any]:
         return {name: self._file(uri) for name, uri in uris.items()}

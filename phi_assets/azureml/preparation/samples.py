@@ -14,7 +14,7 @@ from phi_assets.azureml.connection.retry import Log, find, silent
 from phi_assets.azureml.connection.status import JobStatus
 from phi_assets.azureml.connection.writes import write
 from phi_assets.azureml.preparation.package import environment_of, write_source
-from phi_assets.azureml.preparation.pipeline import Materials, build_pipeline
+from phi_assets.azureml.preparation.pipeline import Materials, build_pipeline, verified_in
 from phi_assets.azureml.preparation.places import put_folder, read_file
 from phi_assets.azureml.preparation.request import PreparationRequest, SampleFound, look_at_sample
 from phi_assets.azureml.training.jobs import OnSubmitted, ensure_success
@@ -25,6 +25,7 @@ from phi_assets.config.dataset import ContractSection, SampleSection
 from phi_assets.config.recipe import PreparationSection
 from phi_assets.dataset.contract.tokenizers import ModelTokenizer
 from phi_assets.dataset.files.manifest import PATHS, refs_of_manifest
+from phi_assets.dataset.samples.findings import findings_name, keys_name
 from phi_assets.dataset.samples.mixture import Raw, identity_of, ref_of, refs_of
 from phi_assets.dataset.sharded.request import Plan, Request, plan_of, request_of
 from phi_assets.dataset.sharded.write import hashes_name
@@ -218,16 +219,32 @@ def _prepared(
     content = read_file(ws, found.uri, hashes_name(split))
     if content is None or found.manifest is None:
         raise OutputMissing(f"{hashes_name(split)} has gone from {found.uri}: delete that folder, and run again.")
-    files = {
-        f"{found.uri}{name}": DataFile(name=f"{found.uri}{name}", size=found.sizes[name], sha256=sha256)
-        for name, sha256 in json.loads(content).items()
-    }
-    refs = refs_of_manifest(found.manifest, found.uri)
-    named = tuple(
-        ref.model_copy(update={field: files[str(getattr(ref, field))] for field in PATHS if getattr(ref, field)})
-        for ref in refs
+    verified = verified_in(found.uri)
+    # Jobs of earlier versions have not verified what they have made.
+    files = _files_in(found, found.uri, content) | _files_in(
+        found, verified, read_file(ws, verified, hashes_name(split)) or b"{}"
     )
-    return PreparedBeside(named, action, reason, job)
+
+    def named(ref: SampleRef) -> SampleRef:
+        made = {field: files[str(getattr(ref, field))] for field in PATHS if getattr(ref, field)}
+        seen = {
+            "findings": files.get(f"{verified}{findings_name(ref.split)}"),
+            "keys": files.get(f"{verified}{keys_name(ref.split)}"),
+        }
+        return ref.model_copy(update=made | {field: file for field, file in seen.items() if file})
+
+    refs = refs_of_manifest(found.manifest, found.uri)
+    return PreparedBeside(tuple(map(named, refs)), action, reason, job)
+
+
+def _files_in(found: SampleFound, folder: str, hashes: bytes) -> dict[str, DataFile]:
+    """Those of the hashed files of a folder, at or below the sample's, that are there; by their uris."""
+    uris = {f"{folder}{name}": sha256 for name, sha256 in json.loads(hashes).items()}
+    return {
+        uri: DataFile(name=uri, size=found.sizes[uri.removeprefix(found.uri)], sha256=sha256)
+        for uri, sha256 in uris.items()
+        if uri.removeprefix(found.uri) in found.sizes
+    }
 
 
 def _labelled(raw: Raw, sample: SampleSection, against: SampleRef | None, source: str) -> dict[str, str]:

@@ -16,7 +16,7 @@ from phi_assets.refs import SampleRef, SplitRef
 _FORMAT = 3
 """Raise it when the same rows would be written with other bytes, so that no older sample counts as this one."""
 
-PATHS = ("jsonl", "parquet", "quarantine", "report")
+PATHS = ("jsonl", "parquet", "quarantine", "report", "findings", "keys")
 """Fields of a sample that name files."""
 
 
@@ -41,25 +41,32 @@ def preparation_identity(
         "split": ref.split,
         "raw_sha256": ref.sha256,
         "sample": sample.model_dump(mode="json", exclude={"test_percent"} if ref.part == "all" else None),
-        "contract": contract.model_dump(mode="json", include={"policies", "context_tokens"}),
-        "tokenizer_sha256": TokenCounter(contract.tokenizer).identity,
+        **judged_by(contract),
         "validation": validation,
         "against_sha256": against.sha256 if against else None,
         **({"model_tokenizer_sha256": TokenCounter(tokenizer).identity} if tokenizer else {}),
-        **_compared_with(contract),
         **(mixture or {}),
         # Of the report alone; left out where it is empty, as samples of earlier versions have it.
         **({"not_carried": ref.not_carried} if ref.not_carried else {}),
     }
 
 
-def _compared_with(contract: ContractSection) -> dict[str, Any]:
-    """What of the contract is asked for by name; nothing where it is not."""
+def judged_by(contract: ContractSection) -> dict[str, Any]:
+    """What of the contract decides what becomes of a row; what is asked for by name, only where it is.
+
+    Raises:
+        DatasetError: a file to decontaminate against cannot be read.
+    """
     said = contract.model_dump(
         mode="json", include={"near_duplicate_threshold", "decontaminate_threshold", "personal_data"}
     )
     files = [[file.name, _sha256(file)] for file in contract.decontaminate]
-    return {**said, **({"decontaminate": files} if files else {})}
+    return {
+        "contract": contract.model_dump(mode="json", include={"policies", "context_tokens"}),
+        "tokenizer_sha256": TokenCounter(contract.tokenizer).identity,
+        **said,
+        **({"decontaminate": files} if files else {}),
+    }
 
 
 def _sha256(file: Path) -> str:
@@ -108,7 +115,7 @@ def refs_of_manifest(manifest: Mapping[str, Any], folder: str) -> tuple[SampleRe
 
 def _with_paths(ref: SampleRef, folder: str) -> dict[str, Any]:
     content = ref.model_dump(mode="json")
-    names = {key: Path(content[key]).name for key in PATHS if content[key]}
+    names = {key: Path(content[key]).name for key in PATHS if content.get(key)}
     return content | {key: f"{folder}{name}" for key, name in names.items()}
 
 

@@ -102,13 +102,17 @@ class DataStorage:
         return str(self.folder / file.name) if self.is_local else f"{self._place.url}/{file.name}"
 
     def file_at(self, where: str) -> DataFile:
-        """The file that `where` said this of; of no hash where the place says none."""
+        """The file that `where` said this of. What names no content is the state that it is in now."""
         root = "" if self.is_local else f"{self._place.url}/"
         if not root or not where.startswith(root):
             return DataFile.at(where).kept_by(self)
         name = where.removeprefix(root)
         digits = PurePosixPath(name).parent.name
-        return DataFile(name=name, sha256=digits if len(digits) == _HASH_DIGITS else "").kept_by(self)
+        if len(digits) == _HASH_DIGITS:
+            return DataFile(name=name, sha256=digits).kept_by(self)
+        found = self._place.stat(_inside(name))
+        now = {"size": found.size, "version": found.version} if found else {}
+        return DataFile(name=where, **now).kept_by(self)
 
     def is_there(self, file: DataFile) -> bool:
         """Whether the file lies where it was put, in its size; nothing is fetched."""

@@ -10,6 +10,7 @@ import orjson
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict
 
 from phi_assets.dataset.contract.markup import FAMILIES
 from phi_assets.dataset.contract.openings import openings
@@ -17,7 +18,7 @@ from phi_assets.dataset.contract.rules import SOURCE
 from phi_assets.dataset.errors import DatasetError
 from phi_assets.dataset.files.write import JSON_LINE
 from phi_assets.dataset.reports.report import read_report
-from phi_assets.dataset.sources.schema import POLARS_SCHEMA
+from phi_assets.dataset.sources.schema import POLARS_SCHEMA, File, readable
 from phi_assets.refs import SampleRef
 
 VERIFIED_RULES = (
@@ -35,6 +36,12 @@ VERIFIED_RULES = (
 
 _MORE = (JSON_LINE, SOURCE)
 """Columns of text that a sample may have besides, in this order: lines that say more, and sources that are mixed."""
+
+EXAMPLES = 3
+"""How many rows are shown of all that have something in common."""
+
+_SHOWN = 1_000
+"""Characters of a prompt."""
 
 _CHUNK = 1 << 20
 
@@ -99,6 +106,18 @@ class Examined:
     def rows(self) -> int:
         """How many there are."""
         return self.keys.height
+
+
+class Example(BaseModel):
+    """A row of a sample's file, for people."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    row: int
+    """Its number in the file."""
+    prompt_id: str | None
+    prompt: str | None
+    """As it begins."""
 
 
 @dataclass(frozen=True)
@@ -202,10 +221,26 @@ def common(rows: pl.DataFrame, others: pl.DataFrame) -> Common:
     )
 
 
-def examples(parquet: Path, rows: Sequence[int], count: int = 3) -> list[dict[str, Any]]:
-    """Number, prompt_id and prompt of the first of the given rows."""
-    scan = _scan(parquet).select("prompt_id", "prompt")
-    return [{"row": row, **scan.slice(row, 1).collect().row(0, named=True)} for row in rows[:count]]
+def examples(parquet: File, rows: Sequence[int]) -> list[Example]:
+    """The first of the given rows; of a file that lies elsewhere, their row groups' prompts are read."""
+    wanted = [*rows[:EXAMPLES]]
+    found: list[Example] = []
+    if not wanted:
+        return found
+    with pq.ParquetFile(readable(parquet)) as file:
+        first = 0
+        for group in range(file.num_row_groups):
+            after = first + file.metadata.row_group(group).num_rows
+            if here := [row for row in wanted if first <= row < after]:
+                prompts = file.read_row_group(group, columns=["prompt_id", "prompt"]).take([r - first for r in here])
+                for row, each in zip(here, prompts.to_pylist(), strict=True):
+                    found.append(Example(row=row, prompt_id=each["prompt_id"], prompt=_shown(each["prompt"])))
+            first = after
+    return found
+
+
+def _shown(prompt: str | None) -> str | None:
+    return prompt if prompt is None else prompt[:_SHOWN]
 
 
 def _scanned(parquet: Path, wanted: dict[str, pl.Expr]) -> Iterator[pl.DataFrame]:

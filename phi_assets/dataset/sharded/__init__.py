@@ -1,1 +1,1 @@
-"""A sample made shard by shard, by several processes that share nothing but files: judge, compare, write, merge."""
+"""A sample made shard by shard, by processes that share nothing but files: judge, compare, write, merge, verify."""

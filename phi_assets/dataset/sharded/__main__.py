@@ -1,4 +1,4 @@
-"""The steps as a program: `python -m phi_assets.dataset.sharded judge|compare|write|merge|calibrate`."""
+"""The steps as a program: `python -m phi_assets.dataset.sharded judge|compare|write|merge|verify|calibrate`."""
 
 import argparse
 import sys
@@ -8,6 +8,7 @@ from phi_assets.dataset.errors import DatasetError
 from phi_assets.dataset.sharded.compare import compare_shards
 from phi_assets.dataset.sharded.judge import calibrate, judge_shard
 from phi_assets.dataset.sharded.request import Plan, Shard
+from phi_assets.dataset.sharded.verify import verify_samples
 from phi_assets.dataset.sharded.write import merge_shards, write_shard
 
 
@@ -50,7 +51,18 @@ def _merge(options: argparse.Namespace) -> None:
     merge_shards(options.request, _plan(options), options.compared, options.written, options.out, print)
 
 
-_STEPS = {"calibrate": _calibrate, "judge": _judge, "compare": _compare, "write": _write, "merge": _merge}
+def _verify(options: argparse.Namespace) -> None:
+    verify_samples(options.request, _plan(options), options.sample, options.out, test=options.test, log=print)
+
+
+_STEPS = {
+    "calibrate": _calibrate,
+    "judge": _judge,
+    "compare": _compare,
+    "write": _write,
+    "merge": _merge,
+    "verify": _verify,
+}
 
 
 def _plan(options: argparse.Namespace) -> Plan:
@@ -78,13 +90,14 @@ def _parser() -> argparse.ArgumentParser:
         "calibrate": of_all,
         "compare": of_all,
         "merge": of_all,
+        "verify": of_all,
     }.items():
         step = steps.add_parser(name, parents=[parent])
         step.add_argument("--request", type=Path, required=True)
         step.add_argument("--out", type=Path, required=True)
         if name in ("judge", "compare"):
             step.add_argument("--calibration", type=Path)
-        if name == "judge":
+        if name in ("judge", "verify"):
             step.add_argument("--test", type=Path)
         if name == "calibrate":
             step.add_argument("--shards", type=Path, nargs="+", required=True)
@@ -96,6 +109,8 @@ def _parser() -> argparse.ArgumentParser:
             step.add_argument("--number", type=int, required=True)
         if name == "merge":
             step.add_argument("--written", type=Path, nargs="+", required=True)
+        if name == "verify":
+            step.add_argument("--sample", type=Path, required=True)
     return parser
 
 

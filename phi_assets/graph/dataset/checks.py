@@ -1,18 +1,19 @@
 """Is the sample fit to train on?"""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import dagster as dg
 
-from phi_assets.config.dataset import SAMPLED_SPLITS, VALIDATION_SPLIT, ContractSection
+from phi_assets.config.dataset import SAMPLED_SPLITS, ContractSection
+from phi_assets.dataset.errors import DatasetError
 from phi_assets.dataset.files.storage import DataStorage
-from phi_assets.dataset.samples.verify import Common, common, judging_problems, keys
+from phi_assets.dataset.samples.findings import AGAINST, TRAINED, findings_of, keys_of
+from phi_assets.dataset.samples.verify import Common, common, examples
 from phi_assets.graph.dataset.verdicts import (
     NOT_BLOCKING,
     asset_name,
     contract_result,
-    examples_of,
+    examples_table,
     leakage_result,
     minimum_rows_result,
     no_warnings_result,
@@ -21,13 +22,7 @@ from phi_assets.graph.dataset.verdicts import (
     truncated_share_result,
 )
 from phi_assets.graph.lineage import Lineage
-from phi_assets.refs import SampleRef
-
-AGAINST = {"train_sft": ("test_sft", VALIDATION_SPLIT), VALIDATION_SPLIT: ("test_sft",), "train_gen": ("test_gen",)}
-"""Samples that a sample must have no conversation of, or what is measured on them proves nothing."""
-
-_TRAINING = ("train_sft", VALIDATION_SPLIT)
-"""What the model that gets the prompts of `test_gen` has been made with."""
+from phi_assets.refs import DataFile, SampleRef
 
 _ASKS = {
     "schema": "The files hold the columns, rows and bytes that the sample's ref promises.",
@@ -91,25 +86,28 @@ def _results(
     context: dg.AssetCheckExecutionContext, contract: ContractSection, sample: SampleRef, *others: SampleRef
 ) -> Iterator[dg.AssetCheckResult]:
     wanted = {key.name for key in context.selected_asset_check_keys}
-    if "schema" in wanted:
-        yield schema_result(sample)
-        if judging_problems(sample):
+    judges = {"contract": contract_result, "leakage": leakage_result, "no_warnings": no_warnings_result}
+    findings = findings_of(sample, contract, others) if wanted & {"schema", *judges} else None
+    if findings and "schema" in wanted:
+        yield schema_result(sample, findings)
+        if findings.judged is None:
             # Its rows cannot be judged: the other checks stay without a result, and this one fails the step.
             return
     if "minimum_rows" in wanted:
         yield minimum_rows_result(sample, contract)
     if "truncated_share" in wanted:
         yield truncated_share_result(sample, contract)
-    judges = {"contract": contract_result, "leakage": leakage_result, "no_warnings": no_warnings_result}
-    if wanted & judges.keys():
-        subject = subject_of(sample, contract, others)
+    if findings and wanted & judges.keys():
+        if findings.judged is None:
+            raise DatasetError(f"{'; '.join(findings.problems)}. Materialize {asset_name(sample.split)} again.")
+        subject = subject_of(sample, contract, findings.judged)
         yield from (judge(subject) for name, judge in judges.items() if name in wanted)
 
 
 # Only ordered after the training samples: with their refs as inputs, `sampled_test_gen` alone could not be materialized
 # before they were.
 def _prompts_unseen(lineage: Lineage) -> dg.AssetChecksDefinition:
-    training = {split: lineage.key(asset_name(split)) for split in _TRAINING}
+    training = {split: lineage.key(asset_name(split)) for split in TRAINED}
 
     @dg.asset_check(
         asset=lineage.key("sampled_test_gen"),
@@ -117,11 +115,12 @@ def _prompts_unseen(lineage: Lineage) -> dg.AssetChecksDefinition:
         description="The model has not been trained on a prompt that it will be asked: such an answer proves nothing.",
     )
     def prompts_unseen(context: dg.AssetCheckExecutionContext, sample: SampleRef) -> dg.AssetCheckResult:
-        prompts = keys(Path(sample.parquet))
+        prompts = keys_of(sample.parquet, sample.keys)
         seen: dict[str, Common] = {}
         for split, key in training.items():
-            if (parquet := _latest_parquet(context.instance, key, lineage.storage)) is not None:
-                seen[split] = common(prompts, keys(parquet))
+            parquet, saved = _latest_files(context.instance, key, lineage.storage)
+            if parquet.is_there:
+                seen[split] = common(prompts, keys_of(parquet, saved))
         rows = {row for found in seen.values() for row in found.rows}
         compared = " and ".join(map(asset_name, seen)) or "nothing, as no training data has been sampled here"
         return dg.AssetCheckResult(
@@ -134,17 +133,20 @@ def _prompts_unseen(lineage: Lineage) -> dg.AssetChecksDefinition:
             metadata={
                 "rows": sample.rows,
                 **{f"{split}/rows": len(found.rows) for split, found in seen.items()},
-                **examples_of(Path(sample.parquet), rows),
+                **examples_table(examples(sample.parquet, sorted(rows))),
             },
         )
 
     return prompts_unseen
 
 
-def _latest_parquet(instance: dg.DagsterInstance, sample: dg.AssetKey, storage: DataStorage) -> Path | None:
-    """The file of a sample's last materialization, where there is one and it is still there."""
+def _latest_files(instance: dg.DagsterInstance, sample: dg.AssetKey, storage: DataStorage) -> tuple[DataFile, DataFile]:
+    """The rows of a sample's last materialization and their keys, where there are such files."""
     event = instance.get_latest_materialization_event(sample)
-    materialization = event.asset_materialization if event else None
-    value = materialization.metadata.get("parquet") if materialization else None
-    file = storage.file_at(str(value.path) if isinstance(value, dg.PathMetadataValue) else "")
-    return Path(file) if storage.is_there(file) else None
+    metadata = event.asset_materialization.metadata if event and event.asset_materialization else {}
+
+    def named(name: str) -> DataFile:
+        value = metadata.get(name)
+        return storage.file_at(str(value.path)) if isinstance(value, dg.PathMetadataValue) else DataFile()
+
+    return named("parquet"), named("keys")

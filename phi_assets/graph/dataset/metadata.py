@@ -6,6 +6,7 @@ from typing import Any
 
 import dagster as dg
 
+from phi_assets.dataset.files.manifest import PATHS
 from phi_assets.dataset.reports.preview import became, conversations_markdown, shown, violations_markdown
 from phi_assets.dataset.reports.report import (
     Lengths,
@@ -126,11 +127,7 @@ def sample_metadata(ref: SampleRef, *raw: dg.AssetKey) -> dict[str, Any]:
         **_numbers(ref, report, profile),
         "token_counter": profile.token_counter,
         "sha256": ref.sha256,
-        **{
-            name: dg.MetadataValue.path(str(file))
-            for name in ("jsonl", "parquet", "quarantine", "report")
-            if (file := getattr(ref, name))
-        },
+        **{name: dg.MetadataValue.path(str(file)) for name in PATHS if (file := getattr(ref, name))},
     }
 
 

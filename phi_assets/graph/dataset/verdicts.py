@@ -9,10 +9,9 @@ import dagster as dg
 
 from phi_assets.config.dataset import VALIDATION_SPLIT, ContractSection
 from phi_assets.dataset.contract.rules import applicable_rules
-from phi_assets.dataset.contract.tokens import TokenCounter
 from phi_assets.dataset.reports.report import SplitReport, read_report
-from phi_assets.dataset.samples.likeness import likeness
-from phi_assets.dataset.samples.verify import Common, Examined, common, examine, examples, file_problems, keys
+from phi_assets.dataset.samples.findings import Findings, Judged, Rows, first_of
+from phi_assets.dataset.samples.verify import Example
 from phi_assets.graph.rendering import table
 from phi_assets.refs import SampleRef
 
@@ -29,11 +28,7 @@ class Subject:
     sample: SampleRef
     contract: ContractSection
     report: SplitReport
-    examined: Examined
-    others: Mapping[str, Common]
-    """Its rows that occur in other samples, by the names of those."""
-    likeness: Mapping[str, Sequence[int]]
-    """Its rows that break rules about what they are like, by rule."""
+    judged: Judged
 
     @property
     def name(self) -> str:
@@ -41,41 +36,29 @@ class Subject:
 
     def broken(self, policies: Iterable[str]) -> dict[str, int]:
         """Rows in the file that break a rule with one of these policies, by rule, without rules that none breaks."""
-        rows = {rule: len(found) for rule, found in self.examined.broken.items()}
+        rows = {rule: found.rows for rule, found in self.judged.broken.items()}
         rows["too_long"] = self.report.samples[self.sample.split].truncated_rows
         # Which rows are nearly the same depends on the rows that come before: what was found then is what there is.
         warned = [broken for broken in self.report.violations if broken.policy == "warn"]
         rows |= {broken.rule: broken.rows for broken in warned if broken.rule == "near_duplicate"}
-        rows |= {rule: len(found) for rule, found in self.likeness.items()}
-        for other, found in self.others.items():
+        rows |= {rule: found.rows for rule, found in self.judged.likeness.items()}
+        for other, found in self.judged.others.items():
             # No policy allows training on what is evaluated with.
             if other != VALIDATION_SPLIT:
-                rows |= {"leaked_id": len(found.ids), "leaked_text": len(found.questions)}
-        applicable = applicable_rules(self.sample.split, self.contract, against=bool(self.others))
+                rows |= {"leaked_id": found.ids.rows, "leaked_text": found.questions.rows}
+        applicable = applicable_rules(self.sample.split, self.contract, against=bool(self.judged.others))
         wanted = [rule for rule in applicable if self.contract.policies.of(rule) in policies]
         return {rule: rows[rule] for rule in wanted if rows.get(rule)}
 
 
-def subject_of(sample: SampleRef, contract: ContractSection, others: Iterable[SampleRef]) -> Subject:
-    """The sample with its rows read, and compared with those of the others and with files that the contract names."""
-    others = list(others)
-    test = next((other for other in others if other.split != VALIDATION_SPLIT), None)
-    report = read_report(Path(sample.report))
-    repeated = report.rows_repeated if sample.split == report.split else 0
-    examined = examine(Path(sample.parquet), TokenCounter(contract.tokenizer).markup, repeated)
-    return Subject(
-        sample=sample,
-        contract=contract,
-        report=report,
-        examined=examined,
-        others={other.split: common(examined.keys, keys(Path(other.parquet))) for other in others},
-        likeness=likeness(sample, contract, test),
-    )
+def subject_of(sample: SampleRef, contract: ContractSection, judged: Judged) -> Subject:
+    """The sample with its report and what its rows are like."""
+    return Subject(sample=sample, contract=contract, report=read_report(Path(sample.report)), judged=judged)
 
 
-def schema_result(sample: SampleRef) -> dg.AssetCheckResult:
+def schema_result(sample: SampleRef, findings: Findings) -> dg.AssetCheckResult:
     """Whether the files are those that the ref promises."""
-    problems = file_problems(sample)
+    problems = findings.problems
     return _result(
         "schema",
         [f"{'; '.join(problems)}. Materialize {asset_name(sample.split)} again."] if problems else [],
@@ -124,10 +107,10 @@ def contract_result(subject: Subject) -> dg.AssetCheckResult:
     return _result(
         "contract",
         problems,
-        f"{subject.examined.rows:,} rows keep the contract; {percent:.2f} % of {sampled:,} sampled rows of "
+        f"{subject.judged.rows:,} rows keep the contract; {percent:.2f} % of {sampled:,} sampled rows of "
         f"raw_{report.split} are in quarantine, {limit:g} % may be.",
         {
-            "rows": subject.examined.rows,
+            "rows": subject.judged.rows,
             "rows_that_break_rules": sum(strict.values()),
             "rows_quarantined": report.rows_quarantined,
             "quarantined_percent": round(percent, 4),
@@ -152,38 +135,39 @@ def _quarantine_problems(subject: Subject, percent: float) -> list[str]:
 def leakage_result(subject: Subject) -> dg.AssetCheckResult:
     """Whether the sample shares rows with one that it is measured with, other than the recipe allows."""
     policies = subject.contract.policies
-    problems, rows, numbers = [], set(), {}
-    for other, found in subject.others.items():
+    judged = subject.judged
+    problems, shown, numbers = [], [], {}
+    for other, found in judged.others.items():
         held_out = other == VALIDATION_SPLIT
-        ids = found.ids if held_out or policies.leaked_id != "warn" else []
-        questions = found.questions if held_out or policies.leaked_text != "warn" else []
-        rows |= {*ids, *questions}
-        numbers |= {f"{other}/ids": len(found.ids), f"{other}/questions": len(found.questions)}
-        if ids or questions:
+        ids = found.ids if held_out or policies.leaked_id != "warn" else Rows()
+        questions = found.questions if held_out or policies.leaked_text != "warn" else Rows()
+        shown += [ids, questions]
+        numbers |= {f"{other}/ids": found.ids.rows, f"{other}/questions": found.questions.rows}
+        if ids.rows or questions.rows:
+            rows = found.rows if ids.rows and questions.rows else ids.rows + questions.rows
             problems.append(
-                f"{len({*ids, *questions}):,} rows of {subject.name} are in {asset_name(other)} as well: {len(ids):,} "
-                f"by prompt_id, {len(questions):,} by their question. A model that has seen them is measured too good: "
+                f"{rows:,} rows of {subject.name} are in {asset_name(other)} as well: {ids.rows:,} "
+                f"by prompt_id, {questions.rows:,} by their question. A model that has seen them is measured too good: "
                 f"materialize {asset_name('train_sft' if held_out else subject.sample.split)} again."
             )
-    for rule, found in subject.likeness.items():
+    for rule, found in judged.likeness.items():
         if rule not in _LEAKS:
             continue
-        numbers[rule] = len(found)
-        if found and policies.of(rule) != "warn":
-            rows |= set(found)
+        numbers[rule] = found.rows
+        if found.rows and policies.of(rule) != "warn":
+            shown.append(found)
             problems.append(
-                f"{len(found):,} rows of {subject.name} break the rule {rule}: the file, or what it is compared with, "
+                f"{found.rows:,} rows of {subject.name} break the rule {rule}: the file, or what it is compared with, "
                 f"has changed since it was written: materialize {subject.name} again."
             )
-    compared = " and ".join(map(asset_name, subject.others))
-    allowed = len({row for found in subject.others.values() for row in found.rows})
+    compared = " and ".join(map(asset_name, judged.others))
     return _result(
         "leakage",
         problems,
-        f"{allowed:,} of {subject.examined.rows:,} rows are in {compared} as well, which contract.policies allow."
-        if allowed
-        else f"No prompt_id and no question of {subject.examined.rows:,} rows is in {compared}.",
-        {"rows": subject.examined.rows, **numbers, **examples_of(subject.examined.path, rows)},
+        f"{judged.shared:,} of {judged.rows:,} rows are in {compared} as well, which contract.policies allow."
+        if judged.shared
+        else f"No prompt_id and no question of {judged.rows:,} rows is in {compared}.",
+        {"rows": judged.rows, **numbers, **examples_table(first_of(shown))},
     )
 
 
@@ -238,7 +222,7 @@ def no_warnings_result(subject: Subject) -> dg.AssetCheckResult:
     )
 
 
-def _result(name: str, problems: list[str], fine: str, metadata: Mapping[str, Any]) -> dg.AssetCheckResult:
+def _result(name: str, problems: Sequence[str], fine: str, metadata: Mapping[str, Any]) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         check_name=name,
         passed=not problems,
@@ -248,15 +232,14 @@ def _result(name: str, problems: list[str], fine: str, metadata: Mapping[str, An
     )
 
 
-def examples_of(parquet: Path, rows: set[int]) -> dict[str, Any]:
-    """Metadata that shows some of these rows of the file, or nothing without any."""
-    found = examples(parquet, sorted(rows))
-    return {"examples": table(found)} if found else {}
+def examples_table(found: Sequence[Example]) -> dict[str, Any]:
+    """Metadata that shows these rows, or nothing without any."""
+    return {"examples": table([each.model_dump() for each in found])} if found else {}
 
 
 def _broken_examples(subject: Subject, rules: Iterable[str]) -> dict[str, Any]:
-    rows = {row for rule in rules for row in subject.examined.broken.get(rule, ())}
-    return examples_of(subject.examined.path, rows)
+    broken = subject.judged.broken
+    return examples_table(first_of(broken[rule] for rule in rules if rule in broken))
 
 
 def _listing(rows: Mapping[str, int]) -> str:

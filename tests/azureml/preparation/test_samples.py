@@ -1,5 +1,6 @@
 """A sample that is made by a job on a cluster: the bytes of one that is made here, once, and what a failure costs."""
 
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from phi_assets.azureml.preparation.samples import Place, PreparedBeside, ensure
 from phi_assets.azureml.training.history import RunHistory
 from phi_assets.config.dataset import ContractSection, SampleSection
 from phi_assets.config.recipe import PreparationSection
+from phi_assets.dataset.samples.findings import Findings, look
 from phi_assets.dataset.samples.prepare import prepare_split
 from phi_assets.dataset.samples.usable import rows_in
 from phi_assets.emulator.control import Control
@@ -22,6 +24,7 @@ from tests.emulator_requests import Requests
 
 EVERYTHING = SampleSection(percent=100)
 STORE = "azureml://datastores/workspaceblobstore/paths"
+SAMPLES = ("train_sft", "validation_sft")
 CLUSTER = PreparationSection(name="cpu-prepare", max_nodes=2)
 
 
@@ -90,7 +93,7 @@ def test_one_shard_that_is_killed_is_done_again_alone_and_the_sample_has_the_byt
     with Requests(emulator) as requests:
         made = beside.prepare()
     assert made.action == "resubmitted"
-    again = dict.fromkeys(("judge_1", "compare", "write_0", "write_1", "merge"), False)
+    again = dict.fromkeys(("judge_1", "compare", "write_0", "write_1", "merge", "verify"), False)
     assert beside.reused(made.job) == {"judge_0": True, **again}
 
     here = beside.here()
@@ -98,8 +101,18 @@ def test_one_shard_that_is_killed_is_done_again_alone_and_the_sample_has_the_byt
     assert [ref.parquet.sha256 for ref in made.refs] == [file_sha256(Path(ref.parquet)) for ref in here]
     expected = {path.name: path.read_bytes() for path in Path(here[0].jsonl).parent.glob("[!.]*")}
     found = beside.files(made.refs)
-    assert sorted(found) == sorted([*expected, "train_sft.hashes.json"])
+    seen = [f"{split}.{kind}" for split in SAMPLES for kind in ("findings.json", "keys.parquet")]
+    verified = [f"verified/{name}" for name in (*seen, "train_sft.hashes.json")]
+    assert sorted(found) == sorted([*expected, "train_sft.hashes.json", *verified])
     assert [name for name in expected if found[name] != expected[name]] == []
+
+    # What looking at the rows has shown is known beside them.
+    test = beside.test
+    for ref, mine, others in zip(made.refs, here, ([test, here[1]], [test]), strict=True):
+        shown = found[f"verified/{ref.split}.findings.json"]
+        assert sha256(shown).hexdigest() == ref.findings.sha256
+        assert Findings.model_validate_json(shown) == look(mine, ContractSection(), others)
+        assert sha256(found[f"verified/{ref.split}.keys.parquet"]).hexdigest() == ref.keys.sha256
 
     # Of the data, nothing comes here and nothing goes from here.
     names = {Path(entry.path).name for entry in requests.entries if (entry.plane, entry.method) == ("blob", "GET")}

@@ -110,6 +110,20 @@ def test_another_machine_fetches_a_file_once(tmp_path: Path) -> None:
     assert two.storage.file_at(str(kept.path)).sha256 == kept.path.sha256[:32]
 
 
+def test_a_file_whose_name_says_no_content_is_fetched_in_its_present_state(tmp_path: Path) -> None:
+    place = FsspecPlace(f"memory://{tmp_path}")
+    storage = DataStorage(place.url, tmp_path / "cache")
+    where = f"{place.url}/sampled/ab12/train_sft.keys.parquet"
+    assert not storage.file_at(where).is_there
+    place.put("sampled/ab12/train_sft.keys.parquet", io.BytesIO(TEXT))
+    found = storage.file_at(where)
+    assert found.is_there
+    assert Path(found).read_bytes() == TEXT
+    place.put("sampled/ab12/train_sft.keys.parquet", io.BytesIO(TEXT * 2))
+    assert not found.is_there
+    assert Path(storage.file_at(where)).read_bytes() == TEXT * 2
+
+
 def test_what_has_changed_is_told_and_is_not_in_the_cache(tmp_path: Path) -> None:
     one, two = machines(tmp_path, f"{tmp_path}")
     kept = one.storage.keep(ref_of(one.write("scoring/a.json")))

@@ -222,7 +222,7 @@ def test_repetitions_are_found_across_scans(tmp_path: Path) -> None:
     broken = examine(tmp_path / "rows.parquet").broken
     assert broken["duplicate_id"] == [20_001]
     assert broken["duplicate_conversation"] == [24_000]
-    assert examples(tmp_path / "rows.parquet", [20_001, 24_000]) == [
+    assert [each.model_dump() for each in examples(tmp_path / "rows.parquet", [20_001, 24_000])] == [
         {"row": row, "prompt_id": rows[row]["prompt_id"], "prompt": rows[row]["prompt"]} for row in (20_001, 24_000)
     ]
 

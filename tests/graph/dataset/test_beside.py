@@ -47,10 +47,27 @@ def test_a_sample_is_the_same_is_registered_in_place_and_does_not_pass_through_h
     assert str(theirs.jsonl).startswith(f"{STORE}/{tmp_path.name}/sampled/")
     assert Path(theirs.jsonl).read_bytes() == Path(mine.jsonl).read_bytes()
     assert not any(name.endswith((".parquet", ".jsonl")) for name in requests.uploaded)
+    # Its checks have not read a row of it.
+    checks = made.get_asset_check_evaluations()
+    assert {each.check_name for each in checks} == {
+        "schema",
+        "minimum_rows",
+        "contract",
+        "truncated_share",
+        "no_warnings",
+    }
+    assert [each.check_name for each in checks if not each.passed] == []
+    assert fetched(requests) == {f"test_sft.{each}.json" for each in ("sample", "hashes", "report", "findings")}
     with Requests(emulator) as requests:
         data = ensure_data_asset(workspace, f"beside-{tmp_path.name}", theirs)
     assert data.action == "created"
     assert requests.uploaded == {}
+
+
+def fetched(requests: Requests) -> set[str]:
+    """Names of the samples' files that were sent here."""
+    found = {entry.path for entry in requests.entries if (entry.plane, entry.method) == ("blob", "GET")}
+    return {Path(path).name for path in found if "/sampled/" in path}
 
 
 def test_data_that_lies_in_no_datastore_is_no_data_to_be_beside_of(tmp_path: Path, emulator: Connection) -> None:

@@ -13,11 +13,12 @@ from phi_assets.config.dataset import SAMPLED_SPLITS, SPLITS
 from phi_assets.config.recipe_files import load_recipe
 from phi_assets.config.settings import load_settings
 from phi_assets.dataset.reports.report import read_report
+from phi_assets.dataset.samples.findings import AGAINST, TRAINED, findings_name, keys_name, look, save_keys
 from phi_assets.graph.dataset.checks import sample_checks
 from phi_assets.graph.dataset.metadata import sample_metadata
 from phi_assets.graph.lineage import Lineage
 from phi_assets.graph.resources.refs_io import RefIOManager
-from phi_assets.refs import Ref, SampleRef
+from phi_assets.refs import DataFile, Ref, SampleRef
 from tests.dataset.prepared import USUAL_RULES, chat_rows, make_violations, write_sample
 from tests.dataset.shards import write_shards
 from tests.graph_runs import Graph, failure_message, write_recipe
@@ -80,8 +81,9 @@ class World:
             @dg.asset(key=self.key(split), deps=[self.key(other) for other in DEPENDENCIES[split]])
             def asset() -> dg.MaterializeResult[Any]:
                 ref = self.samples[split]
-                parquet = {"parquet": dg.MetadataValue.path(ref.parquet)}
-                metadata = sample_metadata(ref, dg.AssetKey("raw")) if self.pictures else parquet
+                files = {"parquet": ref.parquet, **({"keys": ref.keys} if ref.keys else {})}
+                paths = {name: dg.MetadataValue.path(str(file)) for name, file in files.items()}
+                metadata = sample_metadata(ref, dg.AssetKey("raw")) if self.pictures else paths
                 return dg.MaterializeResult(value=ref, metadata=metadata)
 
             return asset
@@ -120,6 +122,20 @@ class World:
     def rewrite(self, split: str, rows: list[dict[str, Any]], **left_out: int) -> None:
         """The sample holds these rows, in all its files."""
         self.samples[split] = write_sample(self.folder / "samples", split, rows, **left_out)
+
+    def looked_at(self) -> None:
+        """What looking at the samples shows lies beside them, as a job leaves it that has made them."""
+        contract, folder = load_recipe(str(self.recipe)).contract, self.folder / "verified"
+        folder.mkdir(exist_ok=True)
+        before = dict(self.samples)
+        for split, ref in before.items():
+            found = look(ref, contract, [before[other] for other in AGAINST.get(split, ())])
+            (folder / findings_name(split)).write_text(found.model_dump_json(), encoding="utf-8")
+            more = {"findings": DataFile.at(folder / findings_name(split))}
+            if split in ("test_gen", *TRAINED):
+                save_keys(Path(ref.parquet), folder / keys_name(split))
+                more["keys"] = DataFile.at(folder / keys_name(split))
+            self.samples[split] = ref.model_copy(update=more)
 
     def with_contract(self, **contract: Any) -> None:
         """The recipe has another contract."""
@@ -456,6 +472,74 @@ def test_warnings_do_not_stop_automation_and_errors_do(world: World) -> None:
         wrong_roles(world)
         assert "train_sft/contract" in world.run(instance).failed
         assert requested(instance) == 0
+
+
+def scramble(world: World) -> None:
+    """Whoever reads rows of the samples fails."""
+    for ref in world.samples.values():
+        for path in (Path(ref.parquet), Path(ref.jsonl)):
+            path.write_bytes(bytes(path.stat().st_size))
+
+
+def verdicts(run: Run) -> tuple[Any, ...]:
+    """Everything that the checks have said."""
+    return run.passed, run.descriptions, {name: found.metadata for name, found in run.failed.items()}
+
+
+def bad_rows(world: World) -> None:
+    wrong_roles(world)
+    world.rewrite("train_gen", [*chat_rows(11, "train_gen"), *chat_rows(1, "test_gen")])
+
+
+def seen_prompts(world: World) -> None:
+    world.rewrite("test_gen", [*chat_rows(12, "test_gen"), *chat_rows(2, "train_sft")])
+
+
+@pytest.mark.parametrize(
+    ("damage", "found"),
+    [(bad_rows, {"train_sft/contract", "train_gen/leakage"}), (seen_prompts, {"test_gen/prompts_unseen"})],
+)
+def test_what_was_seen_beside_the_data_gives_the_same_verdicts(
+    world: World, damage: Callable[[World], None], found: set[str]
+) -> None:
+    damage(world)
+    before = world.run()
+    assert found <= set(before.failed)
+    world.looked_at()
+    assert verdicts(world.run()) == verdicts(before)
+
+
+def test_where_rows_were_looked_at_beside_the_data_they_are_not_read(world: World) -> None:
+    before = world.run()
+    world.looked_at()
+    for ref in world.samples.values():
+        for path in (Path(ref.parquet), Path(ref.jsonl)):
+            path.write_bytes(bytes(path.stat().st_size))
+    assert verdicts(world.run()) == verdicts(before)
+
+
+def test_what_was_seen_under_another_contract_is_no_verdict(world: World) -> None:
+    world.looked_at()
+    rows = chat_rows(12, "train_sft")
+    rows[1]["messages"][1]["content"] = "<|end|>"
+    seen = {"findings": world.samples["train_sft"].findings}
+    world.rewrite("train_sft", rows)
+    world.samples["train_sft"] = world.samples["train_sft"].model_copy(update=seen)
+    assert world.run().success
+    world.with_contract(policies={"too_long": "drop"})
+    assert "markup 1" in text(world.run().failed["train_sft/contract"])
+
+
+def test_a_file_that_is_gone_although_it_was_looked_at_fails_its_schema(world: World) -> None:
+    world.looked_at()
+    Path(world.samples["train_gen"].parquet).unlink()
+    Path(world.samples["validation_sft"].jsonl).unlink()
+    run = world.run()
+    errors = {name for name, found in run.failed.items() if found.severity == dg.AssetCheckSeverity.ERROR}
+    assert errors == {"train_gen/schema", "validation_sft/schema"}
+    assert "train_gen.parquet has gone, or has another size than was written" in text(run.failed["train_gen/schema"])
+    assert {name for name in run.passed if name.startswith("train_gen/")} == set()
+    assert "validation_sft/contract" in run.passed
 
 
 def test_a_report_with_every_rule_broken_is_readable(world: World) -> None:
