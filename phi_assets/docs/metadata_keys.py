@@ -52,6 +52,8 @@ _SAMPLED: Keys = {
     "quarantine": "Where rows are in quarantine: their file.",
     "findings": "Where a job has made the sample: what looking at its rows has shown, as JSON.",
     "keys": "Where a job has made a sample that is trained on or asked: hashes of its prompts, as Parquet.",
+    "job_name": "Where a run has met the job that makes the sample: its name in Azure ML.",
+    "studio": "Where a run has met that job: its page in Studio.",
 }
 
 KEYS: Mapping[str, Keys] = {

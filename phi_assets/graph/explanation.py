@@ -5,6 +5,7 @@ from typing import Any
 
 import dagster as dg
 
+from phi_assets.azureml.training.jobs import SubmittedJob
 from phi_assets.changes import NO_CHANGE, describe_changes
 
 INPUTS_KEY = "inputs"
@@ -38,6 +39,11 @@ def read(
     """As `explained`, of an asset that only reads: its action is `unchanged` where none of its inputs has changed."""
     why = explained(context, inputs, reason, key)
     return {"action": "unchanged" if why["changed"] == NO_CHANGE else action, **why}
+
+
+def submitted_metadata(job: SubmittedJob) -> dict[str, Any]:
+    """Name and link of a job, and what was done about it, as soon as it exists."""
+    return {"job_name": job.name, "studio": dg.MetadataValue.url(job.studio_url), "action": job.action}
 
 
 def changes_since_last(

@@ -15,7 +15,7 @@ from phi_assets.graph.dataset.metadata import (
     sample_metadata,
     split_metadata,
 )
-from phi_assets.graph.dataset.preparing import prepared
+from phi_assets.graph.dataset.preparing import Prepared, prepared
 from phi_assets.graph.dataset.source import ChatDataSource
 from phi_assets.graph.dataset.waiting import refused_by
 from phi_assets.graph.explanation import read
@@ -128,8 +128,9 @@ def _sampled_training_data(lineage: Lineage) -> dg.AssetsDefinition:
     ) -> Iterator[dg.MaterializeResult[SampleRef]]:
         """Rows to train on and rows to evaluate on while training, which have no question in common."""
         raw = chat_data.together(_by_source(lineage, raw_splits))
-        for ref in prepared(context, lineage, azureml, raw, validation=True, against=test):
-            yield _sampled_result(context, lineage, ref, raw, test)
+        made = prepared(context, lineage, azureml, raw, validation=True, against=test)
+        for ref in made.refs:
+            yield _sampled_result(context, lineage, ref, made, raw, test)
 
     return sampled_training_data
 
@@ -154,8 +155,9 @@ def _sampled(lineage: Lineage, split: str, test_split: str | None = None) -> dg.
     ) -> dg.MaterializeResult[SampleRef]:
         test: SampleRef | None = inputs.pop("test", None)
         raw = chat_data.together(_by_source(lineage, inputs))
-        (ref,) = prepared(context, lineage, azureml, raw, against=test)
-        return _sampled_result(context, lineage, ref, raw, test)
+        made = prepared(context, lineage, azureml, raw, against=test)
+        (ref,) = made.refs
+        return _sampled_result(context, lineage, ref, made, raw, test)
 
     return sampled
 
@@ -180,18 +182,25 @@ def _reads(lineage: Lineage) -> tuple[str, ...]:
 
 
 def _sampled_result(
-    context: dg.AssetExecutionContext, lineage: Lineage, ref: SampleRef, raw: Raw, test: SampleRef | None
+    context: dg.AssetExecutionContext,
+    lineage: Lineage,
+    ref: SampleRef,
+    made: Prepared,
+    raw: Raw,
+    test: SampleRef | None,
 ) -> dg.MaterializeResult[SampleRef]:
     recipe, key = lineage.recipe, lineage.key(f"sampled_{ref.split}")
     choices = recipe.sample.model_dump(mode="json") | recipe.contract.model_dump(mode="json")
     sources = {f"raw data of {name}" if name else "raw data": each.sha256[:12] for name, each in refs_of(raw).items()}
     mixed = {"mixed": mixed_in_words(recipe.dataset)} if recipe.dataset.mixture else {}
     inputs = {**sources, **mixed, **({"test data": test.sha256[:12]} if test else {}), **choices}
-    reason = f"{ref.rows:,} of {sum(each.rows for each in refs_of(raw).values()):,} rows."
+    reason = f"{made.reason} {ref.rows:,} of {sum(each.rows for each in refs_of(raw).values()):,} rows.".lstrip()
     metadata = sample_metadata(ref, *(each.key(f"raw_{ref_of(raw).split}") for each in lineage.datasets))
     return dg.MaterializeResult(
         asset_key=key,
         value=ref,
         data_version=dg.DataVersion(ref.sha256),
-        metadata=presented(read(context, inputs, "sampled", reason, key) | metadata, *SAMPLE_NUMBERS),
+        metadata=presented(
+            {**read(context, inputs, "sampled", reason, key), **made.metadata, **metadata}, *SAMPLE_NUMBERS
+        ),
     )

@@ -10,7 +10,7 @@ from phi_assets.azureml.connection.errors import JobUnderway
 from phi_assets.azureml.models.registered import ensure_registered_model
 from phi_assets.azureml.training.finetune import ensure_finetune_job
 from phi_assets.azureml.training.jobs import SubmittedJob
-from phi_assets.graph.explanation import changes_since_last, explained
+from phi_assets.graph.explanation import changes_since_last, explained, submitted_metadata
 from phi_assets.graph.interrupts import cancelled_with_the_run, interrupts_kept
 from phi_assets.graph.lineage import Lineage
 from phi_assets.graph.preflight.assets import PREFLIGHT
@@ -18,7 +18,7 @@ from phi_assets.graph.presentation import presented
 from phi_assets.graph.resources.prices import PricesResource
 from phi_assets.graph.resources.workspace import AzureMLWorkspace
 from phi_assets.graph.training.detached import HOW_IT_GOES_ON, is_unattended, leave
-from phi_assets.graph.training.metadata import JOB_NUMBERS, job_metadata, registered_model_metadata, submitted_metadata
+from phi_assets.graph.training.metadata import JOB_NUMBERS, job_metadata, registered_model_metadata
 from phi_assets.graph.training.spending import spending
 from phi_assets.refs import ComputeRef, JobRef, ModelRef, RegisteredModelRef, SampleRef
 

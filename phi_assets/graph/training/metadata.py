@@ -5,7 +5,6 @@ from typing import Any
 import dagster as dg
 
 from phi_assets.azureml.training.finetune import FinetuneResult
-from phi_assets.azureml.training.jobs import SubmittedJob
 from phi_assets.graph.presentation import rounded
 from phi_assets.graph.rendering import table
 from phi_assets.graph.training.pictures import loss_curve
@@ -25,11 +24,6 @@ _NOTES = {
 
 https://huggingface.co/docs/transformers/main_classes/trainer
 """
-
-
-def submitted_metadata(job: SubmittedJob) -> dict[str, Any]:
-    """Name and link of a job, as soon as it exists."""
-    return {"job_name": job.name, "studio": dg.MetadataValue.url(job.studio_url), "action": job.action}
 
 
 def job_metadata(result: FinetuneResult) -> dict[str, Any]:

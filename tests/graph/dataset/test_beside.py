@@ -1,16 +1,22 @@
 """Samples that a job makes beside the data: the graph goes on from them, and no data passes through it."""
 
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
 from phi_assets.azureml.connection.client import Workspace
+from phi_assets.azureml.connection.status import JobStatus
 from phi_assets.azureml.training.data import ensure_data_asset
+from phi_assets.emulator.control import Control
 from phi_assets.emulator.process import Connection
 from phi_assets.refs import SampleRef
+from tests.e2e.harness.processes import until
 from tests.emulator_requests import Requests
-from tests.graph_runs import Graph, failure_message, write_recipe
+from tests.graph_runs import Graph, Result, failure_message, write_recipe
 
 STORE = "azureml://datastores/workspaceblobstore/paths"
 BESIDE = {"dataset": {"prepare": "cluster"}, "preparation": {"name": "cpu-beside"}}
@@ -42,7 +48,15 @@ def test_a_sample_is_the_same_is_registered_in_place_and_does_not_pass_through_h
         with Requests(emulator) as requests:
             made = beside.materialize("sampled_test_sft")
         assert made.success, failure_message(made)
+        again = beside.materialize("sampled_test_sft")
         theirs: SampleRef = made.asset_value("sampled_test_sft")
+    said = metadata_of(made)
+    assert (said["action"], said["changed"]) == ("submitted", "first materialization")
+    assert said["job_name"].startswith("phi3-prep-")
+    assert said["job_name"] in said["studio"]
+    assert said["reason"].endswith(f"{theirs.rows:,} of {theirs.rows_total:,} rows.")
+    assert (metadata_of(again)["action"], again.asset_value("sampled_test_sft")) == ("reused", theirs)
+    assert metadata_of(again)["reason"].startswith("The sample is there already, unchanged.")
     assert (theirs.sha256, theirs.rows, theirs.violations) == (mine.sha256, mine.rows, mine.violations)
     assert str(theirs.jsonl).startswith(f"{STORE}/{tmp_path.name}/sampled/")
     assert Path(theirs.jsonl).read_bytes() == Path(mine.jsonl).read_bytes()
@@ -62,6 +76,45 @@ def test_a_sample_is_the_same_is_registered_in_place_and_does_not_pass_through_h
         data = ensure_data_asset(workspace, f"beside-{tmp_path.name}", theirs)
     assert data.action == "created"
     assert requests.uploaded == {}
+
+
+def metadata_of(result: Result) -> dict[str, Any]:
+    """What the sample's materialization says."""
+    (event,) = result.get_asset_materialization_events()
+    return {name: value.value for name, value in event.step_materialization_data.materialization.metadata.items()}
+
+
+def test_terminating_the_run_cancels_the_job(
+    tmp_path: Path, emulator: Connection, control: Control, workspace: Workspace
+) -> None:
+    """As Dagster's run workers do it: the run is CANCELING, and its process gets a signal."""
+    control.add_scenario("job", scenario="stuck_queued", match="phi3-prep*")
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance, ThreadPoolExecutor(1) as background:
+        beside = graph(tmp_path / "beside", emulator, instance, f"{STORE}/{tmp_path.name}", **BESIDE)
+        assert beside.materialize("source or raw_test_sft").success
+        terminated = background.submit(terminate, instance, beside.key("sampled_test_sft"))
+        run = beside.materialize("sampled_test_sft").dagster_run
+        job = terminated.result()
+        found = instance.get_run_by_id(run.run_id)
+        assert found is not None
+        assert found.status is dg.DagsterRunStatus.CANCELED
+        assert instance.get_latest_materialization_event(beside.key("sampled_test_sft")) is None
+    assert JobStatus.of(workspace.ml.jobs.get(job)) is JobStatus.CANCELED
+
+
+def terminate(instance: dg.DagsterInstance, sample: dg.AssetKey) -> str:
+    """The run whose job is on the sample is terminated; the job's name."""
+    job = until(lambda: observed(instance, sample), 60, "no job was announced on the sample")
+    (run,) = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
+    instance.report_run_canceling(run)
+    os.kill(os.getpid(), signal.SIGTERM)
+    return job
+
+
+def observed(instance: dg.DagsterInstance, sample: dg.AssetKey) -> str | None:
+    records = instance.fetch_observations(sample, limit=1).records
+    found = records[0].asset_observation if records else None
+    return str(found.metadata["job_name"].value) if found else None
 
 
 def fetched(requests: Requests) -> set[str]:
