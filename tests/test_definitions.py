@@ -3,9 +3,11 @@
 import runpy
 import subprocess
 import sys
+from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 from dagster._core.errors import DagsterUserCodeLoadError, user_code_error_boundary
 from dagster._utils.error import serializable_error_info_from_exc_info
 
@@ -118,6 +120,23 @@ def test_data_that_is_fetched_is_prepared_after_preflight(definitions: dg.Defini
     # It is the first that is executed: what would be in vain is said before gigabytes are fetched.
     (node,) = {each.node_def for each in fetched.resolve_asset_graph().assets_defs if "preflight" in str(each.keys)}
     assert node.tags["dagster/priority"] == "10"
+
+
+def test_a_job_that_prepares_data_comes_after_preflight_which_reads_its_cluster(tmp_path: Path) -> None:
+    from tests.graph_runs import write_recipe
+
+    def graph(name: str, **preparation: int) -> AssetGraph:
+        changes = {"dataset": {"prepare": "cluster"}, "preparation": preparation}
+        recipe = load_recipe(str(write_recipe(tmp_path / name, changes)))
+        return build_definitions(load_settings({}), recipe).resolve_asset_graph()
+
+    one, other = graph("one.yaml"), graph("other.yaml", max_nodes=9)
+    keys = {key.path[-1]: key for key in one.get_all_asset_keys()}
+    sampled = {name for name in keys if name.startswith("sampled_")}
+    assert len(sampled) == 5
+    assert all(keys["preflight"] in one.get(keys[name]).parent_keys for name in sampled)
+    edited = {name for name, key in keys.items() if one.get(key).code_version != other.get(key).code_version}
+    assert edited == {"preflight"}
 
 
 def test_everything_that_costs_money_comes_after_preflight_and_no_data_does(definitions: dg.Definitions) -> None:

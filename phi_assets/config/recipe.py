@@ -306,10 +306,15 @@ class Recipe(Section):
         return self.serving.model_name or re.sub(r"[^a-zA-Z0-9_-]", "-", f"{self.model.name}-ultrachat-200k")
 
     @property
+    def cluster_sections(self) -> tuple[ComputeSection, ...]:
+        """The clusters that it makes."""
+        prepares = self.dataset.prepare == "cluster"
+        return (self.compute, *([self.preparation] if prepares else []))
+
+    @property
     def clusters(self) -> tuple[str, ...]:
         """Names of the clusters that it makes."""
-        prepares = self.dataset.prepare == "cluster"
-        return (self.compute.name, *([self.preparation.name] if prepares else []))
+        return tuple(section.name for section in self.cluster_sections)
 
     def code_version(self, *keys: str) -> str:
         """Twelve hexadecimal digits that change exactly when one of the named keys changes.

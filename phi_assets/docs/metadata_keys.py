@@ -96,6 +96,7 @@ KEYS: Mapping[str, Keys] = {
         "storage_takes_keys": "Whether the storage account lets keys in: `yes`, `no` or `unknown`.",
         "managed_network": "Isolation mode of the workspace's managed network.",
         "cluster_cores": "Cores that the cluster needs of the quota.",
+        "preparation_cores": "Where a cluster prepares data: cores that its job needs of the quota at least.",
         "deployment_cores": "Cores that a deployment needs of it.",
         "endpoint": "Name of the endpoint.",
         "endpoint_exists": "Whether it exists.",

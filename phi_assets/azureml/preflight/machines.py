@@ -20,6 +20,8 @@ from phi_assets.config.recipe import ComputeSection, Recipe
 from phi_assets.refs import ModelRef
 
 Offers = Mapping[str, Offer]
+Clusters = Mapping[str, Mapping[str, Any] | None]
+"""By the section of the recipe that names it, what the service says of the cluster; None where there is none yet."""
 
 _EDIT = "Edit `compute.size`."
 _DURATION = TypeAdapter(timedelta)
@@ -27,8 +29,8 @@ _DURATION = TypeAdapter(timedelta)
 
 def look_at_machines(
     ws: Workspace, recipe: Recipe, model: ModelRef | None, prices: PriceList | None, found: Findings
-) -> tuple[Offers, dict[str, Any] | None]:
-    """What the region offers, by lower-cased name, and the recipe's cluster where there is one already."""
+) -> tuple[Offers, Clusters]:
+    """What the region offers, by lower-cased name, and the recipe's clusters."""
     found.looked_at.append("machines")
     try:
         offers = offered_sizes(ws)
@@ -47,7 +49,22 @@ def look_at_machines(
             subject = f"VM size {recipe.compute.size}"
             found.error("machines", "size_unsupported", subject, f"cannot be used: {one_line(error)}", _EDIT)
     _look_at_size(recipe.serving.instance_type, "serving.instance_type", offers, inference, prices, found)
-    return offers, _look_at_cluster(ws, recipe.compute, ws.owner(recipe.name), found)
+    for section in recipe.cluster_sections[1:]:
+        _look_at_size(section.size, f"{section.key}.size", offers, None, prices, found)
+        _look_at_names(recipe.compute, section, found)
+    owner = ws.owner(recipe.name)
+    return offers, {each.key: _look_at_cluster(ws, each, owner, found) for each in recipe.cluster_sections}
+
+
+def _look_at_names(training: ComputeSection, other: ComputeSection, found: Findings) -> None:
+    if training.name.lower() == other.name.lower() and training.size.lower() != other.size.lower():
+        found.error(
+            "machines",
+            "cluster_size",
+            f"Cluster {other.name}",
+            f"would have VM size {training.size} by `{training.key}` and {other.size} by `{other.key}`",
+            f"Give `{other.key}.name` another name.",
+        )
 
 
 def _look_at_size(
@@ -92,7 +109,7 @@ def _look_at_cluster(ws: Workspace, section: ComputeSection, owner: Owner, found
             "node_limits",
             f"Cluster {section.name}",
             f"would have at least {section.min_nodes} and at most {section.max_nodes} nodes",
-            "Set `compute.min_nodes` to no more than `compute.max_nodes`.",
+            f"Set `{section.key}.min_nodes` to no more than `{section.key}.max_nodes`.",
         )
     if section.min_nodes:
         found.warning(
@@ -100,7 +117,7 @@ def _look_at_cluster(ws: Workspace, section: ComputeSection, owner: Owner, found
             "nodes_always_on",
             f"Cluster {section.name}",
             f"keeps {section.min_nodes} node(s) that are billed day and night",
-            "Set `compute.min_nodes: 0`: nodes come when a job needs them.",
+            f"Set `{section.key}.min_nodes: 0`: nodes come when a job needs them.",
         )
     try:
         cluster = read_or_none(ws, f"{ws.path}/computes/{section.name}")
@@ -119,7 +136,7 @@ def _look_at_cluster(ws: Workspace, section: ComputeSection, owner: Owner, found
             "cluster_kind",
             f"Compute {section.name}",
             f"exists, and is of type {outer.get('computeType')}, not a cluster",
-            "Give `compute.name` another name.",
+            f"Give `{section.key}.name` another name.",
         )
     elif size.lower() != section.size.lower():
         found.error(
@@ -127,7 +144,7 @@ def _look_at_cluster(ws: Workspace, section: ComputeSection, owner: Owner, found
             "cluster_size",
             f"Cluster {section.name}",
             f"exists with VM size {size}, not {section.size}, and a cluster's size cannot be changed",
-            f"Set `compute.size: {size}`, or give `compute.name` another name.",
+            f"Set `{section.key}.size: {size}`, or give `{section.key}.name` another name.",
         )
     else:
         _look_at_claim(ws, cluster, section, owner, found)
@@ -145,14 +162,15 @@ def _look_at_claim(
     drift = _limits_drift(cluster, section)
     if claim is Claim.FIXED and drift:
         cause = f"was made by {maker_of(tags)}, is used as it is, and differs from the recipe: {drift}"
-        found.warning("machines", "cluster_settings", subject, cause, "Write into `compute` what it has.")
+        found.warning("machines", "cluster_settings", subject, cause, f"Write into `{section.key}` what it has.")
     if claim is Claim.SHARED and drift and (use := in_use(ws, section.name, silent)) is not None:
         found.error(
             "machines",
             "cluster_of_another_recipe",
             subject,
             f"was made by {maker_of(tags)}, {use}, and it differs from the recipe: {drift}",
-            "Write into `compute` what it has, give `compute.name` another name, or run again when it is idle.",
+            f"Write into `{section.key}` what it has, give `{section.key}.name` another name, or run again when it is "
+            "idle.",
         )
 
 

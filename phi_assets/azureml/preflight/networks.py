@@ -6,6 +6,7 @@ from typing import Any
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.preflight.asking import Unanswered, read, read_all
 from phi_assets.azureml.preflight.findings import Findings
+from phi_assets.azureml.preflight.machines import Clusters
 from phi_assets.config.recipe import ComputeSection, Recipe, ServingSection
 
 ROLE = "Storage Blob Data Contributor"
@@ -14,8 +15,8 @@ _STORAGE_API_VERSION = "2023-05-01"
 _KEYLESS = "https://learn.microsoft.com/azure/machine-learning/how-to-disable-local-auth-storage"
 
 
-def look_at_networks(ws: Workspace, recipe: Recipe, cluster: Mapping[str, Any] | None, found: Findings) -> None:
-    """What the workspace says of its storage and its network, against the recipe and the cluster that is there."""
+def look_at_networks(ws: Workspace, recipe: Recipe, clusters: Clusters, found: Findings) -> None:
+    """What the workspace says of its storage and its network, against the recipe and the clusters that are there."""
     try:
         workspace = dict(read(ws, ws.path).get("properties") or {})
         keyless = _opens_by_identity(workspace, read_all(ws, f"{ws.path}/datastores"))
@@ -37,9 +38,10 @@ def look_at_networks(ws: Workspace, recipe: Recipe, cluster: Mapping[str, Any] |
             f"`az ml workspace update --name {ws.name} --resource-group {ws.resource_group} "
             f"--system-datastores-auth-mode identity` puts it right ({_KEYLESS}).",
         )
-    if keyless or takes_keys is False:
-        _look_at_identity(recipe.compute, account, cluster, found)
-    _look_at_cluster(recipe.compute, cluster, isolation, found)
+    for section in recipe.cluster_sections:
+        if keyless or takes_keys is False:
+            _look_at_identity(section, account, clusters[section.key], found)
+        _look_at_cluster(section, clusters[section.key], isolation, found)
     _look_at_endpoint(recipe.serving, isolation, found)
 
 
@@ -63,7 +65,7 @@ def _takes_keys(ws: Workspace, account: str) -> bool | None:
 def _look_at_identity(
     section: ComputeSection, account: str, cluster: Mapping[str, Any] | None, found: Findings
 ) -> None:
-    """A job's model is mounted by the cluster, which needs an identity of its own where storage takes no keys."""
+    """The cluster mounts what a job reads and writes: it needs an identity of its own where storage takes no keys."""
     subject = f"Cluster {section.name}"
     ids = _user_assigned(cluster) if section.identity is None else {section.identity} - {"none", "system"}
     grant = f"role {ROLE!r} on {account}"
@@ -72,9 +74,9 @@ def _look_at_identity(
             "machines",
             "keyless_storage",
             subject,
-            "has no user-assigned identity, and the workspace's storage takes no keys: a job that reads or writes a "
-            "model would fail",
-            f"Give a user-assigned managed identity the {grant}, and set `compute.identity` to its resource id "
+            "has no user-assigned identity, and the workspace's storage takes no keys: a job that reads or writes "
+            "there would fail",
+            f"Give a user-assigned managed identity the {grant}, and set `{section.key}.identity` to its resource id "
             f"({_KEYLESS}).",
         )
         return
@@ -101,7 +103,7 @@ def _look_at_cluster(
                 "nodes_without_network",
                 f"Cluster {section.name}",
                 "would have nodes without public addresses and no network to reach anything by",
-                "Set `compute.subnet`, or have a managed virtual network enabled for the workspace.",
+                f"Set `{section.key}.subnet`, or have a managed virtual network enabled for the workspace.",
             )
         return
     inner = ((cluster.get("properties") or {}).get("properties")) or {}
@@ -114,7 +116,8 @@ def _look_at_cluster(
                 "cluster_network",
                 f"Cluster {section.name}",
                 f"exists with {key} {have[key]}, not {want}, and a cluster's network cannot be changed",
-                f"Set `compute.{key}` to what it has, delete the cluster, or give `compute.name` another name.",
+                f"Set `{section.key}.{key}` to what it has, delete the cluster, or give `{section.key}.name` another "
+                "name.",
             )
 
 

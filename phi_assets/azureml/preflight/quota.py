@@ -1,4 +1,4 @@
-"""Whether the subscription's quota has room for the cluster and for the deployments.
+"""Whether the subscription's quota has room for the clusters and for the deployments.
 
 A limit that is too low for even one of them is an error: asking again later changes nothing. Cores that are merely in
 use now are a warning: they may well be this recipe's own, of an endpoint that will be kept or a job that runs.
@@ -13,8 +13,8 @@ from phi_assets.azureml.compute.vm_sizes import Offer, deployment_cores
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.preflight.asking import Unanswered, read_all, region_path
 from phi_assets.azureml.preflight.findings import Findings
-from phi_assets.azureml.preflight.machines import Offers
-from phi_assets.config.recipe import Recipe
+from phi_assets.azureml.preflight.machines import Clusters, Offers
+from phi_assets.config.recipe import ComputeSection, Recipe
 
 _TOTAL = {"Dedicated": "totalclusterdedicatedregional", "LowPriority": "totalclusterlowpriorityregional"}
 
@@ -36,9 +36,9 @@ Quotas = Mapping[str, Quota]
 
 
 def look_at_quota(
-    ws: Workspace, region: str, recipe: Recipe, offers: Offers, nodes: int, own_nodes: int, found: Findings
+    ws: Workspace, region: str, recipe: Recipe, offers: Offers, clusters: Clusters, nodes: int, found: Findings
 ) -> None:
-    """`nodes` is what the job needs, `own_nodes` what the recipe's cluster has already."""
+    """`nodes` is what the fine-tuning job needs. One that prepares data needs one, and is done sooner with more."""
     found.looked_at.append("quota")
     try:
         quotas = read_quotas(read_all(ws, f"{region_path(ws, region)}/usages"))
@@ -47,9 +47,11 @@ def look_at_quota(
             "quota", "quota_unknown", f"Quota of region {region}", f"cannot be read: {error}", f"See {HOW_TO_ASK}."
         )
         return
-    cluster = offers.get(recipe.compute.size.lower())
-    if cluster is not None:
-        _look_at_cluster(recipe, region, quotas, cluster, nodes, own_nodes, found)
+    for section in recipe.cluster_sections:
+        offer = offers.get(section.size.lower())
+        if offer is not None:
+            need = nodes if section.key == "compute" else 1
+            _look_at_cluster(section, region, quotas, offer, need, _nodes_of(clusters[section.key]), found)
     machine = offers.get(recipe.serving.instance_type.lower())
     if machine is not None:
         _look_at_deployment(recipe, region, quotas, machine, found)
@@ -71,16 +73,21 @@ def _plain(name: str) -> str:
     return re.sub(r"(cluster dedicated |cluster )?vcpus$", "", name.lower()).replace(" ", "").replace("_", "")
 
 
+def _nodes_of(cluster: Mapping[str, Any] | None) -> int:
+    inner = ((cluster or {}).get("properties") or {}).get("properties") or {}
+    return int(inner.get("currentNodeCount") or 0)
+
+
 def _look_at_cluster(
-    recipe: Recipe, region: str, quotas: Quotas, offer: Offer, nodes: int, own_nodes: int, found: Findings
+    section: ComputeSection, region: str, quotas: Quotas, offer: Offer, nodes: int, own_nodes: int, found: Findings
 ) -> None:
     """One of the tiers that the recipe names has to have room; the first that has is the one that is used."""
     need, own = nodes * offer.cores, own_nodes * offer.cores
-    subject = f"Cluster {recipe.compute.name} ({nodes} x {offer.name})"
-    found.facts["cluster_cores"] = need
+    subject = f"Cluster {section.name} ({nodes} x {offer.name})"
+    found.facts["cluster_cores" if section.key == "compute" else f"{section.key}_cores"] = need
     short: list[str] = []
     waits: list[str] = []
-    for tier in recipe.compute.tiers:
+    for tier in section.tiers:
         names = [_TOTAL[tier]] if tier == "LowPriority" else [_plain(offer.family), _TOTAL[tier]]
         concerned = _known(quotas, names, region, offer, found)
         too_low = [quota for quota in concerned if 0 <= quota.limit < need]
@@ -151,7 +158,7 @@ def _known(quotas: Quotas, names: Iterable[str], region: str, offer: Offer, foun
                 "quota_of_family_unknown",
                 f"VM family {offer.family}",
                 f"is not among the quotas of region {region}",
-                f"New subscriptions have none of GPU families. See {HOW_TO_ASK}.",
+                f"{'New subscriptions have none of GPU families. ' if offer.gpus else ''}See {HOW_TO_ASK}.",
             )
     return [quotas[name] for name in names if name in quotas]
 

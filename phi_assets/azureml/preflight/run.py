@@ -121,10 +121,10 @@ def _look_at_the_rest(
     effective = _attempt("parameters", lambda: look_at_parameters(ws, recipe, model, found), found)
     parameters: Mapping[str, Any] = effective.complete if effective is not None else {}
     judge_lengths(data, recipe, parameters, found)
-    offers, cluster = look_at_machines(ws, recipe, model, prices, found)
-    look_at_networks(ws, recipe, cluster, found)
+    offers, clusters = look_at_machines(ws, recipe, model, prices, found)
+    look_at_networks(ws, recipe, clusters, found)
     nodes = int(parameters.get(NODES_PARAMETER, 1))
-    look_at_quota(ws, region, recipe, offers, nodes, _nodes_of(cluster), found)
+    look_at_quota(ws, region, recipe, offers, clusters, nodes, found)
     look_at_endpoint(ws, recipe, found)
     offer = offers.get(recipe.compute.size.lower())
     gpus = offer.gpus if offer is not None else 0
@@ -139,8 +139,3 @@ def _attempt(group: Group, look: Callable[[], T], found: Findings) -> T | None:
         next_step = "Have this identity given access to the registry, or run again later."
         found.error(group, "registry_unanswered", "The registry", f"does not answer: {one_line(error)}", next_step)
         return None
-
-
-def _nodes_of(cluster: Mapping[str, Any] | None) -> int:
-    inner = ((cluster or {}).get("properties") or {}).get("properties") or {}
-    return int(inner.get("currentNodeCount") or 0)

@@ -163,7 +163,9 @@ def _sampled(lineage: Lineage, split: str, test_split: str | None = None) -> dg.
 
 
 def _comes_first(lineage: Lineage) -> list[str]:
-    return [PREFLIGHT] if lineage.fetches_data else []
+    """A job costs money, and what comes over a network takes time: neither is begun before all that can be seen."""
+    costs = lineage.fetches_data or lineage.recipe.dataset.prepare == "cluster"
+    return [PREFLIGHT] if costs else []
 
 
 def _raw_splits(lineage: Lineage, split: str) -> dict[str, dg.AssetIn]:

@@ -22,8 +22,8 @@ _WHAT_HOLDS: dict[Group, str] = {
     "access": "The credential gives a token, and the workspace and its resource provider let that identity in.",
     "model": "The model exists, may be fine-tuned, and is not archived, legacy, deprecated or retired.",
     "parameters": "The component exists and declares every parameter that will be sent, by type, choice and range.",
-    "machines": "The model may run on the VM sizes, the region offers them, and the cluster is or can be as wanted.",
-    "quota": "The quota has room for the cluster and for a deployment, the service's reserve included.",
+    "machines": "The model may run on the VM sizes, the region offers them, and the clusters are or can be as wanted.",
+    "quota": "The quota has room for the clusters and for a deployment, the service's reserve included.",
     "endpoint": "The endpoint's name is legal and free, or the endpoint is ours.",
     "budget": "By estimate, a run of the recipe keeps its budget of money and GPU hours.",
 }
@@ -63,7 +63,7 @@ def preflight_asset(lineage: Lineage) -> dg.AssetsDefinition:
                 description="Everything that can be known to go wrong has been looked at, in seconds and without "
                 "changing anything: the first rows of the data, identity, workspace, model, parameters, machines, "
                 "quota, endpoint, budget. Errors stop all that costs money; warnings do not.",
-                **lineage.attributes(PREFLIGHT, *_READS),
+                **lineage.attributes(PREFLIGHT, *_READS, *(each.key for each in recipe.cluster_sections[1:])),
             )
         ],
         check_specs=[

@@ -13,7 +13,7 @@ from azure.core.credentials import AccessToken
 from azure.core.exceptions import ClientAuthenticationError
 
 from phi_assets.azureml.billing.prices import load_prices
-from phi_assets.azureml.compute.clusters import ensure_compute
+from phi_assets.azureml.compute.clusters import ensure_compute, ensure_cpu_compute
 from phi_assets.azureml.connection.client import Workspace, connect_emulator
 from phi_assets.azureml.models.foundation import get_foundation_model
 from phi_assets.azureml.preflight import access
@@ -55,6 +55,7 @@ def no_quota(*families: str) -> Callable[[Control], object]:
     return lambda control: control.set_quotas(**dict.fromkeys(families, 0))
 
 
+BESIDE = {"dataset": {"prepare": "cluster"}}
 LOW_PRIORITY = {"Total Cluster LowPriority Regional vCPUs": 0}
 T4 = {"serving": {"instance_type": "Standard_NC4as_T4_v3"}, "model": {"registry": toy.REGISTRY, "name": "free"}}
 
@@ -182,7 +183,29 @@ BROKEN: dict[str, Broken] = {
         "size_not_allowed", ["serving.instance_type"], {"serving": {"instance_type": "Standard_DS3_v2"}}
     ),
     "node limits": Broken("node_limits", ["compute.min_nodes"], {"compute": {"min_nodes": 2, "max_nodes": 1}}),
+    "size of the preparation": Broken(
+        "size_not_offered",
+        ["Standard_E999", "preparation.size"],
+        {**BESIDE, "preparation": {"size": "Standard_E999"}},
+    ),
+    "node limits of the preparation": Broken(
+        "node_limits", ["preparation.min_nodes"], {**BESIDE, "preparation": {"min_nodes": 2, "max_nodes": 1}}
+    ),
+    "one name for two sizes": Broken(
+        "cluster_size",
+        ["Standard_E4s_v3 by `preparation`", "preparation.name"],
+        {**BESIDE, "preparation": {"name": "phi-one"}, "compute": {"name": "phi-one"}},
+    ),
+    "network of the preparation": Broken(
+        "nodes_without_network", ["preparation.subnet"], {**BESIDE, "preparation": {"public_ip": False}}
+    ),
     # Quota.
+    "no quota for the preparation": Broken(
+        "cluster_quota",
+        ["Cluster phi-prepare (1 x Standard_E4s_v3)", "limit 0", "needed 4"],
+        {**BESIDE, "preparation": {"tiers": ["Dedicated"]}},
+        world=no_quota("standardESv3Family"),
+    ),
     "no quota for the cluster": Broken(
         "cluster_quota",
         ["NCADSA100v4 Family", "limit 0", "needed 24; ask for a new limit of ", "region emulator"],
@@ -358,6 +381,24 @@ def test_an_existing_cluster_of_another_size_is_found(clean_emulator: Connection
     found = look(ws, load_recipe(str(write_recipe(tmp_path / "recipe.yaml", changes))))
     assert [finding.code for finding in found.errors] == ["cluster_size"]
     assert "compute.size: STANDARD_NC24ADS_A100_V4" in found.in_words
+
+
+def test_the_cluster_that_prepares_data_is_looked_at_where_it_is_wanted(
+    clean_emulator: Connection, tmp_path: Path
+) -> None:
+    ws = connect_emulator(clean_emulator)
+    here = load_recipe(str(write_recipe(tmp_path / "here.yaml", {"preparation": {"size": "Standard_E999"}})))
+    assert not look(ws, here).findings
+    beside = load_recipe(str(write_recipe(tmp_path / "beside.yaml", BESIDE)))
+    found = look(ws, beside)
+    assert not found.findings, found.in_words
+    assert (found.facts["preparation_cores"], found.facts["cluster_cores"]) == (4, 24)
+    ensure_cpu_compute(ws, beside.preparation)
+    assert not look(ws, beside).findings
+    larger = {**BESIDE, "preparation": {"size": "Standard_DS3_v2"}}
+    found = look(ws, load_recipe(str(write_recipe(tmp_path / "larger.yaml", larger))))
+    assert [finding.code for finding in found.errors] == ["cluster_size"]
+    assert "preparation.size: STANDARD_E4S_V3" in found.in_words
 
 
 def test_the_endpoint_may_be_ours_but_nobody_elses(workspace: Workspace, tmp_path: Path) -> None:
