@@ -18,7 +18,7 @@ from phi_assets.dataset.samples.usable import rows_in
 from phi_assets.emulator.control import Control
 from phi_assets.emulator.process import Connection
 from phi_assets.fingerprint import file_sha256
-from phi_assets.refs import SampleRef, SplitRef
+from phi_assets.refs import DataFile, SampleRef, SplitRef
 from tests.dataset.shards import make_odd_rows, quiet, raw_split
 from tests.emulator_requests import Requests
 
@@ -61,6 +61,15 @@ class Beside:
         """The same sample, made in one pass on this machine."""
         out = self.folder / "here"
         return prepare_split(self.raw, EVERYTHING, ContractSection(), out, quiet, validation=True, against=self.test)
+
+    def delete(self, refs: tuple[SampleRef, ...], below: str = "") -> list[str]:
+        """The sample's files are gone, or those of them that are below a folder; their names."""
+        prefix = str(refs[0].jsonl).removeprefix(f"{STORE}/").rpartition("/")[0] + f"/{below}"
+        with container_of(self.ws, "workspaceblobstore") as container:
+            names = [blob.name for blob in container.list_blobs(name_starts_with=prefix)]
+            for name in names:
+                container.delete_blob(name)
+        return names
 
     def files(self, refs: tuple[SampleRef, ...]) -> dict[str, bytes]:
         """Everything in the folder of the sample."""
@@ -124,3 +133,21 @@ def test_one_shard_that_is_killed_is_done_again_alone_and_the_sample_has_the_byt
         once_more = beside.prepare()
     assert (once_more.action, once_more.refs, once_more.job) == ("reused", made.refs, "")
     assert requests.writes == []
+
+
+def test_a_sample_that_was_deleted_is_made_anew_by_steps_that_all_run(beside: Beside) -> None:
+    made = beside.prepare()
+    before = beside.files(made.refs)
+    assert beside.delete(made.refs, "verified/")
+    blind = beside.prepare()
+    assert blind.action == "reused"
+    assert [(ref.jsonl, ref.findings, ref.keys) for ref in blind.refs] == [
+        (ref.jsonl, DataFile(), DataFile()) for ref in made.refs
+    ]
+    assert beside.delete(made.refs)
+    again = beside.prepare()
+    assert again.action == "resubmitted"
+    assert "there is no manifest of a sample" in again.reason
+    assert set(beside.reused(again.job).values()) == {False}
+    assert again.refs == made.refs
+    assert beside.files(again.refs) == before
