@@ -23,8 +23,11 @@ from tests.e2e.harness.processes import free_port, is_listening, until
 _PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
 _BIN = _PROGRAMS[-1] if _PROGRAMS else None
 
+IS_AT_HAND = _BIN is not None or "CI" in os.environ
+"""In CI it has to be: there its tests fail without it."""
+
 needs_postgresql = pytest.mark.skipif(
-    _BIN is None and "CI" not in os.environ, reason="no PostgreSQL here: install the system's `postgresql` package"
+    not IS_AT_HAND, reason="no PostgreSQL here: install the system's `postgresql` package"
 )
 
 USER = "dagster"
@@ -62,6 +65,13 @@ class Database:
     def query(self, statement: str) -> list[tuple[Any, ...]]:
         """The rows of a query."""
         return _execute(self, statement)
+
+    def content(self) -> str:
+        """Every row of every table."""
+        table = "query_to_xml('SELECT * FROM ' || quote_ident(tablename), true, false, '')"
+        return "".join(
+            rows for (rows,) in self.query(f"SELECT {table}::text FROM pg_tables WHERE schemaname = 'public'")
+        )
 
 
 @dataclass

@@ -1,5 +1,9 @@
-"""The whole graph with refs and data in a storage account, from two machines that share nothing on their disks."""
+"""The whole graph with refs and data in a storage account, from machines that share nothing on their disks.
 
+What they share is the instance: PostgreSQL, where that is at hand.
+"""
+
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -9,10 +13,36 @@ from phi_assets.config.dataset import SAMPLED_SPLITS
 from phi_assets.emulator.process import Connection
 from tests.azurite import Azurite
 from tests.graph_runs import FAST_PARAMETERS, Graph, actions, failure_message, write_recipe
+from tests.postgres import IS_AT_HAND, Database, Server
 
 MACHINES = ("prepares", "trains", "deploys", "scores")
 SAMPLES = " or ".join(f"key:sampled_{split}" for split in SAMPLED_SPLITS)
 SCORES = "base_answers or scoring_result"
+
+
+@pytest.fixture
+def database(request: pytest.FixtureRequest) -> Database | None:
+    if not IS_AT_HAND:
+        return None
+    server: Server = request.getfixturevalue("postgres")
+    return server.new_database()
+
+
+@pytest.fixture
+def instance(tmp_path: Path, database: Database | None) -> Iterator[dg.DagsterInstance]:
+    overrides = {"storage": database.storage} if database else {}
+    with dg.DagsterInstance.local_temp(str(tmp_path), overrides=overrides) as instance:
+        yield instance
+
+
+@pytest.fixture
+def written(tmp_path: Path, database: Database | None) -> Callable[[], str]:
+    """All that the instance has recorded."""
+
+    def on_sqlite() -> str:
+        return b"".join(file.read_bytes() for file in tmp_path.rglob("*.db")).decode(errors="replace")
+
+    return database.content if database else on_sqlite
 
 
 def machine(folder: Path, recipe: Path, emulator: Connection, instance: dg.DagsterInstance) -> Graph:
@@ -24,38 +54,40 @@ def machine(folder: Path, recipe: Path, emulator: Connection, instance: dg.Dagst
 
 @pytest.mark.slow
 def test_what_one_machine_makes_another_goes_on_with(
-    azurite: Azurite, emulator: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    azurite: Azurite,
+    emulator: Connection,
+    instance: dg.DagsterInstance,
+    written: Callable[[], str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     azurite.container("graph")
     monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", azurite.connection_string)
     changes = {"parameters": FAST_PARAMETERS, "serving": {"endpoint": "twice"}, "scoring": {"max_new_tokens": 61}}
     recipe = write_recipe(tmp_path / "recipe.yaml", changes)
-    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
-        one, two, three, four = (machine(tmp_path / name, recipe, emulator, instance) for name in MACHINES)
-        prepared = one.materialize(f"+({SAMPLES})")
-        assert prepared.success, failure_message(prepared)
-        trained = two.materialize(
-            "preflight or foundation_model or finetune_compute or finetune_job or registered_model"
-        )
-        assert trained.success, failure_message(trained)
-        scored = three.materialize(f"online_endpoint or online_deployment or live_traffic or {SCORES}")
-        assert scored.success, failure_message(scored)
-        # What was asked once is known to a machine that has never asked.
-        again = four.materialize(SCORES)
-        assert again.success, failure_message(again)
-        assert set(actions(again).values()) == {"reused"}
-        # Samples that are there are made again, and nothing is sent again.
-        before = len(azurite.requests())
-        assert two.materialize(SAMPLES).success
-        sent = [each.path for each in azurite.requests(before) if each.method == "PUT" and "/graph/data/" in each.path]
-        assert sent == []
+    one, two, three, four = (machine(tmp_path / name, recipe, emulator, instance) for name in MACHINES)
+    prepared = one.materialize(f"+({SAMPLES})")
+    assert prepared.success, failure_message(prepared)
+    trained = two.materialize("preflight or foundation_model or finetune_compute or finetune_job or registered_model")
+    assert trained.success, failure_message(trained)
+    scored = three.materialize(f"online_endpoint or online_deployment or live_traffic or {SCORES} or still_billing")
+    assert scored.success, failure_message(scored)
+    assert set(instance.get_asset_keys()) == set(three.keys.values())
+    # What was asked once is known to a machine that has never asked.
+    again = four.materialize(SCORES)
+    assert again.success, failure_message(again)
+    assert set(actions(again).values()) == {"reused"}
+    # Samples that are there are made again, and nothing is sent again.
+    before = len(azurite.requests())
+    assert two.materialize(SAMPLES).success
+    sent = [each.path for each in azurite.requests(before) if each.method == "PUT" and "/graph/data/" in each.path]
+    assert sent == []
     fetched = [{path.name for path in (tmp_path / name / "data").rglob("*.jsonl")} for name in MACHINES]
     assert fetched[1] == {f"{split}.jsonl" for split in SAMPLED_SPLITS}
     assert "test_gen.jsonl" in fetched[3]
     assert not fetched[3] & {"train_sft.jsonl", "validation_sft.jsonl"}
     assert not any((tmp_path / name / "storage").exists() for name in MACHINES)
-    written = b"".join(file.read_bytes() for file in tmp_path.rglob("*.db"))
-    assert b"az://graph/data/sampled/" in written
-    assert azurite.key.encode() not in written
+    assert "az://graph/data/sampled/" in written()
+    assert azurite.key not in written()
     refs = [blob.name for blob in azurite.container("graph").list_blobs(name_starts_with="refs/")]
     assert len(refs) >= 15
