@@ -66,6 +66,11 @@ class Database:
         """The rows of a query."""
         return _execute(self, statement)
 
+    def size(self) -> int:
+        """Bytes of all tables and indexes, what has been deleted and not yet reused among them."""
+        [(size,)] = self.query("SELECT pg_database_size(current_database())")
+        return size
+
     def content(self) -> str:
         """Every row of every table."""
         table = "query_to_xml('SELECT * FROM ' || quote_ident(tablename), true, false, '')"

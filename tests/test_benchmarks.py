@@ -11,9 +11,11 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from phi_assets.emulator.process import Connection
 from tests.azureml.toy_step import write_model
-from tests.benchmarks import gpu, mixed_traffic, prepare, scoring, ultrachat
+from tests.benchmarks import gpu, many_jobs, mixed_traffic, prepare, scoring, ultrachat
 from tests.benchmarks.report import BenchmarkError
+from tests.postgres import Server, needs_postgresql
 
 SCALE = 0.002
 
@@ -314,3 +316,18 @@ def test_mixed_traffic_leaves_nothing_behind(tmp_path: Path) -> None:
     assert after.descriptors <= before.descriptors + 8  # of connections that are being closed
     assert after.threads <= before.threads + 8
     assert after.resident_mib < before.resident_mib + 50
+
+
+@pytest.mark.slow
+@needs_postgresql
+def test_what_many_detached_jobs_need_is_measured(
+    postgres: Server, emulator: Connection, toy_registry: Path, tmp_path: Path
+) -> None:
+    found = many_jobs.measure(emulator, postgres.new_database(), tmp_path, jobs=20, ended=2, ticks=2)
+    assert (found.jobs, found.ended) == (20, 2)
+    assert found.daemon_mb > 10
+    assert found.code_server_mb > 10
+    # The cluster, and run history of the whole experiment; the tick may be cut at either end.
+    assert 0 < found.requests < 10
+    assert 0 < found.service_seconds < found.seconds
+    assert found.bytes_a_job > 0

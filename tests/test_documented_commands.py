@@ -62,6 +62,7 @@ RUN_BY = {
     "tests.benchmarks.gpu": "tests/test_benchmarks.py::test_a_model_of_phis_architecture_is_trained_and_served",
     "tests.benchmarks.mixed_traffic": "tests/test_benchmarks.py::test_mixed_traffic_leaves_nothing_behind",
     "tests.benchmarks.near": "tests/dataset/contract/test_near.py::",
+    "tests.benchmarks.planning": "tests/e2e/test_postgres.py::test_what_a_fine_tune_needs_is_measured_phase_by_phase",
     "tests.benchmarks.prepare": "tests/test_benchmarks.py::"
     "test_one_round_measures_every_contestant_and_judges_what_it_can",
     "tests.benchmarks.scoring": "tests/test_benchmarks.py::"

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 import pytest
 
+from tests.benchmarks import planning
 from tests.e2e.harness.beside import write_second_recipe
 from tests.e2e.harness.snapshot import Snapshot
 from tests.e2e.harness.toy_deployment import ToyDeployment, toy_deployment
@@ -56,3 +57,19 @@ def test_nothing_was_recorded_anywhere_else(toy: ToyDeployment, database: Databa
     statuses = dict(database.query("SELECT run_id, status FROM runs"))
     assert statuses == {run.run_id: run.status.value for run in toy.dagster.instance.get_runs()}
     assert dg.DagsterRunStatus.SUCCESS.value in statuses.values()
+
+
+def test_what_a_fine_tune_needs_is_measured_phase_by_phase(toy: ToyDeployment, database: Database) -> None:
+    toy.clean()
+    since = toy.control.last_entry()
+    found = planning.one_fine_tune(toy, database, window=1)
+    asked = toy.control.last_entry() - since
+    assert found.processes_mb.keys() == {"code-server"}
+    assert found.peak_mb.keys() == found.requests.keys() == planning.PHASES.keys()
+    assert all(megabytes > 10 for megabytes in (found.waiting_mb, *found.processes_mb.values()))
+    assert found.requests["prepare data"] == 0
+    assert all(count > 0 for phase, count in found.requests.items() if phase != "prepare data")
+    assert sum(found.requests.values()) <= asked
+    assert 0 < found.looks <= found.requests_of_looks
+    assert 100 < found.events < 1000
+    assert found.event_bytes > 0

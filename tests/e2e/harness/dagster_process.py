@@ -83,12 +83,18 @@ class DagsterProcess(RunRecords):
             self.env[SENSOR_SECONDS_VARIABLE] = str(sensor_seconds)
         self._overrides = FAST_POLLS if overrides is None else overrides
         self._port, self.code_port = free_port(), free_port()
+        self._servers: dict[str, subprocess.Popen[bytes]] = {}
         self.graphql = GraphQL(f"http://127.0.0.1:{self._port}")
 
     @property
     def url(self) -> str:
         """Of the UI."""
         return self.graphql.url
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """Processes of code server, webserver and daemon, of those that run."""
+        return {name: server.pid for name, server in self._servers.items() if server.poll() is None}
 
     def __enter__(self) -> Self:
         self.home.mkdir(parents=True)
@@ -237,7 +243,7 @@ class DagsterProcess(RunRecords):
 
     def _process(self, name: str, *module: str, group: int | None = None) -> subprocess.Popen[bytes]:
         with (self.directory / f"{name}.log").open("ab") as output:
-            return subprocess.Popen(
+            self._servers[name] = subprocess.Popen(
                 [sys.executable, "-m", *module],
                 cwd=PROJECT_ROOT,
                 env=self.env,
@@ -245,6 +251,7 @@ class DagsterProcess(RunRecords):
                 stderr=subprocess.STDOUT,
                 process_group=self._leader.pid if group is None else group,
             )
+        return self._servers[name]
 
     def _code_server_listens(self) -> bool | None:
         assert self._leader.poll() is None, f"The code server ended with exit code {self._leader.returncode}"
