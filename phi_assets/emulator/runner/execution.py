@@ -278,21 +278,25 @@ class Execution:
                 self._at_work.add(step.key)
                 enter = partial(self._enter, run_id)
                 error = self._launcher.execute(step, self._number(step), run_id, enter)
+            self._conclude(step, run_id, error)
         finally:
+            # Last, so that nobody has the node of a step that has not ended.
             self._queue.free(place, node)
+        self._at_work.discard(step.key)
+
+    def _conclude(self, step: Step, run_id: str, error: dict[str, str] | None) -> None:
         if self._interrupted.is_set():
             raise Interrupted
         if error is not None:
             self._fail(step, run_id, error)
-        else:
-            outputs = self._runs.outputs_of(step)
-            if self._graph.is_single:
-                self._disturbances.before_completion(outputs, self._resources)
-            self._enter(run_id, "Finalizing", outputs=outputs)
-            self._pause(_STEP_FINALIZING)
-            self._enter(run_id, "Completed")
-            self._runs.remember(step)
-        self._at_work.discard(step.key)
+            return
+        outputs = self._runs.outputs_of(step)
+        if self._graph.is_single:
+            self._disturbances.before_completion(outputs, self._resources)
+        self._enter(run_id, "Finalizing", outputs=outputs)
+        self._pause(_STEP_FINALIZING)
+        self._enter(run_id, "Completed")
+        self._runs.remember(step)
 
     def _fail(self, step: Step, run_id: str, error: dict[str, str]) -> None:
         self._failures[step.key] = Failure(run_id, step.name, **error)
