@@ -98,7 +98,7 @@ class TestJob:
             "after": {
                 "type": "command",
                 "componentId": COPY,
-                "inputs": {"source": data(FILE), "suffix": literal("!")},
+                "inputs": {"source": literal("${{parent.jobs.wait.outputs.target}}"), "suffix": literal("!")},
                 "outputs": {"target": {"type": "literal", "value": "${{parent.outputs.answer}}"}},
             },
         }
