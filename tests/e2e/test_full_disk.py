@@ -45,10 +45,14 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     if not may_mount():
         pytest.skip("a file system in memory needs the right to mount (root, CAP_SYS_ADMIN)")
     place = tmp_path_factory.mktemp("disk")
+    before = dict(os.environ)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200m", "tmpfs", str(place)], check=True)
     yield place
     process.stop(place / "home" / "emulator")
     subprocess.run(["umount", str(place)], check=True)
+    # Whoever has used an emulator trusts a certificate by a variable, which names a file of its folder.
+    os.environ.clear()
+    os.environ.update(before)
 
 
 @pytest.fixture(scope="module")
