@@ -62,22 +62,26 @@ class Automation:
             if run is None:
                 self.instance.report_runless_asset_event(materialization)
             else:
-                event = dg.DagsterEvent(
-                    dg.DagsterEventType.ASSET_MATERIALIZATION.value,
-                    run.job_name,
-                    event_specific_data=StepMaterializationData(materialization),
-                )
-                self.instance.report_dagster_event(event, run.run_id)
+                self._report(dg.DagsterEventType.ASSET_MATERIALIZATION, StepMaterializationData(materialization), run)
             if checks is not None:
-                self.check(asset, passed=checks)
+                self.check(asset, passed=checks, run=run)
 
-    def check(self, asset: str, *, passed: bool) -> None:
-        """Report a result of every check of the asset."""
+    def check(self, asset: str, *, passed: bool, run: dg.DagsterRun | None = None) -> None:
+        """Report a result of every check of the asset.
+
+        It counts for the newest materialization if both are of one run; of two, their times decide, to the millisecond.
+        """
         for check in self.definitions.resolve_asset_graph().asset_check_keys:
             if check.asset_key == self.keys[asset]:
-                self.instance.report_runless_asset_event(
-                    dg.AssetCheckEvaluation(asset_key=check.asset_key, check_name=check.name, passed=passed)
-                )
+                evaluation = dg.AssetCheckEvaluation(asset_key=check.asset_key, check_name=check.name, passed=passed)
+                if run is None:
+                    self.instance.report_runless_asset_event(evaluation)
+                else:
+                    self._report(dg.DagsterEventType.ASSET_CHECK_EVALUATION, evaluation, run)
+
+    def _report(self, kind: dg.DagsterEventType, data: Any, run: dg.DagsterRun) -> None:
+        event = dg.DagsterEvent(kind.value, run.job_name, event_specific_data=data)
+        self.instance.report_dagster_event(event, run.run_id)
 
     def tick(self) -> set[str]:
         """The assets that are requested now."""
@@ -234,7 +238,7 @@ def test_scoring_waits_for_the_checks_that_a_new_model_has_yet_to_pass(automatio
     assert automation.tick() == {"sampled_train_gen"}
     automation.materialize(["sampled_train_gen"], "2")
     assert automation.tick() == set()
-    automation.check("registered_model", passed=True)
+    automation.check("registered_model", passed=True, run=run)
     automation.instance.report_dagster_event(
         dg.DagsterEvent(dg.DagsterEventType.RUN_SUCCESS.value, run.job_name), run.run_id
     )
