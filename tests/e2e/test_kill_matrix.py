@@ -229,11 +229,7 @@ def nothing_served(toy: ToyDeployment) -> None:
 
 @pytest.mark.parametrize("name", TRAINING_POINTS)
 def test_killed_while_training(name: str, toy: ToyDeployment, trained: Snapshot) -> None:
-    killed_while_training(toy, TRAINING_POINTS[name], trained)
-
-
-def killed_while_training(toy: ToyDeployment, point: Point, trained: Snapshot) -> None:
-    """Killed there, and started again, a run leaves what an undisturbed one leaves."""
+    point = TRAINING_POINTS[name]
     nothing_trained(toy, data=not point.whole)
     if not point.while_running:
         toy.open_gate()
@@ -246,11 +242,7 @@ def killed_while_training(toy: ToyDeployment, point: Point, trained: Snapshot) -
 
 @pytest.mark.parametrize("name", SERVING_POINTS)
 def test_killed_while_serving(name: str, toy: ToyDeployment, served: Snapshot) -> None:
-    killed_while_serving(toy, SERVING_POINTS[name], served)
-
-
-def killed_while_serving(toy: ToyDeployment, point: Point, served: Snapshot) -> None:
-    """As `killed_while_training`, once there is a model."""
+    point = SERVING_POINTS[name]
     nothing_served(toy)
     with maybe_second_recipe(toy, here=point.beside):
         with customers(toy) if point.takes_over else nullcontext():

@@ -11,16 +11,21 @@ from tests.e2e.harness.snapshot import Snapshot
 from tests.e2e.harness.toy_deployment import ToyDeployment, toy_deployment
 from tests.e2e.test_kill_matrix import (
     RECIPE,
-    SERVING_POINTS,
-    TRAINING_POINTS,
-    killed_while_serving,
-    killed_while_training,
     served,
+    test_killed_while_rolling_back,
+    test_killed_while_serving,
+    test_killed_while_training,
     trained,
 )
 from tests.postgres import Database, Server, needs_postgresql
 
-__all__ = ["served", "trained"]
+__all__ = [
+    "served",
+    "test_killed_while_rolling_back",
+    "test_killed_while_serving",
+    "test_killed_while_training",
+    "trained",
+]
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), needs_postgresql]
 
@@ -35,16 +40,6 @@ def toy(tmp_path_factory: pytest.TempPathFactory, database: Database) -> Iterato
     home = tmp_path_factory.mktemp("postgres")
     with toy_deployment(home, RECIPE, "by hand", write_second_recipe(home), storage=database.storage) as toy:
         yield toy
-
-
-@pytest.mark.parametrize("name", ["job submitted, answer lost"])
-def test_killed_while_training(name: str, toy: ToyDeployment, trained: Snapshot) -> None:
-    killed_while_training(toy, TRAINING_POINTS[name], trained)
-
-
-@pytest.mark.parametrize("name", ["traffic not at 100 %"])
-def test_killed_while_serving(name: str, toy: ToyDeployment, served: Snapshot) -> None:
-    killed_while_serving(toy, SERVING_POINTS[name], served)
 
 
 def test_nothing_was_recorded_anywhere_else(toy: ToyDeployment, database: Database, served: Snapshot) -> None:

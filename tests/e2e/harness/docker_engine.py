@@ -27,13 +27,15 @@ from tests.e2e.harness.processes import until
 _MADE = PROJECT_ROOT / "build" / "image"
 """By `.ci/image`."""
 
-_IS_HERE = bool(os.geteuid() == 0 and shutil.which("dockerd") and (_MADE / "wheels").exists())
+_IS_HERE = bool(os.geteuid() == 0 and shutil.which("dockerd") and _MADE.exists())
 
 needs_docker = pytest.mark.skipif(
     not _IS_HERE and "CI" not in os.environ,
     reason="no Docker Engine here: install the system's `docker.io` and `debootstrap` and run .ci/image, as root",
 )
 
+_MADE_SECONDS = 600
+"""`.ci/run` goes on while it is made."""
 _START_SECONDS = 60
 IMAGE = "phi-assets"
 
@@ -59,6 +61,7 @@ class Engine:
 @contextmanager
 def running_engine(folder: Path) -> Iterator[Engine]:
     """A daemon is there with the image of the code as it is; afterwards neither it nor a container of it is left."""
+    until(lambda: _MADE.exists() or None, _MADE_SECONDS, "There is no build/image: run .ci/image; it")
     url = f"unix://{folder}/docker.sock"
     arguments = [
         *("--data-root", folder / "data", "--exec-root", folder / "exec", "--pidfile", folder / "pid", "-H", url),
