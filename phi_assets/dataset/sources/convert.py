@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
@@ -25,6 +25,7 @@ from phi_assets.dataset.sources.row_mapping import Row, RowMapping
 from phi_assets.dataset.sources.schema import (
     CONVERTED_SCHEMA,
     PROBLEM,
+    File,
     fields_besides,
     is_canonical,
     read_footer,
@@ -50,14 +51,14 @@ _MANIFEST = "conversion.json"
 class Shards:
     """A split as Parquet in the schema of ultrachat."""
 
-    files: tuple[Path | DataFile, ...]
+    files: tuple[File, ...]
     sources: tuple[str, ...]
     """Names of the source's files that they were made of."""
     not_carried: Mapping[str, int]
     """How many of the source's rows have a value in a column, or in `messages.<field>`, that is in no conversation."""
 
 
-def as_they_lie(files: Sequence[Path | DataFile], dataset: DatasetSection) -> Shards | None:
+def as_they_lie(files: Sequence[File], dataset: DatasetSection) -> Shards | None:
     """The files themselves, where they are Parquet in the schema of ultrachat and mean what they say; else None.
 
     Raises:
@@ -75,18 +76,20 @@ def as_they_lie(files: Sequence[Path | DataFile], dataset: DatasetSection) -> Sh
     return Shards(tuple(files), (), rows)
 
 
-def convert(files: Sequence[Path], dataset: DatasetSection, directory: Path, log: Log) -> Shards:
+def convert(files: Sequence[File], dataset: DatasetSection, directory: Path, log: Log) -> Shards:
     """Shards with the rows of `files` as conversations, in their order, one for each file that has any.
 
-    They lie in a folder of `directory` whose name follows from the files' content and what the recipe says of it. A
-    conversion that is there already is used again. Row groups have 1,000 rows, fewer where these are long: memory is
-    bounded by 16 MB of rows, or one row or one page of a Parquet file that is larger. A row that cannot be a
-    conversation is kept, with the reason in `problem`. What a conversation has no place for is counted.
+    They lie in a folder of `directory` whose name follows from the files' content and what the recipe says of it; of
+    Parquet at a URL, from what its place says of it. A conversion that is there already is used again. Parquet at a URL
+    is read there, only the columns that are needed; any other file at a URL is fetched first. Row groups have 1,000
+    rows, fewer where these are long: memory is bounded by 16 MB of rows, or one row or one page of a Parquet file that
+    is larger, and at a URL by 8 MB of each column besides. A row that cannot be a conversation is kept, with the reason
+    in `problem`. What a conversation has no place for is counted.
 
     Raises:
-        DatasetError: a file is damaged or of no known format, holds what changes the learning and cannot be carried,
-            there are no rows, or the disk is full. Nothing is left of the attempt then, and an earlier conversion is
-            what it was.
+        DatasetError: a file is damaged or of no known format, changes while it is read at its URL, holds what changes
+            the learning and cannot be carried, there are no rows, or the disk is full. Nothing is left of the attempt
+            then, and an earlier conversion is what it was.
     """
     identity = _identity(files, dataset)
     with room_in(directory), staging(directory, identity) as staged:
@@ -94,13 +97,13 @@ def convert(files: Sequence[Path], dataset: DatasetSection, directory: Path, log
         if (known := _existing(final, files)) is not None:
             return known
         written = _convert(files, dataset, staged, log)
-        sizes = {shard.name: Path(shard).stat().st_size for shard in written.files}
+        sizes = {Path(shard).name: Path(shard).stat().st_size for shard in written.files}
         manifest = {"files": sizes, "not_carried": dict(written.not_carried)}
         (staged / _MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
         # A folder takes no place that is taken; what lies there is damaged.
         shutil.rmtree(final, ignore_errors=True)
         os.replace(staged, final)
-    return replace(written, files=tuple(final / shard.name for shard in written.files))
+    return replace(written, files=tuple(final / Path(shard).name for shard in written.files))
 
 
 @dataclass(frozen=True)
@@ -155,22 +158,33 @@ def convert_beginning(file: Path, dataset: DatasetSection, directory: Path, log:
     )
 
 
-def _schema(file: Path | DataFile) -> pa.Schema:
+def _schema(file: File) -> pa.Schema:
     return read_footer(file).schema.to_arrow_schema()
 
 
-def _identity(files: Iterable[Path], dataset: DatasetSection) -> str:
+def _identity(files: Iterable[File], dataset: DatasetSection) -> str:
     """Everything that decides the rows."""
     return fingerprint(
         {
             "version": FORMAT_VERSION,
-            "files": [[container(file), file_sha256(file)] for file in files],
+            "files": [[container(file), *_state(file)] for file in files],
             "mapping": dataset.model_dump(mode="json", include={"format", "columns", "roles", "drop", "tools"}),
         }
     )[:16]
 
 
-def _existing(folder: Path, files: Sequence[Path]) -> Shards | None:
+def _state(file: File) -> tuple[Any, ...]:
+    """What tells this state of the file from every other."""
+    there = _read_there(file)
+    return (there.name, there.size, there.version) if there else (file_sha256(Path(file)),)
+
+
+def _read_there(file: File) -> DataFile | None:
+    """The file, where it is read at its URL and not fetched."""
+    return file if isinstance(file, DataFile) and container(file) == "parquet" else None
+
+
+def _existing(folder: Path, files: Sequence[File]) -> Shards | None:
     try:
         manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError):
@@ -181,12 +195,12 @@ def _existing(folder: Path, files: Sequence[Path]) -> Shards | None:
     return _shards(shards, files, manifest["not_carried"]) if is_whole else None
 
 
-def _shards(shards: Sequence[Path], files: Sequence[Path], not_carried: Mapping[str, int]) -> Shards:
-    made_of = (files[int(shard.name.split("-")[1])].name for shard in shards)
+def _shards(shards: Sequence[Path], files: Sequence[File], not_carried: Mapping[str, int]) -> Shards:
+    made_of = (PurePosixPath(files[int(shard.name.split("-")[1])].name).name for shard in shards)
     return Shards(tuple(shards), tuple(made_of), not_carried)
 
 
-def _convert(files: Sequence[Path], dataset: DatasetSection, folder: Path, log: Log) -> Shards:
+def _convert(files: Sequence[File], dataset: DatasetSection, folder: Path, log: Log) -> Shards:
     mapping: RowMapping | None = None
     fields = Fields(dataset.drop)
     shards = []
@@ -200,22 +214,24 @@ def _convert(files: Sequence[Path], dataset: DatasetSection, folder: Path, log: 
             shard = folder / f"rows-{number:05d}-of-{len(files):05d}.parquet"
             if _write_shard(table, mapping, file, shard, log):
                 shards.append(shard)
+        if (there := _read_there(file)) and not there.is_there:
+            raise DatasetError(f"{file} has changed or gone since it was looked at: run again")
         shutil.rmtree(scratch)
     if not shards:
         raise _without_rows(files)
     return _shards(shards, files, fields.rows)
 
 
-def _mapping(dataset: DatasetSection, table: Table, file: Path, fields: Fields) -> RowMapping:
+def _mapping(dataset: DatasetSection, table: Table, file: File, fields: Fields) -> RowMapping:
     chosen = choose_format(dataset, table.columns, str(file))
     return RowMapping(chosen, dataset.roles, fields, tools_as_text=dataset.tools == "text")
 
 
-def _without_rows(files: Sequence[Path]) -> DatasetError:
+def _without_rows(files: Sequence[File]) -> DatasetError:
     return DatasetError(f"{', '.join(map(str, files))} has no rows: there is nothing to sample from")
 
 
-def _write_shard(table: Table, mapping: RowMapping, file: Path, shard: Path, log: Log) -> int:
+def _write_shard(table: Table, mapping: RowMapping, file: File, shard: Path, log: Log) -> int:
     mapping.format.prove_columns(table.columns, str(file))
     if table.schema is not None:
         mapping.format.prove_types(table.schema, str(file))
@@ -223,7 +239,7 @@ def _write_shard(table: Table, mapping: RowMapping, file: Path, shard: Path, log
     rows = problems = 0
     mapping.fields.begin(str(file))
     with (
-        Progress(f"Converting {file.name}", table.rows, log) as progress,
+        Progress(f"Converting {PurePosixPath(file.name).name}", table.rows, log) as progress,
         pq.ParquetWriter(shard, CONVERTED_SCHEMA, use_dictionary=_REPEATED) as writer,
     ):
         for batch in table.batches(list(dict.fromkeys(read))):

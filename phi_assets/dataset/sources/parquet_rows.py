@@ -8,17 +8,20 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from phi_assets.dataset.sources.schema import read_footer, values_in
+from phi_assets.dataset.sources.schema import File, read_footer, readable, values_in
 from phi_assets.dataset.sources.tables import BATCH_BYTES, BATCH_ROWS, Table, batched, damage, opened
 
+_PIECE_ON_DISK, _PIECE_ELSEWHERE = 1 << 20, 8 << 20
+"""Bytes of a column that are read at once. Elsewhere each is a request."""
 
-def open_parquet(path: Path, packed: str | None, scratch: Path) -> Table:
+
+def open_parquet(path: File, packed: str | None, scratch: Path) -> Table:
     """The rows of a Parquet file; one that is packed as a whole is unpacked into `scratch`.
 
     Raises:
         DatasetError: the file is damaged, now or when its batches are read.
     """
-    unpacked = _unpacked(path, packed, scratch) if packed else path
+    unpacked = _unpacked(Path(path), packed, scratch) if packed else path
     metadata = read_footer(unpacked, path)
     schema = metadata.schema.to_arrow_schema()
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
@@ -29,7 +32,8 @@ def open_parquet(path: Path, packed: str | None, scratch: Path) -> Table:
     def rows(columns: Sequence[str]) -> Iterator[tuple[Any, int]]:
         present = [column for column in columns if column in schema.names]
         # Buffered, a column of a row group is read piece by piece, however long the row group is.
-        with damage(path), pq.ParquetFile(unpacked, buffer_size=1 << 20) as file:
+        piece = _PIECE_ON_DISK if isinstance(unpacked, Path) else _PIECE_ELSEWHERE
+        with damage(path), pq.ParquetFile(readable(unpacked), metadata=metadata, buffer_size=piece) as file:
             for batch in file.iter_batches(batch_size=few, columns=present):
                 yield from _plain_rows(batch)
 

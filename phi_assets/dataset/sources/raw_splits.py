@@ -29,10 +29,9 @@ def fetch_split(
 
     Files from the hub are downloaded below `data_dir` unless they are there already. Parquet in the schema of
     ultrachat is used where it lies, also at a URL that `storage` knows; everything else is converted once, below
-    `data_dir` too. Where the source calls
-    the split something else, `dataset.splits` says so; where it has one split to train on and to test with, `part` says
-    which of its rows are meant. What the source holds besides conversations is counted in
-    `not_carried`.
+    `data_dir` too, see `convert`. Where the source calls the split something else, `dataset.splits` says so; where it
+    has one split to train on and to test with, `part` says which of its rows are meant. What the source holds besides
+    conversations is counted in `not_carried`.
 
     Raises:
         DatasetError: the source does not have the split, cannot be reached, or has files missing, damaged, without
@@ -45,7 +44,7 @@ def fetch_split(
         storage = storage or DataStorage.local(data_dir)
         files, part = split_files(dataset, split, storage)
         origin = "bundled" if dataset.source == "bundled" else str(folder_of(dataset, storage))
-    shards = as_they_lie(files, dataset) or convert(list(map(Path, files)), dataset, data_dir / "converted", log)
+    shards = as_they_lie(files, dataset) or convert(files, dataset, data_dir / "converted", log)
     rows = sum(prove_schema(shard) for shard in shards.files)
     if not rows:
         raise DatasetError(f"Split {split!r} of {origin} has no rows: there is nothing to sample from")

@@ -9,8 +9,8 @@ from typing import Any
 from phi_assets.dataset.sources.csv_rows import open_csv
 from phi_assets.dataset.sources.json_rows import open_json
 from phi_assets.dataset.sources.parquet_rows import open_arrow, open_parquet
+from phi_assets.dataset.sources.schema import File
 from phi_assets.dataset.sources.tables import Batch, Table, batched, damage
-from phi_assets.refs import DataFile
 
 READABLE = "(?P<kind>parquet|jsonl|ndjson|json|csv|tsv|arrow)(?:[.](?P<packed>gz|zst|xz|bz2|zip))?"
 """How the names of files end that are read here, as a regular expression for either case."""
@@ -18,22 +18,25 @@ READABLE = "(?P<kind>parquet|jsonl|ndjson|json|csv|tsv|arrow)(?:[.](?P<packed>gz
 _ENDING = re.compile(rf"[.]{READABLE}$", re.IGNORECASE)
 
 
-def container(path: Path | DataFile) -> str:
+def container(path: File) -> str:
     """How the file has to be read, by its name: for example `csv.gz`; `datasets` where it is left to that library."""
     ending = _ENDING.search(path.name)
     return ending[0][1:].lower() if ending else "datasets"
 
 
-def open_table(path: Path, scratch: Path) -> Table:
+def open_table(file: File, scratch: Path) -> Table:
     """The file's rows, ready to be read from beginning to end; `scratch` is an empty folder for what that takes.
+
+    Of Parquet at a URL no more is read than is asked for; any other file there is fetched.
 
     Raises:
         DatasetError: the file is damaged, now or when its batches are read; the message names file and line.
     """
-    kind, _, ending = container(path).partition(".")
+    kind, _, ending = container(file).partition(".")
     packed = ending or None
     if kind == "parquet":
-        return open_parquet(path, packed, scratch)
+        return open_parquet(file, packed, scratch)
+    path = Path(file)
     if kind == "arrow" and not packed:
         return open_arrow(path)
     if kind in ("csv", "tsv"):

@@ -167,7 +167,7 @@ def _roles(file: File, metadata: pq.FileMetaData) -> frozenset[str]:
     return frozenset(role for role in found if role is not None)
 
 
-def read_footer(file: File, named: Path | None = None) -> pq.FileMetaData:
+def read_footer(file: File, named: File | None = None) -> pq.FileMetaData:
     """What a Parquet file says about itself; `named` is what messages call it, where it is a copy.
 
     Raises:

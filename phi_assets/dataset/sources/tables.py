@@ -132,7 +132,7 @@ def batched(rows: Iterable[tuple[Any, int]]) -> Iterator[Batch]:
 
 
 @contextmanager
-def damage(path: Path, kinds: tuple[type[Exception], ...] = _DAMAGE) -> Iterator[None]:
+def damage(path: object, kinds: tuple[type[Exception], ...] = _DAMAGE) -> Iterator[None]:
     """What happens inside reads `path`, and nothing else.
 
     Raises:

@@ -2,9 +2,12 @@
 
 import io
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from phi_assets.config.dataset import ContractSection, DatasetSection, SampleSection
@@ -140,6 +143,59 @@ def test_other_files_are_fetched_once(world: World) -> None:
     assert world.read == 0
     alone = world.fetch(f"{world.url}/train.jsonl")
     assert (alone.sha256, alone.rows) == (there.sha256, 50)
+
+
+def _alpaca(row: Row) -> Row:
+    return {"instruction": row["prompt"], "output": row["messages"][-1]["content"]}
+
+
+def _prompt_completion(row: Row) -> Row:
+    return {"prompt": row["prompt"], "completion": row["messages"][-1]["content"]}
+
+
+def _sharegpt(row: Row) -> Row:
+    return {"conversations": [{"from": each["role"], "value": each["content"]} for each in row["messages"]]}
+
+
+def write_columns(folder: Path, rows: list[Row], shards: int = 2) -> None:
+    """Parquet in row groups of 100 rows; beside each conversation are 8 kB that are none of it."""
+    folder.mkdir(exist_ok=True)
+    dice, step = random.Random(1), len(rows) // shards
+    for number in range(shards):
+        taken = [row | {"embedding": dice.randbytes(8000)} for row in rows[number * step :][:step]]
+        path = folder / f"train_sft-{number:05d}-of-{shards:05d}.parquet"
+        pq.write_table(pa.Table.from_pylist(taken), path, row_group_size=100)
+
+
+@pytest.mark.parametrize("write", [_sharegpt, _alpaca, _prompt_completion])
+def test_parquet_in_another_format_is_read_in_part_and_never_fetched(world: World, write: Callable[[Row], Row]) -> None:
+    write_columns(world.folder, [write(row) for row in long_rows(2000)])
+    size = world.upload()
+    here, there = world.fetch(world.folder), world.fetch(world.url)
+    assert (there.sha256, there.sources, there.not_carried) == (here.sha256, here.sources, {"embedding": 2000})
+    read = world.read
+    print(f"{write.__name__}: {read:,} of {size:,} bytes")
+    assert 0.2 * size < read < 0.45 * size
+    assert not (world.storage.folder / "fetched").exists()
+    # What is there is known by what the place says of it: footers are read, to see whether it could lie where it is.
+    assert world.fetch(world.url) == there
+    assert world.read < 0.01 * size
+    assert world.sample(there, 5, "there").sha256 == world.sample(here, 5, "here").sha256
+    assert world.read == 0
+
+
+def test_parquet_that_changes_while_it_is_read_leaves_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_columns(world.folder, [_alpaca(row) for row in long_rows(200)])
+    world.upload()
+    listed = world.storage.files_at(world.url)
+    write_columns(world.folder, [_alpaca(row) for row in make_rows(300)])
+    world.upload()
+    with monkeypatch.context() as patch:
+        patch.setattr(DataStorage, "files_at", lambda *_: listed)
+        with pytest.raises(DatasetError, match=r"memory://.*train_sft-00000.* has changed or gone .*: run again"):
+            world.fetch(world.url)
+    assert [path for path in (world.storage.folder / "converted").rglob("*.parquet") if path.is_file()] == []
+    assert world.fetch(world.url).rows == 300
 
 
 def test_a_revision_changes_with_the_files(world: World) -> None:
