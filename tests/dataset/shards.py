@@ -47,6 +47,14 @@ def make_rows(count: int, seed: int = 0, words: int = 12) -> list[Row]:
     return rows
 
 
+def long_rows(count: int) -> list[Row]:
+    """Rows of some kilobytes, which are not made small by packing them."""
+    rows, text = make_rows(count, seed=count), random.Random(count)
+    for row in rows:
+        row["messages"][-1]["content"] += text.randbytes(2000).hex()
+    return rows
+
+
 def make_odd_rows(count: int, seed: int = 0, words: int = 12) -> list[Row]:
     """Rows like those of `make_rows`, except that each seventh breaks the contract, one way after another."""
     rows = make_rows(count, seed, words)

@@ -1,4 +1,4 @@
-"""The whole graph with refs and data in a storage account, from machines that share nothing on their disks.
+"""The graph with refs and data in object storage, from machines that share nothing on their disks.
 
 What they share is the instance: PostgreSQL, where that is at hand.
 """
@@ -10,9 +10,11 @@ import dagster as dg
 import pytest
 
 from phi_assets.config.dataset import SAMPLED_SPLITS
+from phi_assets.dataset.files.places import FsspecPlace
 from phi_assets.emulator.process import Connection
 from tests.azurite import Azurite
 from tests.graph_runs import FAST_PARAMETERS, Graph, actions, failure_message, write_recipe
+from tests.object_stores import running
 from tests.postgres import IS_AT_HAND, Database, Server
 
 MACHINES = ("prepares", "trains", "deploys", "scores")
@@ -91,3 +93,25 @@ def test_what_one_machine_makes_another_goes_on_with(
     assert azurite.key not in written()
     refs = [blob.name for blob in azurite.container("graph").list_blobs(name_starts_with="refs/")]
     assert len(refs) >= 15
+
+
+@pytest.mark.parametrize("protocol", ["s3", "gs"])
+def test_samples_of_one_machine_are_known_to_another_in_any_object_store(
+    protocol: str, instance: dg.DagsterInstance, written: Callable[[], str], tmp_path: Path
+) -> None:
+    recipe = write_recipe(tmp_path / "recipe.yaml", {"parameters": FAST_PARAMETERS})
+    with running(protocol) as store:
+        data, refs = f"{store.url}/data", f"{store.url}/refs"
+        one, two = (Graph(tmp_path / name, recipe, refs, instance, data=data) for name in ("one", "two"))
+        prepared = one.materialize(f"+({SAMPLES})")
+        assert prepared.success, failure_message(prepared)
+        kept = FsspecPlace(data).list("")
+        assert {Path(found.name).name for found in kept} >= {f"{split}.jsonl" for split in SAMPLED_SPLITS}
+        again = two.materialize(SAMPLES)
+        assert again.success, failure_message(again)
+        # Made again of the raw splits that the other has kept, to the byte, and nothing is sent again.
+        assert FsspecPlace(data).list("") == kept
+        assert len(FsspecPlace(refs).list("")) >= 8
+    assert not any((tmp_path / name / "storage").exists() for name in ("one", "two"))
+    assert f"{data}/sampled/" in written()
+    assert "secret-of-nobody" not in written()

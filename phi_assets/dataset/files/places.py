@@ -80,6 +80,8 @@ class FsspecPlace:
     def stat(self, name: str) -> Stat | None:
         with self._in_words("looked at"):
             try:
+                # Instances remember what they have listed.
+                self._system.invalidate_cache()
                 info = self._system.info(self._path(name))
                 return None if info.get("type") == "directory" else self._stat(name, info)
             except FileNotFoundError:
@@ -88,7 +90,6 @@ class FsspecPlace:
     def list(self, folder: str) -> list[Stat]:
         with self._in_words("listed"):
             try:
-                # Instances remember what they have listed.
                 self._system.invalidate_cache()
                 found = self._system.find(self._path(folder), detail=True)
             except FileNotFoundError:
@@ -103,9 +104,7 @@ class FsspecPlace:
             if written != final:
                 self._system.makedirs(final.rpartition("/")[0], exist_ok=True)
             try:
-                with self._system.open(written, "wb") as target:
-                    while piece := source.read(_PIECE):
-                        target.write(piece)
+                self._upload(written, source)
                 if written != final:
                     self._system.mv(written, final)
             except BaseException:
@@ -123,6 +122,23 @@ class FsspecPlace:
     def open(self, name: str) -> BinaryIO:
         with self._in_words("read"):
             return self._system.open(self._path(name), "rb", cache_type="none")
+
+    def _upload(self, path: str, source: BinaryIO) -> None:
+        target = self._system.open(path, "wb")
+        try:
+            while piece := source.read(_PIECE):
+                target.write(piece)
+            target.close()
+        except BaseException:
+            if self._protocol in _APPEARS_WHOLE:
+                # Closed, even by the collector of garbage, it would be an object with what has been written so far.
+                with suppress(Exception):
+                    target.discard()
+                target.closed = True
+            else:
+                with suppress(Exception):
+                    target.close()
+            raise
 
     @property
     def _system(self) -> Any:

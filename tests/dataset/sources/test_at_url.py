@@ -19,7 +19,7 @@ from phi_assets.dataset.samples.first_look import look_at_data
 from phi_assets.dataset.samples.prepare import prepare_split
 from phi_assets.dataset.sources.raw_splits import fetch_split, latest_revision
 from phi_assets.refs import SampleRef, SplitRef
-from tests.dataset.shards import Row, make_rows, quiet, write_shards
+from tests.dataset.shards import Row, long_rows, make_rows, quiet, write_shards
 
 
 class Counted(io.RawIOBase):
@@ -97,14 +97,6 @@ class World:
             raw, SampleSection(percent=percent), ContractSection(), self.storage.folder / name, quiet
         )
         return ref
-
-
-def long_rows(count: int) -> list[Row]:
-    """Rows of some kilobytes, which are not made small by packing them."""
-    rows, text = make_rows(count, seed=count), random.Random(count)
-    for row in rows:
-        row["messages"][-1]["content"] += text.randbytes(2000).hex()
-    return rows
 
 
 @pytest.fixture
