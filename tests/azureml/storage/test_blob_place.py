@@ -1,6 +1,7 @@
 """Blobs as a place of files, in a real storage account's terms: whole or not at all, and no more read than is asked."""
 
 import io
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,14 @@ from azure.storage.blob import ContainerClient
 
 from phi_assets.azureml.storage.blob_place import BlobPlace, blob_place
 from phi_assets.azureml.storage.datastores import parts_of
+from phi_assets.config.dataset import ContractSection, DatasetSection, SampleSection
 from phi_assets.dataset.errors import DatasetError
 from phi_assets.dataset.files.storage import DataStorage
+from phi_assets.dataset.samples.prepare import prepare_split
+from phi_assets.dataset.sources.raw_splits import fetch_split
 from phi_assets.refs import AnswersRef, DataFile
 from tests.azurite import Azurite
+from tests.dataset.shards import long_rows, quiet, write_shards
 
 CONTAINER = "places"
 
@@ -102,6 +107,49 @@ def test_two_machines_share_a_file_and_no_ref_or_message_has_a_key(place: BlobPl
     assert str(read.path) == f"{place.url}/{kept.path.name}"
     assert "devstoreaccount1" not in written
     assert "Key" not in f"{written}{read!r}{read.path}"
+
+
+@pytest.mark.parametrize("kind", ["az", "datastore", "data asset"])
+def test_a_source_is_read_row_group_by_row_group(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def opened(url: str) -> BlobPlace:
+        return blob_place(url, never, never if kind == "az" else lambda: request.getfixturevalue("workspace"))
+
+    if kind == "az":
+        url = request.getfixturevalue("place").url
+    else:
+        url = f"azureml://datastores/workspaceblobstore/paths/{tmp_path.name}"
+    for shard in write_shards(tmp_path / "source", "train_sft", long_rows(4000), shards=2, group=100):
+        opened(url).put(shard.relative_to(tmp_path / "source").as_posix(), io.BytesIO(shard.read_bytes()))
+    size = sum(found.size for found in opened(url).list(""))
+    if kind == "data asset":
+        from azure.ai.ml.entities import Data
+
+        name, ws = f"chats-{secrets.token_hex(4)}", request.getfixturevalue("workspace")
+        ws.ml.data.create_or_update(Data(name=name, version="3", type="uri_folder", path=url))
+        url = f"azureml:{name}:3"
+    sent: list[int] = []
+    read = BlobPlace.read
+
+    def counted(*arguments: Any) -> bytes:
+        piece = read(*arguments)
+        sent.append(len(piece))
+        return piece
+
+    monkeypatch.setattr(BlobPlace, "read", counted)
+    storage = DataStorage(str(tmp_path / "data"), tmp_path / "data", opened)
+    samples = []
+    for where in (str(tmp_path / "source"), url):
+        section = DatasetSection.model_validate({"source": "local", "path": where})
+        raw = storage.keep(fetch_split(section, "train_sft", storage.folder, quiet, storage))
+        proven = sum(sent)
+        sample = SampleSection(percent=5)
+        samples += prepare_split(raw, sample, ContractSection(), tmp_path / f"sample-{len(samples)}", quiet)
+    print(f"{url}: {sum(sent) - proven:,} of {size:,} bytes, after {proven:,} to prove the schema")
+    assert samples[0].sha256 == samples[1].sha256
+    assert 0.04 * size < sum(sent) - proven < 0.08 * size
+    assert not (storage.folder / "fetched").exists()
 
 
 @pytest.mark.parametrize(
