@@ -3,7 +3,6 @@
 import hashlib
 import io
 import os
-import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -90,7 +89,7 @@ class DataStorage:
                 f"{file.name} was made where PHI_DATA was a folder on one machine, and is not at {self.root}: "
                 "materialize its asset again"
             )
-        with room_in(self.folder), self._alone(file.sha256):
+        with room_in(self.folder), self._alone(path):
             if not _has_size(path, file):
                 self._fetch(file, path)
         return path
@@ -180,7 +179,8 @@ class DataStorage:
             return
         name = path.relative_to(self.folder).as_posix()
         if self._place.stat(name) is not None:
-            self._write(path, lambda target: self._place.get(name, target))
+            with self._alone(path):
+                self._write(path, lambda target: self._place.get(name, target))
 
     def save(self, path: Path) -> None:
         """What `path`, below the folder, holds is saved under its name, in place of what was.
@@ -249,12 +249,21 @@ class DataStorage:
     def _fetch_of_url(self, file: DataFile) -> Path:
         """The state of the file that is meant, below `fetched`."""
         path = self.folder / "fetched" / fingerprint([file.name, file.version, file.size])[:16] / Path(file.name).name
-        with room_in(self.folder), self._alone(path.parent.name):
+
+        def prove_unchanged() -> None:
+            if not self.is_there(file):
+                raise DatasetError(f"{file.name} has changed or gone since it was looked at: run again")
+
+        def write(target: BinaryIO) -> None:
+            place, name = self._place_of_url(file.name)
+            place.get(name, target)
+            # Some places send the rest of another state.
+            prove_unchanged()
+
+        with room_in(self.folder), self._alone(path):
             if not _has_size(path, file):
-                if not self.is_there(file):
-                    raise DatasetError(f"{file.name} has changed or gone since it was looked at: run again")
-                place, name = self._place_of_url(file.name)
-                self._write(path, lambda target: place.get(name, target))
+                prove_unchanged()
+                self._write(path, write)
         return path
 
     def _fetch(self, file: DataFile, path: Path) -> None:
@@ -270,9 +279,12 @@ class DataStorage:
         self._write(path, write)
 
     def _write(self, path: Path, write: Callable[[BinaryIO], None]) -> None:
-        """The file is there whole, or as it was."""
+        """The file is there whole, or as it was; the caller is `_alone` with it.
+
+        What a process leaves behind that is killed meanwhile is overwritten by the next one.
+        """
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.partial")
+        partial = path.with_name(f".{path.name}.partial")
         try:
             with partial.open("wb") as target:
                 write(target)
@@ -280,10 +292,10 @@ class DataStorage:
         finally:
             partial.unlink(missing_ok=True)
 
-    def _alone(self, name: str) -> FileLock:
+    def _alone(self, path: Path) -> FileLock:
         locks = self.folder / ".locks"
         locks.mkdir(parents=True, exist_ok=True)
-        return FileLock(locks / name)
+        return FileLock(locks / fingerprint(path.relative_to(self.folder).as_posix())[:16])
 
 
 class _Hashed:

@@ -102,6 +102,8 @@ def prepare_split(
                 token_counter=judge.token_counter,
                 asked={name: each.asked for name, each in drawn.items()},
             )
+            # Files at a URL may have been replaced while they were read.
+            _prove_unchanged(ref)
             # The manifest last: until it is there, the next run finds other checksums than the older one promises.
             for name in (*prepared.files, manifest_name(ref.split)):
                 publish(folder / name, destination)

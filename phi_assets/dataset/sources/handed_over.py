@@ -1,7 +1,7 @@
 """Conversations that somebody hands over, as a table or as the place of files, become a folder like any other."""
 
 import os
-import tempfile
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -10,6 +10,7 @@ from typing import Any
 from phi_assets.config.urls import is_url
 from phi_assets.dataset.errors import DatasetError
 from phi_assets.dataset.files.storage import DataStorage
+from phi_assets.dataset.files.write import staging
 from phi_assets.fingerprint import file_sha256, fingerprint
 
 _WANTED = "the path or the URL of files, or a polars, pandas or pyarrow table"
@@ -31,7 +32,7 @@ def folder_with(value: object, directory: Path, storage: DataStorage | None = No
         raise DatasetError(f"A {type(value).__name__} was handed over as training data: {_WANTED} is needed")
     if table.is_empty():
         raise DatasetError("An empty table was handed over as training data")
-    with _scratch(directory) as scratch:
+    with _scratch(directory, "table") as scratch:
         table.write_parquet(scratch / "conversations.parquet")
         return _kept(scratch, directory)
 
@@ -54,7 +55,7 @@ def _of_place(place: str, directory: Path, storage: DataStorage) -> Path:
 
 def _copied(url: str, directory: Path, storage: DataStorage) -> Path:
     failed = f"What was handed over as training data cannot be read from {url}"
-    with _scratch(directory) as scratch:
+    with _scratch(directory, fingerprint(url)[:12]) as scratch:
         try:
             place = storage.places(url)
             alone = place.stat("")
@@ -70,11 +71,11 @@ def _copied(url: str, directory: Path, storage: DataStorage) -> Path:
 
 
 @contextmanager
-def _scratch(directory: Path) -> Iterator[Path]:
-    """A folder of the moment, on the same file system as those that are kept."""
+def _scratch(directory: Path, name: str) -> Iterator[Path]:
+    """A folder of the moment, beside those that are kept; see `staging`."""
     directory.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=directory, prefix=".") as name:
-        files = Path(name) / "files"
+    with staging(directory.parent, f"{directory.name}-{name}") as staged:
+        files = staged / "files"
         files.mkdir()
         yield files
 
@@ -83,6 +84,8 @@ def _kept(scratch: Path, directory: Path) -> Path:
     """The files lie in a folder that is named by their content."""
     content = {path.name: file_sha256(path) for path in sorted(scratch.iterdir())}
     folder = directory / fingerprint(content)[:12]
+    if folder.is_dir() and _sizes(folder) != _sizes(scratch):
+        shutil.rmtree(folder)
     try:
         scratch.rename(folder)
     except OSError:
@@ -90,6 +93,10 @@ def _kept(scratch: Path, directory: Path) -> Path:
         if not folder.is_dir():
             raise
     return folder
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_size for path in folder.iterdir()}
 
 
 def _as_polars(value: Any) -> Any:

@@ -3,6 +3,9 @@
 import io
 import json
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -135,6 +138,66 @@ def test_what_has_changed_is_told_and_is_not_in_the_cache(tmp_path: Path) -> Non
     assert not two.storage.is_there(two.read(kept).path)
     with pytest.raises(DatasetError, match=r"cannot be read \(FileNotFoundError"):
         Path(two.read(kept).path)
+
+
+class Replaced(FsspecPlace):
+    """A file of it is replaced by one of the same size while it is read."""
+
+    def get(self, name: str, target: BinaryIO) -> None:
+        with self.open(name) as source:
+            target.write(source.read(100))
+            self.put(name, io.BytesIO(TEXT[::-1]))
+        with self.open(name) as source:
+            source.seek(100)
+            target.write(source.read())
+
+
+def test_a_file_at_a_url_that_changes_while_it_is_fetched_is_not_kept(tmp_path: Path) -> None:
+    place = FsspecPlace(f"memory://{tmp_path}")
+    place.put("train.jsonl", io.BytesIO(TEXT))
+    storage = DataStorage(str(tmp_path / "data"), tmp_path / "data", Replaced)
+    found = storage.files_at(place.url)[1]["train.jsonl"]
+    with pytest.raises(DatasetError, match=r"train.jsonl has changed or gone since it was looked at: run again"):
+        Path(found)
+    assert [path for path in (storage.folder / "fetched").rglob("*") if path.is_file()] == []
+    now = DataStorage(storage.root, storage.folder).files_at(place.url)[1]["train.jsonl"]
+    assert Path(now).read_bytes() == TEXT[::-1]
+
+
+_FETCH = """
+import io, sys, time
+from pathlib import Path
+from phi_assets.dataset.files.places import FsspecPlace
+from phi_assets.dataset.files.storage import DataStorage
+
+class Slow(FsspecPlace):
+    def get(self, name, target):
+        target.write(b"half")
+        target.flush()
+        print("half", flush=True)
+        time.sleep(600)
+
+url, folder = sys.argv[1:]
+(file,) = DataStorage(url, Path(folder), Slow).files_at(url)[1].values()
+Path(file)
+"""
+
+
+def test_a_killed_fetch_leaves_nothing_under_the_name_and_the_next_one_nothing_besides(tmp_path: Path) -> None:
+    url = f"local://{tmp_path}/shared"
+    FsspecPlace(url).put("train.jsonl", io.BytesIO(TEXT))
+    storage = DataStorage(url, tmp_path / "data")
+    (file,) = storage.files_at(url)[1].values()
+    for _ in range(2):
+        command = [sys.executable, "-c", _FETCH, url, str(storage.folder)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as fetch:
+            assert fetch.stdout is not None
+            assert fetch.stdout.readline() == "half\n"
+            fetch.send_signal(signal.SIGKILL)
+        (left,) = (path for path in (storage.folder / "fetched").rglob("*") if path.is_file())
+        assert left.name == ".train.jsonl.partial"
+    assert Path(file).read_bytes() == TEXT
+    assert [path for path in (storage.folder / "fetched").rglob("*") if path.is_file()] == [Path(file)]
 
 
 def test_a_file_of_a_folder_on_another_machine_says_so(tmp_path: Path) -> None:

@@ -190,6 +190,28 @@ def test_parquet_that_changes_while_it_is_read_leaves_nothing(world: World, monk
     assert world.fetch(world.url).rows == 300
 
 
+def test_a_source_that_changes_while_it_is_sampled_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_shards(world.folder, "train_sft", long_rows(1000), shards=2, group=100)
+    world.upload()
+    raw = world.fetch(world.url)
+    second, opened = Path(raw.files[1].name).name, Counting.open
+
+    replaced: list[str] = []
+
+    def replaced_behind(place: Counting, name: str) -> Any:
+        file = opened(place, name)
+        if name.endswith(second) and not replaced:
+            replaced.append(name)
+            write_shards(world.folder, "train_sft", long_rows(1000)[::-1], shards=2, group=100)
+            world.upload()
+        return file
+
+    monkeypatch.setattr(Counting, "open", replaced_behind)
+    with pytest.raises(DatasetError, match="has gone since raw_train_sft was materialized"):
+        world.sample(raw, 100, "changed")
+    assert [path.name for path in (world.storage.folder / "changed").glob("*.*") if path.suffix != ".lock"] == []
+
+
 def test_a_revision_changes_with_the_files(world: World) -> None:
     write_shards(world.folder, "train_sft", make_rows(10))
     world.upload()
