@@ -101,11 +101,19 @@ def _container_name(datastore: Any) -> str | None:
 
 
 def container_of(ws: Workspace, name: str) -> "ContainerClient":
-    """A client of the datastore's container, with the datastore's own key or signature, else as the signed-in one."""
+    """A client of the datastore's container, with the datastore's own key or signature, else as the signed-in one.
+
+    Raises:
+        DatasetError: the datastore is one of file shares, which have no container.
+    """
     from azure.storage.blob import ContainerClient
 
     datastore: Any = ws.ml.datastores.get(name, include_secrets=True)
+    if not (container := _container_name(datastore)):
+        raise DatasetError(
+            f"Datastore {name} has no container of blobs: take one of Azure Blob Storage or Data Lake Storage Gen2"
+        )
     secrets = datastore.credentials
     credential = getattr(secrets, "sas_token", None) or getattr(secrets, "account_key", None) or ws.credential
     account = f"{datastore.protocol or 'https'}://{datastore.account_name}.blob.{datastore.endpoint}"
-    return ContainerClient(account, datastore.container_name, credential=credential)
+    return ContainerClient(account, container, credential=credential)

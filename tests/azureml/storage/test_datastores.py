@@ -7,7 +7,7 @@ import pytest
 
 from phi_assets.azureml.connection.client import Workspace, sdk
 from phi_assets.azureml.storage.blob_place import blob_place
-from phi_assets.azureml.storage.datastores import uri_of, uri_of_asset
+from phi_assets.azureml.storage.datastores import container_of, uri_of, uri_of_asset
 from phi_assets.config.dataset import DatasetSection
 from phi_assets.dataset.errors import DatasetError
 from phi_assets.dataset.files.storage import DataStorage
@@ -27,6 +27,22 @@ def test_a_url_is_found_in_the_datastore_of_its_account_and_container(workspace:
             assert uri_of(workspace, other) is None
     finally:
         workspace.ml.datastores.delete("found_by_url")
+
+
+def test_a_datastore_of_data_lake_gen2_is_opened_and_one_of_file_shares_says_what_to_take(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The emulator has neither: they are as the SDK gives them."""
+    entities: Any = sdk().entities
+    lake = entities.AzureDataLakeGen2Datastore(name="lake", account_name="acc", filesystem="fs")
+    shares = entities.AzureFileDatastore(name="shares", account_name="acc", file_share_name="share")
+    known = {each.name: each for each in (lake, shares)}
+    monkeypatch.setattr(type(workspace.ml.datastores), "get", lambda _, name, **__: known[name])
+    monkeypatch.setattr(type(workspace.ml.datastores), "list", lambda _: list(known.values()))
+    assert container_of(workspace, "lake").url == "https://acc.blob.core.windows.net/fs"
+    assert uri_of(workspace, "abfss://fs@acc.dfs.core.windows.net/a") == "azureml://datastores/lake/paths/a"
+    with pytest.raises(DatasetError, match="Datastore shares has no container of blobs: take one of"):
+        blob_place("azureml://datastores/shares/paths/a", lambda: workspace.credential, lambda: workspace).list("")
 
 
 def test_a_data_asset_and_a_datastore_s_path_are_sources(workspace: Workspace, tmp_path: Path) -> None:
