@@ -1,5 +1,6 @@
 """A sample that is made by a job on a cluster: the bytes of one that is made here, once, and what a failure costs."""
 
+import re
 from hashlib import sha256
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from phi_assets.azureml.preparation.samples import Place, PreparedBeside, ensure
 from phi_assets.azureml.training.history import RunHistory
 from phi_assets.config.dataset import ContractSection, SampleSection
 from phi_assets.config.recipe import PreparationSection
+from phi_assets.dataset.contract.tokenizers import ModelTokenizer
+from phi_assets.dataset.reports.report import read_report
 from phi_assets.dataset.samples.findings import Findings, look
 from phi_assets.dataset.samples.prepare import prepare_split
 from phi_assets.dataset.samples.usable import rows_in
@@ -19,10 +22,13 @@ from phi_assets.emulator.control import Control
 from phi_assets.emulator.process import Connection
 from phi_assets.fingerprint import file_sha256
 from phi_assets.refs import DataFile, SampleRef, SplitRef
-from tests.dataset.shards import make_odd_rows, quiet, raw_split
+from tests.dataset.contract.test_tokens import TOKENIZER
+from tests.dataset.shards import Row, make_odd_rows, quiet, raw_split
 from tests.emulator_requests import Requests
 
 EVERYTHING = SampleSection(percent=100)
+CONTRACT = ContractSection(context_tokens=8000)
+TOKENS = ModelTokenizer(TOKENIZER, "owner/model")
 STORE = "azureml://datastores/workspaceblobstore/paths"
 SAMPLES = ("train_sft", "validation_sft")
 CLUSTER = PreparationSection(name="cpu-prepare", max_nodes=2)
@@ -51,16 +57,19 @@ class Beside:
             CLUSTER,
             self.raw,
             EVERYTHING,
-            ContractSection(),
+            CONTRACT,
             place,
             validation=True,
             against=self.test,
+            tokenizer=TOKENS,
         )
 
     def here(self) -> tuple[SampleRef, ...]:
         """The same sample, made in one pass on this machine."""
         out = self.folder / "here"
-        return prepare_split(self.raw, EVERYTHING, ContractSection(), out, quiet, validation=True, against=self.test)
+        return prepare_split(
+            self.raw, EVERYTHING, CONTRACT, out, quiet, validation=True, against=self.test, tokenizer=TOKENS
+        )
 
     def delete(self, refs: tuple[SampleRef, ...], below: str = "") -> list[str]:
         """The sample's files are gone, or those of them that are below a folder; their names."""
@@ -90,7 +99,16 @@ def beside(workspace: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Be
     folder = tmp_path_factory.mktemp("beside")
     tested = raw_split(folder / "t", make_odd_rows(60, seed=4), split="test_sft")
     (test,) = prepare_split(tested, EVERYTHING, ContractSection(), folder / "test", quiet)
-    return Beside(workspace, raw_split(folder / "raw", make_odd_rows(900), shards=2, group=100), folder, test)
+    return Beside(workspace, raw_split(folder / "raw", _long_rows(), shards=2, group=100), folder, test)
+
+
+def _long_rows() -> list[Row]:
+    """More text than a tokenizer counts, some rows of it near the limit; by one half, the other is estimated wrong."""
+    rows = make_odd_rows(900, words=700)
+    for row in rows[450:]:
+        for message in filter(None, row["messages"] or ()):
+            message["content"] = message["content"] and message["content"].replace("river", "日本語")
+    return rows
 
 
 def test_one_shard_that_is_killed_is_done_again_alone_and_the_sample_has_the_bytes_of_one_made_here(
@@ -103,7 +121,7 @@ def test_one_shard_that_is_killed_is_done_again_alone_and_the_sample_has_the_byt
         made = beside.prepare()
     assert made.action == "resubmitted"
     again = dict.fromkeys(("judge_1", "compare", "write_0", "write_1", "merge", "verify"), False)
-    assert beside.reused(made.job) == {"judge_0": True, **again}
+    assert beside.reused(made.job) == {"calibrate": True, "judge_0": True, **again}
 
     here = beside.here()
     assert [ref.sha256 for ref in made.refs] == [ref.sha256 for ref in here]
@@ -115,12 +133,18 @@ def test_one_shard_that_is_killed_is_done_again_alone_and_the_sample_has_the_byt
     assert sorted(found) == sorted([*expected, "train_sft.hashes.json", *verified])
     assert [name for name in expected if found[name] != expected[name]] == []
 
+    # Tokens were estimated by some rows of all shards, and counted near the limit.
+    counted = read_report(Path(here[0].report)).samples["train_sft"].token_counter
+    near = re.search(r"^estimated.* of (\d+) rows near the limit, (\d+) counted", counted)
+    assert near is not None
+    assert int(near[1]) == int(near[2]) > 10
+
     # What looking at the rows has shown is known beside them.
     test = beside.test
     for ref, mine, others in zip(made.refs, here, ([test, here[1]], [test]), strict=True):
         shown = found[f"verified/{ref.split}.findings.json"]
         assert sha256(shown).hexdigest() == ref.findings.sha256
-        assert Findings.model_validate_json(shown) == look(mine, ContractSection(), others)
+        assert Findings.model_validate_json(shown) == look(mine, CONTRACT, others)
         assert sha256(found[f"verified/{ref.split}.keys.parquet"]).hexdigest() == ref.keys.sha256
 
     # Of the data, nothing comes here and nothing goes from here.

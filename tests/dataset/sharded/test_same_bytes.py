@@ -123,7 +123,10 @@ def test_rows_near_the_limit_are_counted_as_far_as_there_is_room(
     ],
     ids=["all", "numbers", "repeated", "weights"],
 )
-def test_of_a_mixture(tmp_path: Path, members: Any, mixing: Any, sample: SampleSection) -> None:
+def test_of_a_mixture(
+    tmp_path: Path, members: Any, mixing: Any, sample: SampleSection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(token_counting, "COUNTED_BYTES", 20_000)
     found = {"a": make_odd_rows(500, words=20), "b": make_odd_rows(300, seed=2, words=20)}
     found["b"][10:20] = found["a"][30:40]
     for name, rows in found.items():
@@ -132,7 +135,9 @@ def test_of_a_mixture(tmp_path: Path, members: Any, mixing: Any, sample: SampleS
     section = DatasetSection.model_validate({"name": "mix", "mixture": chosen, **mixing})
     sources = section.sources().items()
     mixture = Mixture(section, {n: fetch_split(each, "train_sft", tmp_path / "d", quiet) for n, each in sources})
-    same(tmp_path, mixture, sample, ContractSection(near_duplicate_threshold=0.8), validation=True)
+    contract, model = ContractSection(near_duplicate_threshold=0.8, context_tokens=150), ModelTokenizer(TOKENIZER, "m")
+    same(tmp_path, mixture, sample, contract, tokenizer=model, validation=True)
+    assert b"rows near the limit" in (tmp_path / "here" / "train_sft.report.json").read_bytes()
 
 
 def test_what_a_shard_tells_the_others_is_at_most_28_bytes_a_row(tmp_path: Path) -> None:
