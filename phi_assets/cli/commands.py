@@ -53,6 +53,9 @@ def preflight(recipes: Sequence[str]) -> None:
                     metadata[key].value for key in ("estimated_hours", "estimated_cost", "currency")
                 )
                 click.echo(f"estimate: {hours:g} hours of fine-tuning; {cost:g} {currency} with the endpoint's lease")
+            if "most_preparation_cost" in metadata:
+                most, currency = (metadata[key].value for key in ("most_preparation_cost", "currency"))
+                click.echo(f"preparing data: {most:g} {currency} at most")
             click.echo(metadata["reason"].value)
 
 

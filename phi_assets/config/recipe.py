@@ -266,7 +266,8 @@ class BudgetSection(Section):
     """What one run may take, by preflight's estimate: a job that is submitted, and its model served for a lease."""
 
     cost: Annotated[float, Field(gt=0)] | None = None
-    """In the currency of the price file: the fine-tuning job, and the endpoint until its lease ends."""
+    """In the currency of the price file: the fine-tuning job, the endpoint until its lease ends, and where a cluster
+    prepares data, what that may cost at most."""
     gpu_hours: Annotated[float, Field(gt=0)] | None = None
     """Of the fine-tuning job."""
 

@@ -102,9 +102,12 @@ KEYS: Mapping[str, Keys] = {
         "endpoint_exists": "Whether it exists.",
         "estimated_hours": "Hours of fine-tuning, by rough estimate.",
         "estimated_gpu_hours": "GPU hours, likewise.",
-        "estimated_cost": "Cost of fine-tuning and of the endpoint for its lease.",
+        "estimated_cost": "Cost of fine-tuning and of the endpoint for its lease. What preparing data costs is not "
+        "estimated.",
         "estimated_serving_cost": "The endpoint's part of it.",
-        "most_cost": "What it may be at most: the job up to its time limit.",
+        "most_preparation_cost": "Where a cluster prepares data: the part of its jobs, one for each raw split, on all "
+        "nodes that the cluster may have.",
+        "most_cost": "What a run may cost at most: each job up to its time limit, and the endpoint for its lease.",
         "currency": "Unit of the costs.",
     },
     "foundation_model": {
@@ -144,7 +147,7 @@ KEYS: Mapping[str, Keys] = {
         "gpu_hours": "Where the job's use could be read: its GPU hours.",
         "estimated_cost": "Where the VM size has a price: what the job took.",
         "recipe_gpu_hours": "Where the job's use could be read: those of all jobs of the recipe.",
-        "recipe_estimated_cost": "Where the VM size has a price: what all jobs of the recipe took.",
+        "recipe_estimated_cost": "Where the VM size has a price: what all fine-tuning jobs of the recipe took.",
         "recipe_jobs": "Where the job's use could be read: how many jobs that are.",
         "currency": "Where there is a cost: its unit.",
     },

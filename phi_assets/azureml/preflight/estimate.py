@@ -5,10 +5,12 @@ of what their data sheets say. It is good enough to tell an hour from a week bef
 """
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from phi_assets.azureml.billing.prices import PriceList
-from phi_assets.config.recipe import Recipe
+from phi_assets.config.dataset import SPLITS
+from phi_assets.config.recipe import ComputeSection, Recipe
 
 _OPERATIONS = 6
 _EFFICIENCY = 0.33
@@ -55,6 +57,10 @@ class Estimate:
     gpus: int
     """Of all its nodes."""
     training_hourly: float | None
+    most_training_hourly: float | None
+    """Where its nodes have the dearest priority that they may have."""
+    most_preparation_cost: float | None
+    """A job for each raw split, on all nodes until the recipe has it cancelled; 0 where no cluster prepares data."""
     serving_cost: float | None
     """The endpoint until its lease ends, and the base model's deployment."""
 
@@ -65,25 +71,41 @@ class Estimate:
 
     @property
     def cost(self) -> float | None:
-        """Of all of it."""
+        """Of all of it but the preparation of data: how long that takes is not estimated."""
         if self.hours is None or self.training_hourly is None or self.serving_cost is None:
             return None
         return self.hours * self.training_hourly + self.serving_cost
 
     @property
     def most_cost(self) -> float | None:
-        """Of all of it, where the job runs until it is cancelled."""
-        if self.training_hourly is None or self.serving_cost is None:
+        """Of all of it, where every job runs until it is cancelled."""
+        if self.most_training_hourly is None or self.most_preparation_cost is None or self.serving_cost is None:
             return None
-        return self.most_hours * self.training_hourly + self.serving_cost
+        return self.most_hours * self.most_training_hourly + self.most_preparation_cost + self.serving_cost
 
 
 def estimate(
-    recipe: Recipe, *, epochs: float, nodes: int, gpus: int, training: Training | None, prices: PriceList | None
+    recipe: Recipe,
+    *,
+    epochs: float,
+    nodes: int,
+    gpus: int,
+    training: Training | None,
+    prices: PriceList | None,
+    tiers: Mapping[str, Sequence[str]],
+    preparation_nodes: int = 0,
 ) -> Estimate:
-    """What a run of the recipe would take with this many GPUs in each of the nodes."""
-    compute, serving = recipe.compute, recipe.serving
-    hourly = prices.hourly_price(compute.size, compute.tiers[0]) if prices is not None else None
+    """What a run of the recipe would take.
+
+    Args:
+        nodes: that the fine-tuning job needs,
+        gpus: in each of them.
+        tiers: priorities that the nodes of a cluster may have, the likeliest first, by the section that names it.
+        preparation_nodes: that jobs which prepare data may get; 0 where the run prepares it.
+    """
+    compute, serving, preparation = recipe.compute, recipe.serving, recipe.preparation
+    hourly = _hourly(compute, nodes, tiers[compute.key], prices)
+    prepared = _hourly(preparation, preparation_nodes, tiers[preparation.key], prices) if preparation_nodes else [0.0]
     machine = prices.hourly_price(serving.instance_type) if prices is not None else None
     serving_hours = serving.instance_count * serving.lease_hours
     if recipe.scoring.compare_with_base:
@@ -92,7 +114,9 @@ def estimate(
         hours=_hours(recipe, epochs, nodes * gpus, training),
         most_hours=recipe.finetune.timeout_hours,
         gpus=nodes * gpus,
-        training_hourly=None if hourly is None else hourly * nodes,
+        training_hourly=hourly[0] if hourly else None,
+        most_training_hourly=max(hourly, default=None),
+        most_preparation_cost=max(prepared) * preparation.timeout_hours * len(SPLITS) if prepared else None,
         serving_cost=None if machine is None else machine * serving_hours,
     )
 
@@ -104,6 +128,12 @@ def model_parameters(name: str) -> float | None:
             return count
     found = _IN_NAME.search(name)
     return float(found[1]) * 1e9 if found else None
+
+
+def _hourly(section: ComputeSection, nodes: int, tiers: Sequence[str], prices: PriceList | None) -> list[float]:
+    """What so many nodes cost an hour in each of the priorities; nothing where no price is known."""
+    found = [prices.hourly_price(section.size, tier) for tier in tiers] if prices is not None else []
+    return [price * nodes for price in found if price is not None]
 
 
 def _hours(recipe: Recipe, epochs: float, gpus: int, training: Training | None) -> float | None:

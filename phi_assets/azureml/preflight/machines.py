@@ -1,6 +1,6 @@
 """Whether the region has the machines that the recipe names, and the model may run on them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -54,6 +54,20 @@ def look_at_machines(
         _look_at_names(recipe.compute, section, found)
     owner = ws.owner(recipe.name)
     return offers, {each.key: _look_at_cluster(ws, each, owner, found) for each in recipe.cluster_sections}
+
+
+def tiers_of(section: ComputeSection, cluster: Mapping[str, Any] | None) -> Sequence[str]:
+    """Priorities that the cluster's nodes may have, the likeliest first: one that exists keeps its own."""
+    return section.tiers if cluster is None else [str(_inner(cluster).get("vmPriority") or "Dedicated")]
+
+
+def most_nodes(
+    section: ComputeSection, cluster: Mapping[str, Any] | None, owner: Owner, accepted: Collection[str]
+) -> int:
+    """Nodes that the recipe's jobs may get of the cluster: one that is used as it is keeps its own limit."""
+    if cluster is None or claim_on(cluster.get("tags"), section, owner, accepted) is not Claim.FIXED:
+        return section.max_nodes
+    return int((_inner(cluster).get("scaleSettings") or {}).get("maxNodeCount") or section.max_nodes)
 
 
 def _look_at_names(training: ComputeSection, other: ComputeSection, found: Findings) -> None:
@@ -129,7 +143,7 @@ def _look_at_cluster(ws: Workspace, section: ComputeSection, owner: Owner, found
     if cluster is None:
         return None
     outer = cluster.get("properties") or {}
-    size = str((outer.get("properties") or {}).get("vmSize") or "")
+    size = str(_inner(cluster).get("vmSize") or "")
     if str(outer.get("computeType")).lower() != "amlcompute":
         found.error(
             "machines",
@@ -174,6 +188,11 @@ def _look_at_claim(
         )
 
 
+def _inner(cluster: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the service says of its machines."""
+    return (cluster.get("properties") or {}).get("properties") or {}
+
+
 def _seconds(duration: Any, otherwise: int) -> int:
     """Of an ISO 8601 duration, as the service writes it."""
     try:
@@ -184,8 +203,7 @@ def _seconds(duration: Any, otherwise: int) -> int:
 
 def _limits_drift(cluster: Mapping[str, Any], section: ComputeSection) -> str:
     """What of the scale limits differs from the recipe, in words; empty where nothing does."""
-    inner = (cluster.get("properties") or {}).get("properties") or {}
-    scale = inner.get("scaleSettings") or {}
+    scale = _inner(cluster).get("scaleSettings") or {}
     pairs = {
         "min_nodes": (int(scale.get("minNodeCount") or 0), section.min_nodes),
         "max_nodes": (int(scale.get("maxNodeCount") or 0), section.max_nodes),

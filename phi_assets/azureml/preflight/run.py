@@ -128,7 +128,17 @@ def _look_at_the_rest(
     look_at_endpoint(ws, recipe, found)
     offer = offers.get(recipe.compute.size.lower())
     gpus = offer.gpus if offer is not None else 0
-    look_at_budget(recipe, parameters, nodes=nodes, gpus=gpus, training=training, prices=prices, found=found)
+    look_at_budget(
+        recipe,
+        parameters,
+        nodes=nodes,
+        gpus=gpus,
+        training=training,
+        prices=prices,
+        clusters=clusters,
+        owner=ws.owner(recipe.name),
+        found=found,
+    )
 
 
 def _attempt(group: Group, look: Callable[[], T], found: Findings) -> T | None:

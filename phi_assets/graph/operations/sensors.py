@@ -4,13 +4,16 @@ from collections.abc import Sequence
 
 import dagster as dg
 
+from phi_assets.config.dataset import SPLITS
 from phi_assets.graph.automation.cursor import Cursor, Outcome, for_each
 from phi_assets.graph.automation.history import ENDED, active_run, last_materialization, planned_assets
 from phi_assets.graph.lineage import FIRST, WORKSPACE, Lineage
 from phi_assets.graph.operations.assets import STILL_BILLING
 
 _BILLED = ("finetune_compute", "finetune_job", "online_endpoint", "online_deployment", "live_traffic", "base_answers")
-"""Assets that make or end what is billing."""
+"""Assets that make or end what is billing,"""
+_PREPARED = tuple(f"sampled_{split}" for split in SPLITS)
+"""and those that do where a cluster prepares data."""
 _LOOKED_AT = 20
 """Runs of a tick, the newest first; the first one that counts is enough."""
 
@@ -46,7 +49,7 @@ def _look(instance: dg.DagsterInstance, lineages: Sequence[Lineage], cursor: Cur
         return cursor.skip(f"Run {active.run_id} is listing what is billing.")
     listing = last_materialization(instance, STILL_BILLING)
     began = _beginning(instance, listing.run_id) if listing is not None else 0.0
-    billed = {key for lineage in lineages for key in lineage.keys(*_BILLED)}
+    billed = {key for lineage in lineages for key in lineage.keys(*_billed(lineage))}
     # A teardown and the reaper make a list of their own, and no asset.
     for record in instance.get_run_records(dg.RunsFilter(statuses=list(ENDED)), limit=_LOOKED_AT):
         run = record.dagster_run
@@ -60,6 +63,10 @@ def _look(instance: dg.DagsterInstance, lineages: Sequence[Lineage], cursor: Cur
                 tags=FIRST,
             )
     return cursor.skip("No run has made or ended anything since the last list was made.")
+
+
+def _billed(lineage: Lineage) -> tuple[str, ...]:
+    return (*_BILLED, *_PREPARED) if lineage.recipe.dataset.prepare == "cluster" else _BILLED
 
 
 def _beginning(instance: dg.DagsterInstance, run_id: str) -> float:

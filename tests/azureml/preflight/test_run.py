@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from phi_assets.config.recipe_files import load_recipe
 from phi_assets.emulator.control import Control
 from phi_assets.emulator.process import Connection
 from tests.azureml import toys as toy
+from tests.azureml.serving.serving_toys import make_cluster
 from tests.emulator_requests import Requests
 from tests.graph_runs import write_recipe
 from tests.toy_graph import write_toy_recipe
@@ -399,6 +401,51 @@ def test_the_cluster_that_prepares_data_is_looked_at_where_it_is_wanted(
     found = look(ws, load_recipe(str(write_recipe(tmp_path / "larger.yaml", larger))))
     assert [finding.code for finding in found.errors] == ["cluster_size"]
     assert "preparation.size: STANDARD_E4S_V3" in found.in_words
+
+
+def test_the_budget_counts_what_preparing_data_may_cost(clean_emulator: Connection, tmp_path: Path) -> None:
+    ws, prices, numbers = connect_emulator(clean_emulator), load_prices(), count()
+
+    def found(**changes: Any) -> Preflight:
+        limits = {"max_nodes": 2, "timeout_hours": 3, **changes.pop("preparation", {})}
+        file = tmp_path / f"{next(numbers)}.yaml"
+        recipe = write_recipe(file, {**BESIDE, "preparation": limits, **changes})
+        return look(ws, load_recipe(str(recipe)), prices=prices)
+
+    here = look(ws, load_recipe(str(write_recipe(tmp_path / "here.yaml", {})))).facts
+    assert "most_preparation_cost" not in here
+    beside = found().facts
+    # A job for each raw split, on both nodes for three hours.
+    assert beside["most_preparation_cost"] == pytest.approx(4 * 2 * 3 * 0.252, abs=0.01)
+    assert beside["most_cost"] == pytest.approx(here["most_cost"] + beside["most_preparation_cost"], abs=0.02)
+    assert beside["estimated_cost"] == here["estimated_cost"]
+
+    (finding,) = found(budget={"cost": here["most_cost"] + 1}).findings
+    assert (finding.level, finding.code) == ("warning", "budget_cost_at_most")
+    assert "without preparing data, and before its time limits it may take" in finding.cause
+    assert finding.cause.endswith("of which 6.0 USD for preparing data")
+    assert "`preparation.timeout_hours`, `preparation.max_nodes` or `finetune.timeout_hours`" in finding.next_step
+    assert not found(budget={"cost": beside["most_cost"] + 1}).findings
+
+    # The dearest priority counts where several may be granted; one that a cluster has counts where there is one.
+    tiers = ["LowPriority", "Dedicated"]
+    assert found(preparation={"tiers": tiers}).facts["most_preparation_cost"] == beside["most_preparation_cost"]
+    low = found(preparation={"tiers": tiers[:1]}).facts["most_preparation_cost"]
+    assert low == pytest.approx(0.2 * beside["most_preparation_cost"], abs=0.01)
+    make_cluster(ws, "theirs", size="Standard_E4s_v3", most=7, tier="LowPriority", tags={})
+    # It is used as it is, with as many nodes as it has.
+    theirs = found(preparation={"name": "theirs"})
+    assert theirs.facts["most_preparation_cost"] == pytest.approx(4 * 7 * 3 * 0.252 * 0.2, abs=0.01)
+
+    prices = prices.model_copy(
+        update={"hourly": {size: price for size, price in prices.hourly.items() if size != "Standard_E4s_v3"}}
+    )
+    unpriced = found(budget={"cost": 1e6})
+    assert [(finding.code, finding.subject) for finding in unpriced.errors] == [
+        ("price_unknown", "VM size Standard_E4s_v3")
+    ]
+    assert not unpriced.facts.keys() & {"most_preparation_cost", "most_cost"}
+    assert unpriced.facts["estimated_cost"] == here["estimated_cost"]
 
 
 def test_the_endpoint_may_be_ours_but_nobody_elses(workspace: Workspace, tmp_path: Path) -> None:

@@ -6,13 +6,18 @@ from pathlib import Path
 
 import pytest
 
+from phi_assets.azureml.billing.bill import Billed, read_bill
+from phi_assets.azureml.billing.prices import load_prices
+from phi_assets.azureml.billing.teardown import plan_teardown
+from phi_assets.azureml.compute.live_jobs import live_jobs
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.connection.errors import JobFailed
 from phi_assets.azureml.models.folders import container_of
 from phi_assets.azureml.preparation.samples import Place, PreparedBeside, ensure_samples
 from phi_assets.azureml.training.history import RunHistory
-from phi_assets.config.dataset import ContractSection, SampleSection
-from phi_assets.config.recipe import PreparationSection
+from phi_assets.azureml.training.waiting import OnPoll
+from phi_assets.config.dataset import ContractSection, DatasetSection, SampleSection
+from phi_assets.config.recipe import PreparationSection, Recipe
 from phi_assets.dataset.contract.tokenizers import ModelTokenizer
 from phi_assets.dataset.reports.report import read_report
 from phi_assets.dataset.samples.findings import Findings, look
@@ -32,6 +37,7 @@ TOKENS = ModelTokenizer(TOKENIZER, "owner/model")
 STORE = "azureml://datastores/workspaceblobstore/paths"
 SAMPLES = ("train_sft", "validation_sft")
 CLUSTER = PreparationSection(name="cpu-prepare", max_nodes=2)
+RECIPE = Recipe(name="beside", dataset=DatasetSection(prepare="cluster"), preparation=CLUSTER)
 
 
 class Beside:
@@ -44,7 +50,7 @@ class Beside:
             for file in (*raw.files, test.parquet):
                 container.upload_blob(f"{folder.name}/raw/{Path(file).name}", Path(file).read_bytes())
 
-    def prepare(self) -> PreparedBeside:
+    def prepare(self, on_poll: OnPoll | None = None) -> PreparedBeside:
         """The sample, made by a job."""
         place = Place(
             files=[f"{self.root}/raw/{Path(file).name}" for file in self.raw.files],
@@ -62,6 +68,8 @@ class Beside:
             validation=True,
             against=self.test,
             tokenizer=TOKENS,
+            recipe=RECIPE.name,
+            on_poll=on_poll,
         )
 
     def here(self) -> tuple[SampleRef, ...]:
@@ -94,6 +102,25 @@ class Beside:
         return {name: (run.properties or {})["azureml.isreused"] == "true" for name, run in steps.items()}
 
 
+class AtWork:
+    """What is said of the cluster each time that its job is looked at."""
+
+    def __init__(self, ws: Workspace) -> None:
+        self.ws = ws
+        self.billed: list[Billed] = []
+        self.kept: set[str] = set()
+
+    def look(self) -> None:
+        """The bill, and what a teardown would do, as they are now."""
+        bill = read_bill(self.ws, load_prices())
+        self.billed += [item for item in bill.of("cluster") if item.name == CLUSTER.name]
+        (line,) = [line for line in plan_teardown(self.ws, RECIPE, bill).lines if CLUSTER.name in line]
+        if line.startswith("Keep"):
+            self.kept.add(line.partition(" is ")[0])
+        else:
+            assert not any(job.may_use(CLUSTER.name) for job in live_jobs(self.ws))
+
+
 @pytest.fixture(scope="module")
 def beside(workspace: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Beside:
     folder = tmp_path_factory.mktemp("beside")
@@ -117,9 +144,16 @@ def test_one_shard_that_is_killed_is_done_again_alone_and_the_sample_has_the_byt
     control.add_scenario("job", scenario="preempted", match="phi3-prep*", step="judge_1")
     with pytest.raises(JobFailed, match=r"judge_1: .*PreemptionError"):
         beside.prepare()
+    at_work = AtWork(beside.ws)
     with Requests(emulator) as requests:
-        made = beside.prepare()
+        made = beside.prepare(at_work.look)
     assert made.action == "resubmitted"
+    # While it ran, its nodes were on the bill, and a teardown would have left the cluster to it.
+    assert at_work.billed
+    assert {(item.is_ours, item.recipe, item.hourly) for item in at_work.billed} <= {
+        (True, RECIPE.name, machines * 0.252) for machines in (1, 2)
+    }
+    assert at_work.kept == {f"Keep cluster cpu-prepare: job {made.job} of recipe 'beside' of project 'phi_assets'"}
     again = dict.fromkeys(("judge_1", "compare", "write_0", "write_1", "merge", "verify"), False)
     assert beside.reused(made.job) == {"calibrate": True, "judge_0": True, **again}
 

@@ -51,9 +51,18 @@ def make_deployment(
     ws.ml.online_deployments.begin_create_or_update(entity).wait()
 
 
-def make_cluster(ws: Workspace, name: str, *, nodes: int = 0, tier: str = "Dedicated", tags: dict[str, str]) -> None:
+def make_cluster(
+    ws: Workspace,
+    name: str,
+    *,
+    nodes: int = 0,
+    most: int = 1,
+    size: str = toy.SIZE,
+    tier: str = "Dedicated",
+    tags: dict[str, str],
+) -> None:
     """A cluster that always has so many nodes."""
     entity = sdk().entities.AmlCompute(
-        name=name, size=toy.SIZE, tier=tier, min_instances=nodes, max_instances=max(nodes, 1), tags=tags
+        name=name, size=size, tier=tier, min_instances=nodes, max_instances=max(nodes, most), tags=tags
     )
     ws.ml.compute.begin_create_or_update(entity).wait()

@@ -1,6 +1,7 @@
 """After every kind of run the newest list of what is billing is what there is."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -93,6 +94,23 @@ def test_the_list_follows_every_kind_of_run(world: World, control: Control) -> N
     assert graph.run("teardown", tear_down_recipe={"dry_run": False}).success
     assert world.settle() == ""
     assert NAME not in world.listed == world.there_is
+
+
+@pytest.mark.parametrize(("prepare", "is_listed"), [("here", False), ("cluster", True)])
+def test_a_run_that_took_a_sample_has_billed_where_a_cluster_prepares_data(
+    emulator: Connection, tmp_path: Path, prepare: str, is_listed: bool
+) -> None:
+    """However it has ended: the cluster keeps its nodes for a while, and a job may go on."""
+    recipe = write_toy_recipe(tmp_path / "recipe.yaml", {"dataset": {"prepare": prepare}})
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        graph = Graph(emulator.directory.parent, recipe, tmp_path / "storage", instance)
+        run = instance.create_run_for_job(
+            job_def=graph.job("finetune"),
+            asset_selection=frozenset({graph.key("sampled_test_sft")}),
+            status=dg.DagsterRunStatus.STARTED,
+        )
+        instance.report_run_canceled(run)
+        assert bool(Ticker(graph, "still_billing_sensor").tick().requests) is is_listed
 
 
 def test_a_run_that_lists_before_it_is_done_has_not_listed_what_it_made(world: World) -> None:
