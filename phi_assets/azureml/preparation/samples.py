@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Unpack
 
 from phi_assets.azureml.compute.clusters import ensure_cpu_compute
 from phi_assets.azureml.connection.client import Workspace, sdk
@@ -17,10 +17,9 @@ from phi_assets.azureml.preparation.package import environment_of, write_source
 from phi_assets.azureml.preparation.pipeline import Materials, build_pipeline, verified_in
 from phi_assets.azureml.preparation.places import put_folder, read_file
 from phi_assets.azureml.preparation.request import PreparationRequest, SampleFound, look_at_sample
-from phi_assets.azureml.training.jobs import OnSubmitted, ensure_success
+from phi_assets.azureml.training.jobs import Handling, ensure_success
 from phi_assets.azureml.training.lookup import get_job
 from phi_assets.azureml.training.submission import OnName, Submission, submitted
-from phi_assets.azureml.training.waiting import OnPoll
 from phi_assets.config.dataset import ContractSection, SampleSection
 from phi_assets.config.recipe import PreparationSection
 from phi_assets.dataset.contract.tokenizers import ModelTokenizer
@@ -77,10 +76,8 @@ def ensure_samples(
     validation: bool = False,
     against: SampleRef | None = None,
     tokenizer: ModelTokenizer | None = None,
-    on_submitted: OnSubmitted | None = None,
     on_name: OnName | None = None,
-    on_poll: OnPoll | None = None,
-    output: Log | None = None,
+    **handling: Unpack[Handling],
 ) -> PreparedBeside:
     """The samples lie in a folder below `place.root` that is named by content and choices, as `prepare_split` makes
     them, byte by byte.
@@ -168,10 +165,8 @@ def ensure_samples(
             submit,
             lambda _, __, say: look_at_sample(ws, destination, split, identity, say),
             log=log,
-            on_submitted=on_submitted,
             on_name=on_name,
-            on_poll=on_poll,
-            output=output,
+            **handling,
         )
     made = ensured.proof
     assert isinstance(made, SampleFound)

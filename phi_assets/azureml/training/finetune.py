@@ -2,20 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.connection.errors import MetricsUnreadable
 from phi_assets.azureml.connection.retry import Log, one_line, silent
 from phi_assets.azureml.training.history import UNREADABLE, RunHistory
 from phi_assets.azureml.training.identity import JobRequest
-from phi_assets.azureml.training.jobs import OnSubmitted, ensure_job
+from phi_assets.azureml.training.jobs import Handling, ensure_job
 from phi_assets.azureml.training.logs import loss_lines
 from phi_assets.azureml.training.metrics import MetricPoint, metric_curves
 from phi_assets.azureml.training.parameters import EffectiveParameters, effective_parameters
 from phi_assets.azureml.training.pipelines import VALIDATION_INPUT, get_component
 from phi_assets.azureml.training.submission import OnName
-from phi_assets.azureml.training.waiting import OnPoll
 from phi_assets.config.recipe import Recipe
 from phi_assets.evaluation.losses import EVALUATION_LOSS, EVIDENCE, LOSS, Curves, are_proven, divergence, first_and_last
 from phi_assets.refs import ComputeRef, DataRef, JobRef, ModelRef, SampleRef
@@ -47,15 +46,8 @@ def ensure_finetune_job(
     validation: SampleRef,
     test: SampleRef,
     log: Log = silent,
-    on_submitted: OnSubmitted | None = None,
     on_name: OnName | None = None,
-    on_poll: OnPoll | None = None,
-    output: Log | None = None,
-    force: bool = False,
-    forced_by: str = "",
-    submit: bool = True,
-    wait: bool = True,
-    take_up: str = "",
+    **handling: Unpack[Handling],
 ) -> FinetuneResult:
     """The recipe's fine-tuning job is Completed and its model was looked for, submitted only if none was found.
 
@@ -84,21 +76,7 @@ def ensure_finetune_job(
     for key, words in parameters.overridden.items():
         log(f"Parameter {key}: {words}")
     data: list[DataRef] = []
-    job = ensure_job(
-        ws,
-        request=request,
-        log=log,
-        on_submitted=on_submitted,
-        on_name=on_name,
-        on_poll=on_poll,
-        on_data=data.append,
-        output=output,
-        force=force,
-        forced_by=forced_by,
-        submit=submit,
-        wait=wait,
-        take_up=take_up,
-    )
+    job = ensure_job(ws, request=request, log=log, on_name=on_name, on_data=data.append, **handling)
     job, curves = _with_curves(ws, job, log)
     return FinetuneResult(_judged(ws, job, curves, log), parameters, curves, request.labelled_inputs, tuple(data))
 

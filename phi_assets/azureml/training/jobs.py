@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict, Unpack
 
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.connection.errors import JobNotFound, JobUnderway, MetricsUnreadable
@@ -40,21 +40,27 @@ class SubmittedJob:
 OnSubmitted = Callable[[SubmittedJob], None]
 
 
+class Handling(TypedDict, total=False):
+    """Who is told of a job, and what may be done about it: what `ensure_success` takes, and `ensure_job` explains."""
+
+    on_submitted: OnSubmitted | None
+    on_poll: OnPoll | None
+    output: Log | None
+    force: bool
+    forced_by: str
+    submit: bool
+    wait: bool
+    take_up: str
+
+
 def ensure_job(
     ws: Workspace,
     *,
     request: JobRequest,
     log: Log = silent,
-    on_submitted: OnSubmitted | None = None,
     on_name: OnName | None = None,
     on_data: OnData | None = None,
-    on_poll: OnPoll | None = None,
-    output: Log | None = None,
-    force: bool = False,
-    forced_by: str = "",
-    submit: bool = True,
-    wait: bool = True,
-    take_up: str = "",
+    **handling: Unpack[Handling],
 ) -> JobRef:
     """A Completed job for the request's fingerprint exists. Its `trained_model` has been seen in the datastore.
 
@@ -85,22 +91,7 @@ def ensure_job(
         JobConflict: a job with our name carries another fingerprint.
     """
     submit_attempt = partial(submit_job, ws, request, log=log, on_name=on_name, on_data=on_data)
-    ensured = ensure_success(
-        ws,
-        request,
-        submit_attempt,
-        inspect_output,
-        log=log,
-        on_submitted=on_submitted,
-        on_name=on_name,
-        on_poll=on_poll,
-        output=output,
-        force=force,
-        forced_by=forced_by,
-        submit=submit,
-        wait=wait,
-        take_up=take_up,
-    )
+    ensured = ensure_success(ws, request, submit_attempt, inspect_output, log=log, on_name=on_name, **handling)
     job, decision = ensured.job, ensured.decision
     return JobRef(
         name=job.name,

@@ -1,13 +1,14 @@
 """Samples that a job of Azure ML makes, where the project's data lies in the workspace's own storage."""
 
-from collections.abc import Callable
 from dataclasses import replace
+from typing import Unpack
 
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.connection.retry import Log
 from phi_assets.azureml.preparation.samples import Place, PreparedBeside, ensure_samples
 from phi_assets.azureml.storage.datastores import uri_of
-from phi_assets.azureml.training.jobs import OnSubmitted
+from phi_assets.azureml.training.jobs import Handling
+from phi_assets.azureml.training.submission import OnName
 from phi_assets.config.recipe import Recipe
 from phi_assets.dataset.contract.tokenizers import ModelTokenizer
 from phi_assets.dataset.errors import DatasetError
@@ -28,9 +29,8 @@ def prepare_beside(
     validation: bool = False,
     against: SampleRef | None = None,
     tokenizer: ModelTokenizer | None = None,
-    on_name: Callable[[str], None],
-    on_submitted: OnSubmitted,
-    on_poll: Callable[[], None],
+    on_name: OnName,
+    **handling: Unpack[Handling],
 ) -> PreparedBeside:
     """The samples lie below `PHI_DATA`, made there by a job; see `ensure_samples`. Of the raw data, footers are read.
 
@@ -66,8 +66,7 @@ def prepare_beside(
         against=against,
         tokenizer=tokenizer,
         on_name=on_name,
-        on_submitted=on_submitted,
-        on_poll=on_poll,
+        **handling,
     )
     log(made.reason)
     return replace(made, refs=tuple(_kept(ref, root, storage) for ref in made.refs))
