@@ -54,6 +54,10 @@ _SAMPLED: Keys = {
     "keys": "Where a job has made a sample that is trained on or asked: hashes of its prompts, as Parquet.",
     "job_name": "Where a run has met the job that makes the sample: its name in Azure ML.",
     "studio": "Where a run has met that job: its page in Studio.",
+    "node_hours": "Where a run has met that job: hours of all nodes that its steps took.",
+    "estimated_cost": "Where the VM size has a price as well: what they cost. Samples for training and validation "
+    "are of one job.",
+    "currency": "Unit of the cost.",
 }
 
 KEYS: Mapping[str, Keys] = {

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Unpack
@@ -29,7 +29,7 @@ from phi_assets.dataset.samples.mixture import Raw, identity_of, ref_of, refs_of
 from phi_assets.dataset.sharded.request import Plan, Request, plan_of, request_of
 from phi_assets.dataset.sharded.write import hashes_name
 from phi_assets.fingerprint import file_sha256, fingerprint
-from phi_assets.refs import Action, DataFile, SampleRef
+from phi_assets.refs import Action, ComputeRef, DataFile, SampleRef
 
 _PLAN = "plan.json"
 
@@ -59,7 +59,9 @@ class PreparedBeside:
     action: Action
     reason: str
     job: str = ""
-    """The job that has made them, where this call has met it."""
+    """The job that has made them, where this call has met it,"""
+    compute: ComputeRef | None = None
+    """and its cluster."""
 
 
 def ensure_samples(
@@ -171,7 +173,8 @@ def ensure_samples(
     made = ensured.proof
     assert isinstance(made, SampleFound)
     decision = ensured.decision
-    return _prepared(ws, made, split, decision.action, decision.reason, ensured.job.name)
+    prepared = _prepared(ws, made, split, decision.action, decision.reason)
+    return replace(prepared, job=ensured.job.name, compute=compute)
 
 
 def _files(raw: Raw) -> list[DataFile]:
@@ -208,9 +211,7 @@ def _ensure_environment(ws: Workspace, wanted: Mapping[str, Any], log: Log) -> N
     )
 
 
-def _prepared(
-    ws: Workspace, found: SampleFound, split: str, action: Action, reason: str, job: str = ""
-) -> PreparedBeside:
+def _prepared(ws: Workspace, found: SampleFound, split: str, action: Action, reason: str) -> PreparedBeside:
     content = read_file(ws, found.uri, hashes_name(split))
     if content is None or found.manifest is None:
         raise OutputMissing(f"{hashes_name(split)} has gone from {found.uri}: delete that folder, and run again.")
@@ -229,7 +230,7 @@ def _prepared(
         return ref.model_copy(update=made | {field: file for field, file in seen.items() if file})
 
     refs = refs_of_manifest(found.manifest, found.uri)
-    return PreparedBeside(tuple(map(named, refs)), action, reason, job)
+    return PreparedBeside(tuple(map(named, refs)), action, reason)
 
 
 def _files_in(found: SampleFound, folder: str, hashes: bytes) -> dict[str, DataFile]:

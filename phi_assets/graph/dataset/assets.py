@@ -21,6 +21,7 @@ from phi_assets.graph.dataset.waiting import refused_by
 from phi_assets.graph.explanation import read
 from phi_assets.graph.lineage import IO_MANAGER, PREFLIGHT, DataSet, Lineage
 from phi_assets.graph.presentation import presented
+from phi_assets.graph.resources.prices import PricesResource
 from phi_assets.graph.resources.workspace import AzureMLWorkspace
 from phi_assets.refs import DatasetRef, SampleRef, SplitRef
 
@@ -124,11 +125,15 @@ def _sampled_training_data(lineage: Lineage) -> dg.AssetsDefinition:
         },
     )
     def sampled_training_data(
-        context: dg.AssetExecutionContext, test: SampleRef, azureml: AzureMLWorkspace, **raw_splits: SplitRef
+        context: dg.AssetExecutionContext,
+        test: SampleRef,
+        azureml: AzureMLWorkspace,
+        azureml_prices: PricesResource,
+        **raw_splits: SplitRef,
     ) -> Iterator[dg.MaterializeResult[SampleRef]]:
         """Rows to train on and rows to evaluate on while training, which have no question in common."""
         raw = chat_data.together(_by_source(lineage, raw_splits))
-        made = prepared(context, lineage, azureml, raw, validation=True, against=test)
+        made = prepared(context, lineage, azureml, azureml_prices, raw, validation=True, against=test)
         for ref in made.refs:
             yield _sampled_result(context, lineage, ref, made, raw, test)
 
@@ -151,11 +156,11 @@ def _sampled(lineage: Lineage, split: str, test_split: str | None = None) -> dg.
         description=f"The recipe's sample of `{split}` that keeps the chat contract, as JSON Lines and as Parquet.",
     )
     def sampled(
-        context: dg.AssetExecutionContext, azureml: AzureMLWorkspace, **inputs: Any
+        context: dg.AssetExecutionContext, azureml: AzureMLWorkspace, azureml_prices: PricesResource, **inputs: Any
     ) -> dg.MaterializeResult[SampleRef]:
         test: SampleRef | None = inputs.pop("test", None)
         raw = chat_data.together(_by_source(lineage, inputs))
-        made = prepared(context, lineage, azureml, raw, against=test)
+        made = prepared(context, lineage, azureml, azureml_prices, raw, against=test)
         (ref,) = made.refs
         return _sampled_result(context, lineage, ref, made, raw, test)
 

@@ -10,10 +10,12 @@ from phi_assets.azureml.training.jobs import SubmittedJob
 from phi_assets.dataset.samples.mixture import Raw, ref_of
 from phi_assets.graph.dataset.beside import prepare_beside
 from phi_assets.graph.dataset.source import ChatDataSource, in_words
+from phi_assets.graph.dataset.spending import preparation_spending
 from phi_assets.graph.dataset.tokenizer import tokenizer_of
 from phi_assets.graph.explanation import submitted_metadata
 from phi_assets.graph.interrupts import cancelled_with_the_run, interrupts_kept
 from phi_assets.graph.lineage import Lineage
+from phi_assets.graph.resources.prices import PricesResource
 from phi_assets.graph.resources.workspace import AzureMLWorkspace
 from phi_assets.refs import SampleRef
 
@@ -26,13 +28,14 @@ class Prepared:
     reason: str = ""
     """What decided about their job; empty where the run has made them itself."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    """What was done, and the name and link of the job, where samples are made by one and this run has met it."""
+    """What was done, and name, link and cost of the job, where samples are made by one and this run has met it."""
 
 
 def prepared(
     context: dg.AssetExecutionContext,
     lineage: Lineage,
     azureml: AzureMLWorkspace,
+    azureml_prices: PricesResource,
     raw: Raw,
     *,
     validation: bool = False,
@@ -78,4 +81,6 @@ def prepared(
             on_submitted=announce,
             on_poll=raise_interrupts,
         )
-    return Prepared(made.refs, made.reason, {**said, "action": made.action})
+        warn = context.log.warning
+        spent = preparation_spending(ws, made, lambda: azureml_prices.value_or_none(warn), warn)
+    return Prepared(made.refs, made.reason, {**said, **spent, "action": made.action})

@@ -15,6 +15,7 @@ from phi_assets.azureml.connection.errors import JobFailed
 from phi_assets.azureml.models.folders import container_of
 from phi_assets.azureml.preparation.samples import Place, PreparedBeside, ensure_samples
 from phi_assets.azureml.training.history import RunHistory
+from phi_assets.azureml.training.usage import job_usage
 from phi_assets.azureml.training.waiting import OnPoll
 from phi_assets.config.dataset import ContractSection, DatasetSection, SampleSection
 from phi_assets.config.recipe import PreparationSection, Recipe
@@ -25,6 +26,7 @@ from phi_assets.dataset.samples.prepare import prepare_split
 from phi_assets.dataset.samples.usable import rows_in
 from phi_assets.emulator.control import Control
 from phi_assets.emulator.process import Connection
+from phi_assets.emulator.store.state import Store
 from phi_assets.fingerprint import file_sha256
 from phi_assets.refs import DataFile, SampleRef, SplitRef
 from tests.dataset.contract.test_tokens import TOKENIZER
@@ -148,6 +150,14 @@ def test_one_shard_that_is_killed_is_done_again_alone_and_the_sample_has_the_byt
     with Requests(emulator) as requests:
         made = beside.prepare(at_work.look)
     assert made.action == "resubmitted"
+    # Steps that it has taken over have cost nothing, whatever times the service shows of them.
+    took = job_usage(beside.ws, made.job, gpus=0)
+    store = Store(next(emulator.directory.glob("*.sqlite*")))
+    (shown,) = [run.run_id for run in RunHistory(beside.ws).children(made.job) if run.label == "judge_0"]
+    assert store.update("run", shown, lambda run: run | {"started": "2020-01-01T00:00:00.000000+00:00"}) is not None
+    assert job_usage(beside.ws, made.job, gpus=0) == took
+    assert took.node_hours > 0
+
     # While it ran, its nodes were on the bill, and a teardown would have left the cluster to it.
     assert at_work.billed
     assert {(item.is_ours, item.recipe, item.hourly) for item in at_work.billed} <= {

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pytest
 
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.connection.status import JobStatus
@@ -55,6 +56,10 @@ def test_a_sample_is_the_same_is_registered_in_place_and_does_not_pass_through_h
     assert said["job_name"].startswith("phi3-prep-")
     assert said["job_name"] in said["studio"]
     assert said["reason"].endswith(f"{theirs.rows:,} of {theirs.rows_total:,} rows.")
+    assert said["node_hours"] > 0
+    assert said["estimated_cost"] == pytest.approx(0.252 * said["node_hours"], abs=1e-6)
+    assert said["currency"] == "USD"
+    assert "estimated_cost" not in metadata_of(again)
     assert (metadata_of(again)["action"], again.asset_value("sampled_test_sft")) == ("reused", theirs)
     assert metadata_of(again)["reason"].startswith("The sample is there already, unchanged.")
     assert (theirs.sha256, theirs.rows, theirs.violations) == (mine.sha256, mine.rows, mine.violations)
