@@ -87,6 +87,18 @@ def test_preflight_says_who_asks_and_that_nothing_stands_in_the_way(environment:
         assert part in looked.stdout
 
 
+def test_preflight_says_what_a_cluster_that_prepares_data_may_cost(environment: dict[str, str], tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path / "recipe.yaml", {"dataset": {"prepare": "cluster"}})
+    data = "azureml://datastores/workspaceblobstore/paths/costs"
+    looked = run({**environment, "PHI_RECIPE": str(recipe), "PHI_DATA": data}, "preflight")
+    assert looked.returncode == 0, looked.stderr
+    # Four jobs, four nodes, six hours.
+    assert "\npreparing data: 24.19 USD at most\n" in looked.stdout
+    looked = run({**environment, "PHI_RECIPE": str(recipe)}, "preflight")
+    assert looked.returncode == 1
+    assert "lies in no datastore of workspace" in looked.stderr
+
+
 def test_preflight_ends_with_what_has_to_be_put_right(environment: dict[str, str], tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path / "recipe.yaml", {"model": {"registry": "azureml-2026"}})
     looked = run({**environment, "PHI_RECIPE": str(recipe)}, "preflight")

@@ -3,10 +3,17 @@
 from collections.abc import Mapping
 from typing import Any
 
+from azure.core.exceptions import AzureError
+
+from phi_assets.azureml.connection.client import Workspace
+from phi_assets.azureml.connection.retry import one_line
 from phi_assets.azureml.preflight.findings import Findings
+from phi_assets.azureml.preparation.places import in_datastore
 from phi_assets.config.recipe import Recipe
+from phi_assets.dataset.errors import DatasetError
 from phi_assets.dataset.samples.first_look import DataLook
 
+_BESIDE = "`python -m phi_assets docs data-beside` has the steps."
 _CLOSER = "`python -m phi_assets validate` reads and judges all of its rows."
 
 
@@ -23,6 +30,19 @@ def judge_data(look: DataLook | None, found: Findings) -> None:
         found.error("data", code, subject, f"cannot be used: {problem.rstrip('.')}", _CLOSER)
     for warning in look.warnings:
         found.warning("data", "data_doubtful", subject, f"may not do: {warning}", _CLOSER)
+
+
+def look_at_place(ws: Workspace, recipe: Recipe, root: str, found: Findings) -> None:
+    """What is kept at `root`, which is `PHI_DATA`, lies in a datastore where a cluster prepares data."""
+    if recipe.dataset.prepare != "cluster":
+        return
+    try:
+        in_datastore(ws, root)
+    except DatasetError as error:
+        found.error("data", "data_in_no_datastore", "PHI_DATA", f"does not do: {error}", _BESIDE)
+    except AzureError as error:
+        cause = f"may be in no datastore: they cannot be listed ({one_line(error)})"
+        found.warning("data", "datastores_unknown", "PHI_DATA", cause, "Run again.")
 
 
 def judge_lengths(look: DataLook | None, recipe: Recipe, parameters: Mapping[str, Any], found: Findings) -> None:

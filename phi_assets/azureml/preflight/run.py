@@ -17,7 +17,7 @@ from phi_assets.azureml.connection.errors import AzureMLError
 from phi_assets.azureml.connection.retry import one_line, patience
 from phi_assets.azureml.preflight.access import look_at_access
 from phi_assets.azureml.preflight.budget import look_at_budget
-from phi_assets.azureml.preflight.data import judge_data, judge_lengths
+from phi_assets.azureml.preflight.data import judge_data, judge_lengths, look_at_place
 from phi_assets.azureml.preflight.endpoint import look_at_endpoint
 from phi_assets.azureml.preflight.estimate import Training
 from phi_assets.azureml.preflight.findings import Finding, Findings, Group
@@ -88,18 +88,21 @@ def run_preflight(
     prices: PriceList | None,
     training: Training | None,
     data: DataLook | None = None,
+    root: str | None = None,
     today: date | None = None,
 ) -> Preflight:
     """Look at everything that the recipe needs; some ten reads.
 
     `credential` is the mode of the settings, `data` what a look at its first rows has found, and `training` how much
-    there is to train on by that: preflight waits for no more of it.
+    there is to train on by that: preflight waits for no more of it. `root` is where data is kept, a folder or a URL.
     """
     started = time.monotonic()
     found = Findings(accepted=frozenset(recipe.preflight.accept))
     judge_data(data, found)
     with patience(_PATIENCE_SECONDS):
         region = look_at_access(ws, credential, found)
+        if region is not None and root is not None:
+            look_at_place(ws, recipe, root, found)
         if region is not None:
             _look_at_the_rest(ws, region, recipe, prices, training, data, today or current_date(), found)
     return Preflight(tuple(found.all), tuple(found.looked_at), found.facts, time.monotonic() - started)

@@ -12,9 +12,26 @@ from phi_assets.azureml.connection.errors import StorageRefused
 from phi_assets.azureml.connection.retry import Log, one_line, ride_out, silent
 from phi_assets.azureml.connection.storage_access import storage_advice
 from phi_assets.azureml.models.folders import container_of, place_of
+from phi_assets.azureml.storage.datastores import uri_of
+from phi_assets.dataset.errors import DatasetError
 
 if TYPE_CHECKING:
     from azure.storage.blob import ContainerClient
+
+
+def in_datastore(ws: Workspace, url: str) -> str:
+    """The datastore uri of what lies at the URL.
+
+    Raises:
+        DatasetError: it is in no datastore of the workspace.
+    """
+    uri = uri_of(ws, url)
+    if uri is None:
+        raise DatasetError(
+            f"dataset.prepare is `cluster`, and {url} lies in no datastore of workspace {ws.name}: set PHI_DATA to a "
+            "path in one, such as azureml://datastores/workspaceblobstore/paths/phi-data, or prepare `here`"
+        )
+    return uri
 
 
 def put_folder(ws: Workspace, folder: Path, uri: str, log: Log = silent) -> None:

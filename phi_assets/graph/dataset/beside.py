@@ -5,13 +5,12 @@ from typing import Unpack
 
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.connection.retry import Log
+from phi_assets.azureml.preparation.places import in_datastore
 from phi_assets.azureml.preparation.samples import Place, PreparedBeside, ensure_samples
-from phi_assets.azureml.storage.datastores import uri_of
 from phi_assets.azureml.training.jobs import Handling
 from phi_assets.azureml.training.submission import OnName
 from phi_assets.config.recipe import Recipe
 from phi_assets.dataset.contract.tokenizers import ModelTokenizer
-from phi_assets.dataset.errors import DatasetError
 from phi_assets.dataset.files.manifest import PATHS
 from phi_assets.dataset.files.storage import DataStorage
 from phi_assets.dataset.samples.mixture import Raw, refs_of
@@ -38,7 +37,7 @@ def prepare_beside(
         DatasetError: `PHI_DATA` is in no datastore of the workspace, or a shard cannot be read.
         AzureMLError: as `ensure_samples`.
     """
-    root = _in_datastore(ws, storage, storage.root)
+    root = in_datastore(ws, storage.root)
     files = [file for ref in refs_of(raw).values() for file in ref.files]
     rows, lines = [], []
     for file in files:
@@ -46,10 +45,10 @@ def prepare_beside(
         rows.append(metadata.num_rows)
         lines.append(has_lines(file, metadata))
     place = Place(
-        files=[_in_datastore(ws, storage, storage.where(file)) for file in files],
+        files=[in_datastore(ws, storage.where(file)) for file in files],
         rows=rows,
         root=root,
-        test=_in_datastore(ws, storage, storage.where(against.parquet)) if against else None,
+        test=in_datastore(ws, storage.where(against.parquet)) if against else None,
         with_lines=any(lines),
     )
     made = ensure_samples(
@@ -70,16 +69,6 @@ def prepare_beside(
     )
     log(made.reason)
     return replace(made, refs=tuple(_kept(ref, root, storage) for ref in made.refs))
-
-
-def _in_datastore(ws: Workspace, storage: DataStorage, url: str) -> str:
-    uri = None if storage.is_local else uri_of(ws, url)
-    if uri is None:
-        raise DatasetError(
-            f"dataset.prepare is `cluster`, and {url} lies in no datastore of workspace {ws.name}: set PHI_DATA to a "
-            "path in one, such as azureml://datastores/workspaceblobstore/paths/phi-data, or prepare `here`"
-        )
-    return uri
 
 
 def _kept(ref: SampleRef, root: str, storage: DataStorage) -> SampleRef:

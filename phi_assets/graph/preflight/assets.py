@@ -91,6 +91,7 @@ def preflight_asset(lineage: Lineage) -> dg.AssetsDefinition:
                 prices=azureml_prices.value_or_none(context.log.warning),
                 training=_training(recipe, data),
                 data=data,
+                root=lineage.storage.root,
             )
         context.log.info(f"Looked ahead in {found.seconds:.1f} s as {found.facts.get('identity', 'nobody')}.")
         shown = preflight_metadata(found) | first_rows(data)

@@ -403,6 +403,22 @@ def test_the_cluster_that_prepares_data_is_looked_at_where_it_is_wanted(
     assert "preparation.size: STANDARD_E4S_V3" in found.in_words
 
 
+def test_data_that_a_cluster_prepares_lies_in_a_datastore(
+    workspace: Workspace, control: Control, tmp_path: Path
+) -> None:
+    here = load_recipe(str(write_recipe(tmp_path / "here.yaml", {})))
+    beside = load_recipe(str(write_recipe(tmp_path / "beside.yaml", BESIDE)))
+    assert not look(workspace, here, root=str(tmp_path)).findings
+    assert not look(workspace, beside, root="azureml://datastores/workspaceblobstore/paths/phi-data").findings
+    for root in (str(tmp_path), "abfss://elsewhere@account.dfs.core.windows.net/phi-data"):
+        (finding,) = look(workspace, beside, root=root).errors
+        assert finding.code == "data_in_no_datastore"
+        assert f"{root} lies in no datastore of workspace {workspace.name}: set PHI_DATA to" in finding.cause
+    control.add_fault(plane="arm", method="GET", path="(?i)/datastores$", action="status", status=403, code="Forbidden")
+    unknown = look(workspace, beside, root="abfss://elsewhere@account.dfs.core.windows.net/phi-data")
+    assert [(each.level, each.code) for each in unknown.of("data")] == [("warning", "datastores_unknown")]
+
+
 def test_the_budget_counts_what_preparing_data_may_cost(clean_emulator: Connection, tmp_path: Path) -> None:
     ws, prices, numbers = connect_emulator(clean_emulator), load_prices(), count()
 
