@@ -38,6 +38,8 @@ _MODULES: dict[Pace, tuple[str, str]] = {
     "quick": ("tests.e2e.harness.code_server", "tests.e2e.harness.daemon"),
 }
 
+_STATEMENT_MILLISECONDS = 15_000
+
 _READY_SECONDS = 120
 _RETRY_SECONDS = 120
 _REPOSITORY = {"repositoryName": "__repository__", "repositoryLocationName": LOCATION}
@@ -103,6 +105,8 @@ class DagsterProcess(RunRecords):
         (self.directory / "workspace.yaml").write_text(yaml.safe_dump({"load_from": [{"grpc_server": server}]}))
         # Reads the same files as the processes do; made before them, it also makes their tables.
         self.instance = dg.DagsterInstance.from_config(str(self.home))
+        # As the webserver does: otherwise each look at a run would open a connection of its own to a database.
+        self.instance.optimize_for_webserver(_STATEMENT_MILLISECONDS, pool_recycle=-1, max_overflow=20)
         self.start()
         return self
 
