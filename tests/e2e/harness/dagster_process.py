@@ -55,6 +55,7 @@ _TERMINATE = f"""mutation($ids: [String!]!, $policy: TerminateRunPolicy) {{
   ... on TerminateRunsResult {{ terminateRunResults {{ {_ERROR} }} }} }} }}"""
 _START_SENSOR = f"mutation($s: SensorSelector!) {{ startSensor(sensorSelector: $s) {{ {_ERROR} }} }}"
 _STOP_SENSOR = f"mutation($id: String) {{ stopSensor(id: $id) {{ {_ERROR} }} }}"
+_ASSETS = "query($p: PipelineSelector) { assetNodes(pipeline: $p) { assetKey { path } } }"
 _SENSOR = f"query($s: SensorSelector!) {{ sensorOrError(sensorSelector: $s) {{ {_ERROR} ... on Sensor {{ id }} }} }}"
 
 
@@ -164,6 +165,12 @@ class DagsterProcess(RunRecords):
             "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in (tags or {}).items()]},
         }
         return self.graphql.mutate(_LAUNCH, "LaunchRunSuccess", p=params)["run"]["runId"]
+
+    def assets_of(self, job: str) -> set[str]:
+        """The last parts of the keys of all assets that the toy recipe's job makes."""
+        selector = {**_REPOSITORY, "pipelineName": f"{NAME}__{job}"}
+        nodes: Any = self.graphql.query(_ASSETS, p=selector)["assetNodes"]
+        return {node["assetKey"]["path"][-1] for node in nodes}
 
     def reexecute(self, run_id: str) -> str:
         """Id of a new run of what has not succeeded in this one, as after *Re-execute from failure* in the UI."""

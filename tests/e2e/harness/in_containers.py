@@ -46,6 +46,9 @@ class DagsterInContainers(DagsterByHand):
     code server.
     """
 
+    # A container takes seconds to start, and each look at PostgreSQL a process of it.
+    poll_seconds = 0.5
+
     def __init__(self, directory: Path, engine: Engine, variables: Mapping[str, str], volumes: Sequence[str]) -> None:
         overrides: dict[str, Any] = yaml.safe_load(SHIPPED.read_text(encoding="utf-8"))
         launcher = overrides["run_launcher"]["config"]

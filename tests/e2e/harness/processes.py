@@ -12,11 +12,11 @@ from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wa
 
 T = TypeVar("T")
 
-_POLL_SECONDS = 0.1
+POLL_SECONDS = 0.1
 _END_SECONDS = 15
 
 
-def until(ask: Callable[[], T | None], timeout: float, complaint: str) -> T:
+def until(ask: Callable[[], T | None], timeout: float, complaint: str, poll_seconds: float = POLL_SECONDS) -> T:
     """The first answer of `ask` that is not None.
 
     Raises:
@@ -25,7 +25,7 @@ def until(ask: Callable[[], T | None], timeout: float, complaint: str) -> T:
     retrying = Retrying(
         retry=retry_if_result(lambda answer: answer is None),
         stop=stop_after_delay(timeout),
-        wait=wait_fixed(_POLL_SECONDS),
+        wait=wait_fixed(poll_seconds),
     )
     try:
         answer = retrying(ask)

@@ -9,7 +9,7 @@ import dagster as dg
 
 from phi_assets.graph.operations.assets import STILL_BILLING
 from tests import quick_sqlite
-from tests.e2e.harness.processes import until
+from tests.e2e.harness.processes import POLL_SECONDS, until
 from tests.toy_graph import key_of
 
 quick_sqlite.use()
@@ -29,6 +29,8 @@ class RunRecords:
     """Reads, and waits for, what the processes of an instance record."""
 
     instance: dg.DagsterInstance
+    poll_seconds = POLL_SECONDS
+    """How long it waits before it looks again."""
 
     def __init__(self) -> None:
         self._since = datetime.now(UTC)
@@ -47,7 +49,7 @@ class RunRecords:
             self.tend()
             return ask()
 
-        return until(tended, timeout, complaint)
+        return until(tended, timeout, complaint, self.poll_seconds)
 
     def run(self, run_id: str) -> dg.DagsterRun:
         """The run as it is recorded now."""
