@@ -57,7 +57,7 @@ _SAMPLED: Keys = {
     "node_hours": "Where a run has met that job: hours of all nodes that its steps took.",
     "estimated_cost": "Where the VM size has a price as well: what they cost. Samples for training and validation "
     "are of one job.",
-    "currency": "Unit of the cost.",
+    "currency": "Where there is a cost: its unit.",
 }
 
 KEYS: Mapping[str, Keys] = {
