@@ -6,7 +6,7 @@ materialization. So nothing has to be kept elsewhere, and whoever is killed and 
 
 import json
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,10 +97,23 @@ def detached_jobs(instance: dg.DagsterInstance) -> list[DetachedJob]:
             runs = (*jobs[name].runs, run) if name in jobs else (run,)
             jobs[name] = DetachedJob(name, about["recipe"], dg.AssetKey(about["asset"]), about["experiment"], runs)
     taken_up = _taken_up(instance, jobs.values())
-    for run in leavers:
-        if has_ended(run) and _left_by(run).keys() <= taken_up:
-            instance.add_run_tags(run.run_id, {DETACHED_TAG: _OVER})
+    _mark_over(instance, leavers, taken_up)
     return [job for name, job in reversed(jobs.items()) if name not in taken_up]
+
+
+def taken_up_unnoticed(instance: dg.DagsterInstance, jobs: Collection[DetachedJob]) -> set[str]:
+    """Names of the jobs that there is a run for after all; nobody waits for them any more.
+
+    On PostgreSQL Dagster writes a run and the index of its tags one after the other, each for itself. Where the daemon
+    was killed between the two, no search for tags finds the run. It takes all runs since the jobs were left to find it.
+    """
+    leavers = [run for job in jobs for run in job.runs]
+    records = instance.get_run_records(dg.RunsFilter(run_ids=[run.run_id for run in leavers]))
+    since = min((record.create_timestamp for record in records), default=None)
+    runs = instance.get_runs(dg.RunsFilter(created_after=since))
+    taken_up = {run.tags[TAKES_UP_TAG] for run in runs if TAKES_UP_TAG in run.tags}
+    _mark_over(instance, leavers, taken_up)
+    return taken_up & {job.name for job in jobs}
 
 
 def assets_to_take_up(
@@ -123,6 +136,13 @@ def _left_by(run: dg.DagsterRun) -> Mapping[str, dict[str, Any]]:
     prefix = _JOB_TAG.format("")
     said = {key.removeprefix(prefix): json.loads(text) for key, text in run.tags.items() if key.startswith(prefix)}
     return {name: about for name, about in said.items() if about["run"] == run.run_id}
+
+
+def _mark_over(instance: dg.DagsterInstance, leavers: Iterable[dg.DagsterRun], taken_up: Set[str]) -> None:
+    """Those that have left nothing else to itself are not asked about again."""
+    for run in leavers:
+        if has_ended(run) and _left_by(run).keys() <= taken_up:
+            instance.add_run_tags(run.run_id, {DETACHED_TAG: _OVER})
 
 
 def _taken_up(instance: dg.DagsterInstance, jobs: Collection[DetachedJob]) -> set[str]:

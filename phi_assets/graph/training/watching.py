@@ -17,7 +17,13 @@ from phi_assets.azureml.training.lookup import get_job
 from phi_assets.graph.automation.cursor import REASON_TAG, TICK_PATIENCE_SECONDS
 from phi_assets.graph.lineage import LABEL, Lineage
 from phi_assets.graph.resources.workspace import AzureMLWorkspace
-from phi_assets.graph.training.detached import TAKES_UP_TAG, DetachedJob, assets_to_take_up, detached_jobs
+from phi_assets.graph.training.detached import (
+    TAKES_UP_TAG,
+    DetachedJob,
+    assets_to_take_up,
+    detached_jobs,
+    taken_up_unnoticed,
+)
 
 _CHANGES_PER_TICK = 10
 """Jobs of one tick that a request of their own is made for: cancellations, and names that run history does not have."""
@@ -47,7 +53,9 @@ def detached_jobs_sensor(lineages: Sequence[Lineage]) -> dg.SensorDefinition:
             return dg.SensorResult(skip_reason="No job is waited for.")
         with patience(TICK_PATIENCE_SECONDS), azureml.session() as ws:
             watch = _Watch(context, ws, known, jobs)
-            requests = [request for job in jobs if (request := watch.look(job)) is not None]
+            wanted = [(job, request) for job in jobs if (request := watch.look(job)) is not None]
+        found = taken_up_unnoticed(context.instance, [job for job, _ in wanted]) if wanted else set()
+        requests = [request for job, request in wanted if job.name not in found]
         return dg.SensorResult(run_requests=requests, skip_reason=None if requests else watch.in_words)
 
     return sensor

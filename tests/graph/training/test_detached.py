@@ -7,6 +7,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.storage.runs.schema import RunTagsTable
 
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.training.lookup import get_job
@@ -78,6 +79,20 @@ def test_a_tick_that_is_repeated_asks_for_the_same_run(world: World, workspace: 
     # The run exists, and has done nothing yet.
     run = add_run(world.instance, tick.requests[0].tags, dg.DagsterRunStatus.STARTED)
     assert not world.sensor.tick().requests
+    world.instance.report_run_failed(run)
+
+
+def test_a_run_that_no_search_for_tags_finds_is_not_made_again(world: World, workspace: Workspace) -> None:
+    """On PostgreSQL a daemon may be killed between a run and the index of its tags."""
+    world.gate.touch()
+    name, left = world.leave()
+    tick = world.tick_until(workspace, name, "Completed")
+    run = add_run(world.instance, tick.requests[0].tags, dg.DagsterRunStatus.STARTED)
+    with world.instance.run_storage.connect() as connection:  # type: ignore[attr-defined]
+        connection.execute(RunTagsTable.delete().where(RunTagsTable.c.run_id == run.run_id))
+    assert not world.sensor.tick().requests
+    assert world.run(left)[DETACHED_TAG] == "over"
+    assert world.sensor.tick().skip == "No job is waited for."
     world.instance.report_run_failed(run)
 
 
