@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 import fsspec
 import pytest
 
+from phi_assets.config.settings import PROJECT_ROOT
 from phi_assets.dataset.errors import DatasetError
 from phi_assets.dataset.files.places import FsspecPlace, Place
 from phi_assets.dataset.files.storage import DataStorage
@@ -165,17 +166,10 @@ def test_a_file_at_a_url_that_changes_while_it_is_fetched_is_not_kept(tmp_path: 
 
 
 _FETCH = """
-import io, sys, time
+import sys
 from pathlib import Path
-from phi_assets.dataset.files.places import FsspecPlace
 from phi_assets.dataset.files.storage import DataStorage
-
-class Slow(FsspecPlace):
-    def get(self, name, target):
-        target.write(b"half")
-        target.flush()
-        print("half", flush=True)
-        time.sleep(600)
+from tests.dataset.slow_place import Slow
 
 url, folder = sys.argv[1:]
 (file,) = DataStorage(url, Path(folder), Slow).files_at(url)[1].values()
@@ -190,7 +184,7 @@ def test_a_killed_fetch_leaves_nothing_under_the_name_and_the_next_one_nothing_b
     (file,) = storage.files_at(url)[1].values()
     for _ in range(2):
         command = [sys.executable, "-c", _FETCH, url, str(storage.folder)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as fetch:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=PROJECT_ROOT) as fetch:
             assert fetch.stdout is not None
             assert fetch.stdout.readline() == "half\n"
             fetch.send_signal(signal.SIGKILL)

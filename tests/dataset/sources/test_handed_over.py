@@ -6,6 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
+from phi_assets.config.settings import PROJECT_ROOT
 from phi_assets.dataset.sources.handed_over import folder_with
 from tests.dataset.shards import make_rows
 
@@ -21,18 +22,11 @@ def test_what_was_handed_over_and_is_damaged_is_written_again(tmp_path: Path) ->
 
 
 _HAND_OVER = """
-import sys, time
+import sys
 from pathlib import Path
-from phi_assets.dataset.files.places import FsspecPlace
 from phi_assets.dataset.files.storage import DataStorage
 from phi_assets.dataset.sources.handed_over import folder_with
-
-class Slow(FsspecPlace):
-    def get(self, name, target):
-        target.write(b"half")
-        target.flush()
-        print("half", flush=True)
-        time.sleep(600)
+from tests.dataset.slow_place import Slow
 
 folder_with(sys.argv[1], Path(sys.argv[2]), DataStorage(sys.argv[2], Path(sys.argv[2]), Slow))
 """
@@ -45,7 +39,7 @@ def test_a_killed_copy_of_what_is_handed_over_is_gone_after_the_next(tmp_path: P
     url = f"file://{rows.parent}"
     data = tmp_path / "home" / "data"
     command = [sys.executable, "-c", _HAND_OVER, url, str(data)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as copy:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=PROJECT_ROOT) as copy:
         assert copy.stdout is not None
         assert copy.stdout.readline() == "half\n"
         copy.kill()
