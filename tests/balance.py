@@ -6,14 +6,20 @@ about the same time. Slow tests get the marker `slow`.
 """
 
 import json
+import os
 from collections import Counter, defaultdict
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 
 _FILE = Path(__file__).with_name("durations.json")
-_QUICK_SHARE = 0.82
-"""So many of the tests are quick: those that take least."""
+_QUICK_SHARE = 0.81
+"""So many of the tests are quick: those that cost least."""
+_WAITED = 0.2
+"""What a second costs in which a test waits: another worker has the processor meanwhile."""
+_BY_HAND = ("slow", "by hand")
+"""Property of a test whose file says that it is slow."""
 _UNKNOWN_SECONDS = 5.0
 """A file that is new is started early rather than late."""
 _WORTH_TELLING_SECONDS = 1.0
@@ -26,7 +32,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """What the tests take is added up in the process that reports it."""
+    """What a test costs is measured where it runs, and added up in the process that reports it."""
+    config.pluginmanager.register(_Meter(), "meter")
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(_Stopwatch(config), "stopwatch")
     # xdist would sort the files by their number of tests.
@@ -40,10 +47,35 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     known = json.loads(_FILE.read_text(encoding="utf-8"))
     slow = set(known["slow"])
     for item in items:
-        if item.nodeid in slow:
+        if item.get_closest_marker("slow"):
+            item.user_properties.append(_BY_HAND)
+        elif item.nodeid in slow:
             item.add_marker(pytest.mark.slow)
     if hasattr(config, "workerinput"):
         items.sort(key=lambda item: -known["files"].get(_file_of(item.nodeid), _UNKNOWN_SECONDS))
+
+
+class _Meter:
+    """Notes in each report what it cost: processor time, that of children that have ended as well, and waiting."""
+
+    def __init__(self) -> None:
+        self._before = _processor_seconds()
+
+    def pytest_runtest_logstart(self) -> None:
+        self._before = _processor_seconds()
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        report = yield
+        now = _processor_seconds()
+        worked = now - self._before
+        self._before = now
+        vars(report)["cost"] = worked + _WAITED * max(0.0, report.duration - worked)
+        return report
+
+
+def _processor_seconds() -> float:
+    return sum(os.times()[:4])
 
 
 class _Stopwatch:
@@ -54,13 +86,18 @@ class _Stopwatch:
         self._seconds: defaultdict[str, float] = defaultdict(float)
         self._own: defaultdict[str, float] = defaultdict(float)
         self._shared: defaultdict[str, float] = defaultdict(float)
+        self._by_hand: set[str] = set()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self._seconds[report.nodeid] += report.duration
-        if report.when == "setup" and report.duration > _WORTH_TELLING_SECONDS:
-            self._shared[_file_of(report.nodeid)] += report.duration
-        else:
-            self._own[report.nodeid] += report.duration
+        if _BY_HAND in map(tuple, report.user_properties):
+            self._by_hand.add(report.nodeid)
+        # A report of a test that never began has none, and in a teardown ends what many tests have used.
+        cost = getattr(report, "cost", 0.0)
+        if report.when == "setup" and cost > _WORTH_TELLING_SECONDS:
+            self._shared[_file_of(report.nodeid)] += cost
+        elif report.when != "teardown":
+            self._own[report.nodeid] += cost
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         folders: defaultdict[str, float] = defaultdict(float)
@@ -90,14 +127,14 @@ class _Stopwatch:
         _FILE.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 
     def _slow(self) -> list[str]:
-        """The tests that take longest; what those of a file share is borne by all of them alike."""
+        """The tests that cost most beside those that are slow by hand; what a file's share is borne by all alike."""
         tests = Counter(_file_of(test) for test in self._seconds)
 
         def cost(test: str) -> float:
             return self._own[test] + self._shared[_file_of(test)] / tests[_file_of(test)]
 
-        ranked = sorted(self._seconds, key=cost)
-        return sorted(ranked[int(len(ranked) * _QUICK_SHARE) :])
+        ranked = sorted(self._seconds, key=lambda test: (test in self._by_hand, cost(test)))
+        return sorted(set(ranked[int(len(ranked) * _QUICK_SHARE) :]) - self._by_hand)
 
 
 def _file_of(nodeid: str) -> str:

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,10 @@ pytest_plugins = ["tests.balance"]
 
 TIME_SCALE = "5"
 
+# Without byte code every worker would rewrite all tests anew, and every child process compile the whole package.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # The libraries make a million objects that stay, and looking at them again and again took a tenth of the time.
 gc.set_threshold(20_000, 20, 50)
 
@@ -38,8 +43,6 @@ def hermetic_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
         for name in list(os.environ):
             if name.startswith(("PHI_", "AZURE_", "AZUREML_", "DAGSTER_", "ARM_CLOUD", "IDENTITY_")):
                 patch.delenv(name)
-        # Without byte code every child process would compile the whole package anew.
-        patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
         patch.setenv("PHI_HOME", str(home))
         patch.setenv("PHI_EMULATOR_TIME_SCALE", TIME_SCALE)
         patch.setenv("HF_HUB_OFFLINE", "1")
