@@ -1,0 +1,21 @@
+# The names that we use. The package itself says that it has all of its models in it, and pyright would read every one.
+from transformers.generation.logits_process import LogitsProcessorList as LogitsProcessorList
+from transformers.generation.logits_process import TemperatureLogitsWarper as TemperatureLogitsWarper
+from transformers.generation.logits_process import TopKLogitsWarper as TopKLogitsWarper
+from transformers.generation.logits_process import TopPLogitsWarper as TopPLogitsWarper
+from transformers.modeling_utils import AttentionInterface as AttentionInterface
+from transformers.modeling_utils import PreTrainedModel as PreTrainedModel
+from transformers.models.auto.configuration_auto import AutoConfig as AutoConfig
+from transformers.models.auto.modeling_auto import AutoModelForCausalLM as AutoModelForCausalLM
+from transformers.models.auto.tokenization_auto import AutoTokenizer as AutoTokenizer
+from transformers.models.llama.configuration_llama import LlamaConfig as LlamaConfig
+from transformers.models.llama.modeling_llama import LlamaForCausalLM as LlamaForCausalLM
+from transformers.models.phi3.configuration_phi3 import Phi3Config as Phi3Config
+from transformers.models.phi3.modeling_phi3 import Phi3ForCausalLM as Phi3ForCausalLM
+from transformers.tokenization_utils_tokenizers import PreTrainedTokenizerFast as PreTrainedTokenizerFast
+from transformers.trainer import Trainer as Trainer
+from transformers.trainer_callback import EarlyStoppingCallback as EarlyStoppingCallback
+from transformers.trainer_callback import PrinterCallback as PrinterCallback
+from transformers.trainer_callback import TrainerCallback as TrainerCallback
+from transformers.trainer_utils import set_seed as set_seed
+from transformers.training_args import TrainingArguments as TrainingArguments
