@@ -15,6 +15,7 @@ from phi_assets.config.section import Section, member_section
 from phi_assets.config.settings import Settings, load_settings
 from phi_assets.config.trust import trust_authorities
 from phi_assets.graph.automation.instance_settings import tell_missing_settings
+from phi_assets.graph.automation.pools import patient_in_process_executor
 from phi_assets.graph.lineage import Lineage
 from phi_assets.graph.location import Location
 
@@ -126,6 +127,21 @@ class FineTune(dg.Component):
             tags=self.tags,
             automated=self.automation,
         )
+
+
+def build_definitions(
+    settings: Settings, *recipes: Recipe, loggers: Mapping[str, dg.LoggerDefinition] | None = None
+) -> dg.Definitions:
+    """The graph for these settings and these recipes, without a project; contacts nothing.
+
+    Raises:
+        RecipeError: two recipes are in each other's way.
+    """
+    location = Location(settings)
+    return dg.Definitions.merge(
+        *(FineTune(recipe).build_in(location) for recipe in recipes),
+        dg.Definitions(executor=patient_in_process_executor, loggers=loggers),
+    )
 
 
 def _location_of(project: object) -> Location:

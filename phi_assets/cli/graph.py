@@ -15,6 +15,7 @@ from phi_assets.cli.instance import open_instance, shown_with_its_job
 from phi_assets.config.recipe import Recipe
 from phi_assets.config.recipe_files import RecipeError, load_recipes
 from phi_assets.config.settings import Settings, SettingsError, load_settings
+from phi_assets.config.trust import trust_authorities
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -136,10 +137,13 @@ def open_graph(recipes: Sequence[str]) -> Iterator[Graph]:
     click.echo(f"{names} in workspace {settings.workspace_name} ({settings.target})", err=True)
 
     from phi_assets.cli.console import calm_console
-    from phi_assets.definitions import build_definitions
+
+    # Not from `phi_assets.definitions`, which would make the graph of the settings' recipes as well.
+    from phi_assets.components import build_definitions
     from phi_assets.graph.automation.dead_runs import DEATH, end_dead_runs
     from phi_assets.graph.lineage import Lineage
 
+    trust_authorities(settings)
     try:
         definitions = build_definitions(settings, *loaded, loggers={"console": calm_console})
     except RecipeError as error:

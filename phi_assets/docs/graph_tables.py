@@ -21,9 +21,9 @@ _FLOW = (
 
 def graph_text() -> str:
     """Every asset, check, job, sensor and schedule, as the definitions of a shipped recipe have them."""
+    from phi_assets.components import build_definitions
     from phi_assets.config.recipe_files import load_recipe
     from phi_assets.config.settings import load_settings
-    from phi_assets.definitions import build_definitions
 
     found = build_definitions(load_settings({}), load_recipe(_RECIPE)).get_repository_def()
     parts = {

@@ -12,9 +12,7 @@ from phi_assets.azureml.billing.prices import PriceList
 from phi_assets.azureml.connection.arm import arm_list
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.azureml.connection.errors import ListingFailed
-from phi_assets.azureml.connection.inventory import find_deployments
-from phi_assets.azureml.connection.provisioning import state_of
-from phi_assets.azureml.connection.retry import Log, one_line, ride_out, silent
+from phi_assets.azureml.connection.retry import Log, one_line, silent
 from phi_assets.azureml.ownership import belonging, maker_of, person_of, recipe_of
 from phi_assets.azureml.serving.leases import has_expired, lease_end
 
@@ -137,40 +135,47 @@ def read_bill(ws: Workspace, prices: PriceList | None, log: Log = silent) -> Bil
     return Bill(ws.name, ws.location, ws.clock.now() or datetime.now(UTC), prices, items)
 
 
+# As the service says it: the SDK takes longer to import than all of this to read.
 def _endpoints(ws: Workspace, prices: PriceList | None, log: Log) -> Iterator[Billed]:
-    found: list[Any] = ride_out(lambda: list(ws.ml.online_endpoints.list()), "endpoints", log)
-    for endpoint in sorted(found, key=lambda each: str(each.name)):
-        about = endpoint.properties or {}
+    for document in sorted(arm_list(ws, "onlineEndpoints", log), key=_name_of):
+        said, tags = document.get("properties") or {}, document.get("tags") or {}
+        about = {**(document.get("systemData") or {}), **(said.get("properties") or {})}
         item = Billed(
             kind="endpoint",
-            name=str(endpoint.name),
-            state=state_of(endpoint),
+            name=_name_of(document),
+            state=_state_of(said),
             created=_moment(about.get("createdAt")),
-            owner=person_of(endpoint.tags) or str(about.get("createdBy") or ""),
-            recipe=recipe_of(endpoint.tags),
-            is_ours=ws.owner().owns(endpoint.tags),
-            tags=dict(endpoint.tags or {}),
-            expires=lease_end(endpoint.tags),
-            has_expired=has_expired(endpoint.tags, ws.clock.now(), ws.owner()),
+            owner=person_of(tags) or str(about.get("createdBy") or ""),
+            recipe=recipe_of(tags),
+            is_ours=ws.owner().owns(tags),
+            tags=tags,
+            expires=lease_end(tags),
+            has_expired=has_expired(tags, ws.clock.now(), ws.owner()),
         )
         yield item
-        yield from _deployments(ws, item, endpoint.traffic or {}, prices, log)
+        yield from _deployments(ws, item, said.get("traffic") or {}, prices, log)
 
 
 def _deployments(
     ws: Workspace, endpoint: Billed, traffic: Mapping[str, Any], prices: PriceList | None, log: Log
 ) -> Iterator[Billed]:
-    # An endpoint may go between the two lists.
-    found = find_deployments(ws, endpoint.name, log)
+    try:
+        found = list(arm_list(ws, f"onlineEndpoints/{endpoint.name}/deployments", log))
+    except httpx.HTTPStatusError as error:
+        # An endpoint may go between the two lists.
+        if error.response.status_code != httpx.codes.NOT_FOUND:
+            raise
+        return
     shares = {name.lower(): int(share) for name, share in traffic.items()}
-    for deployment in found or []:
-        name, tags = str(deployment.name), belonging(deployment.tags, endpoint.tags)
-        size, machines = str(deployment.instance_type or ""), int(deployment.instance_count or 0)
+    for document in found:
+        said, tags = document.get("properties") or {}, belonging(document.get("tags"), endpoint.tags)
+        name, machines = _name_of(document), int((document.get("sku") or {}).get("capacity") or 0)
+        size = str(said.get("instanceType") or "")
         yield Billed(
             kind="deployment",
             name=f"{endpoint.name}/{name}",
-            state=state_of(deployment),
-            created=_moment(getattr(deployment.creation_context, "created_at", None)),
+            state=_state_of(said),
+            created=_moment((document.get("systemData") or {}).get("createdAt")),
             owner=person_of(tags) or endpoint.owner,
             recipe=recipe_of(tags),
             is_ours=ws.owner().owns(tags),
@@ -180,9 +185,17 @@ def _deployments(
             hourly=_hourly(prices, size, machines),
             expires=endpoint.expires,
             has_expired=endpoint.has_expired,
-            model=str(getattr(deployment.model, "id", deployment.model) or ""),
+            model=str(said.get("model") or ""),
             percent=shares.get(name.lower(), 0),
         )
+
+
+def _name_of(document: Mapping[str, Any]) -> str:
+    return str(document.get("name"))
+
+
+def _state_of(properties: Mapping[str, Any]) -> str:
+    return str(properties.get("provisioningState") or "unknown")
 
 
 def _computes(ws: Workspace, prices: PriceList | None, log: Log) -> Iterator[Billed]:

@@ -138,6 +138,11 @@ def test_a_compute_instance_bills_while_it_runs(crowd: Workspace, emulator: Conn
         store.delete("compute", "laptop")
 
 
+def test_a_bill_is_read_without_the_sdk(crowd: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Workspace, "ml", property(lambda _: pytest.fail("The SDK is asked.")))
+    assert read_bill(crowd, PRICES).of("deployment")
+
+
 def test_where_the_service_does_not_say_nothing_is_claimed(crowd: Workspace, control: Control) -> None:
     for path in ("/computes$", "/onlineEndpoints$", "/deployments$"):
         control.add_fault(plane="arm", method="GET", path=f"(?i){path}", action="status", status=403, code="Forbidden")
