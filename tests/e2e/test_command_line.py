@@ -1,4 +1,7 @@
-"""`python -m phi_assets` as a newcomer runs it, in a process of its own."""
+"""`python -m phi_assets` as a newcomer runs it, in a process of its own.
+
+Each command is started once by an interpreter of its own, and forked where what it says and does is the question.
+"""
 
 import json
 import os
@@ -18,6 +21,7 @@ from phi_assets.config.settings import load_settings
 from phi_assets.emulator import process
 from phi_assets.graph.lineage import Lineage
 from tests.dataset.cases.inputs import asked, lines
+from tests.e2e.harness import command
 from tests.emulator_requests import Requests
 from tests.graph_runs import write_recipe
 
@@ -36,18 +40,18 @@ def test_validate_says_in_its_exit_code_whether_a_file_can_be_trained_on(
     file = tmp_path / "chats.jsonl"
     rows = [{"messages": asked(number)} for number in range(20)]
     file.write_bytes(lines(rows))
-    fine = run(environment, "validate", str(file))
+    fine = begun(environment, "validate", str(file))
     assert (fine.returncode, fine.stderr) == (0, "")
     assert "20 of 20 rows sampled" in fine.stdout
     assert "Nothing stands in the way of training on it." in fine.stdout
     file.write_bytes(lines([*rows, {"messages": asked(20), "weight": 0}]))
-    wrong = run(environment, "validate", str(file))
+    wrong = command.run(environment, "validate", str(file))
     assert wrong.returncode == 1
     assert "chats.jsonl, row 21 has weight 0" in wrong.stderr
     assert "Traceback" not in wrong.stderr
     recipe = tmp_path / "mine.yaml"
     recipe.write_text(f"extends: quickstart\ndataset: {{source: local, path: {file}}}\n", encoding="utf-8")
-    by_recipe = run(environment, "validate", str(recipe))
+    by_recipe = command.run(environment, "validate", str(recipe))
     assert (by_recipe.returncode, by_recipe.stderr.count("chats.jsonl, row 21 has weight 0")) == (1, 1)
 
 
@@ -61,7 +65,8 @@ def environment(tmp_path_factory: pytest.TempPathFactory):
     process.stop(home / "emulator")
 
 
-def run(environment: dict[str, str], *arguments: str, folder: Path = PROJECT) -> subprocess.CompletedProcess[str]:
+def begun(environment: dict[str, str], *arguments: str, folder: Path = PROJECT) -> subprocess.CompletedProcess[str]:
+    """The command by an interpreter of its own."""
     return subprocess.run(
         [sys.executable, "-m", "phi_assets", *arguments],
         env=environment,
@@ -73,7 +78,7 @@ def run(environment: dict[str, str], *arguments: str, folder: Path = PROJECT) ->
 
 
 def test_preflight_says_who_asks_and_that_nothing_stands_in_the_way(environment: dict[str, str]) -> None:
-    looked = run(environment, "preflight")
+    looked = command.run(environment, "preflight")
     assert looked.returncode == 0, looked.stderr
     for part in (
         "identity: ",
@@ -90,18 +95,18 @@ def test_preflight_says_who_asks_and_that_nothing_stands_in_the_way(environment:
 def test_preflight_says_what_a_cluster_that_prepares_data_may_cost(environment: dict[str, str], tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path / "recipe.yaml", {"dataset": {"prepare": "cluster"}})
     data = "azureml://datastores/workspaceblobstore/paths/costs"
-    looked = run({**environment, "PHI_RECIPE": str(recipe), "PHI_DATA": data}, "preflight")
+    looked = command.run({**environment, "PHI_RECIPE": str(recipe), "PHI_DATA": data}, "preflight")
     assert looked.returncode == 0, looked.stderr
     # Four jobs, four nodes, six hours.
     assert "\npreparing data: 24.19 USD at most\n" in looked.stdout
-    looked = run({**environment, "PHI_RECIPE": str(recipe)}, "preflight")
+    looked = command.run({**environment, "PHI_RECIPE": str(recipe)}, "preflight")
     assert looked.returncode == 1
     assert "lies in no datastore of workspace" in looked.stderr
 
 
 def test_preflight_ends_with_what_has_to_be_put_right(environment: dict[str, str], tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path / "recipe.yaml", {"model": {"registry": "azureml-2026"}})
-    looked = run({**environment, "PHI_RECIPE": str(recipe)}, "preflight")
+    looked = command.run({**environment, "PHI_RECIPE": str(recipe)}, "preflight")
     assert looked.returncode == 1
     assert "Set `model.name: Phi-4`" in looked.stderr
 
@@ -112,7 +117,7 @@ def test_without_the_repository_the_commands_make_an_instance_below_phi_home(
     """As from a wheel: the package alone, and no DAGSTER_HOME."""
     shutil.copytree(PROJECT / "phi_assets", tmp_path / "phi_assets", ignore=shutil.ignore_patterns("__pycache__"))
     alone = {name: value for name, value in environment.items() if name != "DAGSTER_HOME"}
-    looked = run({**alone, "PYTHONPATH": str(tmp_path)}, "preflight", folder=tmp_path)
+    looked = begun({**alone, "PYTHONPATH": str(tmp_path)}, "preflight", folder=tmp_path)
     assert looked.returncode == 0, looked.stderr
     instance = Path(environment["PHI_HOME"]) / "dagster"
     assert (instance / "dagster.yaml").read_bytes() == (PROJECT / "phi_assets" / "dagster.yaml").read_bytes()
@@ -126,8 +131,8 @@ def test_without_the_repository_the_commands_make_an_instance_below_phi_home(
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_the_quickstart_trains_serves_and_says_what_came_of_it(environment: dict[str, str]) -> None:
-    first = run(environment)
+def test_the_quickstart_trains_serves_and_says_what_came_of_it(environment: dict[str, str], tmp_path: Path) -> None:
+    first = begun(environment)
     assert first.returncode == 0, first.stderr
     said = re.search(r"loss\s+([\d.]+) at first, ([\d.]+) at last; on validation data ([\d.]+) after", first.stdout)
     assert said is not None, first.stdout
@@ -145,9 +150,9 @@ def test_the_quickstart_trains_serves_and_says_what_came_of_it(environment: dict
 
     connection = process.status(Path(environment["PHI_HOME"]) / "emulator")
     assert connection is not None
-    killed = kill_while_it_holds_a_slot(environment)
+    killed = kill_while_it_holds_a_slot(environment, tmp_path / "killed.log")
     with Requests(connection) as requests:
-        second = run(environment)
+        second = command.run(environment)
     assert second.returncode == 0, second.stderr
     assert f"Run {killed} of job quickstart__finetune_and_deploy: The process" in second.stderr
     with dg.DagsterInstance.from_config(environment["DAGSTER_HOME"]) as instance:
@@ -161,27 +166,27 @@ def test_the_quickstart_trains_serves_and_says_what_came_of_it(environment: dict
     assert page_of(second.stdout) == page_of(first.stdout)
     assert requests.writes == []
 
-    billing = run(environment, "still-billing")
+    billing = begun(environment, "still-billing")
     assert billing.returncode == 0, billing.stderr
     billed = r"^deployment +quickstart-[0-9a-f]{8}/ft-\d+ .*3\.67 .*1 x Standard_NC24ads_A100_v4"
     assert re.search(billed, billing.stdout, re.MULTILINE), billing.stdout
     assert "1 endpoint, 1 deployment; 3.67 USD an hour" in billing.stdout
     assert "The emulator charges nothing" in billing.stdout
-    for_programs = json.loads(run(environment, "still-billing", "--json").stdout)
+    for_programs = json.loads(command.run(environment, "still-billing", "--json").stdout)
     assert for_programs["pretended"]
     assert for_programs["hourly_price"] == pytest.approx(3.67, abs=0.01)
     assert [item["what"] for item in for_programs["items"]] == ["endpoint", "deployment"]
 
     with Requests(connection) as requests:
-        listed = run(environment, "teardown", "--dry-run")
+        listed = command.run(environment, "teardown", "--dry-run")
         # Nobody is there to say yes.
-        refused = run(environment, "teardown")
+        refused = command.run(environment, "teardown")
     assert (listed.returncode, refused.returncode) == (0, 1)
     for shown in (listed.stderr, refused.stderr):
         assert re.search(r"Delete endpoint quickstart-[0-9a-f]{8}", shown), shown
     assert "Delete what is listed of quickstart? [y/N]" in refused.stderr
     assert requests.writes == []
-    deleted = run(environment, "teardown", "--yes")
+    deleted = begun(environment, "teardown", "--yes")
     assert deleted.returncode == 0, deleted.stderr
     assert "deleted" in deleted.stderr
     assert "Nothing is billing in workspace phi-workspace." in deleted.stdout
@@ -205,20 +210,18 @@ def page_of(stdout: str) -> str:
     return found[1]
 
 
-def kill_while_it_holds_a_slot(environment: dict[str, str]) -> str:
+def kill_while_it_holds_a_slot(environment: dict[str, str], log: Path) -> str:
     """Id of a run whose command has been killed, as if for want of memory, while nobody else might write."""
-    command = subprocess.Popen(
-        [sys.executable, "-m", "phi_assets"], env=environment, cwd=PROJECT, stderr=subprocess.DEVNULL
-    )
+    killed = command.start(environment, log)
     try:
         pool = Lineage.of(load_recipe("quickstart"), load_settings({})).endpoint_pool
         with dg.DagsterInstance.from_config(environment["DAGSTER_HOME"]) as instance:
             while not (holders := instance.event_log_storage.get_concurrency_info(pool).active_run_ids):
-                assert command.poll() is None, "the command has ended before it wrote anything"
+                assert killed.is_alive(), "the command has ended before it wrote anything"
                 time.sleep(0.01)
     finally:
-        command.kill()
-        command.wait()
+        killed.kill()
+        killed.join()
     (run_id,) = holders
     return run_id
 
@@ -226,15 +229,15 @@ def kill_while_it_holds_a_slot(environment: dict[str, str]) -> str:
 def test_nothing_is_billing_where_nothing_was_made(environment: dict[str, str], tmp_path: Path) -> None:
     home = {"PHI_HOME": str(tmp_path / "empty")}
     try:
-        shown = run(environment | home, "still-billing")
+        shown = command.run(environment | home, "still-billing")
         assert shown.returncode == 0, shown.stderr
         assert shown.stdout == "Nothing is billing in workspace phi-workspace.\n"
-        wrong = run(environment | home | {"PHI_PRICES": "/nowhere.yaml"}, "still-billing")
+        wrong = command.run(environment | home | {"PHI_PRICES": "/nowhere.yaml"}, "still-billing")
         assert wrong.returncode == 1
         assert "Price file /nowhere.yaml not found" in wrong.stderr
         assert "Traceback" not in wrong.stderr
         # Nothing goes on billing for want of prices.
-        assert run(environment | home | {"PHI_PRICES": "/nowhere.yaml"}, "teardown", "--yes").returncode == 0
+        assert command.run(environment | home | {"PHI_PRICES": "/nowhere.yaml"}, "teardown", "--yes").returncode == 0
     finally:
         process.stop(tmp_path / "empty" / "emulator")
 
@@ -250,7 +253,7 @@ def test_nothing_is_billing_where_nothing_was_made(environment: dict[str, str], 
 def test_wrong_settings_are_one_message_without_a_traceback(
     environment: dict[str, str], changes: dict[str, str], expected: str
 ) -> None:
-    result = run(environment | changes)
+    result = begun(environment | changes)
     assert result.returncode == 1
     assert expected in result.stderr
     assert "Traceback" not in result.stderr
