@@ -66,9 +66,9 @@ class World:
 def world(emulator: Connection, toy_registry: Path, tmp_path: Path) -> Iterator[World]:
     world = World(emulator, tmp_path)
     yield world
-    for name in list(world.folder.glob("*.yaml")):
-        world.graph(name.stem).run("teardown")
     world.instance.dispose()
+    with Control(emulator) as control:
+        control.reset()
 
 
 def test_a_whole_run_and_its_end_tell_no_secret(
