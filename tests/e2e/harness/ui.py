@@ -35,6 +35,8 @@ _CHROMIUM_FLAGS = (
 
 _READY_SECONDS = 120
 _PAGE_MILLISECONDS = 60_000
+_POLL_SECONDS = 0.5
+"""A process of seconds, or a run of a minute; each look costs the webserver as much as one of its own page's."""
 
 FINISHED = ("SUCCESS", "FAILURE", "CANCELED")
 
@@ -73,7 +75,7 @@ class DagsterDev(GraphQL):
                 raise UiError(f"One press of the button started {len(new)} runs: {new}")
             return next((run for run in new if run[1] in FINISHED), None)
 
-        return until(finished, timeout, f"No new run has finished, see {self.log},")
+        return until(finished, timeout, f"No new run has finished, see {self.log},", _POLL_SECONDS)
 
     def not_materialized(self, run_id: str) -> list[str]:
         """Keys of the materializable assets whose newest materialization is not of this run."""
@@ -120,7 +122,7 @@ def dagster_dev(directory: Path, env: Mapping[str, str], project: Path = PROJECT
         )
     dev = DagsterDev(f"http://127.0.0.1:{port}", process, log)
     try:
-        until(lambda: _loaded(dev), _READY_SECONDS, f"dg dev is not ready, see {log},")
+        until(lambda: _loaded(dev), _READY_SECONDS, f"dg dev is not ready, see {log},", _POLL_SECONDS)
         yield dev
     finally:
         end_group(process)
@@ -128,7 +130,7 @@ def dagster_dev(directory: Path, env: Mapping[str, str], project: Path = PROJECT
 
 @contextmanager
 def browser_page() -> Iterator[Page]:
-    """A page of a headless Chromium, large enough to show the whole graph."""
+    """A page of a headless Chromium, large enough to show the whole graph, on which nothing moves."""
     if CHROMIUM is None:
         raise UiError("There is no Chromium: install the system's `chromium` package")
     with sync_playwright() as playwright:
@@ -136,6 +138,7 @@ def browser_page() -> Iterator[Page]:
         try:
             # The lineage leaves the text out of its boxes when a large graph has to be made small.
             page = browser.new_page(viewport={"width": 3600, "height": 2400})
+            page.add_init_script(_CALM)
             page.set_default_timeout(_PAGE_MILLISECONDS)
             yield page
         finally:
@@ -193,6 +196,13 @@ def materialized_with(page: Page, dev: DagsterDev, asset: str, key: str) -> Loca
 
 
 _STATE = re.compile(r"^(Materialized|Never materialized|Failed|Materializing.*|Overdue|Check failed)$")
+
+# Without a graphics card, what turns and glides all the time takes a whole core.
+_CALM = """
+const calm = new CSSStyleSheet();
+calm.replaceSync("*, ::before, ::after { animation: none !important; transition: none !important; }");
+document.adoptedStyleSheets.push(calm);
+"""
 
 _GREEN = """boxes => boxes.map(box => {
   const [red, green, blue] = getComputedStyle(box).color.match(/\\d+/g).map(Number);
