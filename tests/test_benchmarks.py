@@ -273,10 +273,10 @@ def test_scoring_is_measured_side_by_side_and_judged_against_the_seed(tmp_path: 
     write_model(tmp_path / "model", "echo ")
     lines: list[str] = []
 
-    report = scoring.benchmark(tmp_path / "scratch", rounds=2, requests=40, model=tmp_path / "model", log=lines.append)
+    report = scoring.benchmark(tmp_path / "scratch", rounds=2, requests=12, model=tmp_path / "model", log=lines.append)
 
     assert list(report.runs) == [scoring.SEED, "ours-1", "ours-8", "ours-32"]
-    asked = [f"echo {turns[-1]['content']}" for turns in scoring.read_prompts(40)]
+    asked = [f"echo {turns[-1]['content']}" for turns in scoring.read_prompts(12)]
     for runs in report.runs.values():
         assert [run.texts for run in runs] == [asked, asked]
         assert all(0 < latency < run.wall_s for run in runs for latency in run.latencies_s)
