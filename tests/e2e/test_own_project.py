@@ -1,13 +1,15 @@
 """Somebody's own Dagster project: the wheel in an environment of its own, dg's scaffolding, an asset of theirs."""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import dagster as dg
 import pytest
@@ -41,6 +43,27 @@ def conversations() -> pl.DataFrame:
 '''
 
 
+_FORKS = """
+import json, os, sys
+from importlib.metadata import entry_points
+import dagster._core.storage.event_log.sqlite, dagster._core.storage.runs.sqlite
+import phi_assets.components
+from dagster_dg_cli.cli import check, labs, launch, main, scaffold
+
+for registered in entry_points(group="dagster_dg_cli.registry_modules"):
+    registered.load()
+for line in sys.stdin:
+    arguments, *files = json.loads(line)
+    if not (child := os.fork()):
+        for stream, file in enumerate([os.devnull, *files]):
+            os.dup2(os.open(file, os.O_RDWR | os.O_CREAT), stream)
+        sys.argv = ["dg", *arguments]
+        sys.exit(main())
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+"""An interpreter that has imported what `dg` does; each line is arguments, and the files that take what it prints."""
+
+
 @dataclass(frozen=True)
 class Project:
     """A Dagster project, and how its commands are run."""
@@ -50,6 +73,7 @@ class Project:
     env: dict[str, str]
 
     def dg(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """The command of that name, which lies beside another interpreter."""
         return self.script("dagster_dg_cli.cli", *arguments, folder=self.root)
 
     def script(self, module: str, *arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -111,13 +135,35 @@ def _run(*command: str | Path) -> str:
     return done.stdout
 
 
-def test_from_the_wheel_to_a_fine_tune_of_an_own_asset(project: Project) -> None:
+@pytest.fixture
+def forked(project: Project) -> Iterator[Callable[..., subprocess.CompletedProcess[str]]]:
+    """`dg` as a function of its arguments; each time it is forked from one process of the project's interpreter."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([project.python, "-c", _FORKS], cwd=project.root, env=project.env, **pipes) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        to, answers = server.stdin, server.stdout
+
+        def dg(*arguments: str) -> subprocess.CompletedProcess[str]:
+            with TemporaryDirectory() as folder:
+                files = [Path(folder, name) for name in ("stdout", "stderr")]
+                print(json.dumps([arguments, *map(str, files)]), file=to, flush=True)
+                code = int(answers.readline())
+                printed = [file.read_text(encoding="utf-8") for file in files]
+            return subprocess.CompletedProcess(arguments, code, *printed)
+
+        yield dg
+
+
+def test_from_the_wheel_to_a_fine_tune_of_an_own_asset(
+    project: Project, forked: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
     listed = project.dg("list", "components")
     assert "phi_assets.FineTune" in listed.stdout, listed.stdout + listed.stderr
-    scaffolded = project.dg("scaffold", "defs", "phi_assets.FineTune", "support_bot")
+    scaffolded = forked("scaffold", "defs", "phi_assets.FineTune", "support_bot")
     assert scaffolded.returncode == 0, scaffolded.stdout + scaffolded.stderr
     defs = project.root / "src" / "my_project" / "defs"
-    checked = project.dg("check", "defs")
+    checked = forked("check", "defs")
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
     path = defs / "support_bot" / "defs.yaml"
@@ -129,7 +175,7 @@ def test_from_the_wheel_to_a_fine_tune_of_an_own_asset(project: Project) -> None
         "finetune": {"parametrs": FAST_PARAMETERS},
     }
     path.write_text(yaml.safe_dump(content), encoding="utf-8")
-    wrong = project.dg("check", "defs")
+    wrong = forked("check", "defs")
     assert wrong.returncode == 1
     assert f"{path}:" in wrong.stdout
     assert "attributes.finetune" in wrong.stdout
@@ -140,7 +186,7 @@ def test_from_the_wheel_to_a_fine_tune_of_an_own_asset(project: Project) -> None
     (defs / "conversations.py").write_text(_ASSET, encoding="utf-8")
     # Theirs is made by their project's executor; a job of ours keeps to one process.
     for what in (("--assets", 'key:"support/conversations"'), ("--job", "support_bot__finetune_and_deploy")):
-        launched = project.dg("launch", *what)
+        launched = forked("launch", *what)
         assert launched.returncode == 0, launched.stdout[-4000:] + launched.stderr[-4000:]
     with dg.DagsterInstance.from_config(project.env["DAGSTER_HOME"]) as instance:
         scored = instance.get_latest_materialization_event(dg.AssetKey(["support_bot", "scoring_result"]))
