@@ -86,8 +86,9 @@ def _prepare_imports() -> None:
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")
     # peft calls what transformers has renamed; the person who reads the log cannot change that.
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
-    # Trainer imports `datasets`, and with it pandas, wherever they are installed; nothing here uses them.
-    sys.modules.setdefault("datasets", None)  # type: ignore[arg-type]
+    # transformers and accelerate import them wherever they are installed, which takes a second; nothing here uses them.
+    for name in ("boto3", "datasets", "scipy", "sklearn"):
+        sys.modules.setdefault(name, None)  # type: ignore[arg-type]
 
 
 def _check(options: argparse.Namespace) -> None:

@@ -1,5 +1,9 @@
-"""Tokenised rows on disk: a Parquet file with the columns ``input_ids`` and ``labels``."""
+"""Tokenised rows on disk: a Parquet file with the columns ``input_ids`` and ``labels``.
 
+Arrow's arrays are made and read by their buffers: its own conversions import pandas wherever it is installed.
+"""
+
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,7 +25,7 @@ class TokenWriter:
 
     def write(self, rows: Sequence[Encoded]) -> None:
         """Append rows as one row group."""
-        columns = [[row.input_ids for row in rows], [row.labels for row in rows]]
+        columns = [_lists([row.input_ids for row in rows]), _lists([row.labels for row in rows])]
         self._writer.write_batch(pa.record_batch(columns, schema=SCHEMA))
 
     def close(self) -> None:
@@ -33,11 +37,11 @@ class TokenRows:
     """The rows of such a file in two flat arrays, so that hundreds of millions of tokens fit in memory."""
 
     def __init__(self, path: Path) -> None:
-        table = parquet.read_table(path, columns=["input_ids", "labels"])
+        with parquet.ParquetFile(path) as file:
+            table = file.read(columns=["input_ids", "labels"])
         ids, labels = (table.column(name).combine_chunks() for name in ("input_ids", "labels"))
-        self._starts = ids.offsets.to_numpy(zero_copy_only=False).astype(np.int64)
-        self._ids = ids.values.to_numpy(zero_copy_only=False)
-        self._labels = labels.values.to_numpy(zero_copy_only=False)
+        self._starts = np.from_dlpack(ids.offsets).astype(np.int64)
+        self._ids, self._labels = np.from_dlpack(ids.values), np.from_dlpack(labels.values)
 
     def __len__(self) -> int:
         return len(self._starts) - 1
@@ -50,3 +54,10 @@ class TokenRows:
     def lengths(self) -> list[int]:
         """Tokens per row."""
         return np.diff(self._starts).tolist()
+
+
+def _lists(rows: Sequence[Sequence[int]]) -> pa.Array:
+    values = np.fromiter(itertools.chain.from_iterable(rows), np.int32)
+    starts = np.cumsum([0, *map(len, rows)], dtype=np.int32)
+    flat = pa.Array.from_buffers(pa.int32(), len(values), [None, pa.py_buffer(values)])
+    return pa.Array.from_buffers(TOKENS, len(rows), [None, pa.py_buffer(starts)], children=[flat])

@@ -17,7 +17,7 @@ from phi_assets.azureml.training.metrics import MetricPoint
 from phi_assets.emulator.components import layout
 from phi_assets.evaluation.losses import divergence
 from tests.emulator.components import tiny_model
-from tests.emulator.components.conftest import finished, start
+from tests.emulator.components.conftest import Start, finished, start
 
 pytestmark = pytest.mark.slow
 
@@ -139,10 +139,10 @@ def test_merged_weights_keep_the_data_type_of_the_base(tuned: tuple[Path, list[A
 
 
 def test_same_seed_gives_identical_weights(
-    tuned: tuple[Path, list[Any], str], imported: Path, prepared: Path, tmp_path: Path
+    fork: Start, tuned: tuple[Path, list[Any], str], imported: Path, prepared: Path, tmp_path: Path
 ) -> None:
     finished(
-        start(
+        fork(
             "finetune",
             preprocess_output=prepared,
             model_selector_output=imported,
@@ -154,9 +154,9 @@ def test_same_seed_gives_identical_weights(
     assert sha(tmp_path / "model" / "model.safetensors") == sha(tuned[0] / "model.safetensors")
 
 
-def test_unmerged_adapter_is_kept_and_served(imported: Path, prepared: Path, tmp_path: Path) -> None:
+def test_unmerged_adapter_is_kept_and_served(fork: Start, imported: Path, prepared: Path, tmp_path: Path) -> None:
     finished(
-        start(
+        fork(
             "finetune",
             preprocess_output=prepared,
             model_selector_output=imported,
@@ -166,7 +166,7 @@ def test_unmerged_adapter_is_kept_and_served(imported: Path, prepared: Path, tmp
         )
     )
     assert sha(tmp_path / "model" / "model.safetensors") == sha(imported / "model" / "model.safetensors")
-    finished(start("convert", model_path=tmp_path / "model", output_dir=tmp_path / "mlflow"))
+    finished(fork("convert", model_path=tmp_path / "model", output_dir=tmp_path / "mlflow"))
     model = mlflow.pyfunc.load_model(str(tmp_path / "mlflow"))
     request = {"input_string": [QUESTION], "parameters": {"max_new_tokens": 12}}
     adapted = model.predict(request)
@@ -174,7 +174,9 @@ def test_unmerged_adapter_is_kept_and_served(imported: Path, prepared: Path, tmp
     assert mlflow.pyfunc.load_model(str(tmp_path / "mlflow")).predict(request) != adapted
 
 
-def test_all_weights_in_fractions_of_an_epoch_and_on_again(imported: Path, prepared: Path, tmp_path: Path) -> None:
+def test_all_weights_in_fractions_of_an_epoch_and_on_again(
+    fork: Start, imported: Path, prepared: Path, tmp_path: Path
+) -> None:
     options: dict[str, Any] = {
         **PARAMETERS,
         "apply_lora": "false",
@@ -188,23 +190,23 @@ def test_all_weights_in_fractions_of_an_epoch_and_on_again(imported: Path, prepa
         "model_selector_output": imported,
         "pytorch_model_folder": tmp_path / "model",
     }
-    finished(start("finetune", **{**options, "num_train_epochs": 1}))
+    finished(fork("finetune", **{**options, "num_train_epochs": 1}))
     summary = json.loads((tmp_path / "model" / layout.FINETUNE_SUMMARY).read_text())
     assert [point["step"] for point in summary["evaluation_losses"]] == [2, 4]
     assert [folder.name for folder in (tmp_path / "model").glob("checkpoint-*")] == ["checkpoint-4"]
     before = load_file(imported / "model" / "model.safetensors")
     after = load_file(tmp_path / "model" / "model.safetensors")
     assert not torch.equal(before["model.embed_tokens.weight"], after["model.embed_tokens.weight"])
-    log = finished(start("finetune", **options, resume_from_checkpoint="true"))
+    log = finished(fork("finetune", **options, resume_from_checkpoint="true"))
     assert "resume_from_checkpoint: continuing from checkpoint-4" in log
     summary = json.loads((tmp_path / "model" / layout.FINETUNE_SUMMARY).read_text())
     assert [point["step"] for point in summary["evaluation_losses"]] == [6, 8]
 
 
-def test_early_stopping_ends_training(imported: Path, prepared: Path, tmp_path: Path) -> None:
+def test_early_stopping_ends_training(fork: Start, imported: Path, prepared: Path, tmp_path: Path) -> None:
     options = {**PARAMETERS, "num_train_epochs": 5, "apply_early_stopping": "true", "early_stopping_threshold": 50}
     finished(
-        start(
+        fork(
             "finetune",
             preprocess_output=prepared,
             model_selector_output=imported,
@@ -222,9 +224,9 @@ def curves(metrics: list[Any]) -> dict[str, list[MetricPoint]]:
 
 
 def test_a_training_that_diverges_completes_and_leaves_what_it_leaves_on_azure(
-    imported: Path, prepared: Path, tmp_path: Path
+    fork: Start, imported: Path, prepared: Path, tmp_path: Path
 ) -> None:
-    process = start(
+    process = fork(
         "finetune",
         metrics=tmp_path / "metrics.jsonl",
         preprocess_output=prepared,
@@ -247,12 +249,12 @@ def test_a_training_that_diverges_completes_and_leaves_what_it_leaves_on_azure(
         assert part in said, said
 
 
-def test_a_broken_base_model_shows_in_every_loss(base_model: Path, data: Path, tmp_path: Path) -> None:
+def test_a_broken_base_model_shows_in_every_loss(fork: Start, base_model: Path, data: Path, tmp_path: Path) -> None:
     tiny_model.save_broken_copy(base_model, tmp_path / "broken")
-    finished(start("model_import", mlflow_model_path=tmp_path / "broken", output_dir=tmp_path / "imported"))
+    finished(fork("model_import", mlflow_model_path=tmp_path / "broken", output_dir=tmp_path / "imported"))
     options = {"train_file_path": data / "train.jsonl", "model_selector_output": tmp_path / "imported"}
-    finished(start("preprocess", **options, output_dir=tmp_path / "prepared"))
-    process = start(
+    finished(fork("preprocess", **options, output_dir=tmp_path / "prepared"))
+    process = fork(
         "finetune",
         preprocess_output=tmp_path / "prepared",
         model_selector_output=tmp_path / "imported",
@@ -277,9 +279,9 @@ def test_a_broken_base_model_shows_in_every_loss(base_model: Path, data: Path, t
     ],
 )
 def test_parameter_that_cannot_be_honoured_is_named(
-    imported: Path, prepared: Path, tmp_path: Path, options: dict[str, Any], reason: str
+    fork: Start, imported: Path, prepared: Path, tmp_path: Path, options: dict[str, Any], reason: str
 ) -> None:
-    process = start(
+    process = fork(
         "finetune",
         preprocess_output=prepared,
         model_selector_output=imported,
