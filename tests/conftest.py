@@ -25,6 +25,8 @@ TIME_SCALE = "5"
 # Without byte code every worker would rewrite all tests anew, and every child process compile the whole package.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# Of several threads of torch those that wait for the others compute on, and there are more tests than cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # The libraries make a million objects that stay, and looking at them again and again took a tenth of the time.
 gc.set_threshold(20_000, 20, 50)
