@@ -49,6 +49,7 @@ def hermetic_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
         patch.setenv("PHI_EMULATOR_TIME_SCALE", TIME_SCALE)
         patch.setenv("HF_HUB_OFFLINE", "1")
         patch.setenv("HF_HOME", str(home / "huggingface"))
+        patch.setenv("PHI_TEST_DRAWN", str(tmp_path_factory.mktemp("drawn")))
         patch.setenv("DAGSTER_DISABLE_TELEMETRY", "true")
         # No test has a connection to the world, and every one to the emulator would load the world's authorities.
         authority = str(ensure_certificates(home / "nobodys-authority").authority)
@@ -95,8 +96,11 @@ def clean_emulator(emulator: process.Connection) -> process.Connection:
 def workspace(emulator: process.Connection) -> "Workspace":
     """The real SDK, connected to the emulator."""
     from phi_assets.azureml.connection.client import connect_emulator
+    from tests import quick_runs
 
-    return connect_emulator(emulator)
+    connected = connect_emulator(emulator)
+    quick_runs.use_sdk()
+    return connected
 
 
 @pytest.fixture(scope="session")

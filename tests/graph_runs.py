@@ -13,9 +13,9 @@ from phi_assets.config.section import RECIPES_DIR
 from phi_assets.config.settings import load_settings
 from phi_assets.definitions import build_definitions
 from phi_assets.graph.lineage import Lineage
-from tests import quick_sqlite
+from tests import quick_runs
 
-quick_sqlite.use()
+quick_runs.use()
 
 NAME = "mine"
 """What a recipe of one's own is called, whatever its file is."""

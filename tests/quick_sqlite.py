@@ -2,17 +2,23 @@
 
 Dagster makes an engine for each event, opens the database, compiles its statements anew, closes it, and waits for the
 disk several times: half of what a run of the toy graph took. Here a process keeps its engines and some connections.
-What a killed process has committed is there with `synchronous = OFF` too; the operating system has it.
+For each new database it reads ninety migrations, twice, and at each check it looks whether there is a table of checks.
+Here a process does that once. What a killed process has committed is there with `synchronous = OFF` too; the operating
+system has it.
 """
 
 import os
 import threading
+from functools import cache
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import dagster._core.storage.event_log.sqlite.sqlite_event_log
 import dagster._core.storage.runs.sqlite.sqlite_run_storage
 import dagster._core.storage.schedules.sqlite.sqlite_schedule_storage
 import sqlalchemy
+from alembic.script import ScriptDirectory
+from dagster._core.storage.event_log import SqliteEventLogStorage
 from sqlalchemy import event
 from sqlalchemy.pool import QueuePool
 
@@ -32,6 +38,10 @@ class _Engine(sqlalchemy.Engine):
         pass
 
 
+_read_migrations = cache(ScriptDirectory.from_config)
+_has_table = SqliteEventLogStorage.has_table
+_tables: WeakKeyDictionary[SqliteEventLogStorage, set[str]] = WeakKeyDictionary()
+
 _engines: dict[tuple[str, int], sqlalchemy.Engine] = {}
 _lock = threading.Lock()
 
@@ -40,6 +50,16 @@ def use() -> None:
     """From now on this process opens Dagster's databases so."""
     for storage in _STORAGES:
         storage.create_engine = _engine
+    ScriptDirectory.from_config = _read_migrations
+    SqliteEventLogStorage.has_table = _knows_table
+
+
+def _knows_table(self: SqliteEventLogStorage, table_name: str) -> bool:
+    # Tables come, and do not go.
+    known = _tables.setdefault(self, set())
+    if table_name not in known and _has_table(self, table_name):
+        known.add(table_name)
+    return table_name in known
 
 
 def _engine(url: str, **options: Any) -> sqlalchemy.Engine:

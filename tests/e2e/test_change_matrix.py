@@ -14,10 +14,8 @@ import yaml
 
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.config.dataset import SPLITS
-from phi_assets.dataset.reports.report import Profile
 from phi_assets.emulator.control import Control
 from phi_assets.emulator.process import Connection
-from phi_assets.graph.dataset import metadata
 from tests.azureml import toys as toy
 from tests.dataset.shards import write_shards
 from tests.e2e.harness.beside import EVERYWHERE, SAYS, assert_has_its_own, gate_of_second, write_second_recipe
@@ -133,20 +131,6 @@ class World:
         }
 
 
-class DrawnOnce:
-    """Draws a profile's picture, and gives the same one when it is asked for it again."""
-
-    def __init__(self, draw: Callable[[Profile], str]) -> None:
-        self._draw = draw
-        self._drawn: dict[str, str] = {}
-
-    def __call__(self, profile: Profile) -> str:
-        key = profile.model_dump_json()
-        if key not in self._drawn:
-            self._drawn[key] = self._draw(profile)
-        return self._drawn[key]
-
-
 def make_rows(seed: int) -> list[dict[str, Any]]:
     """Conversations that break no rule, of questions that no other seed has."""
     return [
@@ -190,12 +174,7 @@ def write_model_tag(registry: Path, version: str, value: str | None) -> None:
 @pytest.fixture(scope="module")
 def world(emulator: Connection, toys: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("matrix")
-    with (
-        dg.DagsterInstance.local_temp(str(tmp_path_factory.mktemp("dagster"))) as instance,
-        pytest.MonkeyPatch.context() as patch,
-    ):
-        # A run draws the lengths of four samples, of which most are those of the run before: a quarter of its time.
-        patch.setattr(metadata, "token_histogram", DrawnOnce(metadata.token_histogram))
+    with dg.DagsterInstance.local_temp(str(tmp_path_factory.mktemp("dagster"))) as instance:
         world = World(folder, emulator, instance)
         world.begin()
         yield world

@@ -24,6 +24,7 @@ import dagster._grpc.server
 import httpcore
 import matplotlib.backends.backend_agg
 import matplotlib.figure
+import pandas
 import sacrebleu
 import scipy.stats
 import sqlalchemy.dialects.sqlite
@@ -31,7 +32,7 @@ import tokenizers
 
 import phi_assets.definitions
 from phi_assets.azureml.connection.client import sdk
-from tests import quick_sqlite
+from tests import quick_runs
 
 __all__ = [
     "alembic",
@@ -39,6 +40,7 @@ __all__ = [
     "dagster",
     "httpcore",
     "matplotlib",
+    "pandas",
     "phi_assets",
     "sacrebleu",
     "scipy",
@@ -46,8 +48,9 @@ __all__ = [
     "tokenizers",
 ]
 
-quick_sqlite.use()
+quick_runs.use()
 sdk()
+quick_runs.use_sdk()
 import_module("azure.ai.ml.dsl._component_func")
 # The SDK asks who calls it, for which every module's file is looked up once in a process.
 inspect.stack()
