@@ -1,24 +1,26 @@
 """Dagster's code server, whose run workers are forked from a process that has done the seconds of imports already.
 
+It has done them for both: that process is a fork of the server.
+
 `python -m tests.e2e.harness.code_server api grpc ...` takes what `dagster` takes. A worker stays what it is under
 Dagster's own server: a process for one run, that a signal ends and that nobody else's state is in.
 """
 
 import multiprocessing
 import os
-from multiprocessing import forkserver
+from importlib import import_module
+from itertools import pairwise
+from multiprocessing import forkserver, resource_tracker, util
 from typing import Any
 
 import dagster as dg
 from dagster._cli import main
 from dagster._grpc import server
 
-from tests import quick_sqlite
-
 SENSOR_SECONDS_VARIABLE = "PHI_TEST_SENSOR_SECONDS"
 """The sensors' shortest interval, where it is not to be what they say themselves."""
 
-# By name: here nobody needs what it imports.
+# By name: who asks this module for a constant needs none of what it imports.
 _IMPORTS = "tests.e2e.harness.worker_imports"
 
 
@@ -26,12 +28,32 @@ class ForkingApiServer(server.DagsterApiServer):
     """A worker starts within milliseconds; everything else is Dagster's."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
-        context: Any = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload([_IMPORTS])
-        # It imports while the code location is loaded here.
-        forkserver.ensure_running()
         super().__init__(*arguments, **options)
+        context: Any = multiprocessing.get_context("forkserver")
         self._mp_ctx = context
+
+
+def fork_server() -> None:
+    """From now on workers are forked from a fork of this process, which must not have a thread yet."""
+    resource_tracker.ensure_running()
+    start, util.spawnv_passfds = util.spawnv_passfds, _serve_forks
+    forkserver.ensure_running()
+    util.spawnv_passfds = start
+
+
+def _serve_forks(_: object, __: object, fds: list[int]) -> int:
+    """In place of a new interpreter, which would have to import everything once more."""
+    pid = os.fork()
+    if pid:
+        return pid
+    # The end of the pipe that tells the server that nobody needs it is among what is closed.
+    ends = [2, *sorted(fds), os.sysconf("SC_OPEN_MAX")]
+    for low, high in pairwise(ends):
+        os.closerange(low + 1, high)
+    try:
+        forkserver.main(*fds, [])
+    finally:
+        os._exit(0)
 
 
 def shorten_intervals(seconds: int) -> None:
@@ -51,5 +73,6 @@ if __name__ == "__main__":
     if SENSOR_SECONDS_VARIABLE in os.environ:
         shorten_intervals(int(os.environ[SENSOR_SECONDS_VARIABLE]))
     server.DagsterApiServer = ForkingApiServer
-    quick_sqlite.use()
+    import_module(_IMPORTS)
+    fork_server()
     main()
