@@ -2,13 +2,14 @@
 
 Dagster makes an engine for each event, opens the database, compiles its statements anew, closes it, and waits for the
 disk several times: half of what a run of the toy graph took. Here a process keeps its engines and some connections.
-For each new database it reads ninety migrations, twice, and at each check it looks whether there is a table of checks.
-Here a process does that once. What a killed process has committed is there with `synchronous = OFF` too; the operating
-system has it.
+For each new database it reads ninety migrations, twice, and with many an event it asks whether tables and columns are
+there. Here a process does that once. What a killed process has committed is there with `synchronous = OFF` too; the
+operating system has it.
 """
 
 import os
 import threading
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -39,8 +40,16 @@ class _Engine(sqlalchemy.Engine):
 
 
 _read_migrations = cache(ScriptDirectory.from_config)
-_has_table = SqliteEventLogStorage.has_table
-_tables: WeakKeyDictionary[SqliteEventLogStorage, set[str]] = WeakKeyDictionary()
+_read_url = cache(sqlalchemy.make_url)
+_QUESTIONS: dict[str, Callable[..., bool]] = {
+    name: getattr(SqliteEventLogStorage, name)
+    for name in ("has_table", "has_secondary_index", "_has_asset_key_col_on_connection")
+}
+_known: WeakKeyDictionary[SqliteEventLogStorage, set[tuple[str, str]]] = WeakKeyDictionary()
+
+_first = sqlalchemy.create_engine("sqlite://")
+# From then on it knows the version of SQLite.
+_first.connect().close()
 
 _engines: dict[tuple[str, int], sqlalchemy.Engine] = {}
 _lock = threading.Lock()
@@ -51,15 +60,21 @@ def use() -> None:
     for storage in _STORAGES:
         storage.create_engine = _engine
     ScriptDirectory.from_config = _read_migrations
-    SqliteEventLogStorage.has_table = _knows_table
+    for name, question in _QUESTIONS.items():
+        setattr(SqliteEventLogStorage, name, _remembering(question))
 
 
-def _knows_table(self: SqliteEventLogStorage, table_name: str) -> bool:
-    # Tables come, and do not go.
-    known = _tables.setdefault(self, set())
-    if table_name not in known and _has_table(self, table_name):
-        known.add(table_name)
-    return table_name in known
+def _remembering(question: Callable[..., bool]) -> Callable[..., bool]:
+    """The same question, asked until the answer is yes: tables, columns and indexes come, and do not go."""
+
+    def ask(self: SqliteEventLogStorage, *what: Any) -> bool:
+        known = _known.setdefault(self, set())
+        about = (question.__name__, what[-1])
+        if about not in known and question(self, *what):
+            known.add(about)
+        return about in known
+
+    return ask
 
 
 def _engine(url: str, **options: Any) -> sqlalchemy.Engine:
@@ -72,6 +87,8 @@ def _engine(url: str, **options: Any) -> sqlalchemy.Engine:
             engine = sqlalchemy.create_engine(url, **kept)
             engine.__class__ = _Engine
             event.listen(engine, "connect", _do_not_wait_for_the_disk)
+            # Whoever compiles a statement does so for all of them.
+            engine.dialect, engine._compiled_cache = _first.dialect, _first._compiled_cache
         # A file that is made only now is known by its number from the next time on.
         if key[1]:
             _engines[key] = engine
@@ -81,7 +98,7 @@ def _engine(url: str, **options: Any) -> sqlalchemy.Engine:
 
 
 def _file(url: str) -> int:
-    path = sqlalchemy.make_url(url).database
+    path = _read_url(url).database
     try:
         return os.stat(path).st_ino if path else 0
     except FileNotFoundError:

@@ -46,12 +46,12 @@ def _serve_forks(_: object, __: object, fds: list[int]) -> int:
     pid = os.fork()
     if pid:
         return pid
-    # The end of the pipe that tells the server that nobody needs it is among what is closed.
-    ends = [2, *sorted(fds), os.sysconf("SC_OPEN_MAX")]
-    for low, high in pairwise(ends):
+    listener, alive = fds
+    # The other end of `alive`, which is closed when nobody needs the server, is among what is closed.
+    for low, high in pairwise([2, *sorted(fds), os.sysconf("SC_OPEN_MAX")]):
         os.closerange(low + 1, high)
     try:
-        forkserver.main(*fds, [])
+        forkserver.main(listener, alive, [])
     finally:
         os._exit(0)
 

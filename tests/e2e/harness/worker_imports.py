@@ -8,9 +8,11 @@ import gc
 import inspect
 import sys
 from importlib import import_module
+from tempfile import TemporaryDirectory
 
 import alembic.command
 import azure.identity
+import dagster as dg
 import dagster._cli
 import dagster._core.definitions.antlr_asset_selection.antlr_asset_selection
 import dagster._core.instance.factory
@@ -54,6 +56,22 @@ quick_runs.use_sdk()
 import_module("azure.ai.ml.dsl._component_func")
 # The SDK asks who calls it, for which every module's file is looked up once in a process.
 inspect.stack()
+
+
+@dg.asset
+def made() -> None:
+    """Something."""
+
+
+@dg.asset_check(asset=made)
+def is_made() -> dg.AssetCheckResult:
+    """It is."""
+    return dg.AssetCheckResult(passed=True)
+
+
+# Dagster itself prepares much at its first run: statements, migrations, the classes of its events.
+with TemporaryDirectory() as folder, dg.DagsterInstance.local_temp(folder) as instance:
+    dg.materialize([made, is_made], instance=instance)
 
 # Is made anew in each worker, with the recipe and the settings as they are by then.
 del sys.modules["phi_assets.definitions"]
