@@ -15,7 +15,7 @@ from phi_assets.emulator.serving.documents import DEPLOYMENT, ENDPOINT, deployme
 from phi_assets.emulator.store.state import Store
 from tests.emulator_requests import Requests
 from tests.graph.ticks import Ticker, active_run, materialized
-from tests.graph.training.test_orphaned_job import JOBS, fill_workspace
+from tests.graph.training.test_orphaned_job import JOBS, full_workspace
 from tests.graph_runs import Graph, failure_message
 from tests.toy_graph import write_toy_recipe
 
@@ -238,8 +238,7 @@ def test_a_fresh_install_expects_no_endpoint(world: World) -> None:
 
 def test_a_thousand_jobs_make_no_difference(world: World, sensor: Ticker) -> None:
     job: Any = next(iter(world.workspace.ml.jobs.list()))
-    fill_workspace(world.emulator, job.name)
-    with Requests(world.emulator) as requests:
+    with full_workspace(world.emulator, job.name), Requests(world.emulator) as requests:
         tick = sensor.tick()
     print(f"tick: {tick.seconds:.2f} s with {JOBS} jobs; {len(reads(requests))} reads")
     assert len(reads(requests)) <= MOST_REQUESTS

@@ -1,8 +1,8 @@
 """Jobs that finished while nobody watched: the one that the graph would reuse is taken up, once, and no other."""
 
-import copy
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ class World:
         self.emulator, self.folder = emulator, folder
         self.ours, self.theirs = instances
         self.graph = self.graph_of({})
-        materialized(self.graph, UPSTREAM)
+        self._has_upstream(self.graph)
         self.sensor = Ticker(self.graph, "orphaned_job_sensor")
 
     def graph_of(self, parameters: dict[str, Any], instance: dg.DagsterInstance | None = None) -> Graph:
@@ -39,23 +39,32 @@ class World:
         changes = {"parameters": {"prefix": str(self.folder), **parameters}, "compute": {"name": "orphans"}}
         number = len(list(self.folder.glob("recipe-*")))
         recipe = write_toy_recipe(self.folder / f"recipe-{number}.yaml", changes)
-        return Graph(self.emulator.directory.parent, recipe, self.folder / "storage", instance or self.ours)
+        return Graph(self.emulator.directory.parent, recipe, self.folder.parent / "storage", instance or self.ours)
+
+    def _has_upstream(self, graph: Graph) -> None:
+        """Samples and cluster may be those of an earlier world of the same instance."""
+        if not graph.instance.has_asset_key(graph.key("finetune_compute")):
+            materialized(graph, UPSTREAM)
 
     def job_without_us(self, parameters: dict[str, Any] | None = None, **config: Any) -> tuple[str, bool]:
         """Name of the job that a run of the other instance has led to its end, and whether that was a success."""
         graph = self.graph_of(parameters or {}, self.theirs)
-        if not self.theirs.has_asset_key(graph.key("finetune_compute")):
-            materialized(graph, UPSTREAM)
+        self._has_upstream(graph)
         result = graph.materialize("finetune_job", **({"finetune_job": config} if config else {}))
         run = self.theirs.get_run_by_id(result.run_id)
         assert run is not None
         return run.tags[JOB_TAG], result.success
 
 
-@pytest.fixture
-def world(emulator: Connection, toy_registry: Path, tmp_path: Path) -> Iterator[World]:
+@pytest.fixture(scope="module")
+def instances() -> Iterator[list[dg.DagsterInstance]]:
     with dg.DagsterInstance.ephemeral() as ours, dg.DagsterInstance.ephemeral() as theirs:
-        yield World(emulator, tmp_path, [ours, theirs])
+        yield [ours, theirs]
+
+
+@pytest.fixture
+def world(emulator: Connection, toy_registry: Path, tmp_path: Path, instances: list[dg.DagsterInstance]) -> World:
+    return World(emulator, tmp_path, instances)
 
 
 def test_a_completed_job_is_taken_up_once_and_nothing_is_submitted(world: World) -> None:
@@ -111,10 +120,11 @@ def test_nothing_is_taken_up_while_a_run_is_at_it(world: World) -> None:
 
 
 def test_a_fresh_install_has_no_job_to_look_for(world: World) -> None:
-    sensor = Ticker(world.graph_of({}, world.theirs), "orphaned_job_sensor")
-    with Requests(world.emulator) as requests:
-        assert "never been materialized" in str(sensor.tick().skip)
-    assert not requests.lines
+    with dg.DagsterInstance.ephemeral() as fresh:
+        sensor = Ticker(world.graph_of({}, fresh), "orphaned_job_sensor")
+        with Requests(world.emulator) as requests:
+            assert "never been materialized" in str(sensor.tick().skip)
+        assert not requests.lines
 
 
 def test_a_thousand_jobs_cost_no_more_than_one(world: World, workspace: Workspace) -> None:
@@ -131,9 +141,9 @@ def test_a_thousand_jobs_cost_no_more_than_one(world: World, workspace: Workspac
         return ticks, lines
 
     alone, few = tick_all()
-    fill_workspace(world.emulator, name)
-    assert get_job(workspace, "crowd-999").tags["phi/fingerprint"]
-    crowded, many = tick_all()
+    with full_workspace(world.emulator, name):
+        assert get_job(workspace, "crowd-999").tags["phi/fingerprint"]
+        crowded, many = tick_all()
     for sensor in sensors:
         print(f"{sensor}: {crowded[sensor].seconds:.2f} s with {JOBS} jobs, {len(many[sensor])} requests")
         assert many[sensor] == few[sensor]
@@ -142,17 +152,25 @@ def test_a_thousand_jobs_cost_no_more_than_one(world: World, workspace: Workspac
     assert crowded["orphaned_job_sensor"].requests[0].tags["phi/reason"].startswith(f"Job {name} is Completed")
 
 
-def fill_workspace(emulator: Connection, name: str) -> None:
+@contextmanager
+def full_workspace(emulator: Connection, name: str) -> Iterator[None]:
     """A thousand more completed jobs like this one, each for a fine-tune of its own."""
     store = Store(next(emulator.directory.glob("*.sqlite*")))
-    documents = {kind: store.get(kind, name) for kind in ("job", "run")}
+    documents = {kind: json.dumps(store.get(kind, name)) for kind in ("job", "run")}
     for number in range(JOBS):
-        for kind, document in documents.items():
-            text = json.dumps(copy.deepcopy(document)).replace(name, f"crowd-{number}")
-            crowd = json.loads(text)
+        for kind, text in documents.items():
+            crowd = json.loads(text.replace(name, f"crowd-{number}"))
             tags = crowd["properties"]["tags"] if kind == "job" else crowd["tags"]
             tags["phi/fingerprint"] = f"{number:064x}"
             store.put(kind, f"crowd-{number}", crowd)
+    try:
+        yield
+    finally:
+        # Every list that a later test asks for would have them.
+        for number in range(JOBS):
+            for kind in documents:
+                store.delete(kind, f"crowd-{number}")
+        store.close()
 
 
 def test_a_run_that_takes_a_job_up_submits_none_where_the_inputs_have_changed_meanwhile(world: World) -> None:
