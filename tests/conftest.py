@@ -71,17 +71,7 @@ def control(emulator: process.Connection) -> Iterator[Control]:
     """What can be done to the session's emulator; faults, scenarios and limits are gone afterwards."""
     with Control(emulator) as control:
         yield control
-        control.clear_faults()
-        control.clear_scenarios()
-        control.set_throttling(False)
-        control.set_quotas()
-        control.set_provider_state("Registered")
-        control.set_token_life(24 * 3600, 12 * 3600)
-        control.set_storage_auth("keys")
-        control.set_clock(0)
-        control.set_locks()
-        control.set_workspace_kind("Default")
-        control.set_time_scale(float(TIME_SCALE))
+        control.restore()
 
 
 @pytest.fixture

@@ -61,6 +61,13 @@ class Control:
         """
         self._ask("POST", "/reset")
 
+    def restore(self) -> None:
+        """Nothing that this class has set is left: no fault, scenario or limit, the time scale is that of the start.
+
+        What was made in the emulator stays, and so do storage keys. Held requests go on.
+        """
+        self._ask("POST", "/restore")
+
     def set_time_scale(self, scale: float) -> None:
         """Artificial durations that begin from now on are divided by `scale`."""
         self._ask("PUT", "/timescale", {"scale": scale})

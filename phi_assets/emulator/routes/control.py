@@ -17,7 +17,7 @@ from starlette.routing import Route
 from phi_assets.emulator.chaos import faults
 from phi_assets.emulator.chaos.throttling import Limits
 from phi_assets.emulator.routes.parts import parts_of
-from phi_assets.emulator.routes.reset import reset
+from phi_assets.emulator.routes.reset import reset, restore
 from phi_assets.emulator.security.network import NetworkIsolation
 from phi_assets.emulator.security.storage_auth import StorageAuth
 from phi_assets.emulator.wire.bodies import read_body
@@ -90,6 +90,11 @@ class _Patience(_Body):
 
 async def _reset(request: Request) -> Response:
     await reset(parts_of(request))
+    return Response(status_code=204)
+
+
+async def _restore(request: Request) -> Response:
+    restore(_emulator(request))
     return Response(status_code=204)
 
 
@@ -236,6 +241,7 @@ def _route(path: str, endpoint: Callable[[Request], Awaitable[Response]], method
 
 routes = [
     _route("/reset", _reset, "POST"),
+    _route("/restore", _restore, "POST"),
     _route("/timescale", _set_time_scale, "PUT"),
     _route("/tokens", _set_token_life, "PUT"),
     _route("/storage", _set_storage_auth, "PUT"),

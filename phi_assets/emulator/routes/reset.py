@@ -1,4 +1,4 @@
-"""Everything that users have made is taken out of a running emulator."""
+"""Everything that users have made, or all that was done to it, is taken out of a running emulator."""
 
 import logging
 import shutil
@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 
 from phi_assets.emulator.routes.parts import Parts
 from phi_assets.emulator.runner import steps
-from phi_assets.emulator.workspace.context import REGISTERED, TokenLife
+from phi_assets.emulator.workspace.context import REGISTERED, Emulator, TokenLife
 from phi_assets.processes import ProcessId
 
 # What was let in before may still read the answer of a model that takes its time.
@@ -34,15 +34,25 @@ async def reset(parts: Parts) -> None:
     emulator.faults.clear(discard=True)
     async with emulator.occupancy.alone(_PATIENCE_SECONDS):
         await run_in_threadpool(_empty, parts)
-        emulator.throttling.switch(None)
-        emulator.quotas.set({})
-        emulator.provider_state = REGISTERED
-        emulator.locks, emulator.workspace_kind = {}, "Default"
-        emulator.token_life = TokenLife()
-        emulator.storage_auth = "keys"
-        emulator.network_isolation = "Disabled"
-        emulator.faults.clear(discard=True)
+        restore(emulator, discard=True)
         emulator.journal.clear()
+
+
+def restore(emulator: Emulator, *, discard: bool = False) -> None:
+    """No fault, scenario, limit or other circumstance is left; what users have made stays.
+
+    Requests that a fault holds go on, or are dropped with `discard`.
+    """
+    emulator.faults.clear(discard=discard)
+    emulator.scenarios.clear()
+    emulator.throttling.switch(None)
+    emulator.quotas.set({})
+    emulator.provider_state = REGISTERED
+    emulator.locks, emulator.workspace_kind = {}, "Default"
+    emulator.token_life = TokenLife()
+    emulator.storage_auth = "keys"
+    emulator.network_isolation = "Disabled"
+    emulator.clock.reset()
 
 
 def _empty(parts: Parts) -> None:

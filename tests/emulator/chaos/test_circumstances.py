@@ -1,6 +1,6 @@
 """What the service itself may be like: its clock, its locks, the kind of the workspace, and words of its refusals."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
@@ -96,11 +96,12 @@ def test_a_refusal_can_have_the_services_own_words(control: Control, client: htt
     assert (answer.status_code, answer.json()) == (403, {"error": error})
 
 
-def test_a_reset_makes_everything_as_it_was(control: Control, client: httpx.Client) -> None:
+@pytest.mark.parametrize("undo", [Control.reset, Control.restore])
+def test_everything_is_made_as_it_was(control: Control, client: httpx.Client, undo: Callable[[Control], None]) -> None:
     control.set_clock(7200)
     control.set_locks(frozen="ReadOnly")
     control.set_workspace_kind("Hub")
-    control.reset()
+    undo(control)
     assert abs(told(client.get("/computes")) - datetime.now(UTC)) < timedelta(seconds=10)
     assert client.get(str(client.base_url).rstrip("/")).json()["kind"] == "Default"
     assert client.delete("/computes/none").status_code == 404
