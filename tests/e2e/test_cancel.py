@@ -4,6 +4,7 @@ import os
 import re
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import dagster as dg
 import pytest
@@ -125,12 +126,21 @@ def test_a_job_outlives_its_killed_worker_and_is_attached_to(toy: ToyDeployment)
     assert toy.job_names() == [job]
 
 
+@contextmanager
+def nobody_can_look(toy: ToyDeployment) -> Iterator[None]:
+    """The service is not there in the block; its steps have gone with it."""
+    process.stop(toy.emulator_directory)
+    try:
+        yield
+    finally:
+        process.ensure_running(toy.emulator_directory)
+
+
 def test_a_job_that_fails_while_nobody_can_look_fails_the_asset_and_is_followed_by_another(toy: ToyDeployment) -> None:
     run_id, job = running_job(toy)
-    process.stop(toy.emulator_directory)
-    toy.dagster.wait_for_message(run_id, f"Job {job} cannot be seen")
-    assert toy.dagster.status(run_id) is S.STARTED
-    process.ensure_running(toy.emulator_directory)
+    with nobody_can_look(toy):
+        toy.dagster.wait_for_message(run_id, f"Job {job} cannot be seen")
+        assert toy.dagster.status(run_id) is S.STARTED
     assert toy.dagster.wait(run_id) is S.FAILURE
     assert toy.job_status(job) is JobStatus.FAILED
     (message,) = [text for text in toy.dagster.failures(run_id) if f"Job {job} failed" in text]

@@ -1,4 +1,7 @@
-"""kill -9 of the run worker at named points: Dagster starts the run again, and nothing is done twice or left undone."""
+"""kill -9 of the run worker at named points: Dagster starts the run again, and nothing is done twice or left undone.
+
+Here the instance is SQLite. `test_postgres.py` has the same tests with every point.
+"""
 
 import os
 import shutil
@@ -6,9 +9,8 @@ import signal
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -20,6 +22,18 @@ from tests.azureml.toys import step_of
 from tests.e2e.harness.beside import maybe_second_recipe, write_second_recipe
 from tests.e2e.harness.snapshot import Snapshot, newest_refs, snapshot
 from tests.e2e.harness.toy_deployment import ENDPOINT, ToyDeployment, registered, serve_older_version, toy_deployment
+from tests.e2e.kill_points import (
+    JOB,
+    ON_SQLITE,
+    RECIPE,
+    ROLLBACK_POINTS,
+    SERVING,
+    SERVING_POINTS,
+    TRAINING,
+    TRAINING_POINTS,
+    Point,
+    on_sqlite,
+)
 from tests.hammer import Hammer
 from tests.toy_graph import key_of
 
@@ -27,121 +41,16 @@ S = dg.DagsterRunStatus
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-TRAINING = ["finetune_compute", "finetune_job", "registered_model"]
-SERVING = ["online_endpoint", "online_deployment", "live_traffic", "scoring_result"]
-
-
-@dataclass(frozen=True)
-class Point:
-    """The request that the worker is busy with when it is killed.
-
-    `when`: the service has not processed it yet, or it has but the answer is not out. A request that has not been
-    processed is lost with the worker, or `arrives_late`: after the run that follows.
-    """
-
-    method: str
-    route: str
-    when: Literal["before", "after"]
-    skip: int = 0
-    path: str | None = None
-    arrives_late: bool = False
-    while_running: bool = False
-    """It is the first such request after the job has come into state Running, where it is kept meanwhile."""
-    whole: bool = False
-    """The run is one of the whole job, data and all; the others begin with what comes after the data."""
-    daemon: bool = False
-    """A daemon in a process of its own starts the runs; for the others its code is called here."""
-    takes_over: bool = False
-    """The endpoint has an older deployment with all the traffic."""
-    beside: bool = False
-    """A run of another recipe goes on beside it; `PHI_TEST_BESIDE=1` has one everywhere."""
-    actions: dict[str, str] = field(default_factory=dict)
-    """What the second run says that it did."""
-
-    def fault(self, path: str | None = None) -> dict[str, Any]:
-        """As `Control.add_fault` takes it; `path` is a narrower one than the point's."""
-        return {
-            "action": "hold",
-            "count": 1,
-            "method": self.method,
-            "route": self.route,
-            "when": self.when,
-            "skip": self.skip,
-            "path": path or self.path,
-        }
-
-
-COMPUTE, DATA, BLOB = "/computes/{name}", "/data/{name}/versions/{version}", "/{container}/{name}"
-JOB, MODEL = "/jobs/{name}", "/models/{name}/versions/{version}"
-ONLINE, DEPLOYMENT, OPERATION = (
-    "/onlineendpoints/{endpoint}",
-    "/onlineendpoints/{endpoint}/deployments/{name}",
-    "/mfeoperationsstatus/{operation}",
-)
-
-SUBMITTED, ATTACHED, REUSED = ({"finetune_job": action} for action in ("submitted", "attached", "reused"))
-
-TRAINING_POINTS = {
-    "cluster not asked for": Point("PUT", COMPUTE, "before", whole=True, actions={"finetune_compute": "created"}),
-    "cluster being created": Point("PUT", COMPUTE, "after", actions={"finetune_compute": "reused"}),
-    "train data not uploaded": Point("PUT", BLOB, "before", path="train_sft", actions=SUBMITTED),
-    "train data uploaded, not marked complete": Point("PUT", BLOB, "before", path="train_sft", skip=1),
-    "train data not registered": Point("PUT", DATA, "before", path="train-sft", actions=SUBMITTED),
-    "validation data registered, test data not": Point("PUT", DATA, "after", path="validation-sft", actions=SUBMITTED),
-    # Three looks for earlier attempts come first.
-    "data registered, no job": Point("GET", JOB, "after", skip=3, actions=SUBMITTED),
-    "job not submitted": Point("PUT", JOB, "before", whole=True, actions=SUBMITTED),
-    "job on the wire for a long time": Point("PUT", JOB, "before", arrives_late=True, actions=SUBMITTED),
-    "job submitted, answer lost": Point("PUT", JOB, "after", daemon=True),
-    "job being polled": Point("GET", JOB, "before", whole=True, while_running=True, beside=True, actions=ATTACHED),
-    "log being streamed": Point("GET", BLOB, "after", path="user_logs/std_log", while_running=True, actions=ATTACHED),
-    "output being verified": Point("GET", "/{container}", "before", actions=REUSED),
-    "model not registered": Point("PUT", MODEL, "before", actions={"registered_model": "created"}),
-    "model registered, answer lost": Point("PUT", MODEL, "after", actions={"registered_model": "reused"}),
+TABLES = {
+    "test_killed_while_training": TRAINING_POINTS,
+    "test_killed_while_serving": SERVING_POINTS,
+    "test_killed_while_rolling_back": ROLLBACK_POINTS,
 }
 
-SCORE, KEYS = "/endpoints/{endpoint}/score", "/onlineendpoints/{endpoint}/listkeys"
 
-RECIPE = {
-    "serving": {"max_concurrent_requests": 8},
-    "rollout": {"prompts": ["How are you?", "What is new?"], "observations": 2},
-}
-SMOKE_QUESTIONS = 3
-"""One for the payload contract, and two prompts."""
-
-CREATED, FOUND = {"online_deployment": "created"}, {"online_deployment": "reused"}
-MOVED = {"live_traffic": "updated"}
-
-SERVING_POINTS = {
-    "endpoint not asked for": Point("PUT", ONLINE, "before", actions={"online_endpoint": "created"}),
-    "endpoint being created": Point("PUT", ONLINE, "after", actions={"online_endpoint": "reused"}),
-    "deployment not asked for": Point("PUT", DEPLOYMENT, "before", actions=CREATED),
-    "deployment accepted, answer lost": Point("PUT", DEPLOYMENT, "after", actions=FOUND),
-    "deployment being created": Point("GET", OPERATION, "before", skip=1, takes_over=True, actions=FOUND),
-    "smoke gate half way": Point("POST", SCORE, "after", skip=1, actions=FOUND),
-    # Each step is one write of the endpoint, and each comparison asks for the key first. What was not processed leaves
-    # the state that the step before it leaves, so not every step is killed on both sides.
-    "nothing mirrored": Point("PUT", ONLINE, "before", takes_over=True, actions=MOVED),
-    "mirror being set": Point("PUT", ONLINE, "after", takes_over=True, actions=MOVED),
-    "traffic being moved to 10 %": Point("PUT", ONLINE, "after", skip=1, takes_over=True, beside=True, actions=MOVED),
-    "not compared at 10 %": Point("POST", KEYS, "before", skip=2, takes_over=True, actions=MOVED),
-    "traffic being moved to 50 %": Point("PUT", ONLINE, "after", skip=2, daemon=True, takes_over=True, actions=MOVED),
-    "traffic not at 100 %": Point("PUT", ONLINE, "before", skip=3, takes_over=True, actions=MOVED),
-    "traffic being moved to 100 %": Point("PUT", ONLINE, "after", skip=3, takes_over=True, actions=MOVED),
-    "not on record as proven": Point("PUT", ONLINE, "before", skip=4, takes_over=True, actions=MOVED),
-    "old deployment not deleted": Point("DELETE", DEPLOYMENT, "before", takes_over=True, actions=MOVED),
-    "old deployment being deleted": Point("DELETE", DEPLOYMENT, "after", takes_over=True),
-    "first question not asked": Point("POST", SCORE, "before", skip=SMOKE_QUESTIONS),
-    "last answer lost": Point("POST", SCORE, "after", skip=SMOKE_QUESTIONS + 1),
-}
-
-# The new model is slow, which is found out while traffic is mirrored to it; the second write gives the traffic back.
-ROLLBACK_POINTS = {
-    "traffic not given back": Point("PUT", ONLINE, "before", skip=1, beside=True),
-    "traffic being given back": Point("PUT", ONLINE, "after", skip=1, daemon=True),
-    "new deployment not deleted": Point("DELETE", DEPLOYMENT, "before"),
-    "new deployment being deleted": Point("DELETE", DEPLOYMENT, "after"),
-}
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if metafunc.function.__name__ in TABLES:
+        metafunc.parametrize("name", on_sqlite(TABLES[metafunc.function.__name__]))
 
 
 @pytest.fixture(scope="module")
@@ -227,7 +136,6 @@ def nothing_served(toy: ToyDeployment) -> None:
     toy.dagster.look_away()
 
 
-@pytest.mark.parametrize("name", TRAINING_POINTS)
 def test_killed_while_training(name: str, toy: ToyDeployment, trained: Snapshot) -> None:
     point = TRAINING_POINTS[name]
     nothing_trained(toy, data=not point.whole)
@@ -240,7 +148,6 @@ def test_killed_while_training(name: str, toy: ToyDeployment, trained: Snapshot)
         assert created(toy, "PUT", JOB, job) == 1
 
 
-@pytest.mark.parametrize("name", SERVING_POINTS)
 def test_killed_while_serving(name: str, toy: ToyDeployment, served: Snapshot) -> None:
     point = SERVING_POINTS[name]
     nothing_served(toy)
@@ -250,7 +157,6 @@ def test_killed_while_serving(name: str, toy: ToyDeployment, served: Snapshot) -
         assert_as_if_undisturbed(toy, retry, point, served)
 
 
-@pytest.mark.parametrize("name", ROLLBACK_POINTS)
 def test_killed_while_rolling_back(name: str, toy: ToyDeployment, served: Snapshot) -> None:
     nothing_served(toy)
     new = f"{ENDPOINT}/{deployment_name(registered(toy))}"
@@ -341,3 +247,35 @@ def created(toy: ToyDeployment, method: str, route: str, job: str) -> int:
         (entry.method, entry.route, entry.status) for entry in toy.control.journal() if attempts(job) in entry.path
     )
     return answers[method, route, 201]
+
+
+def test_a_crash_that_dagster_has_overlooked_is_put_right_by_hand(toy: ToyDeployment) -> None:
+    toy.clean()
+    with toy.dagster.real_daemon():
+        run_id = toy.dagster.launch("finetune")
+        job = toy.job_of(run_id)
+        toy.wait_for_job(job, JobStatus.RUNNING)
+        toy.dagster.stop_daemon()
+        os.kill(toy.dagster.worker_pid(run_id), signal.SIGKILL)
+        assert toy.dagster.wait(run_id) is S.FAILURE
+        assert toy.dagster.is_retried(run_id)
+        toy.dagster.overlook()
+        toy.dagster.start_daemon()
+        assert toy.dagster.is_overlooked(run_id)
+        by_hand = toy.dagster.reexecute(run_id)
+        toy.dagster.wait_for_message(by_hand, f"Job {job} is Running. Action: attached.")
+        toy.open_gate()
+        assert toy.dagster.wait(by_hand) is S.SUCCESS, toy.dagster.failures(by_hand)
+        assert {run.run_id for run in toy.dagster.runs()} == {run_id, by_hand}
+
+
+def test_on_sqlite_there_is_a_point_of_every_kind() -> None:
+    for table in TABLES.values():
+        of_all = {kind for point in table.values() for kind in kinds(point)}
+        assert {kind for name in ON_SQLITE & {*table} for kind in kinds(table[name])} == of_all
+    assert {name for table in TABLES.values() for name in table} >= ON_SQLITE
+
+
+def kinds(point: Point) -> set[str]:
+    flags = ("arrives_late", "while_running", "whole", "daemon", "takes_over", "beside")
+    return {point.when, *(flag for flag in flags if getattr(point, flag))}

@@ -1,4 +1,4 @@
-"""The instance is PostgreSQL: what the graph, its runs and its daemon do on SQLite they do there."""
+"""The instance is PostgreSQL: the graph, its runs and its daemon do there what they do on SQLite, at every point."""
 
 from collections.abc import Iterator
 
@@ -9,8 +9,9 @@ from tests.benchmarks import planning
 from tests.e2e.harness.beside import write_second_recipe
 from tests.e2e.harness.snapshot import Snapshot
 from tests.e2e.harness.toy_deployment import ToyDeployment, toy_deployment
+from tests.e2e.kill_points import RECIPE
 from tests.e2e.test_kill_matrix import (
-    RECIPE,
+    TABLES,
     served,
     test_killed_while_rolling_back,
     test_killed_while_serving,
@@ -28,6 +29,11 @@ __all__ = [
 ]
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), needs_postgresql]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if metafunc.function.__name__ in TABLES:
+        metafunc.parametrize("name", TABLES[metafunc.function.__name__])
 
 
 @pytest.fixture(scope="module")

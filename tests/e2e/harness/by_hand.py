@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -18,12 +18,9 @@ from tests.e2e.harness.dagster_process import LOCATION, DagsterProcess
 from tests.e2e.harness.graphql import GraphQL, GraphQLError
 from tests.e2e.harness.processes import until
 
-_SECONDS: Mapping[type[IntervalDaemon[Any]], float] = {
-    QueuedRunCoordinatorDaemon: 0.2,
-    EventLogConsumerDaemon: 0.2,
-    MonitoringDaemon: 0.5,
-}
-"""How often each part of the daemon looks at the runs while something is waited for."""
+_PARTS: tuple[type[IntervalDaemon[Any]], ...] = (QueuedRunCoordinatorDaemon, EventLogConsumerDaemon, MonitoringDaemon)
+_SECONDS = 1
+"""How often they look at the runs while something is waited for that is not theirs to do."""
 _QUEUED_SECONDS = 60
 _STARTED_SECONDS = 120
 
@@ -62,8 +59,8 @@ class DagsterByHand(DagsterProcess):
         target = GrpcServerTarget(host="127.0.0.1", port=self.code_port, socket=None, location_name=LOCATION)
         self._context = WorkspaceProcessContext(self.instance, target)
         self.graphql = DirectGraphQL(self.graphql.url, self._context, create_schema())
-        self._parts = [part(interval_seconds=0) for part in _SECONDS]
-        self._looked_at = dict.fromkeys(_SECONDS, 0.0)
+        self._parts = [part(interval_seconds=0) for part in _PARTS]
+        self._look_again = 0.0
         self._has_daemon = False
         assert self.graphql.is_loaded()
         # From its first look on the daemon knows what is new.
@@ -77,12 +74,12 @@ class DagsterByHand(DagsterProcess):
 
     def tend(self) -> None:
         """The daemon has looked at the runs, if it is time for it."""
-        for part in [] if self._has_daemon else self._parts:
-            kind = type(part)
-            if time.monotonic() - self._looked_at[kind] >= _SECONDS[kind]:
-                errors = [said for said in part.run_iteration(self._context) if said is not None]
-                assert errors == [], errors
-                self._looked_at[kind] = time.monotonic()
+        if self._has_daemon or time.monotonic() < self._look_again:
+            return
+        for part in self._parts:
+            errors = [said for said in part.run_iteration(self._context) if said is not None]
+            assert errors == [], errors
+        self._look_again = time.monotonic() + _SECONDS
 
     def launch(self, *what: Any, **options: Any) -> str:
         """As ever; the run does not wait in the queue."""
@@ -91,10 +88,12 @@ class DagsterByHand(DagsterProcess):
 
     def retry_of(self, run_id: str) -> str:
         """As ever; the run does not wait in the queue."""
+        self._look_again = 0
         return self._dequeued(super().retry_of(run_id))
 
     def _dequeued(self, run_id: str) -> str:
         waiting = (dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.QUEUED)
+        self._look_again = 0
         self.until(lambda: self.status(run_id) not in waiting or None, _QUEUED_SECONDS, f"Run {run_id} is not started")
         return run_id
 

@@ -8,26 +8,36 @@ Dagster's own server: a process for one run, that a signal ends and that nobody 
 
 import multiprocessing
 import os
-from importlib import import_module
-from itertools import pairwise
-from multiprocessing import forkserver, resource_tracker, util
+from contextlib import AbstractContextManager, nullcontext
+from multiprocessing import forkserver
 from typing import Any
 
 import dagster as dg
 from dagster._cli import main
+from dagster._core.execution import compute_logs
 from dagster._grpc import server
+
+from tests import quick_postgres, quick_sqlite
 
 SENSOR_SECONDS_VARIABLE = "PHI_TEST_SENSOR_SECONDS"
 """The sensors' shortest interval, where it is not to be what they say themselves."""
 
-# By name: who asks this module for a constant needs none of what it imports.
-_IMPORTS = "tests.e2e.harness.worker_imports"
+NO_WORKERS_VARIABLE = "PHI_TEST_NO_WORKERS"
+"""There where runs are made and none is started: then nothing is imported for workers."""
+
+# By name: here nobody needs what it imports.
+_IMPORTS = ["tests.e2e.harness.worker_imports", "tests.quick_postgres"]
 
 
 class ForkingApiServer(server.DagsterApiServer):
     """A worker starts within milliseconds; everything else is Dagster's."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
+        context: Any = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(_IMPORTS)
+        if NO_WORKERS_VARIABLE not in os.environ:
+            # It imports while the code location is loaded here.
+            forkserver.ensure_running()
         super().__init__(*arguments, **options)
         context: Any = multiprocessing.get_context("forkserver")
         self._mp_ctx = context
@@ -67,6 +77,15 @@ def shorten_intervals(seconds: int) -> None:
     dg.SensorDefinition.__init__ = shortened  # type: ignore[method-assign]
 
 
+def not_repeated(path: str, stream: Any) -> AbstractContextManager[tuple[None, None]]:
+    """In place of the four processes that repeat in the server's log what a run has printed into its files."""
+    return nullcontext((None, None))
+
+
+if __name__ == "__mp_main__":
+    # In a worker.
+    compute_logs.tail_to_stream = not_repeated
+    quick_postgres.use()
 if __name__ == "__main__":
     # How long a dead worker goes unnoticed.
     server.CLEANUP_TICK = 0.1

@@ -1,5 +1,6 @@
 """Dagster as it is deployed: webserver, daemon and code server as processes of their own, driven through GraphQL."""
 
+import json
 import os
 import signal
 import subprocess
@@ -13,9 +14,9 @@ import dagster as dg
 import yaml
 
 from phi_assets.config.settings import PROJECT_ROOT
-from tests.e2e.harness.code_server import SENSOR_SECONDS_VARIABLE
+from tests.e2e.harness.code_server import NO_WORKERS_VARIABLE, SENSOR_SECONDS_VARIABLE
 from tests.e2e.harness.graphql import GraphQL
-from tests.e2e.harness.processes import end_group, free_port, is_listening, until
+from tests.e2e.harness.processes import Forked, end, end_group, free_port, is_listening, until
 from tests.e2e.harness.run_records import FINISHED, RunRecords
 from tests.toy_graph import NAME, key_of
 
@@ -33,10 +34,7 @@ _FAST_ENVIRONMENT = {"DAGSTER_EVENT_LOG_CONSUMER_DAEMON_INTERVAL_SECONDS": "1"}
 Pace = Literal["own", "quick"]
 """`own` is Dagster's: its code server and its daemon as they are. For `quick` see `code_server` and `daemon`."""
 
-_MODULES: dict[Pace, tuple[str, str]] = {
-    "own": ("dagster", "dagster._daemon"),
-    "quick": ("tests.e2e.harness.code_server", "tests.e2e.harness.daemon"),
-}
+_CODE_SERVERS: dict[Pace, str] = {"own": "dagster", "quick": "tests.e2e.harness.code_server"}
 
 _STATEMENT_MILLISECONDS = 15_000
 
@@ -78,15 +76,18 @@ class DagsterProcess(RunRecords):
     ) -> None:
         super().__init__()
         assert sensor_seconds is None or pace == "quick", "Sensors tick as often as they say at their own pace"
-        self._code_server, self._daemon_module = _MODULES[pace]
+        self._pace: Pace = pace
         self.directory = directory
         self.home = directory / "dagster-home"
         self.env = {**os.environ, **_FAST_ENVIRONMENT, **env, "DAGSTER_HOME": str(self.home)}
         if sensor_seconds is not None:
             self.env[SENSOR_SECONDS_VARIABLE] = str(sensor_seconds)
         self._overrides = FAST_POLLS if overrides is None else overrides
+        if self._overrides.get("concurrency", {}).get("runs", {}).get("max_concurrent_runs") == 0:
+            self.env[NO_WORKERS_VARIABLE] = "1"
         self._port, self.code_port = free_port(), free_port()
-        self._servers: dict[str, subprocess.Popen[bytes]] = {}
+        self._servers: dict[str, subprocess.Popen[bytes] | Forked] = {}
+        self._template: subprocess.Popen[bytes] | None = None
         self.graphql = GraphQL(f"http://127.0.0.1:{self._port}")
 
     @property
@@ -113,13 +114,15 @@ class DagsterProcess(RunRecords):
 
     def __exit__(self, *_: object) -> None:
         end_group(self._leader)
+        if self._template is not None:
+            self._template.communicate()
         self.instance.dispose()
 
     def start(self) -> None:
         """All processes run, and the code location is loaded."""
-        self._leader = self._process(
+        self._leader = self._servers["code-server"] = self._process(
             "code-server",
-            *(self._code_server, "api", "grpc", "-m", "phi_assets.definitions", "--location-name", LOCATION),
+            *(_CODE_SERVERS[self._pace], "api", "grpc", "-m", "phi_assets.definitions", "--location-name", LOCATION),
             *("-h", "127.0.0.1", "-p", str(self.code_port)),
             group=0,
         )
@@ -222,17 +225,15 @@ class DagsterProcess(RunRecords):
     def start_webserver(self) -> None:
         """A webserver runs, which may not answer yet."""
         arguments = ("-h", "127.0.0.1", "-p", str(self._port), *self._workspace)
-        self._webserver = self._process("webserver", "dagster_webserver", *arguments)
+        self._webserver = self._servers["webserver"] = self._process("webserver", "dagster_webserver", *arguments)
 
     def stop_webserver(self) -> None:
         """The webserver has ended."""
-        self._webserver.terminate()
-        self._webserver.wait()
+        end(self._webserver)
 
     def stop_daemon(self) -> None:
         """The daemon has ended; `start_daemon` brings one back."""
-        self._daemon.terminate()
-        self._daemon.wait()
+        end(self._daemon)
 
     def kill_daemon(self) -> None:
         """The daemon has gone without a word; `start_daemon` brings one back."""
@@ -241,28 +242,43 @@ class DagsterProcess(RunRecords):
 
     def start_daemon(self) -> None:
         """A daemon runs."""
-        self._daemon = self._process("daemon", self._daemon_module, "run", *self._workspace)
+        command = ("run", *self._workspace)
+        own = self._pace == "own"
+        self._daemon = self._process("daemon", "dagster._daemon", *command) if own else self._forked_daemon(command)
+        self._servers["daemon"] = self._daemon
 
     def restart_daemon(self) -> None:
         """The daemon has ended, and another one runs."""
         self.stop_daemon()
         self.start_daemon()
 
+    def _forked_daemon(self, command: Sequence[str]) -> Forked:
+        if self._template is None or self._template.poll() is not None:
+            self._template = self._process("daemon", "tests.e2e.harness.daemon", is_asked=True)
+        assert self._template.stdin is not None
+        assert self._template.stdout is not None
+        self._template.stdin.write(json.dumps(command).encode() + b"\n")
+        self._template.stdin.flush()
+        return Forked(int(self._template.stdout.readline()))
+
     @property
     def _workspace(self) -> tuple[str, ...]:
         return "-w", str(self.directory / "workspace.yaml")
 
-    def _process(self, name: str, *module: str, group: int | None = None) -> subprocess.Popen[bytes]:
+    def _process(
+        self, name: str, *module: str, group: int | None = None, is_asked: bool = False
+    ) -> subprocess.Popen[bytes]:
+        """What it prints is in its log, unless it `is_asked`: then it reads questions and prints answers."""
         with (self.directory / f"{name}.log").open("ab") as output:
-            self._servers[name] = subprocess.Popen(
+            return subprocess.Popen(
                 [sys.executable, "-m", *module],
                 cwd=PROJECT_ROOT,
                 env=self.env,
-                stdout=output,
-                stderr=subprocess.STDOUT,
+                stdin=subprocess.PIPE if is_asked else None,
+                stdout=subprocess.PIPE if is_asked else output,
+                stderr=output,
                 process_group=self._leader.pid if group is None else group,
             )
-        return self._servers[name]
 
     def _code_server_listens(self) -> bool | None:
         assert self._leader.poll() is None, f"The code server ended with exit code {self._leader.returncode}"
@@ -270,7 +286,7 @@ class DagsterProcess(RunRecords):
 
     def _ready(self) -> bool | None:
         for process in (self._leader, self._webserver, self._daemon):
-            assert process.poll() is None, f"{process.args} ended with exit code {process.returncode}"
+            assert process.poll() is None, f"Process {process.pid} has ended, see the logs in {self.directory}"
         return True if self.graphql.is_loaded() else None
 
 

@@ -102,9 +102,11 @@ def _build(folder: Path, url: str) -> float:
         shutil.copy(PROJECT_ROOT / name, source)
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "-q")
     _call(*pip, "wheel", "--no-deps", "--no-build-isolation", "--no-index", "-w", context, source)
-    base = subprocess.Popen(["tar", "-C", _MADE / "base", "-c", "."], stdout=subprocess.PIPE)
+    # Whoever links or changes its files meanwhile, another checkout's tests say, makes it fail.
+    base = subprocess.Popen(["tar", "-C", _MADE / "base", "-c", "."], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     _call("docker", "-H", url, "import", "-", "base", stdin=base.stdout)
-    assert base.wait() == 0
+    _, complaint = base.communicate()
+    assert base.returncode == 0, complaint.decode()[-2000:]
     dockerfile = PROJECT_ROOT / "phi_assets" / "deploy" / "Dockerfile"
     started = time.monotonic()
     options = ("--network", "none", "--build-arg", "BASE=base", "-t", IMAGE, "-f", dockerfile)

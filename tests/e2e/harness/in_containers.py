@@ -69,9 +69,9 @@ class DagsterInContainers(DagsterByHand):
         for container in self._engine.client.containers.list():
             container.kill()
 
-    def _process(self, name: str, *module: str, group: int | None = None) -> subprocess.Popen[bytes]:
+    def _process(self, name: str, *module: str, **options: Any) -> subprocess.Popen[bytes]:
         if name != "code-server":
-            return super()._process(name, *module, group=group)
+            return super()._process(name, *module, **options)
         _, *arguments = module
         docker = ["docker", "-H", self._engine.url, "run", "--rm", "--init", "--network", "host"]
         docker += [part for volume in self._volumes for part in ("-v", volume)]

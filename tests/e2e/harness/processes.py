@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
 import psutil
@@ -14,6 +15,14 @@ T = TypeVar("T")
 
 POLL_SECONDS = 0.1
 _END_SECONDS = 15
+
+
+class Forked(psutil.Process):
+    """A process that another one has forked, which does not keep what is left of it."""
+
+    def poll(self) -> int | None:
+        """As of a child: None while it runs."""
+        return None if self.is_running() else 0
 
 
 def until(ask: Callable[[], T | None], timeout: float, complaint: str, poll_seconds: float = POLL_SECONDS) -> T:
@@ -57,6 +66,14 @@ def end_group(leader: subprocess.Popen[bytes], *signals: signal.Signals) -> None
         members = [member for member in psutil.process_iter() if _group(member) == leader.pid]
         psutil.wait_procs(members, timeout=_END_SECONDS)
     leader.wait()
+
+
+def end(program: subprocess.Popen[bytes] | Forked) -> None:
+    """It has got SIGTERM until it ended: Python drops an interrupt that comes while it runs a destructor."""
+    while program.poll() is None:
+        program.terminate()
+        with suppress(subprocess.TimeoutExpired, psutil.TimeoutExpired):
+            program.wait(timeout=_END_SECONDS)
 
 
 def _group(process: psutil.Process) -> int | None:
