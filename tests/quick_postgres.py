@@ -14,7 +14,8 @@ from sqlalchemy.pool import NullPool, QueuePool
 
 def use() -> None:
     """From now on this process, which forks no other one, connects so."""
-    utils.create_engine = _engine
+    dagsters: Any = utils
+    dagsters.create_engine = _engine
 
 
 def _engine(url: str, **options: Any) -> sqlalchemy.Engine:

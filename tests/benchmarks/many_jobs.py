@@ -71,7 +71,7 @@ def measure(
         template = ensure_job(workspace, request=make_request(workspace, home)).name
     crowd = Crowd(emulator, template)
     with (
-        DagsterByHand(home, env, overrides, sensor_seconds=1) as dagster,
+        DagsterByHand(home, env, overrides, sensor_seconds=1, forks=False) as dagster,
         ExitStack() as after,
     ):
         after.callback(crowd.leave)

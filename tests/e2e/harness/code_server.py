@@ -1,29 +1,27 @@
 """Dagster's code server, whose run workers are forked from a process that has done the seconds of imports already.
 
-It has done them for both: that process is a fork of the server.
-
-`python -m tests.e2e.harness.code_server api grpc ...` takes what `dagster` takes. A worker stays what it is under
-Dagster's own server: a process for one run, that a signal ends and that nobody else's state is in.
+It is forked itself by `template`; `python -m tests.e2e.harness.code_server api grpc ...` is one that is not. Both take
+what `dagster` takes. A worker stays what it is under Dagster's own server: a process for one run, that a signal ends
+and that nobody else's state is in.
 """
 
 import multiprocessing
 import os
 from contextlib import AbstractContextManager, nullcontext
-from multiprocessing import forkserver
+from itertools import pairwise
+from multiprocessing import forkserver, resource_tracker, util
 from typing import Any
 
 import dagster as dg
 from dagster._cli import main
 from dagster._core.execution import compute_logs
 from dagster._grpc import server
+from dagster._grpc.impl import start_run_in_subprocess
 
 from tests import quick_postgres, quick_sqlite
 
 SENSOR_SECONDS_VARIABLE = "PHI_TEST_SENSOR_SECONDS"
 """The sensors' shortest interval, where it is not to be what they say themselves."""
-
-NO_WORKERS_VARIABLE = "PHI_TEST_NO_WORKERS"
-"""There where runs are made and none is started: then nothing is imported for workers."""
 
 # By name: here nobody needs what it imports.
 _IMPORTS = ["tests.e2e.harness.worker_imports", "tests.quick_postgres"]
@@ -35,35 +33,10 @@ class ForkingApiServer(server.DagsterApiServer):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         context: Any = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(_IMPORTS)
-        if NO_WORKERS_VARIABLE not in os.environ:
-            # It imports while the code location is loaded here.
-            forkserver.ensure_running()
+        # It imports while the code location is loaded here.
+        forkserver.ensure_running()
         super().__init__(*arguments, **options)
-        context: Any = multiprocessing.get_context("forkserver")
         self._mp_ctx = context
-
-
-def fork_server() -> None:
-    """From now on workers are forked from a fork of this process, which must not have a thread yet."""
-    resource_tracker.ensure_running()
-    start, util.spawnv_passfds = util.spawnv_passfds, _serve_forks
-    forkserver.ensure_running()
-    util.spawnv_passfds = start
-
-
-def _serve_forks(_: object, __: object, fds: list[int]) -> int:
-    """In place of a new interpreter, which would have to import everything once more."""
-    pid = os.fork()
-    if pid:
-        return pid
-    listener, alive = fds
-    # The other end of `alive`, which is closed when nobody needs the server, is among what is closed.
-    for low, high in pairwise([2, *sorted(fds), os.sysconf("SC_OPEN_MAX")]):
-        os.closerange(low + 1, high)
-    try:
-        forkserver.main(listener, alive, [])
-    finally:
-        os._exit(0)
 
 
 def shorten_intervals(seconds: int) -> None:
@@ -82,16 +55,47 @@ def not_repeated(path: str, stream: Any) -> AbstractContextManager[tuple[None, N
     return nullcontext((None, None))
 
 
-if __name__ == "__mp_main__":
-    # In a worker.
+def start_run(*arguments: Any) -> None:
+    """What a worker does."""
     compute_logs.tail_to_stream = not_repeated
     quick_postgres.use()
-if __name__ == "__main__":
+    start_run_in_subprocess(*arguments)
+
+
+def run() -> None:
+    """The program, in a fork of a process that has the imports of both."""
+    resource_tracker.ensure_running()
+    original, util.spawnv_passfds = util.spawnv_passfds, _fork_the_server_of_workers
+    forkserver.ensure_running()
+    util.spawnv_passfds = original
+    _run()
+
+
+def _fork_the_server_of_workers(_: object, __: object, fds: list[int]) -> int:
+    """In place of a new interpreter, which would have to import everything once more."""
+    pid = os.fork()
+    if pid:
+        return pid
+    # The other end of one of them, which is closed when nobody needs the server, is among what is closed.
+    for low, high in pairwise([2, *sorted(fds), os.sysconf("SC_OPEN_MAX")]):
+        os.closerange(low + 1, high)
+    try:
+        forkserver.main(*fds, preload=[])
+    finally:
+        os._exit(0)
+
+
+def _run() -> None:
     # How long a dead worker goes unnoticed.
     server.CLEANUP_TICK = 0.1
+    dagsters: Any = server
+    dagsters.start_run_in_subprocess = start_run
+    dagsters.DagsterApiServer = ForkingApiServer
     if SENSOR_SECONDS_VARIABLE in os.environ:
         shorten_intervals(int(os.environ[SENSOR_SECONDS_VARIABLE]))
-    server.DagsterApiServer = ForkingApiServer
-    import_module(_IMPORTS)
-    fork_server()
+    quick_sqlite.use()
     main()
+
+
+if __name__ == "__main__":
+    _run()

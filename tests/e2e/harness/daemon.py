@@ -1,17 +1,10 @@
 """Dagster's daemon, which looks for queued runs several times a second, and every second for sensors that are due.
 
-`python -m tests.e2e.harness.daemon` forks one for each line that it reads: a list of what `dagster-daemon` takes, as
-JSON. It answers with the daemon's process id. What the daemon then does is Dagster's. Crashed runs are looked for as
-often as Dagster can be told to, not more often: it overlooks one that it comes upon in the moment between the event of
-its failure and its status.
+It is forked by `template`; `python -m tests.e2e.harness.daemon run ...` is one that is not. Both take what
+`dagster-daemon` takes. What it then does is Dagster's. Crashed runs are looked for as often as Dagster can be told to,
+not more often: it overlooks one that it comes upon in the moment between the event of its failure and its status.
 """
 
-import gc
-import json
-import os
-import signal
-import sys
-import traceback
 from threading import Event
 from typing import Any
 
@@ -35,35 +28,15 @@ def look_often(self: IntervalDaemon[Any], workspace_process_context: Any, shutdo
         yield said
 
 
-def become_a_daemon(arguments: list[str]) -> None:
-    """Does not return. What the daemon prints is in the log."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    os.dup2(2, 1)
-    quick_postgres.use()
-    code: Any = 1
-    try:
-        sys.argv = ["dagster-daemon", *arguments]
-        main()
-    except SystemExit as end:
-        code = end.code
-    except BaseException:
-        traceback.print_exc()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code or 0)
-
-
-if __name__ == "__main__":
+def run() -> None:
+    """The program."""
     QueuedRunCoordinatorDaemon.core_loop = look_often
     asset_daemon.MIN_INTERVAL_LOOP_SECONDS = _SENSOR_LOOP_SECONDS
     sensor.MIN_INTERVAL_LOOP_TIME = _SENSOR_LOOP_SECONDS
     quick_sqlite.use()
-    gc.freeze()
-    # Nobody waits for them here.
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    for line in sys.stdin:
-        pid = os.fork()
-        if pid == 0:
-            become_a_daemon(json.loads(line))
-        print(pid, flush=True)
+    quick_postgres.use()
+    main()
+
+
+if __name__ == "__main__":
+    run()

@@ -1,6 +1,5 @@
 """Dagster as it is deployed: webserver, daemon and code server as processes of their own, driven through GraphQL."""
 
-import json
 import os
 import signal
 import subprocess
@@ -14,9 +13,10 @@ import dagster as dg
 import yaml
 
 from phi_assets.config.settings import PROJECT_ROOT
-from tests.e2e.harness.code_server import NO_WORKERS_VARIABLE, SENSOR_SECONDS_VARIABLE
+from tests.e2e.harness import template
+from tests.e2e.harness.code_server import SENSOR_SECONDS_VARIABLE
 from tests.e2e.harness.graphql import GraphQL
-from tests.e2e.harness.processes import Forked, end, end_group, free_port, is_listening, until
+from tests.e2e.harness.processes import Program, end, end_group, free_port, is_listening, until
 from tests.e2e.harness.run_records import FINISHED, RunRecords
 from tests.toy_graph import NAME, key_of
 
@@ -34,7 +34,10 @@ _FAST_ENVIRONMENT = {"DAGSTER_EVENT_LOG_CONSUMER_DAEMON_INTERVAL_SECONDS": "1"}
 Pace = Literal["own", "quick"]
 """`own` is Dagster's: its code server and its daemon as they are. For `quick` see `code_server` and `daemon`."""
 
-_CODE_SERVERS: dict[Pace, str] = {"own": "dagster", "quick": "tests.e2e.harness.code_server"}
+_MODULES: dict[Pace, tuple[str, str]] = {
+    "own": ("dagster", "dagster._daemon"),
+    "quick": ("tests.e2e.harness.code_server", "tests.e2e.harness.daemon"),
+}
 
 _STATEMENT_MILLISECONDS = 15_000
 
@@ -60,7 +63,8 @@ _SENSOR = f"query($s: SensorSelector!) {{ sensorOrError(sensorSelector: $s) {{ {
 class DagsterProcess(RunRecords):
     """A Dagster deployment over a DAGSTER_HOME in `directory`, with the committed instance file and faster polls.
 
-    With `sensor_seconds` sensors tick so often, whatever they say themselves.
+    With `sensor_seconds` sensors tick so often, whatever they say themselves. What is `quick` shares its memory with
+    what it has been forked of, unless nothing `forks`.
 
     As a context manager: inside, the code location is loaded; afterwards no process of it is left, run workers
     included. What it is told to do goes through GraphQL; what happened is read from its records.
@@ -73,21 +77,20 @@ class DagsterProcess(RunRecords):
         overrides: Mapping[str, Mapping[str, Any]] | None = None,
         pace: Pace = "quick",
         sensor_seconds: int | None = None,
+        forks: bool = True,
     ) -> None:
         super().__init__()
         assert sensor_seconds is None or pace == "quick", "Sensors tick as often as they say at their own pace"
-        self._pace: Pace = pace
+        self._code_server, self._daemon_module = _MODULES[pace]
+        self._forks = _MODULES[pace] if pace == "quick" and forks else ()
         self.directory = directory
         self.home = directory / "dagster-home"
         self.env = {**os.environ, **_FAST_ENVIRONMENT, **env, "DAGSTER_HOME": str(self.home)}
         if sensor_seconds is not None:
             self.env[SENSOR_SECONDS_VARIABLE] = str(sensor_seconds)
         self._overrides = FAST_POLLS if overrides is None else overrides
-        if self._overrides.get("concurrency", {}).get("runs", {}).get("max_concurrent_runs") == 0:
-            self.env[NO_WORKERS_VARIABLE] = "1"
         self._port, self.code_port = free_port(), free_port()
-        self._servers: dict[str, subprocess.Popen[bytes] | Forked] = {}
-        self._template: subprocess.Popen[bytes] | None = None
+        self._servers: dict[str, Program] = {}
         self.graphql = GraphQL(f"http://127.0.0.1:{self._port}")
 
     @property
@@ -114,15 +117,13 @@ class DagsterProcess(RunRecords):
 
     def __exit__(self, *_: object) -> None:
         end_group(self._leader)
-        if self._template is not None:
-            self._template.communicate()
         self.instance.dispose()
 
     def start(self) -> None:
         """All processes run, and the code location is loaded."""
-        self._leader = self._servers["code-server"] = self._process(
+        self._leader = self._process(
             "code-server",
-            *(_CODE_SERVERS[self._pace], "api", "grpc", "-m", "phi_assets.definitions", "--location-name", LOCATION),
+            *(self._code_server, "api", "grpc", "-m", "phi_assets.definitions", "--location-name", LOCATION),
             *("-h", "127.0.0.1", "-p", str(self.code_port)),
             group=0,
         )
@@ -225,7 +226,7 @@ class DagsterProcess(RunRecords):
     def start_webserver(self) -> None:
         """A webserver runs, which may not answer yet."""
         arguments = ("-h", "127.0.0.1", "-p", str(self._port), *self._workspace)
-        self._webserver = self._servers["webserver"] = self._process("webserver", "dagster_webserver", *arguments)
+        self._webserver = self._process("webserver", "dagster_webserver", *arguments)
 
     def stop_webserver(self) -> None:
         """The webserver has ended."""
@@ -242,52 +243,49 @@ class DagsterProcess(RunRecords):
 
     def start_daemon(self) -> None:
         """A daemon runs."""
-        command = ("run", *self._workspace)
-        own = self._pace == "own"
-        self._daemon = self._process("daemon", "dagster._daemon", *command) if own else self._forked_daemon(command)
-        self._servers["daemon"] = self._daemon
+        self._daemon = self._process("daemon", self._daemon_module, "run", *self._workspace)
 
     def restart_daemon(self) -> None:
         """The daemon has ended, and another one runs."""
         self.stop_daemon()
         self.start_daemon()
 
-    def _forked_daemon(self, command: Sequence[str]) -> Forked:
-        if self._template is None or self._template.poll() is not None:
-            self._template = self._process("daemon", "tests.e2e.harness.daemon", is_asked=True)
-        assert self._template.stdin is not None
-        assert self._template.stdout is not None
-        self._template.stdin.write(json.dumps(command).encode() + b"\n")
-        self._template.stdin.flush()
-        return Forked(int(self._template.stdout.readline()))
-
     @property
     def _workspace(self) -> tuple[str, ...]:
         return "-w", str(self.directory / "workspace.yaml")
 
-    def _process(
-        self, name: str, *module: str, group: int | None = None, is_asked: bool = False
-    ) -> subprocess.Popen[bytes]:
-        """What it prints is in its log, unless it `is_asked`: then it reads questions and prints answers."""
-        with (self.directory / f"{name}.log").open("ab") as output:
-            return subprocess.Popen(
-                [sys.executable, "-m", *module],
-                cwd=PROJECT_ROOT,
-                env=self.env,
-                stdin=subprocess.PIPE if is_asked else None,
-                stdout=subprocess.PIPE if is_asked else output,
-                stderr=output,
-                process_group=self._leader.pid if group is None else group,
-            )
+    def _process(self, name: str, module: str, *arguments: str, group: int | None = None) -> Program:
+        log = self.directory / f"{name}.log"
+        group = self._leader.pid if group is None else group
+        self._servers[name] = (
+            template.fork(module, arguments, self.env, log, group)
+            if module in self._forks
+            else _started(module, arguments, self.env, log, group)
+        )
+        return self._servers[name]
 
     def _code_server_listens(self) -> bool | None:
-        assert self._leader.poll() is None, f"The code server ended with exit code {self._leader.returncode}"
+        assert self._leader.poll() is None, f"The code server has ended, see {self.directory}/code-server.log"
         return is_listening(self.code_port) or None
 
     def _ready(self) -> bool | None:
         for process in (self._leader, self._webserver, self._daemon):
             assert process.poll() is None, f"Process {process.pid} has ended, see the logs in {self.directory}"
         return True if self.graphql.is_loaded() else None
+
+
+def _started(
+    module: str, arguments: Sequence[str], env: Mapping[str, str], log: Path, group: int
+) -> subprocess.Popen[bytes]:
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", module, *arguments],
+            cwd=PROJECT_ROOT,
+            env=env,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            process_group=group,
+        )
 
 
 def _instance_config(overrides: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

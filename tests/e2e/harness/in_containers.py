@@ -13,6 +13,7 @@ from phi_assets.config.settings import PROJECT_ROOT
 from tests.e2e.harness.by_hand import DagsterByHand
 from tests.e2e.harness.dagster_process import FAST_POLLS
 from tests.e2e.harness.docker_engine import IMAGE, Engine
+from tests.e2e.harness.processes import Program
 from tests.postgres import USER, Database
 
 SHIPPED = PROJECT_ROOT / "phi_assets" / "deploy" / "docker" / "dagster.yaml"
@@ -69,10 +70,9 @@ class DagsterInContainers(DagsterByHand):
         for container in self._engine.client.containers.list():
             container.kill()
 
-    def _process(self, name: str, *module: str, **options: Any) -> subprocess.Popen[bytes]:
+    def _process(self, name: str, module: str, *arguments: str, group: int | None = None) -> Program:
         if name != "code-server":
-            return super()._process(name, *module, **options)
-        _, *arguments = module
+            return super()._process(name, module, *arguments, group=group)
         docker = ["docker", "-H", self._engine.url, "run", "--rm", "--init", "--network", "host"]
         docker += [part for volume in self._volumes for part in ("-v", volume)]
         docker += [part for name in self._variables for part in ("-e", name)]

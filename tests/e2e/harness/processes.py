@@ -25,6 +25,9 @@ class Forked(psutil.Process):
         return None if self.is_running() else 0
 
 
+Program = subprocess.Popen[bytes] | Forked
+
+
 def until(ask: Callable[[], T | None], timeout: float, complaint: str, poll_seconds: float = POLL_SECONDS) -> T:
     """The first answer of `ask` that is not None.
 
@@ -56,7 +59,7 @@ def is_listening(port: int) -> bool:
         return client.connect_ex(("127.0.0.1", port)) == 0
 
 
-def end_group(leader: subprocess.Popen[bytes], *signals: signal.Signals) -> None:
+def end_group(leader: Program, *signals: signal.Signals) -> None:
     """The process and all that it or others started in its group have ended; SIGTERM, then SIGKILL unless given."""
     for sign in signals or (signal.SIGTERM, signal.SIGKILL):
         try:
@@ -68,7 +71,7 @@ def end_group(leader: subprocess.Popen[bytes], *signals: signal.Signals) -> None
     leader.wait()
 
 
-def end(program: subprocess.Popen[bytes] | Forked) -> None:
+def end(program: Program) -> None:
     """It has got SIGTERM until it ended: Python drops an interrupt that comes while it runs a destructor."""
     while program.poll() is None:
         program.terminate()
