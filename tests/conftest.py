@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,10 @@ sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # Of several threads of torch those that wait for the others compute on, and there are more tests than cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A script's shell has what it starts in its background ignore SIGINT, and Dagster would make of SIGTERM what SIGINT is.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The libraries make a million objects that stay, and looking at them again and again took a tenth of the time.
 gc.set_threshold(20_000, 20, 50)

@@ -61,7 +61,8 @@ def _tail(path: str, stream: Any) -> Iterator[tuple[int, None]]:
         try:
             yield tail.pid, None
         finally:
-            tail.terminate()
+            # Whatever it inherited may keep a softer signal from it.
+            tail.kill()
 
 
 def _as_shipped(_: object) -> list[tuple[Any, dict[str, str]]]:

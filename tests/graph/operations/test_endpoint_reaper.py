@@ -34,7 +34,9 @@ class World:
         self.graph = self.graph_with(lease_hours=24)
 
     def graph_with(self, **serving: float) -> Graph:
-        changes = {"serving": {"endpoint": NAME, **serving}, "compute": {"name": NAME}}
+        # A job of its own: another test's may have ended at any time of a clock that was set.
+        own = {"prefix": f"{NAME}: "}
+        changes = {"serving": {"endpoint": NAME, **serving}, "compute": {"name": NAME}, "parameters": own}
         recipe = write_toy_recipe(self.folder / "recipe.yaml", changes)
         # Recipes are read once; each is a file of its own.
         recipe = recipe.rename(self.folder / f"recipe-{len(list(self.folder.iterdir()))}.yaml")
