@@ -92,7 +92,7 @@ class _Stopwatch:
         self._seconds[report.nodeid] += report.duration
         if _BY_HAND in map(tuple, report.user_properties):
             self._by_hand.add(report.nodeid)
-        # A report of a test that never began has none, and in a teardown ends what many tests have used.
+        # A crashed worker's report has none. What ends in a teardown may have been used by many tests.
         cost = getattr(report, "cost", 0.0)
         if report.when == "setup" and cost > _WORTH_TELLING_SECONDS:
             self._shared[_file_of(report.nodeid)] += cost
