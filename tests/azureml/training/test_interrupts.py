@@ -1,6 +1,7 @@
 """An interrupt gets through wherever a step may be, and what was on the wire then is found and ended."""
 
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -44,8 +45,14 @@ def test_while_an_operation_runs(toys: Workspace, control: Control) -> None:
 
 def test_while_an_outage_is_sat_out(toys: Workspace, tmp_path: Path, control: Control) -> None:
     lines = Lines()
+
+    def pauses() -> None:
+        lines.expect("trying again")
+        # After that line the failed answer is thrown away: Python drops what a signal handler raises in a destructor.
+        time.sleep(0.5)
+
     control.add_fault(route="/data/*", action="status", status=503)
-    with interrupted(lambda: lines.expect("trying again")):
+    with interrupted(pauses):
         ensure_data_asset(toys, "interrupted", toy.make_sample(tmp_path, "train_sft", str(tmp_path)), lines)
 
 
