@@ -26,9 +26,9 @@ async def reset(parts: Parts) -> None:
 
     Gone are jobs and runs with their processes, data, models, computes, endpoints, deployments with theirs, blobs,
     operations, faults, scenarios, limits and the journal; time scale, life of tokens and storage keys are those of the
-    start. What is left are the workspace with its two datastores, keys and tokens, and the registries, those that
-    somebody dropped in too. Requests that a fault holds are dropped; those that arrive meanwhile are processed
-    afterwards.
+    start. What is left are the workspace with its two datastores, keys and tokens, the registries, those that somebody
+    dropped in too, and the process that those of deployments are copies of. Requests that a fault holds are dropped;
+    those that arrive meanwhile are processed afterwards.
     """
     emulator = parts.emulator
     emulator.faults.clear(discard=True)

@@ -227,6 +227,7 @@ def _stop(parts: Parts) -> None:
         parts.emulator.stopping.set()
         parts.runner.shutdown()
         parts.deployments.shutdown()
+        parts.template.stop()
         parts.emulator.workers.close()
 
 

@@ -15,6 +15,7 @@ from phi_assets.emulator.serving.front.tally import Tally
 from phi_assets.emulator.serving.front.target import Target
 from phi_assets.emulator.serving.logs import DeploymentLogs, Stage
 from phi_assets.emulator.serving.models import fetch_model, flavour_of_model, require_registered_files, scoring_script
+from phi_assets.emulator.serving.processes.forking import Template
 from phi_assets.emulator.serving.processes.launch import Launch
 from phi_assets.emulator.serving.processes.launcher import Launcher
 from phi_assets.emulator.serving.processes.model_process import Stopped
@@ -35,18 +36,18 @@ class DeploymentManager:
     The instance count of a deployment widens its gate but starts no further processes: instances are virtual machines
     on Azure, and here there is one machine for all of them.
 
-    `generator` draws the deployment of each request; seeded by the environment variable `PHI_EMULATOR_SEED`. `tally`
-    counts the requests.
+    They are copies of `template`, which is left to whoever has made it. `generator` draws the deployment of each
+    request; seeded by the environment variable `PHI_EMULATOR_SEED`. `tally` counts the requests.
     """
 
-    def __init__(self, emulator: Emulator):
+    def __init__(self, emulator: Emulator, template: Template):
         self._emulator = emulator
         self._targets: dict[str, Target] = {}
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._cancellations: defaultdict[str, threading.Event] = defaultdict(threading.Event)
         self._stopping = threading.Event()
         self._sockets = SocketFolder(emulator.store, is_copy=emulator.home.is_copy)
-        self._launcher = Launcher(emulator.clock, self._sockets)
+        self._launcher = Launcher(emulator.clock, self._sockets, template)
         self._recovery = Recovery(emulator, self.create, self.delete, self.serve_again)
         self._disturbances = DeploymentDisturbances(emulator, self._break_down, self._stopping)
         self.tally = Tally()
@@ -150,7 +151,6 @@ class DeploymentManager:
         if targets:
             with ThreadPoolExecutor(len(targets)) as pool:
                 list(pool.map(lambda target: target.workers.stop(), targets))
-        self._launcher.stop()
         self._sockets.delete()
 
     def _disturb_live(self, key: str) -> None:

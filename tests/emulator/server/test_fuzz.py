@@ -200,6 +200,7 @@ def stop(parts: Parts) -> None:
     parts.emulator.stopping.set()
     parts.runner.shutdown()
     parts.deployments.shutdown()
+    parts.template.stop()
 
 
 def defects(attempts: list[Attempt], answers: list[httpx.Response]) -> list[str]:

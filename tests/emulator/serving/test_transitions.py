@@ -8,6 +8,7 @@ from phi_assets.emulator.serving import deployments, endpoints
 from phi_assets.emulator.serving.credentials import list_keys
 from phi_assets.emulator.serving.documents import DEPLOYMENT, Begun, deployment_key, endpoint_path, require_endpoint
 from phi_assets.emulator.serving.manager import DeploymentManager
+from phi_assets.emulator.serving.processes.forking import Template
 from phi_assets.emulator.wire.errors import ServiceError
 from phi_assets.emulator.workspace import operations
 from phi_assets.emulator.workspace.context import Emulator, open_emulator
@@ -32,7 +33,7 @@ def emulator(tmp_path: Path) -> Emulator:
 @pytest.fixture
 def manager(emulator: Emulator) -> DeploymentManager:
     """The emulator's deployments."""
-    return DeploymentManager(emulator)
+    return DeploymentManager(emulator, Template())
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ def test_an_endpoint_goes_through_its_states(emulator: Emulator) -> None:
 
     assert endpoints.begin_delete(emulator, "shop") is Begun.DELETION
     assert require_endpoint(emulator.store, "shop")["state"] == "Deleting"
-    endpoints.finish_delete(emulator, "shop", DeploymentManager(emulator).delete)
+    endpoints.finish_delete(emulator, "shop", DeploymentManager(emulator, Template()).delete)
     assert endpoints.begin_delete(emulator, "shop") is None
     assert emulator.store.list("online_endpoint_keys") == []
 

@@ -17,8 +17,16 @@ from phi_assets.emulator.serving.processes.template import MAX_ASSIGNMENT_BYTES,
 _START_SECONDS = 60.0
 
 _READ_AT_START = (
+    "ACCELERATE_",
     "ARROW_",
+    "ATEN_",
+    "CUBLAS_",
+    "CUDA_",
+    "CUDNN_",
     "GOTO_",
+    "HF_",
+    "HOME",
+    "HUGGINGFACE_",
     "KMP_",
     "LANG",
     "LC_",
@@ -27,13 +35,21 @@ _READ_AT_START = (
     "MIMALLOC_",
     "MKL_",
     "MLFLOW_",
+    "NCCL_",
     "NPY_",
     "NUMEXPR_",
     "OMP_",
     "OPENBLAS_",
     "OTEL_",
     "PYTHON",
+    "PYTORCH_",
+    "SAFETENSORS_",
+    "TOKENIZERS_",
+    "TORCH",
+    "TRANSFORMERS_",
     "TZ",
+    "USE_",
+    "XDG_",
     "_RJEM_",
 )
 """Beginnings of the variables that the interpreter or a library looks at once, when it is loaded."""
@@ -111,7 +127,9 @@ class Template:
         """
         if any(name.startswith(_READ_AT_START) for name in launch.environment):
             raise TemplateError("A variable of the deployment is one that libraries read when they are loaded.")
-        message = Assignment(arguments, launch.process_environment(os.environ), str(cwd)).to_bytes()
+        message = Assignment(
+            arguments, launch.process_environment(os.environ), str(cwd), launch.requirements
+        ).to_bytes()
         if len(message) > MAX_ASSIGNMENT_BYTES:
             raise TemplateError("The environment is too large to be sent.")
         read_end, write_end = os.pipe()

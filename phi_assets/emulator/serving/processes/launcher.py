@@ -16,12 +16,12 @@ _ERROR_LOG_LINES = 20
 
 
 class Launcher:
-    """Starts the processes of all deployments, each behind a socket of its own."""
+    """Starts the processes of all deployments, each behind a socket of its own, as copies of the template."""
 
-    def __init__(self, clock: Clock, sockets: SocketFolder):
+    def __init__(self, clock: Clock, sockets: SocketFolder, template: Template):
         self._clock = clock
         self._sockets = sockets
-        self._template = Template()
+        self._template = template
 
     def start(
         self,
@@ -66,7 +66,3 @@ class Launcher:
         logs.progress(Stage.CONTAINER, "Succeeded")
         workers.supervise()
         return workers
-
-    def stop(self) -> None:
-        """Nothing is left over, once all that was started has ended."""
-        self._template.stop()

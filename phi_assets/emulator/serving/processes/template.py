@@ -3,8 +3,8 @@
 `python -m phi_assets.emulator.serving.processes.template`, started by `phi_assets.emulator.serving.processes.forking`.
 Its standard input is a socket from which it reads one `Assignment` after the other, each with three descriptors: the
 copy's standard input, its log, and the connection on which the emulator learns its process id and, when it has ended,
-its exit status. At the end of its input, which comes at the latest when the emulator dies, it ends; its copies have
-inputs of their own.
+its exit status. What takes longest to import is imported when the first model comes that needs it. At the end of its
+input, which comes at the latest when the emulator dies, it ends; its copies have inputs of their own.
 """
 
 import contextlib
@@ -15,11 +15,25 @@ import selectors
 import signal
 import socket
 import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from multiprocessing.connection import Connection
 
 MAX_ASSIGNMENT_BYTES = 128 * 1024
 _DESCRIPTORS = 3
+
+_OF_SOME_MODELS = {
+    "torch": (),
+    "transformers": (
+        "AutoModelForCausalLM",
+        "AutoTokenizer",
+        "GenerationMixin",
+        "PreTrainedModel",
+        "PreTrainedTokenizerFast",
+    ),
+}
+"""Libraries that take seconds to import, and what of them is imported when it is first named."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +44,8 @@ class Assignment:
     """Of `phi_assets.emulator.serving.inference.worker`."""
     environment: dict[str, str]
     cwd: str
+    requirements: list[str]
+    """Packages that the model says it needs."""
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "Assignment":
@@ -43,14 +59,35 @@ class Assignment:
 
 def import_libraries() -> None:
     """What every deployment's process needs before it looks at its model."""
-    # Importing polars starts threads, and a fork takes none along. MLflow does without it, and so can a model that
-    # imports it later: it is as new there.
-    sys.modules["polars"] = None  # type: ignore[assignment]
     # What cannot be imported is for the copies to report, each in the log of its deployment.
-    with contextlib.suppress(ImportError):
+    with _without_threads(), contextlib.suppress(ImportError):
         import mlflow.pyfunc  # noqa: F401
-    del sys.modules["polars"]
     import phi_assets.emulator.serving.inference.worker  # noqa: F401
+
+
+def import_required(packages: Iterable[str]) -> None:
+    """What of the packages takes longest to import is imported from now on, here and in all copies to come."""
+    wanted = [name for name in _OF_SOME_MODELS if name in packages and name not in sys.modules]
+    for name in wanted:
+        with _without_threads(), contextlib.suppress(Exception):
+            module = import_module(name)
+            for part in _OF_SOME_MODELS[name]:
+                getattr(module, part)
+    if wanted:
+        gc.freeze()  # what the copies share stays shared
+
+
+@contextlib.contextmanager
+def _without_threads() -> Iterator[None]:
+    """Importing polars starts threads, and a fork takes none along.
+
+    Whoever is imported here does without it, and so can a model that imports it later: it is as new there.
+    """
+    sys.modules["polars"] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules["polars"]
 
 
 def next_copy(control: socket.socket) -> Assignment:
@@ -76,6 +113,8 @@ def next_copy(control: socket.socket) -> Assignment:
             content, descriptors, _, _ = socket.recv_fds(control, MAX_ASSIGNMENT_BYTES, _DESCRIPTORS)
             if not content:
                 sys.exit()
+            assignment = Assignment.from_bytes(content)
+            import_required(assignment.requirements)
             pid = os.fork()
             if pid == 0:
                 signal.set_wakeup_fd(-1)
@@ -90,7 +129,6 @@ def next_copy(control: socket.socket) -> Assignment:
             os.close(log)
             copies[pid] = Connection(report, readable=False)
             _tell(copies[pid], pid)
-    assignment = Assignment.from_bytes(content)
     _become(assignment, *descriptors)
     control.detach()  # its descriptor is the copy's own standard input now
     return assignment
@@ -129,7 +167,7 @@ def _become(assignment: Assignment, standard_input: int, log: int, report: int) 
 def main() -> None:
     """Becomes the inference server that it is told to be, in a copy."""
     import_libraries()
-    gc.freeze()  # what the copies share stays shared
+    gc.freeze()
     assignment = next_copy(socket.socket(fileno=0))
     from phi_assets.emulator.serving.inference.worker import main as serve
 

@@ -83,11 +83,30 @@ def test_copies_are_as_new_processes_are(template: Template, tmp_path: Path, sho
         assert each["leads"]
 
 
+def test_what_a_model_needs_and_takes_long_is_imported_once(template: Template, tmp_path: Path, short: Path) -> None:
+    folder = write_echo_model(tmp_path / "echo", "x")
+    (folder / "requirements.txt").write_text("mlflow-skinny==3.0\nTorch==2.0\n# transformers\nnothing-such>1\n")
+    loader = folder / "code" / "echo_pyfunc.py"
+    present = "import sys\npresent = {name: name in sys.modules for name in ('torch', 'transformers', 'polars')}\n"
+    tell = 'print("facts", json.dumps(present | {"random": __import__("torch").rand(1).item()}), flush=True)\n'
+    loader.write_text(present + loader.read_text(encoding="utf-8") + tell)
+    copies = [start(template, folder, short, name) for name in ("a", "b")]
+    found = [facts(short / f"{name}.log") for name in ("a", "b")]
+    for copy in copies:
+        copy.terminate()
+        copy.wait(30)
+    assert [(each["torch"], each["transformers"], each["polars"]) for each in found] == [(True, False, False)] * 2
+    # As in new processes, which all begin with the same seed.
+    assert found[0]["random"] == found[1]["random"]
+
+
 def test_what_libraries_read_when_they_are_loaded_needs_a_process_from_scratch(
     template: Template, tmp_path: Path, short: Path
 ) -> None:
     with pytest.raises(TemplateError, match="when they are loaded"):
         start(template, tmp_path, short, OMP_NUM_THREADS="2")
+    with pytest.raises(TemplateError, match="when they are loaded"):
+        start(template, tmp_path, short, HF_HOME=str(tmp_path))
     with pytest.raises(TemplateError, match="too large"):
         start(template, tmp_path, short, LARGE="x" * 200_000)
 
