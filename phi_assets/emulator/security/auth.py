@@ -3,6 +3,7 @@
 import hmac
 import secrets
 import time
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ PUBLIC_MANAGEMENT_AUDIENCE = "https://management.azure.com"
 """Programs that try out a credential first, as Azure's samples do, ask for this one. It opens registries only."""
 
 _TOKEN_LIFETIME_SECONDS = 24 * 3600
+_KEPT_TOKENS = 256
 
 
 class Auth:
@@ -44,6 +46,8 @@ class Auth:
         self.tenant_id = "00000000-0000-4000-8000-0000000000aa"
         self.object_id = "00000000-0000-4000-8000-0000000000bb"
         self.client_id = "00000000-0000-4000-8000-0000000000cc"
+        # A client sends the same token with each request.
+        self._decoded = lru_cache(_KEPT_TOKENS)(self._decode)
 
     @property
     def arm_audiences(self) -> list[str]:
@@ -97,13 +101,10 @@ class Auth:
                 `InvalidAuthenticationToken`, the codes of Azure Resource Manager.
         """
         try:
-            return jwt.decode(
-                token,
-                self._secret,
-                algorithms=["HS256"],
-                audience=audiences,
-                options={"require": ["aud", "exp"]},
-            )
+            claims = self._decoded(token, tuple(audiences))
+            if claims["exp"] <= time.time():
+                raise jwt.ExpiredSignatureError
+            return claims
         except jwt.ExpiredSignatureError as error:
             raise _unauthorized("ExpiredAuthenticationToken", "The access token expired: get a new one.") from error
         except jwt.InvalidAudienceError as error:
@@ -111,6 +112,11 @@ class Auth:
             raise _unauthorized("InvalidAuthenticationTokenAudience", message) from error
         except jwt.InvalidTokenError as error:
             raise _unauthorized("InvalidAuthenticationToken", "The access token is invalid.") from error
+
+    def _decode(self, token: str, audiences: tuple[str, ...]) -> dict[str, Any]:
+        return jwt.decode(
+            token, self._secret, algorithms=["HS256"], audience=audiences, options={"require": ["aud", "exp"]}
+        )
 
     def require_bearer(self, request: Request, audiences: list[str] | None = None) -> dict[str, Any]:
         """The claims of the request's bearer token, which must be for the management plane unless `audiences` is given.

@@ -61,6 +61,7 @@ from phi_assets.emulator.store.failures import failure_of
 from phi_assets.emulator.studio import listener as studio_listener
 from phi_assets.emulator.wire.errors import ServiceError
 from phi_assets.emulator.wire.planes import RouteNames
+from phi_assets.emulator.wire.route_table import RouteTable
 from phi_assets.emulator.workspace import operations
 from phi_assets.emulator.workspace.context import Emulator, open_emulator
 from phi_assets.processes import ProcessId, pid_namespace
@@ -94,11 +95,11 @@ def create_app(parts: Parts, studio: socket.socket) -> Starlette:
             yield
         await run_in_threadpool(_stop, parts)
 
-    routes = _ignoring_case(all_routes())
+    table = RouteTable(_ignoring_case(all_routes()))
     app = Starlette(
-        routes=routes,
+        routes=[table],
         middleware=[
-            Middleware(RequestFrame, names=RouteNames(routes)),
+            Middleware(RequestFrame, names=RouteNames(table)),
             Middleware(FaultInjection),
             Middleware(Admission),
         ],

@@ -1,14 +1,14 @@
 """Which route of which plane a request is for, in the words of the control plane and the journal."""
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
-from starlette.routing import Match, Route
 from starlette.types import Scope
 
 from phi_assets.emulator.wire.paths import DATA_PLANE, HISTORY, LOC, MLFLOW, REGISTRY, REGISTRY_DISCOVERY, WS
+from phi_assets.emulator.wire.route_table import RouteTable
 
 Plane = Literal["arm", "history", "mlflow", "registry", "blob", "scoring", "discovery"]
 """`discovery` is everything that a client asks before it knows where the others are: metadata, tokens."""
@@ -43,21 +43,24 @@ class RouteName:
 
 
 class RouteNames:
-    """Finds the name of a request's route among `routes`."""
+    """Finds the name of a request's route among those of `table`."""
 
-    def __init__(self, routes: Iterable[Route]):
-        self._routes = [(route, route_name(route.path)) for route in routes]
+    def __init__(self, table: RouteTable):
+        self._table = table
 
     def of(self, scope: Scope) -> RouteName | None:
         """None for the control plane and the health check, which no fault, limit or journal is concerned with."""
         if scope["path"].lower().startswith(_OFF_THE_RECORD):
             return None
-        for route, name in self._routes:
-            match, child = route.matches(scope)
-            if match is not Match.NONE:  # a method that the path does not have is the same route still
-                kind = child["path_params"].get("kind", "")
-                return RouteName(name.route.replace("{kind}", kind.lower()), name.plane)
-        return RouteName(UNKNOWN_ROUTE, "discovery")
+        routes = self._table.at(scope["path"])
+        if not routes:
+            return RouteName(UNKNOWN_ROUTE, "discovery")
+        # A method that the path does not have is the same route still.
+        name = route_name(routes[0].path)
+        if "{kind}" not in name.route:
+            return name
+        _, child = routes[0].matches(scope)
+        return RouteName(name.route.replace("{kind}", child["path_params"]["kind"].lower()), name.plane)
 
 
 SERVICES = (
@@ -82,6 +85,7 @@ def service_of(path: str) -> str | None:
     return path[head.end() :] if head and head.end() < len(path) else path
 
 
+@cache
 def route_name(template: str) -> RouteName:
     """The name of the route that has this template."""
     for prefix, plane in _PREFIXES:

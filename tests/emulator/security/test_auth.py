@@ -46,6 +46,16 @@ def test_a_token_is_good_after_a_restart(auth: Auth, tmp_path: Path):
     assert Auth(tmp_path, BASE).require_bearer(bearer(auth.issue(BASE)))["aud"] == BASE
 
 
+def test_a_token_that_was_good_is_not_when_its_time_has_come(auth: Auth, monkeypatch: pytest.MonkeyPatch):
+    request = bearer(auth.issue(BASE, lifetime_seconds=60))
+    now = time.time()
+    auth.require_bearer(request)
+    monkeypatch.setattr(time, "time", lambda: now + 61)
+    with pytest.raises(ServiceError) as caught:
+        auth.require_bearer(request)
+    assert (caught.value.status, caught.value.code) == (401, "ExpiredAuthenticationToken")
+
+
 @pytest.mark.parametrize(
     ("make", "code"),
     [

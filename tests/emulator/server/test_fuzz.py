@@ -18,6 +18,7 @@ from phi_assets.emulator.routes.parts import Parts
 from phi_assets.emulator.security.auth import STORAGE_AUDIENCE
 from phi_assets.emulator.server.serve import create_app
 from phi_assets.emulator.studio.listener import create_studio
+from phi_assets.emulator.wire.route_table import RouteTable
 from tests.emulator import testing_registry
 from tests.emulator.server.hostile import Attempt, attempt
 from tests.emulator.testing_registry import COPY, data, pipeline
@@ -135,7 +136,7 @@ class World:
     @property
     def routes(self) -> list[Route]:
         """Those that write several times, so that they come up more often."""
-        every = [route for route in self.app.routes if isinstance(route, Route)]
+        every = [route for table in self.app.routes if isinstance(table, RouteTable) for route in table.routes]
         writes = [route for route in every if (route.methods or set()) & {"PUT", "PATCH", "POST"}]
         return [route for route in [*every, *writes, *writes] if not route.path.startswith(LEFT_OUT)]
 

@@ -13,6 +13,7 @@ from phi_assets.emulator.process import Connection
 from phi_assets.emulator.server.middleware import RequestFrame
 from phi_assets.emulator.store.journal import KEPT_ENTRIES, Journal
 from phi_assets.emulator.wire.planes import RouteNames
+from phi_assets.emulator.wire.route_table import RouteTable
 from tests.emulator.http import arm_client, raw_client, workspace_path
 from tests.emulator_requests import Requests
 
@@ -105,7 +106,7 @@ def test_a_defect_of_the_emulator_is_noted_as_the_500_that_it_becomes():
     app: Any = SimpleNamespace(state=SimpleNamespace(emulator=SimpleNamespace(journal=journal, location="here")))
     scope = {"type": "http", "method": "GET", "path": "/some", "headers": [], "app": app}
     with pytest.raises(RuntimeError, match="a defect"):
-        asyncio.run(RequestFrame(defect, RouteNames([]))(scope, defect, defect))
+        asyncio.run(RequestFrame(defect, RouteNames(RouteTable([])))(scope, defect, defect))
     assert [entry.status for entry in journal.since(0)] == [500]
 
 
