@@ -6,6 +6,7 @@ import click
 
 from phi_assets.cli.instance import ensure_dagster_home
 from phi_assets.config.settings import read_env_file
+from phi_assets.processes import collect_seldom
 
 
 @click.group(invoke_without_command=True)
@@ -15,6 +16,7 @@ def main(context: click.Context) -> None:
 
     Without a command: materialize every asset of the recipe.
     """
+    collect_seldom()
     read_env_file()
     os.environ["DAGSTER_HOME"] = str(ensure_dagster_home(os.environ))
     if context.invoked_subcommand is None:
