@@ -87,8 +87,9 @@ class Graph:
 
     def job(self, name: str) -> dg.JobDefinition:
         """A job of the recipe, or of the workspace, by what it is called below the recipe's prefix."""
-        jobs = {job.name: job for job in self.definitions.resolve_all_job_defs()}
-        return jobs.get(self.lineage.node(name)) or jobs[name]
+        repository = self.definitions.get_repository_def()
+        own = self.lineage.node(name)
+        return repository.get_job(own if repository.has_job(own) else name)
 
     def run(self, job: str = "finetune_and_deploy", **config: dict[str, Any]) -> Result:
         """Execute a job; `config` is per-asset op config. A failed run is returned, not raised."""

@@ -1,35 +1,69 @@
 """Runs of the graph without what nobody looks at in a test, and without doing again what other runs have done.
 
-A run draws the lengths of four samples, of which most are those of other runs: a sixth of its time. Dagster writes each
-event to the console as well, and has a Python process watch each `tail` by which it does so for what steps print.
+A run draws the lengths of four samples, a loss curve and how good and quick the answers are, of which most are those of
+other runs: a fifth of its time. Dagster writes each event to the console as well, and has a Python process watch each
+`tail` by which it does so for what steps print.
 """
 
 import hashlib
 import os
 import subprocess
-from collections.abc import Iterator
+from collections import namedtuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from dagster._core import telemetry
+from dagster._core.definitions import scoped_resources_builder
 from dagster._core.execution import compute_logs, context_creation_job
 from dagster._loggers import colored_console_logger
 
-from phi_assets.dataset.reports.report import Profile
-from phi_assets.graph.dataset import metadata
+import phi_assets.graph.dataset.metadata
+import phi_assets.graph.scoring.metadata
+import phi_assets.graph.training.metadata
+from phi_assets.evaluation.report import ScoringReport
 from phi_assets.graph.dataset.pictures import token_histogram
+from phi_assets.graph.scoring.pictures import latency_picture, quality_picture
+from phi_assets.graph.training.pictures import loss_curve
 from tests import quick_sqlite
 
 DRAWN_VARIABLE = "PHI_TEST_DRAWN"
 """The folder of the pictures that any process of this session has drawn."""
 
 
+def _shown(report: ScoringReport, rows: Sequence[Mapping[str, Any]]) -> str:
+    others = [(other.figures.chrf, other.chrf_gain) if other else None for other in (report.base, report.champion)]
+    return repr((report.figures.chrf, others, [(row["chrf"], row.get("base_chrf")) for row in rows]))
+
+
+_PICTURES: dict[Any, dict[Callable[..., str], Callable[..., str]]] = {
+    # What a picture is known by: all that it shows, but for times, which are others in each run.
+    phi_assets.graph.dataset.metadata: {token_histogram: lambda profile: profile.model_dump_json()},
+    phi_assets.graph.training.metadata: {loss_curve: repr},
+    phi_assets.graph.scoring.metadata: {
+        quality_picture: _shown,
+        latency_picture: lambda speed, latencies: f"{speed.concurrency} {len(latencies)}",
+    },
+}
+
+
 def use() -> None:
     """From now on this process runs the graph so."""
     quick_sqlite.use()
-    metadata.token_histogram = _drawn_once
+    for module, pictures in _PICTURES.items():
+        for draw, known_by in pictures.items():
+            setattr(module, draw.__name__, _drawn_once(draw, known_by))
     compute_logs.execute_posix_tail = _tail
     context_creation_job.default_system_loggers = _as_shipped  # type: ignore[attr-defined]
+    # The shipped settings have no telemetry, which would write to a file of the developer's at each step.
+    telemetry._get_instance_telemetry_enabled = lambda _: False
+    # A step's resources are fields of a class of its own.
+    scoped_resources_builder.namedtuple = lambda name, fields: _fields(name, tuple(fields))  # type: ignore[attr-defined]
+
+
+_fields = lru_cache(namedtuple)
 
 
 def use_sdk() -> None:
@@ -42,15 +76,19 @@ def use_sdk() -> None:
     _experimental._should_skip_warning = lambda: True
 
 
-def _drawn_once(profile: Profile) -> str:
-    if DRAWN_VARIABLE not in os.environ:
-        return token_histogram(profile)
-    kept = Path(os.environ[DRAWN_VARIABLE]) / hashlib.sha256(profile.model_dump_json().encode()).hexdigest()
-    if not kept.exists():
-        partial = kept.with_suffix(f".{os.getpid()}")
-        partial.write_text(token_histogram(profile), encoding="utf-8")
-        partial.rename(kept)
-    return kept.read_text(encoding="utf-8")
+def _drawn_once(draw: Callable[..., str], known_by: Callable[..., str]) -> Callable[..., str]:
+    def drawn(*what: Any) -> str:
+        if DRAWN_VARIABLE not in os.environ:
+            return draw(*what)
+        name = hashlib.sha256(f"{draw.__name__} {known_by(*what)}".encode()).hexdigest()
+        kept = Path(os.environ[DRAWN_VARIABLE]) / name
+        if not kept.exists():
+            partial = kept.with_suffix(f".{os.getpid()}")
+            partial.write_text(draw(*what), encoding="utf-8")
+            partial.rename(kept)
+        return kept.read_text(encoding="utf-8")
+
+    return drawn
 
 
 @contextmanager

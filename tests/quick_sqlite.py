@@ -23,6 +23,8 @@ from dagster._core.storage.event_log import SqliteEventLogStorage
 from sqlalchemy import event
 from sqlalchemy.pool import QueuePool
 
+from tests import quick_events
+
 _STORAGES: tuple[Any, ...] = (
     dagster._core.storage.event_log.sqlite.sqlite_event_log,
     dagster._core.storage.runs.sqlite.sqlite_run_storage,
@@ -57,6 +59,7 @@ _lock = threading.Lock()
 
 def use() -> None:
     """From now on this process opens Dagster's databases so."""
+    quick_events.use()
     for storage in _STORAGES:
         storage.create_engine = _engine
     ScriptDirectory.from_config = _read_migrations
