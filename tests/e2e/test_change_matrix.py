@@ -190,8 +190,8 @@ class Change:
     acts: set[str]
     recipe: dict[str, dict[str, Any]] = field(default_factory=dict)
     edit: Callable[[World], None] | None = None
-    says: dict[str, str] = field(default_factory=dict)
-    """Asset to a part of what its metadata must say has changed."""
+    says: dict[str, set[str]] = field(default_factory=dict)
+    """Asset to how everything begins that its metadata says has changed."""
     beside: bool = False
     """A run of another recipe goes on beside it; `PHI_TEST_BESIDE=1` has one everywhere."""
 
@@ -203,96 +203,114 @@ class Change:
 CHANGES: dict[str, Change] = {
     # Each is made to what those before it have left behind, so that a change costs one run; chosen alone, it is made to
     # the first recipe.
-    # What must not matter.
-    "nothing": Change(set()),
-    "display name": Change(set(), {"finetune": {"display_name": "another name"}}),
-    "tags": Change(set(), {"finetune": {"tags": {"cost-centre": "42"}}}),
-    "experiment": Change(set(), {"finetune": {"experiment": "another"}}),
-    "job timeout": Change(set(), {"finetune": {"timeout_hours": 3}}),
-    "attempts": Change(set(), {"finetune": {"attempts": 5}}),
-    "name of the data assets": Change(set(), {"dataset": {"name": "another-name"}}),
-    # Infrastructure.
-    "compute size, as many GPUs": Change(
-        {"finetune_compute"},
-        {"compute": {"name": "other-size", "size": toy.AS_MANY_GPUS}},
-        says={"finetune_compute": f"size: {toy.SIZE} -> {toy.AS_MANY_GPUS}"},
+    # What must not matter, all at once: if one of it did, something would act.
+    "what is no part of any result": Change(
+        set(),
+        {
+            "finetune": {
+                "display_name": "another name",
+                "tags": {"cost-centre": "42"},
+                "experiment": "another",
+                "timeout_hours": 3,
+                "attempts": 5,
+            },
+            "dataset": {"name": "another-name"},
+            "scoring": {"max_p95_seconds": 60},
+        },
     ),
-    "compute nodes": Change({"finetune_compute"}, {"compute": {"max_nodes": 2}}),
-    "endpoint lease": Change(
-        {"online_endpoint"}, {"serving": {"lease_hours": 100}}, says={"online_endpoint": "lease_hours: 24.0 -> 100.0"}
+    # Machines, endpoint, deployment, questions, and data that nothing is made of: none of them depends on another, and
+    # what acts says all that it does so for.
+    "compute size, as many GPUs; endpoint lease; scoring prompts; train_gen rows": Change(
+        {"finetune_compute", "online_endpoint", *SCORING, "source", "raw_train_gen", "sampled_train_gen"},
+        {
+            "compute": {"name": "other-size", "size": toy.AS_MANY_GPUS},
+            "serving": {"lease_hours": 100},
+            "scoring": {"seed": 7},
+        },
+        edit=lambda world: world.ask("train_gen"),
+        says={
+            "finetune_compute": {"name: ", f"size: {toy.SIZE} -> {toy.AS_MANY_GPUS}"},
+            "online_endpoint": {"lease_hours: 24.0 -> 100.0"},
+            "base_answers": {"seed: 42 -> 7"},
+            "scoring_result": {"seed: 42 -> 7", "base model: "},
+            "sampled_train_gen": {"raw data: "},
+        },
     ),
-    "instance count": Change(
-        {"online_deployment"},
-        {"serving": {"instance_count": 2}},
-        says={"online_deployment": "instance_count: 1 -> 2"},
+    "compute nodes; instance count; scoring parameter": Change(
+        {"finetune_compute", "online_deployment", *SCORING},
+        {"compute": {"max_nodes": 2}, "serving": {"instance_count": 2}, "scoring": {"max_new_tokens": 81}},
+        says={
+            "finetune_compute": {"max_nodes: 20 -> 2"},
+            "online_deployment": {"instance_count: 1 -> 2"},
+            "base_answers": {"max_new_tokens: 80 -> 81"},
+            "scoring_result": {"max_new_tokens: 80 -> 81", "base model: "},
+        },
     ),
-    "request timeout": Change({"online_deployment"}, {"serving": {"request_timeout_seconds": 31}}),
-    # Scoring.
-    "scoring prompts": Change(SCORING, {"scoring": {"seed": 7}}, says={"scoring_result": "seed: 42 -> 7"}),
-    "scoring parameter": Change(SCORING, {"scoring": {"max_new_tokens": 81}}),
-    "latency bound": Change(set(), {"scoring": {"max_p95_seconds": 60}}),
-    "test_gen rows": Change(
-        {"source", "raw_test_gen", "sampled_test_gen", *SCORING},
+    "request timeout; test_gen rows": Change(
+        {"online_deployment", "source", "raw_test_gen", "sampled_test_gen", *SCORING},
+        {"serving": {"request_timeout_seconds": 31}},
         edit=lambda world: world.ask("test_gen"),
-        says={"sampled_test_gen": "raw data: ", "scoring_result": "test data: "},
-    ),
-    "train_gen rows": Change(
-        {"source", "raw_train_gen", "sampled_train_gen"}, edit=lambda world: world.ask("train_gen")
+        says={
+            "online_deployment": {"request_timeout_seconds: 30 -> 31"},
+            "sampled_test_gen": {"raw data: "},
+            "base_answers": {"test data: "},
+            "scoring_result": {"test data: ", "base model: "},
+        },
     ),
     # What makes another model.
     "test rows": Change(
         {"source", "raw_test_sft", "sampled_test_sft", *MODEL_CHAIN},
         edit=lambda world: world.ask("test_sft"),
-        says={"finetune_job": "test data: "},
+        says={"finetune_job": {"test data: "}},
     ),
     # The rows are those of the first training data, with the first share of them for validation.
     "rows of the training data in the test data": Change(
         {"source", "raw_test_sft", "sampled_test_sft", *TRAINING_DATA, *MODEL_CHAIN},
         edit=World.leak,
-        says={"finetune_job": "test data: "},
+        says={"finetune_job": {"train data: ", "validation data: ", "test data: "}},
     ),
     "train rows": Change(
         {"source", "raw_train_sft", *TRAINING_DATA, *MODEL_CHAIN},
         edit=lambda world: world.ask("train_sft"),
-        says={"finetune_job": "train data: ", "registered_model": "job: phi3-ft-"},
+        says={"finetune_job": {"train data: ", "validation data: "}, "registered_model": {"job: phi3-ft-"}},
         beside=True,
     ),
     "share of the validation data": Change(
         {*TRAINING_DATA, *MODEL_CHAIN},
         {"sample": {"validation_percent": 40}},
-        says={"finetune_job": "validation data: "},
+        says={"finetune_job": {"train data: ", "validation data: "}},
     ),
     "model version": Change({"foundation_model", "base_answers", *MODEL_CHAIN}, {"model": {"version": "2"}}),
     "model content under the same version": Change(
         {"foundation_model", "base_answers", *MODEL_CHAIN},
         edit=World.tag_model,
-        says={"foundation_model": "model content: ", "finetune_job": "model content: "},
+        says={"foundation_model": {"model content: "}, "finetune_job": {"model content: "}},
     ),
     "component version": Change(
         MODEL_CHAIN,
         {"component": {"version": "2"}},
         edit=lambda world: write_component(world.registry, "2"),
-        says={"finetune_job": "component: "},
+        says={"finetune_job": {"component: "}},
     ),
-    "text parameter": Change(
-        MODEL_CHAIN, {"parameters": {"prefix": "other: "}}, says={"finetune_job": "prefix: echo:  -> other: "}
+    # That each of them makes another job is what tests of its identity say.
+    "parameters of each kind": Change(
+        MODEL_CHAIN,
+        {"parameters": {"prefix": "other: ", "rate": 0.25, "seed": 43, "kind": "b", "switch": True}},
+        says={"finetune_job": {"prefix: echo:  -> other: ", "rate: ", "seed: 42 -> 43", "kind: ", "switch: "}},
     ),
-    "number parameter": Change(MODEL_CHAIN, {"parameters": {"rate": 0.25}}, says={"finetune_job": "rate: "}),
-    "whole number parameter": Change(
-        MODEL_CHAIN, {"parameters": {"seed": 43}}, says={"finetune_job": "seed: 42 -> 43"}
-    ),
-    "choice parameter": Change(MODEL_CHAIN, {"parameters": {"kind": "b"}}, says={"finetune_job": "kind: "}),
-    "switch parameter": Change(MODEL_CHAIN, {"parameters": {"switch": True}}, says={"finetune_job": "switch: "}),
     "compute size, more GPUs": Change(
         {"finetune_compute", *MODEL_CHAIN},
         {"compute": {"name": "more-gpus", "size": toy.OTHER_SIZE}},
-        says={"finetune_job": "gpus: 1 -> 2"},
+        says={"finetune_job": {"gpus: 1 -> 2"}},
     ),
     # At the end, as those before it are about the base model's answers, too.
     "no base model": Change(
         SCORING,
         {"scoring": {"compare_with_base": False}},
-        says=dict.fromkeys(SCORING, "compare_with_base: True -> False"),
+        says={
+            "base_answers": {"compare_with_base: True -> False"},
+            "scoring_result": {"compare_with_base: True -> False", "base model: "},
+        },
     ),
 }
 
@@ -314,8 +332,9 @@ def test_exactly_what_depends_on_the_change_acts(name: str, world: World, contro
         assert acted == change.acts
         assert control.counts(since=before).get("PUT /jobs/{name}", 0) == change.jobs
         changed = changes(result)
-        for asset, part in change.says.items():
-            assert part in changed[asset]
+        for asset, says in change.says.items():
+            parts = changed[asset].split("; ")
+            assert {next((part for part in says if each.startswith(part)), each) for each in parts} == says
         untouched = {asset for asset in versions if asset not in acted}
         assert {asset: versions[asset] for asset in untouched} == {asset: earlier[asset] for asset in untouched}
 
