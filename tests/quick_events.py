@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
-from dagster._core.storage.event_log import SqliteEventLogStorage, sql_event_log
+from dagster._core.storage.event_log import InMemoryEventLogStorage, SqliteEventLogStorage, sql_event_log
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
 from dagster._serdes import deserialize_value, serialize_value
 
@@ -26,7 +26,8 @@ def use() -> None:
     storage.serialize_value = _Written()
     storage.deserialize_value = _read
     storage.deserialize_values = _read_all
-    SqliteEventLogStorage.prepare_insert_event = _prepare  # type: ignore[method-assign]
+    for kind in (SqliteEventLogStorage, InMemoryEventLogStorage):
+        kind.prepare_insert_event = _prepare
 
 
 class _Written:
@@ -57,5 +58,5 @@ class _Row:
         return _INSERT._execute_on_connection(connection, [self._row], options)
 
 
-def _prepare(self: SqliteEventLogStorage, event: Any) -> _Row:
+def _prepare(self: Any, event: Any) -> _Row:
     return _Row(self._event_to_row(event))

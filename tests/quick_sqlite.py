@@ -9,12 +9,15 @@ operating system has it.
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import dagster._core.storage.event_log.in_memory
 import dagster._core.storage.event_log.sqlite.sqlite_event_log
+import dagster._core.storage.runs.in_memory
 import dagster._core.storage.runs.sqlite.sqlite_run_storage
 import dagster._core.storage.schedules.sqlite.sqlite_schedule_storage
 import sqlalchemy
@@ -29,6 +32,10 @@ _STORAGES: tuple[Any, ...] = (
     dagster._core.storage.event_log.sqlite.sqlite_event_log,
     dagster._core.storage.runs.sqlite.sqlite_run_storage,
     dagster._core.storage.schedules.sqlite.sqlite_schedule_storage,
+)
+_IN_MEMORY: tuple[Any, ...] = (
+    dagster._core.storage.event_log.in_memory,
+    dagster._core.storage.runs.in_memory,
 )
 _MOST = 12
 """So many databases are kept open: every run has one of its own."""
@@ -62,6 +69,9 @@ def use() -> None:
     quick_events.use()
     for storage in _STORAGES:
         storage.create_engine = _engine
+    for storage in _IN_MEMORY:
+        storage.create_engine = _engine_in_memory
+    dagster._core.storage.event_log.in_memory.InMemoryEventLogStorage._connect = _connect  # type: ignore[method-assign]
     ScriptDirectory.from_config = _read_migrations
     for name, question in _QUESTIONS.items():
         setattr(SqliteEventLogStorage, name, _remembering(question))
@@ -90,14 +100,33 @@ def _engine(url: str, **options: Any) -> sqlalchemy.Engine:
             engine = sqlalchemy.create_engine(url, **kept)
             engine.__class__ = _Engine
             event.listen(engine, "connect", _do_not_wait_for_the_disk)
-            # Whoever compiles a statement does so for all of them.
-            engine.dialect, engine._compiled_cache = _first.dialect, _first._compiled_cache
+            _know_statements(engine)
         # A file that is made only now is known by its number from the next time on.
         if key[1]:
             _engines[key] = engine
         while len(_engines) > _MOST:
             _close(_engines.pop(next(iter(_engines))))
         return engine
+
+
+def _know_statements(engine: sqlalchemy.Engine) -> None:
+    """Whoever compiles a statement does so for all of them."""
+    engine.dialect, engine._compiled_cache = _first.dialect, _first._compiled_cache
+
+
+def _engine_in_memory(url: str, **options: Any) -> sqlalchemy.Engine:
+    """One that keeps its connections, which the threads of a run share."""
+    kept = {"poolclass": QueuePool, "pool_size": 2, "max_overflow": -1, "connect_args": {"check_same_thread": False}}
+    engine = sqlalchemy.create_engine(url, **options | kept)
+    _know_statements(engine)
+    return engine
+
+
+@contextmanager
+def _connect(self: Any) -> Iterator[sqlalchemy.Connection]:
+    """Without what Dagster says to each connection: nothing in memory has a journal, and no event a foreign key."""
+    with self._db_lock, self._engine.begin() as connection:
+        yield connection
 
 
 def _file(url: str) -> int:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +98,7 @@ class Automation:
         return levels
 
 
+@cache
 def definitions(recipe: str = "quickstart") -> dg.Definitions:
     edited = load_recipe(recipe).model_copy(update={"name": "quickstart"})
     return build_definitions(load_settings({}), edited)
