@@ -22,10 +22,12 @@ from dagster._loggers import colored_console_logger
 
 import phi_assets.graph.dataset.metadata
 import phi_assets.graph.scoring.metadata
+import phi_assets.graph.serving.rollout_metadata
 import phi_assets.graph.training.metadata
 from phi_assets.evaluation.report import ScoringReport
 from phi_assets.graph.dataset.pictures import token_histogram
 from phi_assets.graph.scoring.pictures import latency_picture, quality_picture
+from phi_assets.graph.serving.pictures import traffic_timeline
 from phi_assets.graph.training.pictures import loss_curve
 from tests import quick_sqlite
 
@@ -39,12 +41,15 @@ def _shown(report: ScoringReport, rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 _PICTURES: dict[Any, dict[Callable[..., str], Callable[..., str]]] = {
-    # What a picture is known by: all that it shows, but for times, which are others in each run.
+    # What a picture is known by: all that it shows, but for times and deployments, which are others in each run.
     phi_assets.graph.dataset.metadata: {token_histogram: lambda profile: profile.model_dump_json()},
     phi_assets.graph.training.metadata: {loss_curve: repr},
     phi_assets.graph.scoring.metadata: {
         quality_picture: _shown,
         latency_picture: lambda speed, latencies: f"{speed.concurrency} {len(latencies)}",
+    },
+    phi_assets.graph.serving.rollout_metadata: {
+        traffic_timeline: lambda steps: repr([(*step.live.values(), None, *step.mirror.values()) for step in steps])
     },
 }
 
