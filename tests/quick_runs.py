@@ -8,6 +8,7 @@ other runs: a fifth of its time. Dagster writes each event to the console as wel
 import hashlib
 import os
 import subprocess
+import threading
 from collections import namedtuple
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -33,6 +34,8 @@ from tests import quick_sqlite
 
 DRAWN_VARIABLE = "PHI_TEST_DRAWN"
 """The folder of the pictures that any process of this session has drawn."""
+_schemas: dict[tuple[Any, ...], Any] = {}
+"""By what they are of, and by thread: a schema that is used has a state."""
 
 
 def _shown(report: ScoringReport, rows: Sequence[Mapping[str, Any]]) -> str:
@@ -72,13 +75,41 @@ _fields = lru_cache(namedtuple)
 
 
 def use_sdk() -> None:
-    """From now on the SDK, once it is imported, does not search the source of all its callers before it says nothing.
+    """From now on the SDK, once it is imported, does not do again what takes it most of a submission.
 
-    It would look for whether to say that a class is experimental, which is never said.
+    It makes the schemas by which it validates a job anew for each, with thousands of fields; here a process keeps them.
+    And it searches the source of all its callers for whether to say that a class is experimental, which is never said.
     """
     from azure.ai.ml._utils import _experimental
+    from azure.ai.ml.entities._validation.schema import SchemaValidatableMixin
 
     _experimental._should_skip_warning = lambda: True
+    SchemaValidatableMixin._schema_for_validation = property(_kept_schema)  # type: ignore[assignment]
+
+
+def validate_a_job() -> None:
+    """The schemas of a fine-tuning job exist, for copies of this process to validate theirs by."""
+    from azure.ai.ml import Input, dsl, entities
+
+    inputs = {"data": {"type": "uri_file"}, "epochs": {"type": "integer"}}
+    outputs: Any = {"model": {"type": "mlflow_model"}}
+    component = entities.PipelineComponent(name="any", version="1", inputs=inputs, outputs=outputs, jobs={})
+    pipeline: Any = dsl.pipeline
+
+    @pipeline(name="any")
+    def fine_tune() -> dict[str, Any]:
+        node: Any = component(data=Input(type="uri_file", path="azureml:any:1"), epochs=1)
+        return {"model": node.outputs["model"]}
+
+    assert fine_tune()._validate().passed
+
+
+def _kept_schema(validated: Any) -> Any:
+    context = validated._default_context()
+    key = (type(validated), threading.get_ident(), *sorted((name, str(value)) for name, value in context.items()))
+    if key not in _schemas:
+        _schemas[key] = validated._create_schema_for_validation(context=context)
+    return _schemas[key]
 
 
 def _drawn_once(draw: Callable[..., str], known_by: Callable[..., str]) -> Callable[..., str]:

@@ -53,6 +53,7 @@ __all__ = [
 quick_runs.use()
 sdk()
 quick_runs.use_sdk()
+quick_runs.validate_a_job()
 import_module("azure.ai.ml.dsl._component_func")
 # The SDK asks who calls it, for which every module's file is looked up once in a process.
 inspect.stack()
