@@ -3,13 +3,14 @@
 import json
 import os
 import shutil
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from safetensors.torch import load_file, save_file
 
 from phi_assets.config.recipe_files import load_recipe
@@ -246,28 +247,38 @@ def test_a_folder_that_is_no_chat_model_is_refused(
     assert Catalog([tmp_path / "registries"]).registries() == []
 
 
-def test_the_command_says_what_to_write_into_the_recipe(llama: Path, tmp_path: Path) -> None:
-    run = CliRunner()
-    arguments = ["import-model", str(llama), "--directory", str(tmp_path)]
-    first = run.invoke(main, arguments)
+@pytest.fixture
+def command() -> Iterator[Callable[..., Result]]:
+    """The command in this process, whose SIGTERM is afterwards what it was."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield lambda *arguments: CliRunner().invoke(main, ["import-model", *map(str, arguments)])
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_the_command_says_what_to_write_into_the_recipe(
+    llama: Path, tmp_path: Path, command: Callable[..., Result]
+) -> None:
+    first = command(llama, "--directory", tmp_path)
     assert first.exit_code == 0, first.output
     assert "models/local-model/versions/1 imported: LlamaForCausalLM" in first.output
     assert "model: {registry: local, name: local-model, version: '1'}" in first.output
-    assert "is already there" in run.invoke(main, arguments).output
+    assert "is already there" in command(llama, "--directory", tmp_path).output
     model = load_recipe("local_folder").model
     assert Catalog([tmp_path / "registry"]).versions("models", model.registry, model.name)
 
 
 @pytest.mark.parametrize("option", ["--name", "--registry"])
-def test_the_command_takes_no_paths_for_names(llama: Path, tmp_path: Path, option: str) -> None:
-    result = CliRunner().invoke(main, ["import-model", str(llama), "--directory", str(tmp_path), option, "../up"])
+def test_the_command_takes_no_paths_for_names(
+    llama: Path, tmp_path: Path, command: Callable[..., Result], option: str
+) -> None:
+    result = command(llama, "--directory", tmp_path, option, "../up")
     assert result.exit_code == 2
     assert not list(tmp_path.iterdir())
 
 
-def test_the_command_refuses_with_one_line(copy: Path, tmp_path: Path) -> None:
+def test_the_command_refuses_with_one_line(copy: Path, tmp_path: Path, command: Callable[..., Result]) -> None:
     no_weights(copy)
-    result = CliRunner().invoke(main, ["import-model", str(copy), "--directory", str(tmp_path / "emulator")])
+    result = command(copy, "--directory", tmp_path / "emulator")
     assert result.exit_code == 1
     assert result.output.splitlines()[-1].startswith("Error: ")
 
