@@ -5,6 +5,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from phi_assets.azureml.connection import retry
 from phi_assets.azureml.connection.client import Workspace
 from phi_assets.emulator.control import Control
 from phi_assets.emulator.process import Connection
@@ -87,8 +88,10 @@ def test_a_full_run_within_azures_request_limits_is_throttled_at_most_once(
 
 
 def test_a_throttled_run_waits_as_long_as_it_is_told_and_passes(
-    graph: Graph, toys: Workspace, control: Control
+    graph: Graph, toys: Workspace, control: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Who waits for a job leaves as few reads as these to others, and looks every two minutes.
+    monkeypatch.setattr(retry, "_LONGEST_PAUSE", 1.0)
     control.set_throttling(True, reads=(5, 5), writes=(1, 1), deletes=(1, 1))
     result = graph.run()
     assert result.success, failure_message(result)
