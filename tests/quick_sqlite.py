@@ -2,9 +2,9 @@
 
 Dagster makes an engine for each event, opens the database, compiles its statements anew, closes it, and waits for the
 disk several times: half of what a run of the toy graph took. Here a process keeps its engines and some connections.
-For each new database it reads ninety migrations, twice, and with many an event it asks whether tables and columns are
-there. Here a process does that once. What a killed process has committed is there with `synchronous = OFF` too; the
-operating system has it.
+For each new database it reads ninety migrations, twice, and with many an event or look at a run it asks whether tables
+and columns are there, of PostgreSQL too. Here a process does that once. What a killed process has committed is there
+with `synchronous = OFF` too; the operating system has it.
 """
 
 import os
@@ -22,7 +22,8 @@ import dagster._core.storage.runs.sqlite.sqlite_run_storage
 import dagster._core.storage.schedules.sqlite.sqlite_schedule_storage
 import sqlalchemy
 from alembic.script import ScriptDirectory
-from dagster._core.storage.event_log import SqliteEventLogStorage
+from dagster._core.storage.event_log import SqlEventLogStorage, SqliteEventLogStorage
+from dagster._core.storage.runs import SqlRunStorage
 from sqlalchemy import event
 from sqlalchemy.pool import QueuePool
 
@@ -50,11 +51,13 @@ class _Engine(sqlalchemy.Engine):
 
 _read_migrations = cache(ScriptDirectory.from_config)
 _read_url = cache(sqlalchemy.make_url)
-_QUESTIONS: dict[str, Callable[..., bool]] = {
-    name: getattr(SqliteEventLogStorage, name)
-    for name in ("has_table", "has_secondary_index", "_has_asset_key_col_on_connection")
-}
-_known: WeakKeyDictionary[SqliteEventLogStorage, set[tuple[str, str]]] = WeakKeyDictionary()
+_QUESTIONS: tuple[tuple[type, Callable[..., bool]], ...] = (
+    (SqliteEventLogStorage, SqliteEventLogStorage.has_table),
+    (SqliteEventLogStorage, SqliteEventLogStorage.has_secondary_index),
+    (SqlEventLogStorage, SqlEventLogStorage._has_asset_key_col_on_connection),
+    (SqlRunStorage, SqlRunStorage.has_run_stats_index_cols),
+)
+_known: WeakKeyDictionary[Any, set[tuple[str, ...]]] = WeakKeyDictionary()
 
 _first = sqlalchemy.create_engine("sqlite://")
 # From then on it knows the version of SQLite.
@@ -73,16 +76,16 @@ def use() -> None:
         storage.create_engine = _engine_in_memory
     dagster._core.storage.event_log.in_memory.InMemoryEventLogStorage._connect = _connect  # type: ignore[method-assign]
     ScriptDirectory.from_config = _read_migrations
-    for name, question in _QUESTIONS.items():
-        setattr(SqliteEventLogStorage, name, _remembering(question))
+    for storage, question in _QUESTIONS:
+        setattr(storage, question.__name__, _remembering(question))
 
 
 def _remembering(question: Callable[..., bool]) -> Callable[..., bool]:
     """The same question, asked until the answer is yes: tables, columns and indexes come, and do not go."""
 
-    def ask(self: SqliteEventLogStorage, *what: Any) -> bool:
+    def ask(self: Any, *what: Any) -> bool:
         known = _known.setdefault(self, set())
-        about = (question.__name__, what[-1])
+        about = (question.__name__, *what[-1:])
         if about not in known and question(self, *what):
             known.add(about)
         return about in known
