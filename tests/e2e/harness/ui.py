@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator, Page, sync_playwright
+from playwright.sync_api import Locator, Page, ViewportSize, sync_playwright
 
 from phi_assets.config.settings import PROJECT_ROOT
 from tests.e2e.harness.graphql import GraphQL
@@ -37,6 +37,9 @@ _READY_SECONDS = 120
 _PAGE_MILLISECONDS = 60_000
 _POLL_SECONDS = 0.5
 """A process of seconds, or a run of a minute; each look costs the webserver as much as one of its own page's."""
+
+_WINDOW: ViewportSize = {"width": 1280, "height": 900}
+"""To draw a larger one costs processors more than all else that a browser does."""
 
 FINISHED = ("SUCCESS", "FAILURE", "CANCELED")
 
@@ -130,14 +133,13 @@ def dagster_dev(directory: Path, env: Mapping[str, str], project: Path = PROJECT
 
 @contextmanager
 def browser_page() -> Iterator[Page]:
-    """A page of a headless Chromium, large enough to show the whole graph, on which nothing moves."""
+    """A page of a headless Chromium on which nothing moves."""
     if CHROMIUM is None:
         raise UiError("There is no Chromium: install the system's `chromium` package")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=list(_CHROMIUM_FLAGS))
         try:
-            # The lineage leaves the text out of its boxes when a large graph has to be made small.
-            page = browser.new_page(viewport={"width": 3600, "height": 2400})
+            page = browser.new_page(viewport=_WINDOW)
             page.add_init_script(_CALM)
             page.set_default_timeout(_PAGE_MILLISECONDS)
             yield page
@@ -146,7 +148,9 @@ def browser_page() -> Iterator[Page]:
 
 
 def open_lineage(page: Page, dev: DagsterDev) -> None:
-    """The page shows the graph of all assets."""
+    """The page shows the graph of all assets, in a window that is large enough for the whole of it."""
+    # The lineage leaves the text out of its boxes when a large graph has to be made small.
+    page.set_viewport_size({"width": 3600, "height": 2400})
     greeted = dev.query("{ shouldShowNux }")["shouldShowNux"]
     page.goto(f"{dev.url}/asset-groups")
     if greeted:
@@ -202,6 +206,9 @@ _CALM = """
 const calm = new CSSStyleSheet();
 calm.replaceSync("*, ::before, ::after { animation: none !important; transition: none !important; }");
 document.adoptedStyleSheets.push(calm);
+// What is drawn anew in every frame, as the bars of a run that goes on, is drawn a few times a second.
+window.requestAnimationFrame = draw => window.setTimeout(() => draw(performance.now()), 200);
+window.cancelAnimationFrame = window.clearTimeout;
 """
 
 _GREEN = """boxes => boxes.map(box => {
