@@ -40,14 +40,8 @@ class ForkingApiServer(server.DagsterApiServer):
 
 
 def shorten_intervals(seconds: int) -> None:
-    """The sensors of the code location, which this process has yet to load, tick so often."""
-    original = dg.SensorDefinition.__init__
-
-    def shortened(self: dg.SensorDefinition, *arguments: Any, **options: Any) -> None:
-        original(self, *arguments, **options)
-        self._min_interval = seconds
-
-    dg.SensorDefinition.__init__ = shortened  # type: ignore[method-assign]
+    """All sensors tick so often, also those that had been made when this process was forked."""
+    dg.SensorDefinition.minimum_interval_seconds = property(lambda _: seconds)  # type: ignore[method-assign, assignment]
 
 
 def not_repeated(path: str, stream: Any) -> AbstractContextManager[tuple[None, None]]:

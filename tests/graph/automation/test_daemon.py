@@ -40,7 +40,7 @@ UNCHANGED = {"preflight", "foundation_model", "finetune_compute", "online_endpoi
 _TICKS = """query($s: SensorSelector!) { sensorOrError(sensorSelector: $s) { ... on Sensor { sensorState {
   ticks(limit: 500) { status error { message } } } } } }"""
 
-_SENSOR_SECONDS = 5
+_SENSOR_SECONDS = 2
 """Between two ticks. From the hub to the answers it is nine hops, each of which waits for a tick."""
 _HOP_SECONDS = 120
 _TICKS_IN_PEACE = 3
