@@ -34,9 +34,7 @@ class World:
         self.graph = self.graph_with(lease_hours=24)
 
     def graph_with(self, **serving: float) -> Graph:
-        # A job of its own: another test's may have ended at any time of a clock that was set.
-        own = {"prefix": f"{NAME}: "}
-        changes = {"serving": {"endpoint": NAME, **serving}, "compute": {"name": NAME}, "parameters": own}
+        changes = {"serving": {"endpoint": NAME, **serving}, "compute": {"name": NAME}}
         recipe = write_toy_recipe(self.folder / "recipe.yaml", changes)
         # Recipes are read once; each is a file of its own.
         recipe = recipe.rename(self.folder / f"recipe-{len(list(self.folder.iterdir()))}.yaml")
@@ -73,8 +71,15 @@ class World:
         )
 
 
+@pytest.fixture(scope="module")
+def empty(emulator: Connection) -> None:
+    # Another test's job of the recipe may go on still, or have ended at any time of a clock that was set.
+    with Control(emulator) as control:
+        control.reset()
+
+
 @pytest.fixture
-def world(emulator: Connection, toys: Workspace, tmp_path: Path) -> Iterator[World]:
+def world(emulator: Connection, empty: None, toys: Workspace, tmp_path: Path) -> Iterator[World]:
     # A schedule is evaluated over an instance that other processes could open too.
     (tmp_path / "dagster").mkdir()
     with dg.DagsterInstance.local_temp(str(tmp_path / "dagster")) as instance:
