@@ -5,6 +5,7 @@ standard input and output, and stays until the fork has ended. Where it is kille
 """
 
 import atexit
+import gc
 import os
 import select
 import shlex
@@ -66,8 +67,11 @@ def _serve(config: pytest.Config, listener: socket.socket, over: int) -> NoRetur
         config.pluginmanager.unregister(name="terminalreporter")
         session = config.pluginmanager.get_plugin("session")
         assert isinstance(session, pytest.Session)
+        gc.disable()
         with suppress(Exception):
             session.perform_collect()
+        gc.freeze()  # what has been imported stays, and is looked through by no worker
+        gc.enable()
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, _reap)
         while over not in select.select([listener, over], [], [])[0]:
