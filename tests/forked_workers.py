@@ -68,6 +68,7 @@ def _serve(config: pytest.Config, listener: socket.socket, over: int) -> NoRetur
         session = config.pluginmanager.get_plugin("session")
         assert isinstance(session, pytest.Session)
         gc.disable()
+        # What cannot be collected is told by the workers too: each collects for itself what has been imported here.
         with suppress(Exception):
             session.perform_collect()
         gc.freeze()  # what has been imported stays, and is looked through by no worker

@@ -104,7 +104,7 @@ class Auth:
             claims = self._decoded(token, tuple(audiences))
             if claims["exp"] <= time.time():
                 raise jwt.ExpiredSignatureError
-            return claims
+            return dict(claims)
         except jwt.ExpiredSignatureError as error:
             raise _unauthorized("ExpiredAuthenticationToken", "The access token expired: get a new one.") from error
         except jwt.InvalidAudienceError as error:

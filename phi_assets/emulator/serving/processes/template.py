@@ -69,6 +69,7 @@ def import_required(packages: Iterable[str]) -> None:
     """What of the packages takes longest to import is imported from now on, here and in all copies to come."""
     wanted = [name for name in _OF_SOME_MODELS if name in packages and name not in sys.modules]
     for name in wanted:
+        # As above, what cannot be imported is for the copies to report.
         with _without_threads(), contextlib.suppress(Exception):
             module = import_module(name)
             for part in _OF_SOME_MODELS[name]:
