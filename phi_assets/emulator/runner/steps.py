@@ -18,6 +18,7 @@ from phi_assets.processes import ProcessId, inherited
 _LOG_TAIL_BYTES = 64 * 1024
 _LONGEST_MESSAGE = 2000
 _LOOK_SECONDS = 0.05
+_KILLED_LOOK_SECONDS = 0.005
 _ERROR_PREFIX = "ERROR: "
 
 
@@ -97,7 +98,7 @@ class StepProcess:
 
 
 def end_group(leader: ProcessId, grace_seconds: float) -> int:
-    """Ends all processes of the group that `leader` leads or led, and returns how many there were.
+    """Ends all processes of the group that `leader` leads or led, and returns how many there were; none is left then.
 
     Does nothing if the number has gone to another process in the meantime.
     """
@@ -106,10 +107,13 @@ def end_group(leader: ProcessId, grace_seconds: float) -> int:
         _signal(leader, signal.SIGTERM)
     deadline = time.monotonic() + grace_seconds
     # Looked at from outside: waiting for a child here would take its exit code away from `StepProcess.wait`.
-    while (alive := _group(leader)) and time.monotonic() < deadline:
-        time.sleep(_LOOK_SECONDS)
-    if alive:
-        _signal(leader, signal.SIGKILL)
+    while _group(leader):
+        if time.monotonic() >= deadline:
+            # A killed process goes on until it has given its memory back.
+            _signal(leader, signal.SIGKILL)
+            time.sleep(_KILLED_LOOK_SECONDS)
+        else:
+            time.sleep(_LOOK_SECONDS)
     return len(members)
 
 
