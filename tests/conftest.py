@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from phi_assets.azureml.connection.client import Workspace
     from tests.postgres import Server
 
-pytest_plugins = ["tests.balance", "tests.forked_workers"]
+pytest_plugins = ["tests.balance", "tests.forked_emulators", "tests.forked_workers"]
 
 TIME_SCALE = "5"
 

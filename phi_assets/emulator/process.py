@@ -262,11 +262,16 @@ def _answers(connection: Connection, identifier: str) -> bool:
     return answer.status_code == 200 and answer.json().get("id") == identifier
 
 
-def _spawn(directory: Path) -> subprocess.Popen[bytes]:
+def environment_of_server() -> dict[str, str]:
+    """The variables of an emulator that this process starts."""
     own = {name: os.environ[name] for name in _OWN_VARIABLES if name in os.environ}
     environment = inherited(os.environ) | own
     # The package may be run from its source folder without being installed.
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PROJECT_ROOT), environment.get("PYTHONPATH")]))
+    return environment
+
+
+def _spawn(directory: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "phi_assets.emulator", "serve", "--directory", str(directory)]
     output = os.open(directory / _OUTPUT_FILE, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
@@ -276,7 +281,7 @@ def _spawn(directory: Path) -> subprocess.Popen[bytes]:
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=directory,
-            env=environment,
+            env=environment_of_server(),
             start_new_session=True,
         )
     finally:

@@ -27,6 +27,8 @@ from tests.clocks import set_the_clock
 from tests.emulator.http import arm_client, datastore_sas, raw_client
 from tests.namespaces import lines_of
 
+pytestmark = pytest.mark.usefixtures("emulator_programs")
+
 COMMAND = [sys.executable, "-m", "phi_assets.emulator"]
 
 

@@ -71,6 +71,8 @@ _LOG_BYTES = 5_000_000
 _GRACE_SECONDS = 1
 # Handlers run in threads; some of them wait for a model's answer.
 _THREADS = 100
+# One that was killed has its lock for a moment more: until the last of its threads has ended.
+_LOCK_SECONDS = 0.5
 # Longer than a client pauses between two polls, so that it does not meet a connection that was closed meanwhile.
 _KEEP_ALIVE_SECONDS = 75
 
@@ -139,7 +141,7 @@ def _serve(directory: Path, port: int | None, time_scale: float) -> None:
     make_private(directory)
     lock = FileLock(directory / LOCK_FILE, mode=0o600)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=_LOCK_SECONDS)
     except Timeout as error:
         raise EmulatorError(f"Another emulator serves {directory}; stop it first, or choose another folder.") from error
     with lock:

@@ -29,6 +29,8 @@ from tests.emulator.testing_registry import COPY, WAIT, data, literal, pipeline
 if TYPE_CHECKING:
     from phi_assets.azureml.connection.client import Workspace
 
+pytestmark = pytest.mark.usefixtures("emulator_programs")
+
 SHORT = pipeline(copy={"componentId": COPY, "inputs": {"source": data(FILE)}})
 STUBBORN = pipeline(wait={"componentId": WAIT, "inputs": {"stubborn": literal("true")}})
 CLUSTER = {

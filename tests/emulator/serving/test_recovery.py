@@ -17,6 +17,8 @@ from tests.emulator.serving.echo import ask, write_echo_model
 
 REGISTRY = "azureml://registries/mine/models/{}/versions/1"
 
+pytestmark = pytest.mark.usefixtures("emulator_programs")
+
 
 class Client:
     """Asks an emulator without the SDK, whose cloud settings are one per process."""

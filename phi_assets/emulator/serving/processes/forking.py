@@ -116,7 +116,7 @@ class Template:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | ForkedProcess | None = None
         self._control: socket.socket | None = None
 
     def start(self, arguments: list[str], launch: Launch, log: int, cwd: Path) -> ForkedProcess:
@@ -127,21 +127,13 @@ class Template:
         """
         if any(name.startswith(_READ_AT_START) for name in launch.environment):
             raise TemplateError("A variable of the deployment is one that libraries read when they are loaded.")
-        message = Assignment(
-            arguments, launch.process_environment(os.environ), str(cwd), launch.requirements
-        ).to_bytes()
-        if len(message) > MAX_ASSIGNMENT_BYTES:
-            raise TemplateError("The environment is too large to be sent.")
+        assignment = Assignment(arguments, launch.process_environment(os.environ), str(cwd), launch.requirements)
         read_end, write_end = os.pipe()
         standard_input = os.fdopen(write_end, "wb", buffering=0)
-        reports, reporter = Pipe(duplex=False)
         try:
             with self._lock:
-                socket.send_fds(self._running(), [message], [read_end, log, reporter.fileno()])
-            reporter.close()
-            if not reports.poll(_START_SECONDS):
-                raise TemplateError("The template does not answer.")
-            return ForkedProcess(reports.recv(), reports, standard_input)
+                control = self._running()
+            return copy_of(control, assignment, read_end, log, standard_input)
         except (OSError, EOFError) as error:
             self.stop()
             standard_input.close()
@@ -151,7 +143,6 @@ class Template:
             raise
         finally:
             os.close(read_end)
-            reporter.close()
 
     def stop(self) -> None:
         """Ends the template; its copies go on, but nobody learns any more how they end."""
@@ -176,13 +167,37 @@ class Template:
         # A kind of socket whose messages arrive whole, with nothing of the next one.
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            self._process = subprocess.Popen(
-                # Nothing is imported from the working directory, which is left to nobody's model.
-                [sys.executable, "-P", "-m", "phi_assets.emulator.serving.processes.template"],
-                stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,
-                cwd="/",
-                env=environment,
-                start_new_session=True,
-            )
+            self._process = _program(theirs, environment)
         return self._control
+
+
+def copy_of(
+    control: socket.socket, assignment: Assignment, standard_input: int, log: int, held: IO[bytes]
+) -> ForkedProcess:
+    """A new copy of the template behind `control`, with these descriptors; `held` is the other end of its input.
+
+    Raises:
+        TemplateError: it cannot be sent what it is to do, or does not answer.
+        OSError, EOFError: it is gone.
+    """
+    message = assignment.to_bytes()
+    if len(message) > MAX_ASSIGNMENT_BYTES:
+        raise TemplateError("The environment is too large to be sent.")
+    reports, reporter = Pipe(duplex=False)
+    with reporter:
+        socket.send_fds(control, [message], [standard_input, log, reporter.fileno()])
+    if not reports.poll(_START_SECONDS):
+        raise TemplateError("The template does not answer.")
+    return ForkedProcess(reports.recv(), reports, held)
+
+
+def _program(control: socket.socket, environment: dict[str, str]) -> subprocess.Popen[bytes] | ForkedProcess:
+    return subprocess.Popen(
+        # Nothing is imported from the working directory, which is left to nobody's model.
+        [sys.executable, "-P", "-m", "phi_assets.emulator.serving.processes.template"],
+        stdin=control.fileno(),
+        stdout=subprocess.DEVNULL,
+        cwd="/",
+        env=environment,
+        start_new_session=True,
+    )
