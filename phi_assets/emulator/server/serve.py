@@ -60,6 +60,7 @@ from phi_assets.emulator.small_files import PORT_FILE, STATE_FILE, STUDIO_PORT_F
 from phi_assets.emulator.store.failures import failure_of
 from phi_assets.emulator.studio import listener as studio_listener
 from phi_assets.emulator.wire.errors import ServiceError
+from phi_assets.emulator.wire.listening import Server
 from phi_assets.emulator.wire.planes import RouteNames
 from phi_assets.emulator.wire.route_table import RouteTable
 from phi_assets.emulator.workspace import operations
@@ -187,7 +188,7 @@ def _run(parts: Parts, listener: socket.socket, studio: socket.socket, certifica
         os.getpid(),
         VERSION,
     )
-    server = uvicorn.Server(config)
+    server = Server(config)
     try:
         server.run(sockets=[listener])
         if not server.started and app.state.failure is not None:

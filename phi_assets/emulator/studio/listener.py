@@ -13,11 +13,12 @@ from phi_assets.emulator.routes.parts import Parts
 from phi_assets.emulator.serving.dispatch import Front
 from phi_assets.emulator.studio import routes as studio
 from phi_assets.emulator.studio.guard import Guard
+from phi_assets.emulator.wire.listening import Server
 
 _GRACE_SECONDS = 1
 
 
-class _Server(uvicorn.Server):
+class _Server(Server):
     """Leaves the signals of the process to the emulator's own server, which stops this one."""
 
     @contextmanager
@@ -54,5 +55,5 @@ async def serving(parts: Parts, listener: socket.socket) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        server.should_exit = True
+        server.leave()
         await task

@@ -38,6 +38,7 @@ from phi_assets.emulator.serving.inference.flavours import (
 )
 from phi_assets.emulator.serving.inference.payload import PayloadError, ScoringRequest, parse_request
 from phi_assets.emulator.serving.inference.rolling import OpenBatch
+from phi_assets.emulator.wire.listening import Server
 
 log = logging.getLogger("inference-server")
 
@@ -162,7 +163,7 @@ def _reply(reply: tuple[int, Any]) -> Response:
 
 def serve(app: Starlette, socket: Path) -> None:
     """Answers on the socket until SIGTERM comes."""
-    uvicorn.run(
+    config = uvicorn.Config(
         app,
         uds=str(socket),
         log_config=None,
@@ -171,6 +172,10 @@ def serve(app: Starlette, socket: Path) -> None:
         timeout_keep_alive=75,
         timeout_graceful_shutdown=5,
     )
+    try:
+        Server(config).run()
+    finally:
+        socket.unlink(missing_ok=True)
 
 
 def prepare(crash: str | None, crash_after: float) -> None:
