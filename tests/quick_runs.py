@@ -78,12 +78,15 @@ def use_sdk() -> None:
     """From now on the SDK, once it is imported, does not do again what takes it most of a submission.
 
     It makes the schemas by which it validates a job anew for each, with thousands of fields; here a process keeps them.
-    And it searches the source of all its callers for whether to say that a class is experimental, which is never said.
+    And it searches the source of all its callers for whether to say that a class is experimental, which is never said,
+    and for the file that a pipeline is written in, where it would look for components that are named by their paths.
     """
     from azure.ai.ml._utils import _experimental
+    from azure.ai.ml.dsl import _pipeline_decorator
     from azure.ai.ml.entities._validation.schema import SchemaValidatableMixin
 
     _experimental._should_skip_warning = lambda: True
+    _pipeline_decorator._resolve_source_file = lambda: None  # type: ignore[attr-defined]
     SchemaValidatableMixin._schema_for_validation = property(_kept_schema)  # type: ignore[assignment]
 
 
