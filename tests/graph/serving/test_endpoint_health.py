@@ -43,10 +43,18 @@ class World:
         (name,) = endpoint_state(self.workspace, NAME).deployments
         return name
 
+    @property
+    def is_well(self) -> bool:
+        """Whether the endpoint is as the graph has made it, with all the traffic on one deployment."""
+        found = endpoint_state(self.workspace, NAME)
+        states = {each.state for each in (found.endpoint, *found.deployments.values()) if each}
+        return states == {"Succeeded"} and list(found.traffic.values()) == [100] and len(found.deployments) == 1
+
     def heal(self) -> None:
-        """The endpoint is as the graph wants it."""
-        result = self.graph.run("deploy")
-        assert result.success, failure_message(result)
+        """The endpoint is as the graph wants it, which is what all but a few tests leave behind."""
+        if not self.is_well:
+            result = self.graph.run("deploy")
+            assert result.success, failure_message(result)
 
     def set_state(self, kind: str, key: str, state: str) -> None:
         """As if the service had failed at it, or was at it now."""
