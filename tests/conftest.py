@@ -54,13 +54,21 @@ def hermetic_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
         patch.setenv("PHI_EMULATOR_TIME_SCALE", TIME_SCALE)
         patch.setenv("HF_HUB_OFFLINE", "1")
         patch.setenv("HF_HOME", str(home / "huggingface"))
-        patch.setenv("PHI_TEST_DRAWN", str(tmp_path_factory.mktemp("drawn")))
+        patch.setenv("PHI_TEST_DRAWN", str(_folder_of_all_workers(tmp_path_factory, "drawn")))
         patch.setenv("DAGSTER_DISABLE_TELEMETRY", "true")
         # No test has a connection to the world, and every one to the emulator would load the world's authorities.
         authority = str(ensure_certificates(home / "nobodys-authority").authority)
         patch.setenv("REQUESTS_CA_BUNDLE", authority)
         patch.setenv("SSL_CERT_FILE", authority)
         yield home
+
+
+def _folder_of_all_workers(tmp_path_factory: pytest.TempPathFactory, name: str) -> Path:
+    """It is one folder for all processes of this session."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="session")

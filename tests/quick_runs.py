@@ -45,8 +45,14 @@ def _shown(report: ScoringReport, rows: Sequence[Mapping[str, Any]]) -> str:
 
 _PICTURES: dict[Any, dict[Callable[..., str], Callable[..., str]]] = {
     # What a picture is known by: all that it shows, but for times and deployments, which are others in each run.
-    phi_assets.graph.dataset.metadata: {token_histogram: lambda profile: profile.model_dump_json()},
-    phi_assets.graph.training.metadata: {loss_curve: repr},
+    phi_assets.graph.dataset.metadata: {
+        token_histogram: lambda profile: repr(
+            (profile.histogram, profile.rows, profile.truncated_rows, profile.context_tokens, profile.token_counter)
+        )
+    },
+    phi_assets.graph.training.metadata: {
+        loss_curve: lambda curves: repr({name: [(each.step, each.value) for each in curves[name]] for name in curves})
+    },
     phi_assets.graph.scoring.metadata: {
         quality_picture: _shown,
         latency_picture: lambda speed, latencies: f"{speed.concurrency} {len(latencies)}",

@@ -132,14 +132,14 @@ class World:
 
 
 def make_rows(seed: int) -> list[dict[str, Any]]:
-    """Conversations that break no rule, of questions that no other seed has."""
+    """Conversations that break no rule, of questions that no other seed has; all of them are of the same length."""
     return [
         {
-            "prompt": f"What is {seed} times {number}?",
+            "prompt": (question := f"What is {seed:02} times {number:02}?"),
             "prompt_id": f"{seed}/{number}",
             "messages": [
-                {"role": "user", "content": f"What is {seed} times {number}?"},
-                {"role": "assistant", "content": str(seed * number)},
+                {"role": "user", "content": question},
+                {"role": "assistant", "content": f"{seed * number:04}"},
             ],
         }
         for number in range(ROWS)
