@@ -1,5 +1,6 @@
 """Processes: those that were written down, by number or by name; what those that we start inherit; this one."""
 
+import atexit
 import gc
 import os
 import platform
@@ -87,8 +88,10 @@ _INHERITED_PREFIXES = (
 
 def collect_seldom() -> None:
     """Garbage is looked for when there may be more of it: what the libraries make while they are imported stays, and to
-    look through it hundreds of times takes a tenth of a command's time."""
+    look through it hundreds of times takes a tenth of a command's time. At the end, when all of it would be looked
+    through a few times more, the memory goes as a whole."""
     gc.set_threshold(_YOUNG_OBJECTS)
+    atexit.register(gc.freeze)
 
 
 def inherited(environment: Mapping[str, str]) -> dict[str, str]:

@@ -50,6 +50,25 @@ def test_a_name_is_that_of_one_process_and_of_no_other() -> None:
     assert is_gone(name) is True
 
 
+def test_at_its_end_a_process_looks_for_no_garbage() -> None:
+    program = """
+from phi_assets.processes import collect_seldom
+
+class Left:
+    def __del__(self):
+        print("found")
+
+left = Left()
+left.itself = left
+collect_seldom()
+"""
+    printed = [
+        subprocess.run([sys.executable, "-c", each], check=True, capture_output=True, text=True).stdout
+        for each in (program, program.replace("\ncollect_seldom()", ""))
+    ]
+    assert printed == ["", "found\n"]
+
+
 @pytest.mark.parametrize("shift", [-3600, -2, -1, 1, 2, 3600])
 def test_no_setting_of_the_clock_makes_another_process_of_one(shift: int, monkeypatch: pytest.MonkeyPatch) -> None:
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)

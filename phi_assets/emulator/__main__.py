@@ -12,6 +12,7 @@ import click
 from phi_assets.config.settings import emulator_home, read_env_file
 from phi_assets.emulator import process
 from phi_assets.emulator.small_files import damages
+from phi_assets.processes import collect_seldom
 
 _directory = click.option(
     "--directory",
@@ -25,6 +26,7 @@ _directory = click.option(
 @click.group(help="A local Azure Machine Learning workspace for the unmodified azure-ai-ml SDK.")
 def main() -> None:
     """Dispatches to the commands below."""
+    collect_seldom()
 
 
 @main.command(help="Serve in the foreground until interrupted.")

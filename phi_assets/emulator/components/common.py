@@ -1,6 +1,8 @@
 """What every component program shares: its entry point, the way it fails, and small readers of its arguments."""
 
 import argparse
+import atexit
+import gc
 import json
 import sys
 from collections.abc import Callable
@@ -25,6 +27,8 @@ class Arguments(argparse.ArgumentParser):
 
 def run(main: Callable[[], None]) -> NoReturn:
     """End the process with 0 after ``main``, or with 1 and one ``ERROR:`` line after a ComponentError."""
+    # Nothing of torch is looked through for garbage once more: the memory goes as a whole.
+    atexit.register(gc.freeze)
     try:
         main()
     except ComponentError as error:
