@@ -5,11 +5,14 @@ what `dagster` takes. A worker stays what it is under Dagster's own server: a pr
 and that nobody else's state is in.
 """
 
+import gc
 import multiprocessing
 import os
+import sys
 from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
 from multiprocessing import forkserver, resource_tracker, util
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -18,6 +21,7 @@ from dagster._core.execution import compute_logs
 from dagster._grpc import server
 from dagster._grpc.impl import start_run_in_subprocess
 
+from phi_assets.config.recipe_files import load_recipe
 from tests import quick_postgres, quick_sqlite
 
 SENSOR_SECONDS_VARIABLE = "PHI_TEST_SENSOR_SECONDS"
@@ -31,11 +35,10 @@ class ForkingApiServer(server.DagsterApiServer):
     """A worker starts within milliseconds; everything else is Dagster's."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
-        context: Any = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(_IMPORTS)
-        # It imports while the code location is loaded here.
-        forkserver.ensure_running()
         super().__init__(*arguments, **options)
+        # From here on nobody is forked of this process.
+        quick_postgres.use()
+        context: Any = multiprocessing.get_context("forkserver")
         self._mp_ctx = context
 
 
@@ -53,16 +56,39 @@ def start_run(*arguments: Any) -> None:
     """What a worker does."""
     compute_logs.tail_to_stream = not_repeated
     quick_postgres.use()
+    if _recipes() != _loaded_recipes:
+        load_recipe.cache_clear()
+        sys.modules.pop("phi_assets.definitions", None)
     start_run_in_subprocess(*arguments)
 
 
 def run() -> None:
     """The program, in a fork of a process that has the imports of both."""
     resource_tracker.ensure_running()
-    original, util.spawnv_passfds = util.spawnv_passfds, _fork_the_server_of_workers
-    forkserver.ensure_running()
-    util.spawnv_passfds = original
+    dagsters: Any = server
+    dagsters.LoadedRepositories = _LoadedRepositories
     _run()
+
+
+_loaded_recipes: dict[str, bytes] = {}
+"""The recipes whose definitions are here already, in a worker too."""
+
+
+def _recipes() -> dict[str, bytes]:
+    """By their files what they say now, but for what is shipped and what they extend."""
+    files = [Path(name) for name in os.environ.get("PHI_RECIPE", "").split(",")]
+    return {str(file): file.read_bytes() for file in files if file.is_file()}
+
+
+class _LoadedRepositories(server.LoadedRepositories):
+    """Once there are definitions, the server of workers is forked, which so need not make them again."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        _loaded_recipes.update(_recipes())
+        super().__init__(*arguments, **options)
+        original, util.spawnv_passfds = util.spawnv_passfds, _fork_the_server_of_workers
+        forkserver.ensure_running()
+        util.spawnv_passfds = original
 
 
 def _fork_the_server_of_workers(_: object, __: object, fds: list[int]) -> int:
@@ -73,6 +99,8 @@ def _fork_the_server_of_workers(_: object, __: object, fds: list[int]) -> int:
     # The other end of one of them, which is closed when nobody needs the server, is among what is closed.
     for low, high in pairwise([2, *sorted(fds), os.sysconf("SC_OPEN_MAX")]):
         os.closerange(low + 1, high)
+    # Or each worker would look at, and so copy, what has been made since the imports.
+    gc.freeze()
     try:
         forkserver.main(*fds, preload=[])
     finally:
@@ -92,4 +120,7 @@ def _run() -> None:
 
 
 if __name__ == "__main__":
+    multiprocessing.get_context("forkserver").set_forkserver_preload(_IMPORTS)
+    # It imports while the code location is loaded here.
+    forkserver.ensure_running()
     _run()

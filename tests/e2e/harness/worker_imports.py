@@ -5,7 +5,6 @@ its import again and changes nothing else.
 """
 
 import gc
-import inspect
 import sys
 from importlib import import_module
 from tempfile import TemporaryDirectory
@@ -56,8 +55,6 @@ sdk()
 quick_runs.use_sdk()
 quick_runs.validate_a_job()
 import_module("azure.ai.ml.dsl._component_func")
-# The SDK asks who calls it, for which every module's file is looked up once in a process.
-inspect.stack()
 # What each character counts as is looked up once in a process.
 words._folded()
 
