@@ -46,6 +46,7 @@ def pytest_collection_finish() -> None:
 def hermetic_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """No test reads the developer's settings, and no library looks for a network."""
     home = tmp_path_factory.mktemp("phi-home")
+    forks = os.environ.get("PHI_TEST_FORKS") or str(tmp_path_factory.mktemp("forks") / "template")
     with pytest.MonkeyPatch.context() as patch:
         for name in list(os.environ):
             if name.startswith(("PHI_", "AZURE_", "AZUREML_", "DAGSTER_", "ARM_CLOUD", "IDENTITY_")):
@@ -54,6 +55,7 @@ def hermetic_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
         patch.setenv("PHI_EMULATOR_TIME_SCALE", TIME_SCALE)
         patch.setenv("HF_HUB_OFFLINE", "1")
         patch.setenv("HF_HOME", str(home / "huggingface"))
+        patch.setenv("PHI_TEST_FORKS", forks)
         patch.setenv("PHI_TEST_DRAWN", str(_folder_of_all_workers(tmp_path_factory, "drawn")))
         patch.setenv("DAGSTER_DISABLE_TELEMETRY", "true")
         # No test has a connection to the world, and every one to the emulator would load the world's authorities.

@@ -40,6 +40,8 @@ def pytest_xdist_setupnodes(config: pytest.Config, specs: list[Any]) -> None:
     listener.bind(str(address))
     listener.listen()
     over, here = os.pipe()
+    # Where they find `tests.e2e.harness.template`, which is one for all of them.
+    os.environ["PHI_TEST_FORKS"] = str(Path(folder.name, "template"))
     template = os.fork()
     if template == 0:
         os.close(here)

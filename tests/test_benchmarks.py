@@ -323,7 +323,7 @@ def test_mixed_traffic_leaves_nothing_behind(tmp_path: Path) -> None:
 def test_what_many_detached_jobs_need_is_measured(
     postgres: Server, emulator: Connection, toy_registry: Path, tmp_path: Path
 ) -> None:
-    found = many_jobs.measure(emulator, postgres.new_database(), tmp_path, jobs=20, ended=2, ticks=2)
+    found = many_jobs.measure(emulator, postgres.new_database(), tmp_path, jobs=20, ended=2, ticks=2, forks=True)
     assert (found.jobs, found.ended) == (20, 2)
     assert found.daemon_mb > 10
     assert found.code_server_mb > 10

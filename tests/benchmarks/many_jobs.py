@@ -57,11 +57,19 @@ class ManyJobs:
 
 
 def measure(
-    emulator: process.Connection, database: Database, home: Path, *, jobs: int, ended: int, ticks: int
+    emulator: process.Connection,
+    database: Database,
+    home: Path,
+    *,
+    jobs: int,
+    ended: int,
+    ticks: int,
+    forks: bool = False,
 ) -> ManyJobs:
     """So many jobs run on for some ticks, each left by a run, then some end; the runs for these are not started.
 
-    The emulator has the registry `toys`. Nothing of this is left in it.
+    The emulator has the registry `toys`. Nothing of this is left in it. Of processes that are forked only what they do
+    not share is measured.
     """
     recipe = write_toy_recipe(home / "toy.yaml", {"finetune": {"wait": "detached", "experiment": home.name}})
     env = {"PHI_HOME": str(emulator.directory.parent), "PHI_RECIPE": str(recipe), "PHI_STORAGE": str(home / "storage")}
@@ -71,7 +79,7 @@ def measure(
         template = ensure_job(workspace, request=make_request(workspace, home)).name
     crowd = Crowd(emulator, template)
     with (
-        DagsterByHand(home, env, overrides, sensor_seconds=1, forks=False) as dagster,
+        DagsterByHand(home, env, overrides, sensor_seconds=1, forks=forks) as dagster,
         ExitStack() as after,
     ):
         after.callback(crowd.leave)

@@ -1,7 +1,6 @@
 """Whatever happens to workers and jobs, in any order: one live job per fine-tune, nothing recorded without proof."""
 
 import itertools
-import multiprocessing
 import signal
 from collections import Counter
 from dataclasses import dataclass
@@ -57,8 +56,6 @@ class World:
         self.storage, self.instance_folder = folder / "storage", folder / "dagster"
         self.instance_folder.mkdir()
         self.instance = dg.DagsterInstance.local_temp(str(self.instance_folder))
-        self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload([worker.__name__, worker.IMPORTS])
         graph = Graph(self.home, self.recipe("upstream"), self.storage, self.instance)
         result = graph.materialize(" or ".join(f'+key:"{key}"' for key in UPSTREAM))
         assert result.success, failure_message(result)
@@ -75,9 +72,7 @@ class World:
         return write_toy_recipe(self.folder / f"{name}.yaml", changes)
 
     def start(self, name: str) -> BaseProcess:
-        return worker.start(
-            self.context, self.home, self.recipe(name), self.storage, self.instance_folder, 'key:"finetune_job"'
-        )
+        return worker.start(self.home, self.recipe(name), self.storage, self.instance_folder, 'key:"finetune_job"')
 
     def jobs(self, name: str) -> list[Job]:
         """The fine-tune's jobs."""

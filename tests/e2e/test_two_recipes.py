@@ -153,7 +153,6 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             "PHI_STORAGE": str(home / "storage"),
             "PHI_RECIPE": f"{home}/one.yaml,{home}/two.yaml",
         }
-        command.preload()
         with Control(connection) as control, workspace_of(connection) as workspace:
             world = World(home, DagsterByHand(home, env), workspace, control)
             world.write("one", "one: ")

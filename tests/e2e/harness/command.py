@@ -1,22 +1,15 @@
-"""`python -m phi_assets` without the seconds of imports: forked from a server that has done them already."""
+"""`python -m phi_assets` without the seconds of imports: forked from a process that has done them already."""
 
 import multiprocessing
 import os
 import tempfile
 from collections.abc import Mapping
-from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from subprocess import CompletedProcess
 
 from phi_assets.config.settings import PROJECT_ROOT
-from tests.e2e.harness import worker
-
-
-def preload() -> None:
-    """The server imports from now on."""
-    multiprocessing.get_context("forkserver").set_forkserver_preload([__name__, worker.IMPORTS])
-    forkserver.ensure_running()
+from tests.e2e.harness import template
 
 
 def run(env: Mapping[str, str], *arguments: str) -> CompletedProcess[str]:
@@ -32,7 +25,7 @@ def run(env: Mapping[str, str], *arguments: str) -> CompletedProcess[str]:
 
 def start(env: Mapping[str, str], log: Path, *arguments: str, errors: Path | None = None) -> BaseProcess:
     """The command, in a process of its own with that environment; what it prints is added to `log`."""
-    preload()
+    template.serve_forks()
     process = multiprocessing.get_context("forkserver").Process(
         target=_run, args=(dict(env), log, errors or log, arguments)
     )

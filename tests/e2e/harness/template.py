@@ -1,22 +1,27 @@
-"""A process with the seconds of imports behind it, of which code servers and daemons are forked.
+"""A process with the seconds of imports behind it, of which code servers, daemons, run workers and commands are forked.
 
-`python -m tests.e2e.harness.template` answers each line that it reads, a `Fork` as JSON, with the id of a process. It
-ends with whoever asks it.
+The first one who needs it starts it, for all of xdist's workers; it ends with the last one who has asked it. Each line
+that it reads is a `Fork` as JSON, and what it answers the id of a process.
 """
 
-import atexit
 import json
 import os
+import selectors
 import signal
+import socket
 import subprocess
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib import import_module
+from multiprocessing import forkserver, resource_tracker, util
 from pathlib import Path
 from typing import Any, NoReturn
+
+from filelock import FileLock
 
 from phi_assets.config.settings import PROJECT_ROOT
 from tests.e2e.harness.processes import Forked
@@ -24,6 +29,8 @@ from tests.e2e.harness.processes import Forked
 _IMPORTS = (
     "tests.e2e.harness.code_server",
     "tests.e2e.harness.daemon",
+    "tests.e2e.harness.command",
+    "tests.e2e.harness.worker",
     # The last one: it sees to what has been imported.
     "tests.e2e.harness.worker_imports",
 )
@@ -43,28 +50,66 @@ class Fork:
 
 def fork(module: str, arguments: Sequence[str], env: Mapping[str, str], log: Path, group: int) -> Forked:
     """The program runs, and prints into the log."""
+    return Forked(_ask(Fork(module, [*arguments], {**env}, str(log), group)))
+
+
+def serve_forks() -> None:
+    """The server of `multiprocessing`, from which processes of this one are forked, is itself forked."""
+    server: Any = forkserver._forkserver
+    if server._forkserver_pid is None:
+        # It comes first, and is a program.
+        resource_tracker.ensure_running()
+        original, util.spawnv_passfds = util.spawnv_passfds, _fork_the_server
+        forkserver.ensure_running()
+        util.spawnv_passfds = original
+        # Or it would wait for it as for a child.
+        server.ensure_running = lambda: None
+
+
+def _fork_the_server(_: object, __: object, fds: list[int]) -> int:
+    return _ask(Fork(__name__, [], {**os.environ}, os.devnull, os.getpgrp()), fds)
+
+
+def _ask(wanted: Fork, files: Sequence[int] = ()) -> int:
     template = _template()
-    assert template.stdin is not None
-    assert template.stdout is not None
-    wanted = Fork(module, [*arguments], {**env}, str(log), group)
-    template.stdin.write(json.dumps(asdict(wanted)) + "\n")
-    template.stdin.flush()
-    return Forked(int(template.stdout.readline()))
+    text = json.dumps(asdict(wanted)).encode()
+    socket.send_fds(template, [text[:1]], files)
+    template.sendall(text[1:] + b"\n")
+    return int(template.recv(100))
 
 
 @cache
-def _template() -> "subprocess.Popen[str]":
-    """The one of this process."""
-    # Dagster reads it when it is imported.
-    env = {**os.environ, "DAGSTER_EVENT_LOG_CONSUMER_DAEMON_INTERVAL_SECONDS": "1"}
-    command = [sys.executable, "-m", "tests.e2e.harness.template"]
-    pipe = subprocess.PIPE
-    process = subprocess.Popen(command, cwd=PROJECT_ROOT, env=env, stdin=pipe, stdout=pipe, text=True)
-    atexit.register(process.communicate)
-    return process
+def _template() -> socket.socket:
+    """A connection to it."""
+    address = os.environ["PHI_TEST_FORKS"]
+    asking = socket.socket(socket.AF_UNIX)
+    with FileLock(f"{address}.lock"):
+        with suppress(FileNotFoundError):
+            asking.connect(address)
+            return asking
+        # Dagster reads it when it is imported.
+        env = {**os.environ, "DAGSTER_EVENT_LOG_CONSUMER_DAEMON_INTERVAL_SECONDS": "1"}
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(address)
+            listener.listen()
+            subprocess.Popen(
+                [sys.executable, "-m", __name__, str(listener.fileno())],
+                cwd=PROJECT_ROOT,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=[listener.fileno()],
+            )
+        asking.connect(address)
+    return asking
 
 
-def _become(wanted: dict[str, Any]) -> NoReturn:
+def run(files: Sequence[int]) -> None:
+    """The server of `multiprocessing`, which has these ends of a socket and a pipe."""
+    forkserver.main(*files, preload=[])
+
+
+def _become(wanted: dict[str, Any], files: Sequence[int]) -> NoReturn:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     log = os.open(wanted["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -75,7 +120,8 @@ def _become(wanted: dict[str, Any]) -> NoReturn:
     code: Any = 1
     try:
         sys.argv = [wanted["module"], *wanted["arguments"]]
-        import_module(wanted["module"]).run()
+        program = import_module(wanted["module"]).run
+        program(files) if files else program()
     except SystemExit as end:
         code = end.code
     except BaseException:
@@ -85,19 +131,48 @@ def _become(wanted: dict[str, Any]) -> NoReturn:
     os._exit(code if isinstance(code, int) else 0)
 
 
-def _serve() -> None:
+def _serve(listener: socket.socket) -> None:
     # Nobody waits for them here.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    for line in sys.stdin:
-        wanted = json.loads(line)
-        pid = os.fork()
-        os.setpgid(pid, wanted["group"] or pid)
-        if pid == 0:
-            _become(wanted)
-        print(pid, flush=True)
+    address = listener.getsockname()
+    with selectors.DefaultSelector() as asking:
+        asking.register(listener, selectors.EVENT_READ)
+        while True:
+            for key, _ in asking.select():
+                if key.fileobj is listener:
+                    asking.register(listener.accept()[0], selectors.EVENT_READ)
+                elif not _answer(key.fileobj, asking):
+                    asking.unregister(key.fileobj)
+                    key.fileobj.close()
+            if len(asking.get_map()) == 1:
+                with FileLock(f"{address}.lock"):
+                    if not asking.select(0):
+                        os.unlink(address)
+                        return
+
+
+def _answer(client: socket.socket, asking: selectors.BaseSelector) -> bool:
+    """False at its end."""
+    text, files, _, _ = socket.recv_fds(client, 1, 2)
+    if not text:
+        return False
+    while not text.endswith(b"\n"):
+        text += client.recv(1 << 20)
+    wanted = json.loads(text)
+    pid = os.fork()
+    os.setpgid(pid, wanted["group"] or pid)
+    if pid == 0:
+        for key in [*asking.get_map().values()]:
+            key.fileobj.close()
+        asking.close()
+        _become(wanted, files)
+    for file in files:
+        os.close(file)
+    client.sendall(b"%d" % pid)
+    return True
 
 
 if __name__ == "__main__":
     for name in _IMPORTS:
         import_module(name)
-    _serve()
+    _serve(socket.socket(fileno=int(sys.argv[1])))

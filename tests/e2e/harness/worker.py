@@ -1,23 +1,21 @@
-"""A run worker without the seconds of imports: to be forked from a server that has loaded this module already."""
+"""A run worker without the seconds of imports: forked from a process that has done them already."""
 
+import multiprocessing
 import os
 import sys
-from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import dagster as dg
 
+from tests.e2e.harness import template
 from tests.graph_runs import Graph
 
-IMPORTS = "tests.e2e.harness.worker_imports"
-"""What such a server loads as well, after this module."""
 
-
-def start(
-    context: ForkServerContext, home: Path, recipe: Path, storage: Path, instance: Path, selection: str
-) -> BaseProcess:
+def start(home: Path, recipe: Path, storage: Path, instance: Path, selection: str) -> BaseProcess:
     """A process that materializes the selection with that recipe; exit code 0 if it succeeded."""
+    template.serve_forks()
+    context = multiprocessing.get_context("forkserver")
     process = context.Process(target=_materialize, args=(home, recipe, storage, instance, selection))
     process.start()
     return process

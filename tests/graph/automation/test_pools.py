@@ -16,6 +16,7 @@ import pytest
 from phi_assets.graph.automation.dead_runs import PROCESS_TAG
 from phi_assets.graph.automation.pools import patient_in_process_executor, patient_pools
 from phi_assets.processes import this_process
+from tests.e2e.harness import template
 from tests.e2e.harness.processes import until
 
 POOL = "endpoint_mine"
@@ -99,6 +100,7 @@ def _blocked(folder: str) -> None:
 
 def test_a_blocked_run_can_be_ended(instance: dg.DagsterInstance, tmp_path: Path) -> None:
     holder = hold(instance)
+    template.serve_forks()
     process = multiprocessing.get_context("forkserver").Process(target=_blocked, args=(str(tmp_path),))
     process.start()
     try:
