@@ -1,6 +1,6 @@
 """`python -m phi_assets` as a newcomer runs it, in a process of its own.
 
-Each command is started once by an interpreter of its own, and forked where what it says and does is the question.
+Each kind is started once by an interpreter of its own, and forked where what it says and does is the question.
 """
 
 import json
@@ -166,7 +166,8 @@ def test_the_quickstart_trains_serves_and_says_what_came_of_it(environment: dict
     assert page_of(second.stdout) == page_of(first.stdout)
     assert requests.writes == []
 
-    billing = begun(environment, "still-billing")
+    # What it reads, and how, is what the `teardown` below ends with, by an interpreter of its own.
+    billing = command.run(environment, "still-billing")
     assert billing.returncode == 0, billing.stderr
     billed = r"^deployment +quickstart-[0-9a-f]{8}/ft-\d+ .*3\.67 .*1 x Standard_NC24ads_A100_v4"
     assert re.search(billed, billing.stdout, re.MULTILINE), billing.stdout

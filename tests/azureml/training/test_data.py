@@ -1,23 +1,25 @@
 """Samples as data assets: one upload per content."""
 
 import json
-import subprocess
-import sys
+import multiprocessing
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from phi_assets.azureml.connection.client import Workspace
+from phi_assets.azureml.connection.client import Workspace, connect_emulator
 from phi_assets.azureml.connection.errors import DataUploadFailed
 from phi_assets.azureml.connection.retry import get_or_none
 from phi_assets.azureml.training.data import data_version, ensure_data_asset
+from phi_assets.emulator import process
 from phi_assets.emulator.control import Control
 from phi_assets.emulator.process import Connection
 from phi_assets.fingerprint import file_sha256
-from phi_assets.refs import DataFile
+from phi_assets.refs import DataFile, SampleRef
 from tests.azureml.toys import make_sample
+from tests.e2e.harness import template
 from tests.emulator_requests import Requests
 
 
@@ -84,19 +86,19 @@ def test_the_asset_says_what_it_holds(toys: Workspace, tmp_path: Path) -> None:
     }
 
 
-UPLOAD = """
-import sys
-from pathlib import Path
-from phi_assets.azureml.connection.client import connect_emulator
-from phi_assets.azureml.training.data import ensure_data_asset
-from phi_assets.emulator import process
-from phi_assets.refs import SampleRef
+def _upload(emulator: Path, sample: SampleRef, said: Path) -> None:
+    ensure_data_asset(connect_emulator(process.ensure_running(emulator)), "killed", sample)
+    (peak,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:")]
+    said.write_text(str(int(peak.split()[1]) << 10))
 
-sample = SampleRef.model_validate_json(Path(sys.argv[2]).read_text())
-ensure_data_asset(connect_emulator(process.ensure_running(Path(sys.argv[1]))), "killed", sample)
-(peak,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:")]
-print(int(peak.split()[1]) << 10)
-"""
+
+def uploading(emulator: Connection, sample: SampleRef, said: Path) -> BaseProcess:
+    """A process of its own that uploads, and then writes down how much memory it ever had."""
+    template.serve_forks()
+    context = multiprocessing.get_context("forkserver")
+    worker = context.Process(target=_upload, args=(emulator.directory, sample, said))
+    worker.start()
+    return worker
 
 
 @pytest.mark.slow
@@ -109,18 +111,13 @@ def test_an_upload_does_not_read_the_file_into_memory(toys: Workspace, tmp_path:
         sample = make_sample(tmp_path, "test_sft").model_copy(
             update={"jsonl": DataFile.at(path), "size_bytes": path.stat().st_size, "sha256": file_sha256(path)}
         )
-        document = tmp_path / "sample.json"
-        document.write_text(sample.model_dump_json())
         with Requests(emulator) as requests:
-            worker = subprocess.run(
-                [sys.executable, "-c", UPLOAD, str(emulator.directory), str(document)],
-                stdout=subprocess.PIPE,
-                text=True,
-                check=True,
-            )
+            worker = uploading(emulator, sample, tmp_path / "peak")
+            worker.join()
+        assert worker.exitcode == 0
         assert requests.uploaded == {path.name: sample.size_bytes}
         path.unlink()
-        return int(worker.stdout)
+        return int((tmp_path / "peak").read_text())
 
     # The SDK sends blocks of 4 MiB, several at a time.
     assert peak(300) - peak(1) < 150_000_000
@@ -134,13 +131,12 @@ def test_an_upload_whose_worker_was_killed_is_completed_by_the_next(
     # More than 64 MiB are sent in blocks of 4 MiB, then a list of them, then the mark of completeness.
     sample = make_sample(tmp_path, "train_sft", f"{blocks:02}" * 17_500_000)
     assert -(-sample.size_bytes // (4 << 20)) == 17
-    document = tmp_path / "sample.json"
-    document.write_text(sample.model_dump_json())
     held = control.add_fault(plane="blob", method="PUT", skip=blocks, action="hold", when="before")
-    worker = subprocess.Popen([sys.executable, "-c", UPLOAD, str(emulator.directory), str(document)])
+    worker = uploading(emulator, sample, tmp_path / "peak")
     control.wait_until_held(held)
     worker.kill()
-    worker.wait(60)
+    worker.join(60)
+    assert worker.exitcode == -9
     control.release(held, discard=True)
     assert get_or_none(lambda: toys.ml.data.get("killed", data_version(sample))) is None
 
