@@ -97,7 +97,7 @@ NOT_RUN = {
 
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
 _INLINE = re.compile(r"(?<!`)`((?:[A-Z_]+=\S+ )*(?:\.venv/bin/|python3? -m |phi-assets|dg |dagster |az )[^`]*)`(?!`)")
-_OF_OTHERS = {"DAGSTER_HOME", "_PHI_ASSETS_COMPLETE"}
+_OF_OTHERS = {"DAGSTER_HOME", "NODE_OPTIONS", "_PHI_ASSETS_COMPLETE"}
 
 
 @dataclass(frozen=True)
