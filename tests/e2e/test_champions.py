@@ -27,8 +27,8 @@ AS_BAD = (
 class Models:
     """The toy graph, with a model that is told by what its answers begin with."""
 
-    def __init__(self, emulator: Connection, folder: Path, instance: dg.DagsterInstance) -> None:
-        self._emulator, self._folder, self._instance = emulator, folder, instance
+    def __init__(self, emulator: Connection, folder: Path, instance: dg.DagsterInstance, endpoint: str) -> None:
+        self._emulator, self._folder, self._instance, self._endpoint = emulator, folder, instance, endpoint
         self._recipes: dict[str, Path] = {}
 
     def graph(self, prefix: str, *, gate: bool = False, **scoring: Any) -> Graph:
@@ -42,7 +42,7 @@ class Models:
                 {
                     "sample": {"percent": 100},
                     "parameters": {"prefix": prefix},
-                    "serving": {"endpoint": "champions"},
+                    "serving": {"endpoint": self._endpoint},
                     "scoring": {"samples": 12, **scoring},
                     "rollout": {"score_before_live": gate},
                 },
@@ -59,7 +59,16 @@ class Models:
 @pytest.fixture
 def models(emulator: Connection, toys: Workspace, tmp_path: Path) -> Iterator[Models]:
     with dg.DagsterInstance.ephemeral() as instance:
-        models = Models(emulator, tmp_path, instance)
+        models = Models(emulator, tmp_path, instance, "champions")
+        yield models
+        assert models.graph("").run("teardown").success
+
+
+@pytest.fixture(scope="module")
+def lonely(emulator: Connection, toys: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Models]:
+    """For tests in which there is no other model than the one that begins with nothing."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        models = Models(emulator, tmp_path_factory.mktemp("lonely"), instance, "lonely-champion")
         yield models
         assert models.graph("").run("teardown").success
 
@@ -138,8 +147,8 @@ def test_other_questions_are_not_compared(models: Models) -> None:
     assert metadata(other)["champion_note"] == verdict.description
 
 
-def test_without_the_base_model_nothing_is_deployed_for_it(models: Models, toys: Workspace) -> None:
-    result = models.score("", compare_with_base=False)
+def test_without_the_base_model_nothing_is_deployed_for_it(lonely: Models) -> None:
+    result = lonely.score("", compare_with_base=False)
     assert actions(result)["base_answers"] == "skipped"
     assert "base/chrf" not in metadata(result)
     verdict = check(result, "better_than_base_model")
@@ -147,18 +156,18 @@ def test_without_the_base_model_nothing_is_deployed_for_it(models: Models, toys:
     assert verdict.description == "The recipe does not ask for the base model."
 
 
-def test_a_bound_that_is_exceeded_fails_its_check_and_asks_nobody_again(models: Models) -> None:
-    slow = models.score("", max_p95_seconds=0.000_1)
+def test_a_bound_that_is_exceeded_fails_its_check_and_asks_nobody_again(lonely: Models) -> None:
+    slow = lonely.score("", max_p95_seconds=0.000_1)
     assert not check(slow, "p95_latency_is_within_bound").passed
-    fast = models.score("", max_p95_seconds=60)
+    fast = lonely.score("", max_p95_seconds=60)
     assert check(fast, "p95_latency_is_within_bound").passed
     assert actions(fast)["scoring_result"] == "reused"
 
 
-def test_base_answers_that_are_gone_are_named(models: Models) -> None:
-    first = models.score("")
+def test_base_answers_that_are_gone_are_named(lonely: Models) -> None:
+    first = lonely.score("")
     Path(metadata(first, "base_answers")["json"]).unlink()
-    graph = models.graph("")
+    graph = lonely.graph("")
     alone = graph.materialize("scoring_result")
     assert not alone.success
     assert "Materialize base_answers again" in failure_message(alone)
