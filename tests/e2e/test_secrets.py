@@ -85,24 +85,23 @@ def test_a_whole_run_and_its_end_tell_no_secret(
     printed = capfd.readouterr()
     assert len(world.secrets) >= 5, "the run has had no keys"
     assert world.leaks(caplog.text, printed.out, printed.err) == []
+    assert_that_the_scan_reads_what_was_written(world, "good")
 
 
-def test_the_scan_reads_what_was_written(world: World) -> None:
+def assert_that_the_scan_reads_what_was_written(world: World, name: str) -> None:
     """So that an empty result means something: what is known to be there is found in all the places."""
-    graph = world.graph("known")
-    assert graph.run().success
-    known = Leaks({"endpoint": "secret-known"})
-    files = list(known.in_folder(world.folder))
-    for part in ("history", "storage", "known.yaml"):
+    files = list(Leaks({"endpoint": f"secret-{name}"}).in_folder(world.folder))
+    for part in ("history", "storage", f"{name}.yaml"):
         assert any(part in line for line in files), part
     step = Leaks({"log line": "evaluating on validation"})
     assert any("compute_logs" in line or "storage" in line for line in step.in_folder(world.folder))
-    for secret in (
-        SAS_URL,
-        "Authorization: Bearer abcdefghijklmnopqrstuv",
-        "eyJhbGciOiJIUzI1NiJ9.eyJhdWQiOiJo.c2lnbmF0",
-    ):
-        assert Leaks({}).in_text(secret, "here"), secret
+
+
+@pytest.mark.parametrize(
+    "secret", [SAS_URL, "Authorization: Bearer abcdefghijklmnopqrstuv", "eyJhbGciOiJIUzI1NiJ9.eyJhdWQiOiJo.c2lnbmF0"]
+)
+def test_the_scan_knows_a_secret_by_its_form(secret: str) -> None:
+    assert Leaks({}).in_text(secret, "here")
 
 
 FAILURES: dict[str, dict[str, Any]] = {
