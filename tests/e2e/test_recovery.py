@@ -21,7 +21,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ToyDeployment]:
         yield toy
 
 
-def test_a_run_that_lost_its_machine_is_started_again_and_attaches(toy: ToyDeployment) -> None:
+def test_a_run_that_lost_its_machine_is_started_again_attaches_and_outlives_the_servers(toy: ToyDeployment) -> None:
     run_id = toy.dagster.launch("finetune")
     job = toy.job_of(run_id)
     toy.wait_for_job(job, JobStatus.RUNNING)
@@ -31,21 +31,15 @@ def test_a_run_that_lost_its_machine_is_started_again_and_attaches(toy: ToyDeplo
     assert toy.dagster.wait(run_id) is S.FAILURE
     retry = toy.dagster.retry_of(run_id)
     toy.dagster.wait_for_message(retry, f"Job {job} is Running. Action: attached.")
+
+    # Now its worker goes on without the servers, and those that come after them leave it alone.
+    toy.dagster.lose_servers()
+    log = toy.dagster.directory / "daemon.log"
+    looks = log.read_text().count(f"Checking run {retry}")
+    toy.dagster.start()
+    until(lambda: log.read_text().count(f"Checking run {retry}") > looks + 1 or None, 120, "The daemon does not look")
+    assert toy.dagster.status(retry) is S.STARTED
     toy.open_gate()
     assert toy.dagster.wait(retry) is S.SUCCESS, toy.dagster.failures(retry)
     assert toy.job_names() == [job]
-
-
-def test_a_worker_that_outlives_its_code_server_is_left_alone(toy: ToyDeployment) -> None:
-    toy.clean()
-    run_id = toy.dagster.launch("finetune")
-    toy.wait_for_job(toy.job_of(run_id), JobStatus.RUNNING)
-    toy.dagster.lose_servers()
-    log = toy.dagster.directory / "daemon.log"
-    looks = log.read_text().count(f"Checking run {run_id}")
-    toy.dagster.start()
-    until(lambda: log.read_text().count(f"Checking run {run_id}") > looks + 1 or None, 120, "The daemon does not look")
-    assert toy.dagster.status(run_id) is S.STARTED
-    toy.open_gate()
-    assert toy.dagster.wait(run_id) is S.SUCCESS, toy.dagster.failures(run_id)
-    assert len(toy.dagster.runs()) == 1
+    assert {run.run_id for run in toy.dagster.runs()} == {run_id, retry}
