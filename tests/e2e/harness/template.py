@@ -6,7 +6,6 @@ that it reads is a `Fork` as JSON, and what it answers the id of a process.
 
 import json
 import os
-import selectors
 import signal
 import socket
 import subprocess
@@ -19,6 +18,7 @@ from functools import cache
 from importlib import import_module
 from multiprocessing import forkserver, resource_tracker, util
 from pathlib import Path
+from select import select
 from typing import Any, NoReturn
 
 from filelock import FileLock
@@ -134,41 +134,41 @@ def _become(wanted: dict[str, Any], files: Sequence[int]) -> NoReturn:
 def _serve(listener: socket.socket) -> None:
     # Nobody waits for them here.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    address = listener.getsockname()
-    with selectors.DefaultSelector() as asking:
-        asking.register(listener, selectors.EVENT_READ)
-        while True:
-            for key, _ in asking.select():
-                if key.fileobj is listener:
-                    asking.register(listener.accept()[0], selectors.EVENT_READ)
-                elif not _answer(key.fileobj, asking):
-                    asking.unregister(key.fileobj)
-                    key.fileobj.close()
-            if len(asking.get_map()) == 1:
-                with FileLock(f"{address}.lock"):
-                    if not asking.select(0):
-                        os.unlink(address)
-                        return
+    address, clients = listener.getsockname(), list[socket.socket]()
+    while True:
+        for ready in select([listener, *clients], [], [])[0]:
+            if ready is listener:
+                clients.append(listener.accept()[0])
+            elif not _answer(ready, [listener, *clients]):
+                clients.remove(ready)
+                ready.close()
+        if not clients:
+            with FileLock(f"{address}.lock"):
+                if not select([listener], [], [], 0)[0]:
+                    os.unlink(address)
+                    return
 
 
-def _answer(client: socket.socket, asking: selectors.BaseSelector) -> bool:
-    """False at its end."""
-    text, files, _, _ = socket.recv_fds(client, 1, 2)
-    if not text:
+def _answer(client: socket.socket, ours: Sequence[socket.socket]) -> bool:
+    """A process is forked, without these; False where the client has gone."""
+    text, files = b"", list[int]()
+    with suppress(ConnectionError):
+        text, files, _, _ = socket.recv_fds(client, 1, 2)
+        while text and not text.endswith(b"\n") and (more := client.recv(1 << 20)):
+            text += more
+    if not text.endswith(b"\n"):
         return False
-    while not text.endswith(b"\n"):
-        text += client.recv(1 << 20)
     wanted = json.loads(text)
     pid = os.fork()
     os.setpgid(pid, wanted["group"] or pid)
     if pid == 0:
-        for key in [*asking.get_map().values()]:
-            key.fileobj.close()
-        asking.close()
+        for each in ours:
+            each.close()
         _become(wanted, files)
     for file in files:
         os.close(file)
-    client.sendall(b"%d" % pid)
+    with suppress(ConnectionError):
+        client.sendall(b"%d" % pid)
     return True
 
 
