@@ -42,7 +42,7 @@ def pytest_configure(config: pytest.Config) -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     if (pid := os.fork()) == 0:
         ours.close()
-        _serve(theirs)
+        _serve(theirs, many=bool(config.getoption("numprocesses", None)))
     theirs.close()
     _asked.append(ours)
 
@@ -82,12 +82,15 @@ def _fork_emulator(control: socket.socket, directory: Path) -> forking.ForkedPro
         os.close(output)
 
 
-def _serve(control: socket.socket) -> NoReturn:
-    """Forks for each who asks, and ends when nobody is left who could."""
+def _serve(control: socket.socket, *, many: bool) -> NoReturn:
+    """Forks for each who asks, and ends when nobody is left who could; many will ask."""
     code: Any = 1
     try:
         _settle()
         template._OF_SOME_MODELS = dict.fromkeys((_SERVER, *_INFERENCE), ()) | template._OF_SOME_MODELS
+        if many:
+            # While the tests are collected, another core has nothing to do.
+            template.import_required(template._OF_SOME_MODELS)
         number = control.fileno()
         assignment = template.next_copy(control)
         os.close(number)
