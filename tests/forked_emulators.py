@@ -128,7 +128,8 @@ def _be_emulator(kind: str, *arguments: str) -> None:
     with open(os.devnull, "rb") as nothing:
         os.dup2(nothing.fileno(), 0)
     imports = [*_INFERENCE, *(_LANGUAGE_MODELS if "many" in kind else ())]
-    forking._program = partial(_fork_template, control, imports)
+    replaced: Any = forking
+    replaced._program = partial(_fork_template, control, imports)
     import_module("phi_assets.emulator.__main__").main(arguments, prog_name="phi_assets.emulator")
 
 

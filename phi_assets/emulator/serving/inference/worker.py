@@ -24,6 +24,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
+from uvicorn.config import STARTUP_FAILURE
 
 from phi_assets.emulator.serving.inference.batching import MicroBatcher, Scored
 from phi_assets.emulator.serving.inference.behaviour import HEADER, Behaviour, Misbehaved, misbehave
@@ -172,10 +173,13 @@ def serve(app: Starlette, socket: Path) -> None:
         timeout_keep_alive=75,
         timeout_graceful_shutdown=5,
     )
+    server = Server(config)
     try:
-        Server(config).run()
+        server.run()
     finally:
         socket.unlink(missing_ok=True)
+    if not server.started:
+        sys.exit(STARTUP_FAILURE)
 
 
 def prepare(crash: str | None, crash_after: float) -> None:

@@ -116,7 +116,7 @@ class Template:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | ForkedProcess | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
 
     def start(self, arguments: list[str], launch: Launch, log: int, cwd: Path) -> ForkedProcess:
@@ -191,7 +191,7 @@ def copy_of(
     return ForkedProcess(reports.recv(), reports, held)
 
 
-def _program(control: socket.socket, environment: dict[str, str]) -> subprocess.Popen[bytes] | ForkedProcess:
+def _program(control: socket.socket, environment: dict[str, str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         # Nothing is imported from the working directory, which is left to nobody's model.
         [sys.executable, "-P", "-m", "phi_assets.emulator.serving.processes.template"],
